@@ -1,0 +1,1 @@
+"""Settings: one TOML file, with environment overrides; read once, at start."""

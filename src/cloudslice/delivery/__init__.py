@@ -1,0 +1,1 @@
+"""Delivery: from a finished slice on disk to the user's bucket and webhooks."""

@@ -1,0 +1,1 @@
+"""Rooms: where anchors send media and robots receive it."""
