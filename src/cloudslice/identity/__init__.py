@@ -1,0 +1,1 @@
+"""Who may enter a room: UserSig and PrivateMapKey (contract F)."""

@@ -1,0 +1,1 @@
+"""A WebRTC publisher: loops a media file or a synthetic picture and tone into a room."""

@@ -1,0 +1,1 @@
+"""Our own rooms: anchors come in by WHIP, through one UDP port."""

@@ -1,0 +1,1 @@
+"""RTP sessions over WebRTC: STUN, DTLS, SRTP, RTCP, reordering and depacketising."""

@@ -1,0 +1,1 @@
+"""Slicing: from an anchor's packets and key frames to finished slices."""

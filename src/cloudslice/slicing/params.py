@@ -1,0 +1,38 @@
+"""What a task wants sliced: the API's SliceParams (contract C1, C5), checked and with defaults."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class ImageFormat(Enum):
+    """The API's SliceImageType; the value is the file name extension."""
+
+    PNG = "png"
+    JPG = "jpg"
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionLists:
+    """The API's SubscribeStreamUserIds: for each medium an allow list or a block list, never both.
+
+    Entries are user ids, or prefix rules that end in ``.*$`` (contract C5). Empty: no restriction.
+    """
+
+    audio_allow: tuple[str, ...] = ()
+    audio_block: tuple[str, ...] = ()
+    video_allow: tuple[str, ...] = ()
+    video_block: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SliceParams:
+    """How a task slices. Times in seconds."""
+
+    audio: bool
+    """SliceType 1 or 3."""
+    video: bool
+    """SliceType 2 or 3."""
+    max_idle_s: int = 30
+    audio_slice_s: int = 15
+    video_interval_s: int = 5
+    image_format: ImageFormat = ImageFormat.PNG

@@ -1,0 +1,1 @@
+"""Tasks: what CreateCloudSliceTask makes, kept on disk and kept running."""

@@ -1,0 +1,83 @@
+"""A task, and what the API asks of the tasks."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from cloudslice.delivery.model import Bucket
+from cloudslice.rooms.base import RoomKey
+from cloudslice.slicing.params import SliceParams, SubscriptionLists
+
+
+class TaskStatus(Enum):
+    """The API's Status (contract C2)."""
+
+    IDLE = "Idle"
+    IN_PROGRESS = "InProgress"
+    EXITED = "Exited"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """What a valid CreateCloudSliceTask asks for."""
+
+    room: RoomKey
+    robot_user_id: str
+    user_sig: str = field(repr=False)
+    private_map_key: str | None = field(repr=False)
+    slicing: SliceParams
+    lists: SubscriptionLists
+    bucket: Bucket
+    resource_expired_hours: int = 72
+
+
+class TaskError(Exception):
+    """A task call that cannot be carried out; the text is fit to be shown to the API's user."""
+
+
+class TaskNotFoundError(TaskError):
+    """No such task for this app: unknown, ended, or past its ResourceExpiredHour."""
+
+
+class TooManyTasksError(TaskError):
+    """The app has as many unfinished tasks as it may have (contract C6.10)."""
+
+
+class RobotIdTakenError(TaskError):
+    """A member that is not a robot holds the robot's UserId in the room (contract C6.1)."""
+
+
+class SpoolFullError(TaskError):
+    """Slices that wait for their upload fill the spool: new tasks would only add to it."""
+
+
+class TaskService(Protocol):
+    """The four slicing actions, behind the API's checks of form."""
+
+    async def create(self, spec: TaskSpec) -> str:
+        """Start a task and return its TaskId; the task survives a restart from here on.
+
+        Raises:
+            TooManyTasksError, RobotIdTakenError, SpoolFullError
+        """
+        ...
+
+    def describe(self, sdk_app_id: int, task_id: str) -> TaskStatus:
+        """Raises TaskNotFoundError."""
+        ...
+
+    async def modify(
+        self, sdk_app_id: int, task_id: str, lists: SubscriptionLists | None
+    ) -> None:
+        """Replace all four lists, on running streams too; None changes nothing (contract C3).
+
+        Raises TaskNotFoundError.
+        """
+        ...
+
+    async def delete(self, sdk_app_id: int, task_id: str) -> None:
+        """Begin the task's stop (contract C4); again while it is stopping: nothing more.
+
+        Raises TaskNotFoundError.
+        """
+        ...
