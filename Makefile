@@ -1,0 +1,55 @@
+# Every target works in a fresh clone: what it needs is installed first, into .venv.
+# PYTHON=python3.12 chooses another interpreter, ARGS="..." is handed to pytest.
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help venv tools demo test lint types format bench lock clean
+
+help: ## Show this list
+	@echo "cloudslice: short audio files and pictures of every anchor of a live room."
+	@echo
+	@echo "New here?  make demo   shows the whole thing at work, in about a minute."
+	@echo "Changing it?  make test lint types   is what the checks run."
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  ARGS goes to pytest:  make test ARGS='tests/unit -k usersig'"
+
+venv: .venv/installed ## Make .venv with the locked dependencies
+
+.venv/installed: pyproject.toml requirements/dev.txt scripts/make-venv
+	@PYTHON=$(PYTHON) scripts/make-venv
+	@touch $@
+
+tools: ## Install the programs that tests drive (apt when root, npm where it is)
+	@scripts/install-test-tools
+
+demo: venv ## Run a server, two anchors and a task; watch slices arrive (Ctrl-C ends it)
+	@$(BIN)/cloudslice demo
+
+test: venv tools ## Run all tests
+	@$(BIN)/pytest $(ARGS)
+
+lint: venv ## Check style and formatting
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: venv ## Check types
+	@$(BIN)/mypy
+
+format: venv ## Format the code and fix what can be fixed
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: venv ## Measure the cost of a stream (several minutes)
+	@$(BIN)/python bench/streams.py
+
+lock: venv ## Resolve the dependencies anew, to the newest versions allowed
+	@scripts/lock
+
+clean: ## Remove the environment, caches, and what the demo left
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis data dist tests/node/node_modules
+	find src tests bench scripts examples -name __pycache__ -prune -exec rm -rf {} +
