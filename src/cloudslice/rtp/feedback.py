@@ -1,0 +1,112 @@
+"""RTCP that a receiver sends (RFC 3550, RFC 4585) and what it reads of a sender's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    RTCP_PSFB_PLI,
+    RTCP_RTPFB_NACK,
+    RtcpByePacket,
+    RtcpPacket,
+    RtcpPsfbPacket,
+    RtcpReceiverInfo,
+    RtcpRrPacket,
+    RtcpRtpfbPacket,
+    RtcpSdesPacket,
+    RtcpSourceInfo,
+    RtcpSrPacket,
+    pack_remb_fci,
+)
+
+from cloudslice.rtp.reception import ReceptionReport
+
+_SDES_CNAME = 1
+_NTP_EPOCH_OFFSET_S = 2_208_988_800
+
+
+class RtcpParseError(Exception):
+    """Bytes that are not an RTCP compound packet."""
+
+
+@dataclass(frozen=True, slots=True)
+class SenderReport:
+    """A sender's word that RTP `timestamp` (32 bits) is at its own `utc_ms` (RFC 3550, 6.4.1)."""
+
+    ssrc: int
+    timestamp: int
+    utc_ms: float
+    compact_ntp: int
+    """The middle 32 bits of its NTP time, to be echoed as LSR."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """A sender's word that these SSRCs are gone."""
+
+    ssrcs: tuple[int, ...]
+
+
+def parse_rtcp(packet: bytes) -> list[SenderReport | Goodbye]:
+    """The parts of a compound packet that a receiver acts on. Raises RtcpParseError."""
+    try:
+        parts = RtcpPacket.parse(packet)
+    except ValueError as error:
+        raise RtcpParseError(str(error)) from error
+    found: list[SenderReport | Goodbye] = []
+    for part in parts:
+        if isinstance(part, RtcpSrPacket):
+            ntp = part.sender_info.ntp_timestamp
+            utc_ms = (ntp / (1 << 32) - _NTP_EPOCH_OFFSET_S) * 1000
+            compact = (ntp >> 16) & 0xFFFFFFFF
+            found.append(SenderReport(part.ssrc, part.sender_info.rtp_timestamp, utc_ms, compact))
+        elif isinstance(part, RtcpByePacket):
+            found.append(Goodbye(tuple(part.sources)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class ReportBlock:
+    """One SSRC's reception report with the times that let its sender measure the round trip."""
+
+    ssrc: int
+    reception: ReceptionReport
+    last_sender_report: int
+    """LSR, 0 if there was none."""
+    delay_s: float
+    """DLSR: seconds from that sender report to now."""
+
+
+def receiver_report(ssrc: int, cname: str, blocks: Sequence[ReportBlock]) -> bytes:
+    """A compound packet of RR and SDES."""
+    reports = [
+        RtcpReceiverInfo(
+            ssrc=block.ssrc,
+            fraction_lost=block.reception.fraction_lost,
+            packets_lost=block.reception.packets_lost,
+            highest_sequence=block.reception.highest_sequence & 0xFFFFFFFF,
+            jitter=min(block.reception.jitter, 0xFFFFFFFF),
+            lsr=block.last_sender_report,
+            dlsr=min(int(block.delay_s * 65536), 0xFFFFFFFF) if block.last_sender_report else 0,
+        )
+        for block in blocks
+    ]
+    source = RtcpSourceInfo(ssrc=ssrc, items=[(_SDES_CNAME, cname.encode())])
+    return bytes(RtcpRrPacket(ssrc=ssrc, reports=reports)) + bytes(RtcpSdesPacket(chunks=[source]))
+
+
+def remb(ssrc: int, bitrate_bps: int, media_ssrcs: Sequence[int]) -> bytes:
+    """A receiver-estimated maximum bitrate (draft-alvestrand-rmcat-remb-03)."""
+    fci = pack_remb_fci(bitrate_bps, list(media_ssrcs))
+    return bytes(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=ssrc, media_ssrc=0, fci=fci))
+
+
+def nack(ssrc: int, media_ssrc: int, sequences: Sequence[int]) -> bytes:
+    """A generic NACK for extended `sequences`, ascending (RFC 4585, 6.2.1)."""
+    lost = [sequence & 0xFFFF for sequence in sequences]
+    return bytes(RtcpRtpfbPacket(fmt=RTCP_RTPFB_NACK, ssrc=ssrc, media_ssrc=media_ssrc, lost=lost))
+
+
+def picture_loss(ssrc: int, media_ssrc: int) -> bytes:
+    """A picture loss indication, which makes a sender send a key frame (RFC 4585, 6.3.1)."""
+    return bytes(RtcpPsfbPacket(fmt=RTCP_PSFB_PLI, ssrc=ssrc, media_ssrc=media_ssrc))

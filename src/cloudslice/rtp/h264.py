@@ -1,0 +1,102 @@
+"""H.264 in RTP (RFC 6184), as far as key frames need it."""
+
+import base64
+import binascii
+from collections.abc import Iterator, Sequence
+
+_IDR, _SPS, _PPS = 5, 7, 8
+_STAP_A, _FU_A = 24, 28
+_START_CODE = b"\x00\x00\x00\x01"
+
+
+class H264Depacketizer:
+    """Recognises and assembles H.264 key frames; remembers the parameter sets.
+
+    Args:
+        sprop_parameter_sets: the offer's parameter of that name (RFC 6184, 8.1), for senders that
+            do not repeat the sets in the stream; a malformed one is ignored.
+    """
+
+    def __init__(self, sprop_parameter_sets: str = "") -> None:
+        self._sets: dict[int, bytes] = {}
+        for text in sprop_parameter_sets.split(","):
+            try:
+                self._remember(base64.b64decode(text, validate=True))
+            except binascii.Error:
+                continue
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether both parameter sets are known, so that a bare IDR picture can be decoded."""
+        return len(self._sets) == 2
+
+    def learn(self, payload: bytes) -> None:
+        """Remember the parameter sets in `payload`, if it holds any."""
+        if payload and payload[0] & 0x1F in (_SPS, _PPS, _STAP_A):
+            for unit in _units([payload]):
+                self._remember(unit)
+
+    def starts_access_unit(self, payload: bytes) -> bool:
+        """Whether this is certainly the first packet of a key frame: it brings an SPS."""
+        kind = payload[0] & 0x1F if payload else 0
+        if kind == _STAP_A:
+            return any(unit[0] & 0x1F == _SPS for unit in _units([payload]))
+        return kind == _SPS
+
+    def starts_keyframe(self, payload: bytes) -> bool:
+        """Whether this is where a key frame's picture data starts: an IDR's first slice."""
+        kind = payload[0] & 0x1F if payload else 0
+        if kind == _STAP_A:
+            return any(_is_first_idr_slice(unit) for unit in _units([payload]))
+        if kind == _FU_A:
+            # FU header: start bit and the unit's type; then the slice header, whose first bit is
+            # set if first_mb_in_slice, an Exp-Golomb number, is 0.
+            return len(payload) > 2 and payload[1] & 0x9F == 0x80 | _IDR and payload[2] >= 0x80
+        return _is_first_idr_slice(payload)
+
+    def assemble(self, payloads: Sequence[bytes]) -> bytes | None:
+        """The Annex B access unit of a key frame's payloads, all of them and in order.
+
+        Parameter sets that it does not bring are put in front. None if it is no IDR picture
+        or the sets are not known.
+        """
+        units = list(_units(payloads))
+        for unit in units:
+            self._remember(unit)
+        kinds = {unit[0] & 0x1F for unit in units}
+        if _IDR not in kinds or not self.is_ready:
+            return None
+        missing = [self._sets[kind] for kind in (_SPS, _PPS) if kind not in kinds]
+        return b"".join(_START_CODE + unit for unit in [*missing, *units])
+
+    def _remember(self, unit: bytes) -> None:
+        if unit and unit[0] & 0x1F in (_SPS, _PPS):
+            self._sets[unit[0] & 0x1F] = unit
+
+
+def _is_first_idr_slice(unit: bytes) -> bool:
+    return len(unit) > 1 and unit[0] & 0x1F == _IDR and unit[1] >= 0x80
+
+
+def _units(payloads: Sequence[bytes]) -> Iterator[bytes]:
+    """The NAL units in payloads that follow each other; never empty ones."""
+    fragments: list[bytes] = []
+    for payload in payloads:
+        kind = payload[0] & 0x1F if payload else 0
+        if kind == _STAP_A:
+            position = 1
+            while position + 2 < len(payload):
+                length = int.from_bytes(payload[position : position + 2])
+                if length:
+                    yield payload[position + 2 : position + 2 + length]
+                position += 2 + length
+        elif kind == _FU_A and len(payload) > 2:
+            if payload[1] & 0x80:
+                fragments = [bytes([payload[0] & 0xE0 | payload[1] & 0x1F])]
+            if fragments:
+                fragments.append(payload[2:])
+                if payload[1] & 0x40:
+                    yield b"".join(fragments)
+                    fragments = []
+        elif 0 < kind < _STAP_A:
+            yield payload

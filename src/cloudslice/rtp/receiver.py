@@ -1,0 +1,72 @@
+"""What an audio and a video receiver have in common: one media section, one SSRC at a time."""
+
+from cloudslice.rtp.feedback import ReportBlock, SenderReport
+from cloudslice.rtp.packet import RtpPacket
+from cloudslice.rtp.reception import Reception
+from cloudslice.rtp.srtp import SrtpContext
+
+_TAKEOVER_S = 1.0
+"""An SSRC that was silent for so long gives way to a new one of the same media section."""
+
+
+class Receiver:
+    """Receives one media section of a session (RFC 8843's m= section): one SSRC at a time."""
+
+    def __init__(self, srtp: SrtpContext, clock_rate: int) -> None:
+        self._srtp = srtp
+        self._clock_rate = clock_rate
+        self._reception = Reception(clock_rate)
+        self._sender_report: tuple[SenderReport, float] | None = None
+        self.ssrc: int | None = None
+        self.last_arrival = float("-inf")
+        """Monotonic second of the last packet."""
+        self.last_authentic = float("-inf")
+        """Monotonic second of the last packet that was decrypted."""
+
+    def may_adopt(self, now: float) -> bool:
+        """Whether a new SSRC may take the place of the one that is there, if any."""
+        return self.ssrc is None or now - self.last_arrival > _TAKEOVER_S
+
+    def adopt(self, ssrc: int) -> None:
+        """Receive `ssrc` from now on; what is known of another one is forgotten."""
+        self.ssrc = ssrc
+        self._reception = Reception(self._clock_rate)
+        self._sender_report = None
+        self._restarted()
+
+    def receive(self, packet: bytes, arrival: float) -> None:
+        """Take in an SRTP packet of our SSRC, received at monotonic second `arrival`.
+
+        Raises:
+            SrtpError: it is not authentic, or was there before.
+            RtpParseError: what was in it is no RTP packet.
+        """
+        raise NotImplementedError
+
+    def receive_clear(self, packet: RtpPacket, arrival: float) -> None:
+        """Take in a packet of our SSRC that is decrypted already."""
+        raise NotImplementedError
+
+    def _restarted(self) -> None:
+        """Another SSRC: what was collected of the old one cannot be completed any more."""
+        raise NotImplementedError
+
+    def on_sender_report(self, report: SenderReport, now: float) -> None:
+        """Our SSRC's sender report has come."""
+        self._sender_report = (report, now)
+
+    def report_block(self, now: float) -> ReportBlock | None:
+        """What to report of our SSRC; None before its first packet."""
+        if self.ssrc is None or not self._reception.received:
+            return None
+        report, when = self._sender_report or (None, now)
+        return ReportBlock(
+            ssrc=self.ssrc,
+            reception=self._reception.report(),
+            last_sender_report=report.compact_ntp if report else 0,
+            delay_s=now - when,
+        )
+
+    def feedback(self, sender_ssrc: int, now: float) -> list[bytes]:
+        """RTCP that is due at monotonic second `now`: NACKs, PLIs."""
+        raise NotImplementedError

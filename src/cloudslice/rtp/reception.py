@@ -1,0 +1,147 @@
+"""What a receiver keeps of one SSRC: order, losses, and what its reports say (RFC 3550)."""
+
+from dataclasses import dataclass
+
+_SEQUENCES = 1 << 16
+_TIMESTAMPS = 1 << 32
+
+
+def extend_timestamp(timestamp: int, reference: int) -> int:
+    """The extended timestamp nearest to the extended `reference`, of which `timestamp` is the
+    low 32 bits."""
+    return (
+        reference
+        + ((timestamp - reference + (_TIMESTAMPS >> 1)) & (_TIMESTAMPS - 1))
+        - (_TIMESTAMPS >> 1)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ReceptionReport:
+    """The figures of a report block (RFC 3550, 6.4.1); jitter in RTP ticks."""
+
+    fraction_lost: int
+    packets_lost: int
+    highest_sequence: int
+    jitter: int
+
+
+class Reception:
+    """Extends sequence numbers and keeps the statistics of one SSRC (RFC 3550, A.1, A.3, A.8).
+
+    Works on the clear header, so that it holds for packets that are never decrypted.
+    """
+
+    __slots__ = (
+        "_base",
+        "_clock_rate",
+        "_expected_before",
+        "_jitter",
+        "_received_before",
+        "_transit",
+        "highest",
+        "received",
+    )
+
+    def __init__(self, clock_rate: int) -> None:
+        self._clock_rate = clock_rate
+        self._base = -1
+        self._transit: float | None = None
+        self._jitter = 0.0
+        self._expected_before = 0
+        self._received_before = 0
+        self.highest = -1
+        """Highest extended sequence number seen; the first packet's is within 0..65535."""
+        self.received = 0
+        """Packets received, repeated ones included."""
+
+    def on_packet(self, sequence: int, timestamp: int, arrival: float) -> int:
+        """Count a packet; returns its extended sequence number.
+
+        Args:
+            sequence: 16 bits of the header.
+            timestamp: 32 bits of the header.
+            arrival: monotonic second.
+        """
+        self.received += 1
+        highest = self.highest
+        if highest < 0:
+            self._base = self.highest = extended = sequence
+        else:
+            extended = highest + ((sequence - highest + 0x8000) & 0xFFFF) - 0x8000
+            if extended > highest:
+                self.highest = extended
+        transit = arrival * self._clock_rate - timestamp
+        if self._transit is not None:
+            difference = abs(transit - self._transit)
+            if difference < self._clock_rate:  # not where the 32 bits wrap
+                self._jitter += (difference - self._jitter) / 16
+        self._transit = transit
+        return extended
+
+    def report(self) -> ReceptionReport:
+        """The figures since the last report, and since the start."""
+        expected = self.highest - self._base + 1 if self.highest >= 0 else 0
+        expected_now = expected - self._expected_before
+        lost_now = expected_now - (self.received - self._received_before)
+        self._expected_before, self._received_before = expected, self.received
+        fraction = min(255, lost_now * 256 // expected_now) if lost_now > 0 else 0
+        return ReceptionReport(
+            fraction_lost=fraction,
+            packets_lost=max(-(1 << 23), min((1 << 23) - 1, expected - self.received)),
+            highest_sequence=max(self.highest, 0) % (_SEQUENCES * _SEQUENCES),
+            jitter=int(self._jitter),
+        )
+
+
+class NackSchedule:
+    """Which missing packets to ask for again, and when (RFC 4585, 6.2.1).
+
+    Args:
+        attempts: how often a packet is asked for.
+        interval: seconds between two asks for the same packet.
+    """
+
+    LIMIT = 256
+    """More packets than this missing at once are an outage: nothing of it is asked for."""
+
+    def __init__(self, *, attempts: int, interval: float) -> None:
+        self._attempts = attempts
+        self._interval = interval
+        self._missing: dict[int, tuple[float, int]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._missing)
+
+    def add(self, first: int, end: int, now: float) -> None:
+        """Extended sequence numbers first..end-1 were jumped over at `now`."""
+        if end - first > self.LIMIT - len(self._missing):
+            self._missing.clear()
+            return
+        for sequence in range(first, end):
+            self._missing[sequence] = (now, 0)
+
+    def discard(self, sequence: int) -> None:
+        """It has come, late."""
+        self._missing.pop(sequence, None)
+
+    def discard_before(self, sequence: int) -> None:
+        """Everything before `sequence` is of no use any more."""
+        for each in [each for each in self._missing if each < sequence]:
+            del self._missing[each]
+
+    def clear(self) -> None:
+        """Ask for nothing more."""
+        self._missing.clear()
+
+    def due(self, now: float) -> list[int]:
+        """The sequence numbers (extended, ascending) to ask for at `now`."""
+        asked = []
+        for sequence, (when, count) in list(self._missing.items()):
+            if when <= now:
+                asked.append(sequence)
+                if count + 1 < self._attempts:
+                    self._missing[sequence] = (now + self._interval, count + 1)
+                else:
+                    del self._missing[sequence]
+        return sorted(asked)

@@ -1,0 +1,54 @@
+"""VP8 in RTP (RFC 7741), as far as key frames need it."""
+
+from collections.abc import Sequence
+
+_KEYFRAME_START_CODE = b"\x9d\x01\x2a"
+
+
+class Vp8Depacketizer:
+    """Recognises and assembles VP8 key frames."""
+
+    is_ready = True
+
+    def learn(self, payload: bytes) -> None:
+        """Nothing to remember: a VP8 key frame stands alone."""
+
+    def starts_access_unit(self, payload: bytes) -> bool:
+        """Whether this is certainly the first packet of a key frame."""
+        # Payload descriptor: S set, partition index 0; then the frame tag, whose lowest bit is
+        # clear on key frames, and the start code (RFC 6386, 9.1).
+        start = _descriptor_length(payload)
+        return (
+            start > 0
+            and payload[0] & 0x17 == 0x10
+            and len(payload) >= start + 6
+            and not payload[start] & 0x01
+            and payload[start + 3 : start + 6] == _KEYFRAME_START_CODE
+        )
+
+    starts_keyframe = starts_access_unit
+
+    def assemble(self, payloads: Sequence[bytes]) -> bytes | None:
+        """The frame of a key frame's payloads, all of them and in order; None if malformed."""
+        lengths = [_descriptor_length(payload) for payload in payloads]
+        if not all(lengths):
+            return None
+        return b"".join(payload[n:] for payload, n in zip(payloads, lengths, strict=True))
+
+
+def _descriptor_length(payload: bytes) -> int:
+    """Bytes of the VP8 payload descriptor (RFC 7741, 4.2), or 0 if it is cut off."""
+    if not payload:
+        return 0
+    length = 1
+    if payload[0] & 0x80:  # X: extensions
+        if len(payload) < 2:
+            return 0
+        flags = payload[1]
+        length = 2
+        if flags & 0x80:  # I: picture id of one or two bytes
+            if len(payload) < 3:
+                return 0
+            length += 2 if payload[2] & 0x80 else 1
+        length += (flags >> 6 & 1) + (1 if flags & 0x30 else 0)  # L: TL0PICIDX; T or K
+    return length if length < len(payload) else 0
