@@ -90,7 +90,6 @@ class AudioReceiver(Receiver):
 
     @property
     def needs_attention(self) -> bool:
-        """Whether `feedback` is to be called at the next beat."""
         return bool(self._waiting)
 
     def _hold(self, sequence: int, packet: RtpPacket, arrival: float) -> None:

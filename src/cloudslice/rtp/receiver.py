@@ -1,5 +1,7 @@
 """What an audio and a video receiver have in common: one media section, one SSRC at a time."""
 
+from abc import ABC, abstractmethod
+
 from cloudslice.rtp.feedback import ReportBlock, SenderReport
 from cloudslice.rtp.packet import RtpPacket
 from cloudslice.rtp.reception import Reception
@@ -9,7 +11,7 @@ _TAKEOVER_S = 1.0
 """An SSRC that was silent for so long gives way to a new one of the same media section."""
 
 
-class Receiver:
+class Receiver(ABC):
     """Receives one media section of a session (RFC 8843's m= section): one SSRC at a time."""
 
     def __init__(self, srtp: SrtpContext, clock_rate: int) -> None:
@@ -34,6 +36,7 @@ class Receiver:
         self._sender_report = None
         self._restarted()
 
+    @abstractmethod
     def receive(self, packet: bytes, arrival: float) -> None:
         """Take in an SRTP packet of our SSRC, received at monotonic second `arrival`.
 
@@ -41,15 +44,14 @@ class Receiver:
             SrtpError: it is not authentic, or was there before.
             RtpParseError: what was in it is no RTP packet.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def receive_clear(self, packet: RtpPacket, arrival: float) -> None:
         """Take in a packet of our SSRC that is decrypted already."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _restarted(self) -> None:
         """Another SSRC: what was collected of the old one cannot be completed any more."""
-        raise NotImplementedError
 
     def on_sender_report(self, report: SenderReport, now: float) -> None:
         """Our SSRC's sender report has come."""
@@ -67,6 +69,11 @@ class Receiver:
             delay_s=now - when,
         )
 
+    @abstractmethod
     def feedback(self, sender_ssrc: int, now: float) -> list[bytes]:
         """RTCP that is due at monotonic second `now`: NACKs, PLIs."""
-        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def needs_attention(self) -> bool:
+        """Whether `feedback` is to be called at the next beat."""

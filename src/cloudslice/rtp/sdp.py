@@ -93,7 +93,7 @@ def parse_offer(text: str) -> Offer:
             raise UnusableOfferError("the offer's media sections are not bundled (RFC 8843)")
     if first.dtls is None or not first.dtls.fingerprints:
         raise SdpError("the offer has no a=setup or no a=fingerprint")
-    if not first.ice.usernameFragment or not first.ice.password:
+    if first.ice is None or not first.ice.usernameFragment or not first.ice.password:
         raise SdpError("the offer has no a=ice-ufrag or no a=ice-pwd")
     return Offer(
         ice=IceCredentials(first.ice.usernameFragment, first.ice.password),
@@ -155,6 +155,8 @@ def _usable(codec: RTCRtpCodecParameters) -> Codec | None:
     elif name == "video/vp8":
         video = VideoCodec.VP8
     elif name != "audio/opus":
+        return None
+    if codec.payloadType is None:
         return None
     offered = {(each.type, each.parameter) for each in codec.rtcpFeedback}
     known = _AUDIO_FEEDBACK if video is None else _VIDEO_FEEDBACK
@@ -247,10 +249,11 @@ def _taken_section(
 
 def candidate_lines(candidates: Sequence[tuple[str, int]]) -> list[str]:
     """Our host candidates (RFC 8839, 5.1), the first with the highest priority."""
-    return [
-        f"a=candidate:{rank} 1 udp {(126 << 24) + ((65535 - rank) << 8) + 255} {host} {port} typ host"
-        for rank, (host, port) in enumerate(candidates, start=1)
-    ] + ["a=end-of-candidates"]
+    lines = []
+    for rank, (host, port) in enumerate(candidates, start=1):
+        priority = (126 << 24) + ((65535 - rank) << 8) + 255  # RFC 8445, 5.1.2.1
+        lines.append(f"a=candidate:{rank} 1 udp {priority} {host} {port} typ host")
+    return [*lines, "a=end-of-candidates"]
 
 
 def _answer_parameters(codec: Codec) -> str:

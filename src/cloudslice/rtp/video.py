@@ -83,7 +83,6 @@ class VideoReceiver(Receiver):
 
     @property
     def needs_attention(self) -> bool:
-        """Whether `feedback` is to be called at the next beat."""
         return bool(self._requests)
 
     def receive(self, packet: bytes, arrival: float) -> None:
