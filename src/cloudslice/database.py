@@ -1,0 +1,261 @@
+"""The one SQLite file of a node, behind one thread that commits in groups.
+
+Every durable step of the service is a small transaction, and a commit costs a disk flush. So all
+parts share one writer: what is queued while a commit is under way is committed together by the
+next one, each operation in a savepoint of its own, so that one that fails fails alone. This is
+also why no pool of connections is used: writers would only wait for each other's flushes.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import structlog
+
+T = TypeVar("T")
+Operation = Callable[[sqlite3.Connection], T]
+"""Reads and writes through the connection; runs on the database's thread, within a transaction
+that others share, so it must neither commit nor roll back nor take long."""
+
+_GROUP_LIMIT = 500
+"""Operations in one transaction: bounds how long the first of them waits for its commit."""
+_BUSY_TIMEOUT_S = 5.0
+"""A process that is just being replaced gets so long to let go of the file."""
+_FORMAT = 1
+"""`user_version` of the file: the layout of the table of versions itself."""
+
+log = structlog.get_logger(__name__)
+
+
+class DatabaseError(Exception):
+    """The database cannot be opened or written; the text names the file and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of one part of the service.
+
+    Attributes:
+        part: the part's name, under which its version is kept in the file.
+        migrations: SQL scripts; the nth brings the part's tables from version n-1 to n. Once
+            released, a script is never changed, only followed by another.
+    """
+
+    part: str
+    migrations: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Job:
+    operation: Callable[[sqlite3.Connection], object]
+    future: Future[object]
+    result: object = None
+    error: Exception | None = None
+
+
+class Database:
+    """Runs operations in the order they come, durably; an async context manager.
+
+    Results are delivered after the commit: what `run` has returned from survives a power cut.
+    Leaving the context carries out everything that was queued before it closes the file.
+
+    Attributes:
+        failures: how many operations given to `post` have failed.
+    """
+
+    def __init__(self, path: Path, schemas: Sequence[Schema]) -> None:
+        self.failures = 0
+        self._path = path
+        self._schemas = tuple(schemas)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open or create the file and bring its tables up to date.
+
+        Raises:
+            DatabaseError: another process has it open, it was written by a newer version, or it
+                cannot be read or written.
+        """
+        opened: Future[None] = Future()
+        self._thread = threading.Thread(target=self._work, args=(opened,), name="database")
+        self._thread.start()
+        await asyncio.wrap_future(opened)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._jobs.put(None)
+            await asyncio.to_thread(thread.join)
+
+    async def run(self, operation: Operation[T]) -> T:
+        """The result of `operation`, after its commit; its exception, if it raises one.
+
+        Raises:
+            DatabaseError: the commit failed.
+        """
+        return await asyncio.wrap_future(self.submit(operation))
+
+    def submit(self, operation: Operation[T]) -> Future[T]:
+        """As `run`, for other threads: a future of the result. Must not be waited for in a loop."""
+        future: Future[T] = Future()
+        self._put(operation, future)
+        return future
+
+    def post(self, operation: Operation[object], what: str) -> None:
+        """Carry out `operation` in its turn, without waiting for it.
+
+        A failure is logged as that of `what` and counted in `failures`.
+        """
+        future: Future[object] = Future()
+
+        def note(done: Future[object]) -> None:
+            error = done.exception()
+            if error is not None:
+                self.failures += 1
+                log.error("database_operation_failed", what=what, error=str(error))
+
+        future.add_done_callback(note)
+        self._put(operation, future)
+
+    def _put(self, operation: Operation[T], future: Future[T]) -> None:
+        if self._thread is None:
+            raise RuntimeError("the database is not open")
+        self._jobs.put(_Job(operation, future))  # type: ignore[arg-type]  # T is erased in the queue
+
+    def _work(self, opened: Future[None]) -> None:
+        try:
+            connection = _open(self._path, self._schemas)
+        except (OSError, sqlite3.Error, DatabaseError) as error:
+            opened.set_exception(_explain(self._path, error))
+            return
+        opened.set_result(None)
+        try:
+            while (job := self._jobs.get()) is not None:
+                group, last = self._gather(job)
+                _commit(connection, self._path, group)
+                if last:
+                    break
+        finally:
+            connection.close()
+
+    def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
+        """What waits by now, in order, less what was cancelled; and whether it is the last."""
+        group = [first] if first.future.set_running_or_notify_cancel() else []
+        while len(group) < _GROUP_LIMIT:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                return group, True
+            if job.future.set_running_or_notify_cancel():
+                group.append(job)
+        return group, False
+
+
+def _open(path: Path, schemas: Sequence[Schema]) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+    try:
+        # An exclusive lock for as long as we run: two processes over one spool would upload and
+        # delete each other's slices. It also spares WAL its shared-memory file.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("BEGIN IMMEDIATE")
+        _migrate(connection, schemas)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, schemas: Sequence[Schema]) -> None:
+    (file_format,) = connection.execute("PRAGMA user_version").fetchone()
+    if file_format > _FORMAT:
+        raise DatabaseError("was written by a newer version of cloudslice")
+    connection.execute(f"PRAGMA user_version = {_FORMAT}")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_versions (part TEXT PRIMARY KEY, version INTEGER)"
+    )
+    for schema in schemas:
+        row = connection.execute(
+            "SELECT version FROM schema_versions WHERE part = ?", (schema.part,)
+        ).fetchone()
+        version = 0 if row is None else row[0]
+        if version > len(schema.migrations):
+            raise DatabaseError(f"was written by a newer version of cloudslice ({schema.part})")
+        for script in schema.migrations[version:]:
+            _execute_script(connection, script)
+        connection.execute(
+            "INSERT OR REPLACE INTO schema_versions VALUES (?, ?)",
+            (schema.part, len(schema.migrations)),
+        )
+
+
+def _execute_script(connection: sqlite3.Connection, script: str) -> None:
+    """As `executescript`, which would commit the transaction that the migration is to be in."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""
+    if statement.strip():
+        raise DatabaseError(f"migration ends in an incomplete statement: {statement.strip()!r}")
+
+
+def _commit(connection: sqlite3.Connection, path: Path, group: list[_Job]) -> None:
+    """Carry out a group in one transaction and tell each its end."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for job in group:
+            _attempt(connection, job)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        for job in group:
+            job.error = job.error or _explain(path, error)
+    for job in group:
+        if job.error is None:
+            job.future.set_result(job.result)
+        else:
+            job.future.set_exception(job.error)
+
+
+def _attempt(connection: sqlite3.Connection, job: _Job) -> None:
+    connection.execute("SAVEPOINT operation")
+    try:
+        job.result = job.operation(connection)
+    except Exception as error:
+        job.error = error
+        if not connection.in_transaction:
+            # Some errors (a full disk) make SQLite roll back everything, not just the savepoint.
+            raise sqlite3.OperationalError(f"the transaction was lost: {error}") from error
+        connection.execute("ROLLBACK TO operation")
+    connection.execute("RELEASE operation")
+
+
+def _explain(path: Path, error: Exception) -> DatabaseError:
+    if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+        return DatabaseError(f"{path}: is in use by another process")
+    translated = DatabaseError(f"{path}: {error}")
+    translated.__cause__ = error
+    return translated
