@@ -15,6 +15,7 @@ from cloudslice.rtp.h264 import H264Depacketizer
 from cloudslice.rtp.ice import Address, IceCredentials, answer_check
 from cloudslice.rtp.keyframes import Depacketizer
 from cloudslice.rtp.packet import RtpParseError, find_extension, parse_rtp
+from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.sdp import MID_URI, ORIENTATION_URI, Codec, MediaPlan, Offer, make_answer
 from cloudslice.rtp.srtp import SrtpContext, SrtpError
 from cloudslice.rtp.video import VideoReceiver
