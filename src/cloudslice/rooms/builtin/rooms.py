@@ -1,0 +1,209 @@
+"""Our own rooms: who is in them, and who hears of it."""
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import structlog
+
+from cloudslice.clock import Clock
+from cloudslice.config import RtcSettings
+from cloudslice.rooms.base import (
+    AudioTrack,
+    LeaveCode,
+    RoomKey,
+    RoomListener,
+    TrackKind,
+    VideoTrack,
+)
+from cloudslice.rtp.audio import AudioReceiver
+from cloudslice.rtp.dtls import DtlsCertificate
+from cloudslice.rtp.port import RtpPort
+from cloudslice.rtp.sdp import Offer
+from cloudslice.rtp.session import CloseReason, Session
+from cloudslice.rtp.video import VideoReceiver
+
+_log = structlog.get_logger(__name__)
+
+
+class UserIdTakenError(Exception):
+    """A robot of this UserId is in the room."""
+
+
+@dataclass(eq=False, slots=True)
+class Publication:
+    """One anchor's stay, from its WHIP request to its end; an Anchor once it is connected."""
+
+    publication_id: str
+    room: RoomKey
+    user_id: str
+    session: Session
+
+    @property
+    def audio(self) -> AudioTrack | None:
+        receiver = self.session.receivers.get(TrackKind.AUDIO)
+        return receiver if isinstance(receiver, AudioReceiver) else None
+
+    @property
+    def video(self) -> VideoTrack | None:
+        return self._video(TrackKind.VIDEO)
+
+    @property
+    def aux(self) -> VideoTrack | None:
+        return self._video(TrackKind.AUX)
+
+    def _video(self, kind: TrackKind) -> VideoTrack | None:
+        receiver = self.session.receivers.get(kind)
+        return receiver if isinstance(receiver, VideoReceiver) else None
+
+
+@dataclass(slots=True)
+class _Room:
+    anchors: dict[str, Publication] = field(default_factory=dict)
+    robots: dict[str, RoomListener] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.anchors and not self.robots
+
+
+class _RobotAttendance:
+    """A robot's Attendance of a builtin room."""
+
+    def __init__(self, leave: Callable[[], None]) -> None:
+        self.leave = leave
+
+
+class BuiltinRooms:
+    """The RoomProvider of the rooms that anchors enter by WHIP.
+
+    Args:
+        port: where all anchors' media comes in.
+        settings: of the file's [rtc].
+        clock: for timeouts and arrival times.
+    """
+
+    def __init__(self, port: RtpPort, settings: RtcSettings, clock: Clock) -> None:
+        self._port = port
+        self._settings = settings
+        self._clock = clock
+        self._certificate = DtlsCertificate()
+        self._rooms: dict[RoomKey, _Room] = {}
+        self._publications: dict[str, Publication] = {}
+
+    def publish(self, room: RoomKey, user_id: str, offer: Offer) -> tuple[Publication, str]:
+        """Take an anchor's offer; the publication, and the SDP answer.
+
+        The anchor joins the room when its media can come. It then takes the place of an older
+        anchor of its UserId.
+
+        Raises:
+            UserIdTakenError: a robot of this UserId is in the room.
+        """
+        if user_id in self._rooms.get(room, _Room()).robots:
+            raise UserIdTakenError
+        publication_id = secrets.token_urlsafe(16)
+        session = Session(
+            offer,
+            certificate=self._certificate,
+            send=self._port.send,
+            clock=self._clock,
+            max_video_bitrate_kbps=self._settings.max_video_bitrate_kbps,
+            consent_timeout_s=self._settings.consent_timeout_s,
+            on_connected=lambda _session: self._join(publication),
+            on_closed=lambda _session, reason: self._leave(publication, reason),
+        )
+        publication = Publication(publication_id, room, user_id, session)
+        self._publications[publication_id] = publication
+        self._port.add(session)
+        return publication, session.answer(self._port.candidates)
+
+    def restart_ice(self, publication: Publication) -> None:
+        """The publication's session has new ICE credentials."""
+        self._port.update(publication.session)
+
+    def publication(self, publication_id: str) -> Publication | None:
+        """The publication of that id, if it has not ended."""
+        return self._publications.get(publication_id)
+
+    @property
+    def candidates(self) -> list[tuple[str, int]]:
+        """The addresses and ports that anchors may reach us by."""
+        return self._port.candidates
+
+    def exists(self, room: RoomKey) -> bool:
+        """Whether anybody is in the room."""
+        return room in self._rooms
+
+    async def enter(
+        self, key: RoomKey, robot_user_id: str, listener: RoomListener
+    ) -> _RobotAttendance:
+        """Enter a room as a robot; an older robot of this UserId leaves (contract C6.1)."""
+        room = self._rooms.setdefault(key, _Room())
+        former = room.robots.pop(robot_user_id, None)
+        if former is not None:
+            former.on_evicted(LeaveCode.REPLACED)
+        room.robots[robot_user_id] = listener
+        for anchor in list(room.anchors.values()):
+            listener.on_anchor_joined(anchor)
+        return _RobotAttendance(lambda: self._robot_left(key, robot_user_id, listener))
+
+    def holds_user(self, key: RoomKey, user_id: str) -> bool:
+        """Whether an anchor is in the room under `user_id`, or on its way into it."""
+        return any(
+            each.room == key and each.user_id == user_id for each in self._publications.values()
+        )
+
+    def user_ids(self, key: RoomKey) -> Iterable[str]:
+        """The UserIds of the anchors in the room."""
+        room = self._rooms.get(key)
+        return tuple(room.anchors) if room else ()
+
+    def sessions(self) -> Iterator[tuple[Publication, Session]]:
+        """All publications with their sessions, for the metrics."""
+        for publication in self._publications.values():
+            yield publication, publication.session
+
+    def _join(self, publication: Publication) -> None:
+        former = self._rooms.get(publication.room, _Room()).anchors.get(publication.user_id)
+        if former is not None:
+            former.session.close()
+        room = self._rooms.setdefault(publication.room, _Room())
+        room.anchors[publication.user_id] = publication
+        _log.info("anchor joined", **_fields(publication), tracks=_track_names(publication))
+        for listener in list(room.robots.values()):
+            listener.on_anchor_joined(publication)
+
+    def _leave(self, publication: Publication, reason: CloseReason) -> None:
+        self._publications.pop(publication.publication_id, None)
+        self._port.remove(publication.session)
+        _log.info("anchor left", **_fields(publication), reason=reason.value)
+        room = self._rooms.get(publication.room)
+        if room is None or room.anchors.get(publication.user_id) is not publication:
+            return
+        del room.anchors[publication.user_id]
+        for listener in list(room.robots.values()):
+            listener.on_anchor_left(publication)
+        self._drop_if_empty(publication.room)
+
+    def _robot_left(self, key: RoomKey, robot_user_id: str, listener: RoomListener) -> None:
+        room = self._rooms.get(key)
+        if room is not None and room.robots.get(robot_user_id) is listener:
+            del room.robots[robot_user_id]
+            self._drop_if_empty(key)
+
+    def _drop_if_empty(self, key: RoomKey) -> None:
+        if self._rooms[key].is_empty:
+            del self._rooms[key]
+
+
+def _fields(publication: Publication) -> dict[str, object]:
+    return {
+        "sdk_app_id": publication.room.sdk_app_id,
+        "room_id": publication.room.wire_id,
+        "user_id": publication.user_id,
+    }
+
+
+def _track_names(publication: Publication) -> list[str]:
+    return [kind.value for kind in publication.session.receivers]

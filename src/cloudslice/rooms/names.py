@@ -1,0 +1,30 @@
+"""What a room id and a user id may look like (contract C1, F1)."""
+
+import re
+
+from cloudslice.rooms.base import RoomIdType, RoomKey
+
+MAX_ROOM_NUMBER = 4_294_967_294
+_STRING_ROOM_ID = re.compile(r"[A-Za-z0-9 !#$%&()+\-:;<=.>?@\[\]^_{}|~,]{1,64}")
+_NUMBER_ROOM_ID = re.compile(r"[1-9][0-9]{0,9}")
+_USER_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+ROOM_ID_RULES = {
+    RoomIdType.NUMBER: f"a decimal number from 1 to {MAX_ROOM_NUMBER}",
+    RoomIdType.STRING: "1 to 64 letters, digits, spaces or !#$%&()+-:;<=.>?@[]^_{}|~,",
+}
+USER_ID_RULE = "1 to 32 letters, digits, _ or -"
+
+
+def is_room_id(room: RoomKey) -> bool:
+    """Whether the room's id is one that a room of its RoomIdType can have."""
+    if room.room_id_type is RoomIdType.STRING:
+        return _STRING_ROOM_ID.fullmatch(room.room_id) is not None
+    return (
+        _NUMBER_ROOM_ID.fullmatch(room.room_id) is not None and int(room.room_id) <= MAX_ROOM_NUMBER
+    )
+
+
+def is_user_id(text: str) -> bool:
+    """Whether a member can have this UserId."""
+    return _USER_ID.fullmatch(text) is not None
