@@ -1,0 +1,230 @@
+"""Ogg Opus files (RFC 3533, RFC 7845): written page by page as packets come, and repaired.
+
+No library is used: the packets are there already, and what remains is a header of 27 bytes a
+second.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cloudslice.slicing.opus import SAMPLE_RATE, is_stereo, packet_samples
+
+MAX_PRE_SKIP = 0xFFFF
+"""The header's field for samples to be hidden has 16 bits."""
+
+_PAGE_HEADER = struct.Struct("<4sBBqIIIB")
+"""Capture pattern, version, flags, granule position, serial number, page number, checksum,
+segments (RFC 3533 section 6)."""
+_CHECKSUM_AT = 22
+_CAPTURE = b"OggS"
+_FIRST, _LAST = 0x02, 0x04
+_OPUS_HEAD = struct.Struct("<8sBBHIhB")
+"""Magic, version, channels, pre-skip, input rate, gain, mapping family (RFC 7845 section 5.1)."""
+_MAX_SEGMENTS = 255
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+class OggOpusWriter:
+    """Writes one Ogg Opus stream: the two header pages at once, then about a page a second.
+
+    Granule positions count from the first packet; the first `pre_skip` samples are decoded and
+    not heard. At least one packet is always held back, as the last page has to carry the end.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[bytes], None],
+        *,
+        serial: int,
+        pre_skip: int,
+        stereo: bool,
+        comments: Sequence[str] = (),
+    ) -> None:
+        """Args:
+        write: takes the file's bytes, in order.
+        serial: the stream's 32 bit number, another one than that of files played before or after.
+        pre_skip: samples, at most `MAX_PRE_SKIP`.
+        stereo: whether the header is to say two channels; `head` can correct it at the end.
+        comments: ``NAME=value`` for the comment header.
+        """
+        self._write = write
+        self._serial = serial & 0xFFFFFFFF
+        self._pre_skip = pre_skip
+        self._stereo = stereo
+        self._toc_bits = 0
+        self._granule = 0
+        self._pending_samples = 0
+        self._pages = 0
+        self._lacing = bytearray()
+        self._packets: list[bytes] = []
+        head = _opus_head(pre_skip, stereo)
+        self._write_page(_FIRST, 0, _lace(len(head)), head)
+        tags = _opus_tags(comments)
+        self._write_page(0, 0, _lace(len(tags)), tags)
+
+    def add(self, packet: bytes, samples: int) -> None:
+        """Put a packet of `samples` samples of 48 kHz at the end of the stream."""
+        size = len(packet)
+        self._toc_bits |= packet[0]
+        if (
+            self._pending_samples + samples > SAMPLE_RATE
+            or len(self._lacing) + size // 255 >= _MAX_SEGMENTS
+        ):
+            self._flush(0, self._granule)
+        if size < 255:
+            self._lacing.append(size)
+        else:
+            self._lacing += _lace(size)
+        self._packets.append(packet)
+        self._granule += samples
+        self._pending_samples += samples
+
+    def flush(self) -> None:
+        """Write all packets but the last, however few they are."""
+        if len(self._packets) < 2:
+            return
+        last = self._packets.pop()
+        samples = packet_samples(last)
+        del self._lacing[-(len(last) // 255 + 1) :]
+        self._granule -= samples
+        self._flush(0, self._granule)
+        self.add(last, samples)
+
+    def finish(self, samples: int) -> None:
+        """End the stream `samples` audible samples after its start.
+
+        The end must lie in the last packet; what that has beyond it is not heard.
+        """
+        self._flush(_LAST, self._pre_skip + samples)
+
+    def head(self) -> bytes:
+        """The first page anew if it has to say another channel count than it does, else nothing.
+
+        It is as long as the one it replaces.
+        """
+        stereo = is_stereo(bytes([self._toc_bits]))
+        if stereo == self._stereo:
+            return b""
+        body = _opus_head(self._pre_skip, stereo)
+        return _Page(_FIRST, 0, self._serial, 0, _lace(len(body)), body).to_bytes()
+
+    def _flush(self, flags: int, granule: int) -> None:
+        self._write_page(flags, granule, bytes(self._lacing), b"".join(self._packets))
+        self._lacing.clear()
+        self._packets.clear()
+        self._pending_samples = 0
+
+    def _write_page(self, flags: int, granule: int, lacing: bytes, body: bytes) -> None:
+        page = _Page(flags, granule, self._serial, self._pages, lacing, body)
+        self._write(page.to_bytes())
+        self._pages += 1
+
+
+def repair_ogg(path: Path) -> int | None:
+    """Make a valid file of an Ogg Opus file that was cut off while `OggOpusWriter` wrote it.
+
+    What follows the last whole page goes, that page is marked as the last one, and the header
+    gets the channel count of the packets. A file that is whole stays as it is. Blocking; it may
+    be killed at any point and done again.
+
+    Returns:
+        The audible milliseconds of the file, or None if there are none.
+    """
+    pages = list(_whole_pages(path.read_bytes()))
+    if len(pages) < 3 or not pages[0].body.startswith(b"OpusHead"):
+        return None
+    pre_skip = _OPUS_HEAD.unpack(pages[0].body)[3]
+    samples = pages[-1].granule - pre_skip
+    if samples <= 0:
+        return None
+    stereo = any(is_stereo(packet) for page in pages[2:] for packet in page.packets())
+    head = replace(pages[0], body=_opus_head(pre_skip, stereo))
+    last = replace(pages[-1], flags=pages[-1].flags | _LAST)
+    with path.open("r+b") as file:
+        file.write(head.to_bytes())
+        file.seek(sum(page.size for page in pages[:-1]))
+        file.write(last.to_bytes())
+        file.truncate()
+    return round(samples * 1000 / SAMPLE_RATE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    flags: int
+    granule: int
+    serial: int
+    number: int
+    lacing: bytes
+    body: bytes
+
+    @property
+    def size(self) -> int:
+        return _PAGE_HEADER.size + len(self.lacing) + len(self.body)
+
+    def packets(self) -> Iterator[bytes]:
+        """The packets of the page; none of ours goes on in the next page."""
+        start = end = 0
+        for segment in self.lacing:
+            end += segment
+            if segment < 255:
+                yield self.body[start:end]
+                start = end
+
+    def to_bytes(self) -> bytes:
+        header = _PAGE_HEADER.pack(
+            _CAPTURE,
+            0,
+            self.flags,
+            self.granule,
+            self.serial,
+            self.number,
+            0,
+            len(self.lacing),
+        )
+        page = bytearray(b"".join((header, self.lacing, self.body)))
+        page[_CHECKSUM_AT : _CHECKSUM_AT + 4] = _checksum(page)
+        return bytes(page)
+
+
+def _whole_pages(data: bytes) -> Iterator[_Page]:
+    """The pages of `data` up to the first that is cut off or damaged."""
+    at = 0
+    while len(data) - at >= _PAGE_HEADER.size:
+        capture, _, flags, granule, serial, number, _, segments = _PAGE_HEADER.unpack_from(data, at)
+        body_at = at + _PAGE_HEADER.size + segments
+        lacing = data[at + _PAGE_HEADER.size : body_at]
+        end = body_at + sum(lacing)
+        page = _Page(flags, granule, serial, number, lacing, data[body_at:end])
+        if capture != _CAPTURE or page.to_bytes() != data[at:end]:
+            return
+        yield page
+        at = end
+
+
+def _checksum(page: bytearray) -> bytes:
+    """Ogg's CRC-32 (RFC 3533 section 6) of a page whose checksum field is zero, as it goes there.
+
+    The polynomial is zlib's, with the bits of every byte and of the result the other way round,
+    and without zlib's inversions at start and end.
+    """
+    crc = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return crc.to_bytes(4, "big").translate(_REVERSED)
+
+
+def _lace(size: int) -> bytes:
+    """The segment sizes of a packet of `size` bytes (RFC 3533 section 5)."""
+    return b"\xff" * (size // 255) + bytes([size % 255])
+
+
+def _opus_head(pre_skip: int, stereo: bool) -> bytes:
+    return _OPUS_HEAD.pack(b"OpusHead", 1, 2 if stereo else 1, pre_skip, SAMPLE_RATE, 0, 0)
+
+
+def _opus_tags(comments: Sequence[str]) -> bytes:
+    """The comment header (RFC 7845 section 5.2)."""
+    texts = [text.encode() for text in ("cloudslice", *comments)]
+    vendor, *fields = (struct.pack("<I", len(text)) + text for text in texts)
+    return b"".join((b"OpusTags", vendor, struct.pack("<I", len(fields)), *fields))

@@ -1,0 +1,143 @@
+"""Facts of Opus packets that can be had without decoding them (RFC 6716 section 3)."""
+
+from collections.abc import Iterator
+
+SAMPLE_RATE = 48_000
+"""Opus counts time in samples of 48 kHz, whatever its audio was sampled at."""
+
+GRID = 120
+"""Samples of the shortest Opus frame, 2.5 ms: every duration is a multiple of it."""
+
+MAX_PACKET_SAMPLES = 5760
+"""No packet is longer than 120 ms (RFC 6716 section 3.2.5)."""
+
+_MAX_FRAME_BYTES = 1275
+_MAX_PACKET_BYTES = 48 * _MAX_FRAME_BYTES + 98
+_STEREO_BIT = 0x04
+
+
+class MalformedPacketError(ValueError):
+    """The bytes are not an Opus packet; the text names the broken rule of RFC 6716 section 3.4."""
+
+
+def _frame_samples(toc: int) -> int:
+    config = toc >> 3
+    if config < 12:
+        return (480, 960, 1920, 2880)[config % 4]
+    if config < 16:
+        return (480, 960)[config % 2]
+    return GRID << config % 4
+
+
+_FRAME_SAMPLES = tuple(_frame_samples(toc) for toc in range(256))
+
+
+def packet_samples(packet: bytes) -> int:
+    """The duration of `packet` in samples of 48 kHz.
+
+    Raises:
+        MalformedPacketError: it breaks a rule of RFC 6716 section 3.4.
+    """
+    if not packet:
+        raise MalformedPacketError("[R1] a packet has at least one byte")
+    toc = packet[0]
+    size = len(packet)
+    if toc & 0x03 == 0:
+        if size > 1 + _MAX_FRAME_BYTES:
+            raise MalformedPacketError("[R2] a frame has at most 1275 bytes")
+        return _FRAME_SAMPLES[toc]
+    if size > _MAX_PACKET_BYTES:
+        raise MalformedPacketError("[R2] frames have at most 1275 bytes each")
+    return _count_frames(packet) * _FRAME_SAMPLES[toc]
+
+
+def is_stereo(packet: bytes) -> bool:
+    """Whether the packet codes two channels."""
+    return bool(packet[0] & _STEREO_BIT)
+
+
+def _count_frames(packet: bytes) -> int:
+    code = packet[0] & 0x03
+    if code == 1:
+        if len(packet) % 2 == 0 or len(packet) > 1 + 2 * _MAX_FRAME_BYTES:
+            raise MalformedPacketError("[R3] two frames of equal size need an even payload")
+        return 2
+    if code == 2:
+        first, at = _frame_size(packet, 1)
+        if not 0 <= len(packet) - at - first <= _MAX_FRAME_BYTES:
+            raise MalformedPacketError("[R4] the first frame's size does not fit the packet")
+        return 2
+    return _count_coded_frames(packet)
+
+
+def _count_coded_frames(packet: bytes) -> int:
+    """Frames of a code 3 packet (RFC 6716 section 3.2.5)."""
+    if len(packet) < 2:
+        raise MalformedPacketError("[R6] a code 3 packet has a frame count")
+    count = packet[1] & 0x3F
+    if not 0 < count * _FRAME_SAMPLES[packet[0]] <= MAX_PACKET_SAMPLES:
+        raise MalformedPacketError("[R5] a packet has 1 frame to 120 ms of them")
+    at = 2
+    padding = 0
+    if packet[1] & 0x40:
+        while True:
+            if at >= len(packet):
+                raise MalformedPacketError("[R6] the padding's size is cut off")
+            step = packet[at]
+            at += 1
+            padding += step if step < 255 else 254
+            if step < 255:
+                break
+    if packet[1] & 0x80:
+        for _ in range(count - 1):
+            size, at = _frame_size(packet, at)
+            padding += size
+        count_of_last = 1
+    else:
+        count_of_last = count
+    rest = len(packet) - at - padding
+    if rest < 0 or rest % count_of_last or rest // count_of_last > _MAX_FRAME_BYTES:
+        raise MalformedPacketError("[R6] or [R7]: frames and padding do not fit the packet")
+    return count
+
+
+def _frame_size(packet: bytes, at: int) -> tuple[int, int]:
+    """A coded frame size (RFC 6716 section 3.2.1) and where the next byte is."""
+    if at >= len(packet):
+        raise MalformedPacketError("a frame's size is cut off")
+    first = packet[at]
+    if first < 252:
+        return first, at + 1
+    if at + 1 >= len(packet):
+        raise MalformedPacketError("a frame's size is cut off")
+    return first + 4 * packet[at + 1], at + 2
+
+
+_SILENCE_BODY = b"\xff\xfe"
+_MONO_SILENCE = tuple(
+    (GRID << shift, bytes([0xE0 | shift << 3]) + _SILENCE_BODY) for shift in (3, 2, 1, 0)
+)
+_STEREO_SILENCE = tuple(
+    (samples, bytes([packet[0] | _STEREO_BIT]) + _SILENCE_BODY) for samples, packet in _MONO_SILENCE
+)
+
+
+def silence(start: int, samples: int, *, stereo: bool) -> Iterator[tuple[bytes, int]]:
+    """Packets of digital silence that cover [start, start + samples), each with its duration.
+
+    They are CELT frames with the silence flag set (RFC 6716 section 4.3). Those of 20 ms lie on
+    multiples of 20 ms, so that a gap is filled with the same packets wherever it is cut there.
+
+    Args:
+        start: where the gap begins in its stream, in samples; a multiple of `GRID`.
+        samples: its length; a multiple of `GRID`.
+        stereo: whether the packets are to code two channels.
+    """
+    packets = _STEREO_SILENCE if stereo else _MONO_SILENCE
+    end = start + samples
+    while start < end:
+        for size, packet in packets:
+            if start % size == 0 and start + size <= end:
+                yield packet, size
+                start += size
+                break

@@ -1,0 +1,111 @@
+"""Opus packets from a real encoder, and PCM back from Ogg Opus files by real decoders."""
+
+import io
+import shutil
+import subprocess
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+Pcm = NDArray[np.int16]
+"""(samples, channels) at 48 kHz."""
+
+RATE = 48_000
+
+
+def speech_like(seconds: float, *, channels: int = 1, seed: int = 1) -> Pcm:
+    """Voiced syllables with pauses between them, over faint noise: both modes of Opus have work."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * RATE)) / RATE
+    pitch = 120 + 30 * np.sin(2 * np.pi * 0.7 * time)
+    phase = 2 * np.pi * np.cumsum(pitch) / RATE
+    voice = sum(np.sin(phase * harmonic) / harmonic for harmonic in range(1, 20))
+    syllables = np.clip(np.sin(2 * np.pi * 2.3 * time), 0, 1) * (np.sin(2 * np.pi * 0.31 * time) > 0)
+    signal = 0.25 * voice * syllables + 0.002 * rng.standard_normal(time.size)
+    sides = [signal * (1 - 0.5 * side) for side in range(channels)]
+    return (np.stack(sides, axis=1) * 32767).clip(-32768, 32767).astype(np.int16)
+
+
+def encode_opus(
+    pcm: Pcm,
+    *,
+    application: str = "voip",
+    frame_ms: float = 20,
+    bit_rate: int = 32_000,
+    dtx: bool = False,
+) -> list[bytes]:
+    """The packets of libopus for `pcm`, one for each `frame_ms`; with `dtx` some have 1 byte."""
+    channels = pcm.shape[1]
+    encoder = av.CodecContext.create("libopus", "w")
+    encoder.sample_rate = RATE
+    encoder.format = "s16"
+    encoder.layout = "stereo" if channels == 2 else "mono"
+    encoder.bit_rate = bit_rate
+    encoder.options = {
+        "application": application,
+        "frame_duration": str(frame_ms),
+        "dtx": "1" if dtx else "0",
+    }
+    encoder.open()
+    size = round(frame_ms * RATE / 1000)
+    packets = []
+    for start in range(0, len(pcm) - size + 1, size):
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(pcm[start : start + size].reshape(1, -1)),
+            format="s16",
+            layout=encoder.layout.name,
+        )
+        frame.sample_rate = RATE
+        frame.pts = start
+        packets += [bytes(packet) for packet in encoder.encode(frame)]
+    return packets
+
+
+def decode_ogg(data: bytes, *, codec: str = "libopus") -> Pcm:
+    """The audible PCM of an Ogg Opus file by PyAV; `codec` is libopus or FFmpeg's own opus."""
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.audio[0]
+        decoder = av.CodecContext.create(codec, "r")
+        decoder.extradata = stream.codec_context.extradata
+        decoder.sample_rate = RATE
+        decoder.layout = stream.layout.name
+        resampler = av.AudioResampler(format="s16", layout=stream.layout.name)
+        parts = []
+        for packet in container.demux(stream):
+            for frame in decoder.decode(packet):
+                parts += [out.to_ndarray() for out in resampler.resample(frame)]
+    return np.concatenate(parts, axis=1).reshape(-1, stream.channels)
+
+
+def decode_with_opusdec(data: bytes, folder: Path) -> Pcm:
+    """The audible PCM of an Ogg Opus file by opus-tools; no warning allowed."""
+    source, target = folder / "in.ogg", folder / "out.raw"
+    source.write_bytes(data)
+    command = [tool("opusdec"), "--rate", "48000", "--no-dither", str(source), str(target)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "warning" not in (result.stdout + result.stderr).lower(), result.stderr
+    channels = data[data.index(b"OpusHead") + 9]
+    return np.fromfile(target, np.int16).reshape(-1, channels)
+
+
+def check_with_tools(data: bytes, folder: Path) -> float:
+    """Let opusinfo and ffprobe read the file; the seconds that ffprobe finds in it."""
+    path = folder / "checked.ogg"
+    path.write_bytes(data)
+    info = subprocess.run([tool("opusinfo"), str(path)], capture_output=True, text=True, check=True)
+    assert "warning" not in (info.stdout + info.stderr).lower(), info.stdout
+    command = [tool("ffprobe"), "-v", "warning", "-show_entries", "format=duration", "-of", "csv=p=0"]
+    probe = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
+    assert probe.stderr == ""
+    return float(probe.stdout)
+
+
+def tool(name: str) -> str:
+    """The path of a program; the test is skipped where it is not installed."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed (Debian: opus-tools, ffmpeg)")
+    return path

@@ -1,0 +1,66 @@
+"""A SliceStore in memory, and a clock moved by hand."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cloudslice.delivery.model import SliceOrigin
+
+UTC_AT_ZERO_MS = 1_700_000_000_000
+
+
+class ManualClock:
+    """Stands still until it is moved; its second 0 is at `UTC_AT_ZERO_MS`."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def utc_ms(self, at: float | None = None) -> int:
+        return UTC_AT_ZERO_MS + round((self.now if at is None else at) * 1000)
+
+
+@dataclass
+class StoredSlice:
+    """What became of one slice; also the GrowingSlice that is written to."""
+
+    origin: SliceOrigin
+    start_utc_ms: int
+    data: bytearray = field(default_factory=bytearray)
+    appends: list[int] = field(default_factory=list)
+    duration_ms: int | None = None
+    """None while it grows."""
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    def append(self, data: bytes) -> None:
+        assert self.duration_ms is None, "appended after the end"
+        self.data += data
+        self.appends.append(len(data))
+
+    def finish(self, duration_ms: int, details: Mapping[str, str], *, head: bytes = b"") -> None:
+        assert self.duration_ms is None, "finished twice"
+        self.data[: len(head)] = head
+        self.duration_ms = duration_ms
+        self.details = details
+
+    def discard(self) -> None:
+        raise AssertionError("slicing opens no slice without something to put in it")
+
+
+class MemoryStore:
+    """Keeps all slices in the order of their start."""
+
+    def __init__(self) -> None:
+        self.slices: list[StoredSlice] = []
+
+    def grow(self, origin: SliceOrigin, start_utc_ms: int) -> StoredSlice:
+        self.slices.append(StoredSlice(origin, start_utc_ms))
+        return self.slices[-1]
+
+    def put(
+        self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
+    ) -> None:
+        self.slices.append(
+            StoredSlice(origin, start_utc_ms, bytearray(data), duration_ms=0, details=details)
+        )
