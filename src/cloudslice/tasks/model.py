@@ -66,9 +66,7 @@ class TaskService(Protocol):
         """Raises TaskNotFoundError."""
         ...
 
-    async def modify(
-        self, sdk_app_id: int, task_id: str, lists: SubscriptionLists | None
-    ) -> None:
+    async def modify(self, sdk_app_id: int, task_id: str, lists: SubscriptionLists | None) -> None:
         """Replace all four lists, on running streams too; None changes nothing (contract C3).
 
         Raises TaskNotFoundError.

@@ -1,0 +1,145 @@
+"""The tasks of one node in its SQLite file: what must survive a restart.
+
+Functions of a connection, so that the caller can put a task's row and what belongs to it (its
+delivery, an event) into one transaction.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from cloudslice.database import Schema
+from cloudslice.rooms.base import LeaveCode, RoomIdType, RoomKey
+from cloudslice.secrets import SecretBox
+from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
+from cloudslice.tasks.model import TaskSpec
+
+SCHEMA = Schema(
+    "tasks",
+    (
+        """
+        CREATE TABLE tasks (
+            task_id TEXT PRIMARY KEY,
+            sdk_app_id INTEGER NOT NULL,
+            room_id TEXT NOT NULL,
+            room_id_type INTEGER NOT NULL,
+            robot_user_id TEXT NOT NULL,
+            user_sig BLOB NOT NULL,
+            private_map_key BLOB,
+            slicing TEXT NOT NULL,
+            lists TEXT NOT NULL,
+            callable_until_utc_ms INTEGER NOT NULL,
+            has_entered INTEGER NOT NULL DEFAULT 0,
+            leave_code INTEGER
+        );
+        """,
+    ),
+)
+
+
+@dataclass(slots=True)
+class StoredTask:
+    """An unfinished task as it is on disk; its bucket is with delivery."""
+
+    task_id: str
+    room: RoomKey
+    robot_user_id: str
+    user_sig: str
+    private_map_key: str | None
+    slicing: SliceParams
+    lists: SubscriptionLists
+    callable_until_utc_ms: int
+    """When ResourceExpiredHour has elapsed (contract C6.4)."""
+    has_entered: bool = False
+    """Whether event 1001 is recorded."""
+    leave_code: LeaveCode | None = None
+    """Set once the task has begun to stop."""
+
+
+def stored_task(spec: TaskSpec, task_id: str, now_utc_ms: int) -> StoredTask:
+    """The task that `spec` asks for, created at `now_utc_ms`."""
+    return StoredTask(
+        task_id=task_id,
+        room=spec.room,
+        robot_user_id=spec.robot_user_id,
+        user_sig=spec.user_sig,
+        private_map_key=spec.private_map_key,
+        slicing=spec.slicing,
+        lists=spec.lists,
+        callable_until_utc_ms=now_utc_ms + spec.resource_expired_hours * 3_600_000,
+    )
+
+
+def insert_task(connection: sqlite3.Connection, task: StoredTask, box: SecretBox) -> None:
+    """Store a new task, its signatures encrypted."""
+    key = task.private_map_key
+    connection.execute(
+        "INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            task.task_id,
+            task.room.sdk_app_id,
+            task.room.room_id,
+            int(task.room.room_id_type),
+            task.robot_user_id,
+            box.seal(task.user_sig, f"user_sig {task.task_id}"),
+            None if key is None else box.seal(key, f"private_map_key {task.task_id}"),
+            json.dumps(asdict(task.slicing) | {"image_format": task.slicing.image_format.value}),
+            json.dumps(asdict(task.lists)),
+            task.callable_until_utc_ms,
+            task.has_entered,
+            task.leave_code,
+        ),
+    )
+
+
+def set_lists(connection: sqlite3.Connection, task_id: str, lists: SubscriptionLists) -> None:
+    """Replace a task's lists."""
+    connection.execute(
+        "UPDATE tasks SET lists = ? WHERE task_id = ?", (json.dumps(asdict(lists)), task_id)
+    )
+
+
+def set_entered(connection: sqlite3.Connection, task_id: str) -> None:
+    """The task's robot has entered, and event 1001 is recorded."""
+    connection.execute("UPDATE tasks SET has_entered = 1 WHERE task_id = ?", (task_id,))
+
+
+def set_stopping(connection: sqlite3.Connection, task_id: str, code: LeaveCode) -> None:
+    """The task has begun to stop, and must not go on after a restart."""
+    connection.execute("UPDATE tasks SET leave_code = ? WHERE task_id = ?", (int(code), task_id))
+
+
+def delete_task(connection: sqlite3.Connection, task_id: str) -> None:
+    """The task is finished."""
+    connection.execute("DELETE FROM tasks WHERE task_id = ?", (task_id,))
+
+
+def load_tasks(connection: sqlite3.Connection, box: SecretBox) -> list[StoredTask]:
+    """All unfinished tasks, in the order of their creation."""
+    return list(_rows(connection, box))
+
+
+def _rows(connection: sqlite3.Connection, box: SecretBox) -> Iterator[StoredTask]:
+    for row in connection.execute("SELECT * FROM tasks ORDER BY rowid"):
+        task_id, app, room_id, room_id_type, robot, sig, key, slicing, lists, until, entered, code = (
+            row
+        )
+        parameters = json.loads(slicing)
+        parameters["image_format"] = ImageFormat(parameters["image_format"])
+        yield StoredTask(
+            task_id=task_id,
+            room=RoomKey(app, room_id, RoomIdType(room_id_type)),
+            robot_user_id=robot,
+            user_sig=box.open(sig, f"user_sig {task_id}"),
+            private_map_key=(
+                None if key is None else box.open(key, f"private_map_key {task_id}")
+            ),
+            slicing=SliceParams(**parameters),
+            lists=SubscriptionLists(
+                **{name: tuple(entries) for name, entries in json.loads(lists).items()}
+            ),
+            callable_until_utc_ms=until,
+            has_entered=bool(entered),
+            leave_code=None if code is None else LeaveCode(code),
+        )

@@ -1,0 +1,323 @@
+"""Runs the tasks of one node: a robot for each, from Create to event 1002, across restarts."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from cloudslice.clock import Clock
+from cloudslice.config import Settings
+from cloudslice.database import Database, DatabaseError
+from cloudslice.delivery.model import Consignor
+from cloudslice.delivery.service import Delivery
+from cloudslice.identity.user_sig import IdentityError, verify_user_sig
+from cloudslice.rooms.base import (
+    Attendance,
+    LeaveCode,
+    RoomEntryError,
+    RoomProvider,
+)
+from cloudslice.secrets import SecretBox
+from cloudslice.slicing.params import SubscriptionLists
+from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.robot import Robot
+from cloudslice.tasks import registry
+from cloudslice.tasks.model import (
+    RobotIdTakenError,
+    SpoolFullError,
+    TaskNotFoundError,
+    TaskSpec,
+    TaskStatus,
+    TooManyTasksError,
+)
+from cloudslice.tasks.registry import StoredTask
+from cloudslice.tasks.task_id import new_task_id
+
+_log = structlog.get_logger(__name__)
+
+_TICK_S = 0.1
+_WRITE_RETRY_S = 2.0
+
+
+@dataclass(eq=False, slots=True)
+class RunningTask:
+    """An unfinished task and its robot."""
+
+    stored: StoredTask
+    robot: Robot
+    attendance: Attendance | None = None
+
+    @property
+    def status(self) -> TaskStatus:
+        """As contract C2 has it."""
+        if self.stored.leave_code is not None:
+            return TaskStatus.EXITED
+        return TaskStatus.IN_PROGRESS if self.robot.is_slicing else TaskStatus.IDLE
+
+
+class Supervisor:
+    """The TaskService of one node; an asynchronous context manager.
+
+    Entering it takes up the tasks that a former process has left. Leaving it closes their open
+    slices; the tasks themselves go on with the next process.
+
+    Args:
+        settings: the apps with their limits and secret keys.
+        database: holds the tasks.
+        box: encrypts their signatures.
+        delivery: takes slices and events.
+        rooms: by the name that an app's `rooms` setting has.
+        pictures: makes pictures of key frames.
+        clock: for idle times, expiry and slicing.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        box: SecretBox,
+        delivery: Delivery,
+        rooms: Mapping[str, RoomProvider],
+        pictures: PicturePool,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._box = box
+        self._delivery = delivery
+        self._rooms = rooms
+        self._pictures = pictures
+        self._clock = clock
+        self._tasks: dict[str, RunningTask] = {}
+        self._creating: dict[int, int] = {}
+        self._group = asyncio.TaskGroup()
+        self._ticker: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        stored = await self._database.run(lambda c: registry.load_tasks(c, self._box))
+        await self._group.__aenter__()
+        self._ticker = self._group.create_task(self._tick_forever())
+        for each in stored:
+            self._take_up(each)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+        for task in self._tasks.values():
+            if task.attendance is not None:
+                task.attendance.leave()
+            task.robot.stop()
+        await self._group.__aexit__(kind, error, traceback)
+
+    async def create(self, spec: TaskSpec) -> str:
+        """Start a task (TaskService.create)."""
+        self._admit(spec)
+        app_id = spec.room.sdk_app_id
+        stored = registry.stored_task(spec, new_task_id(), self._clock.utc_ms())
+        # Counted from here on, so that creations side by side cannot pass the limit together.
+        self._creating[app_id] = self._creating.get(app_id, 0) + 1
+        try:
+            await self._delivery.open(
+                _consignor(stored),
+                spec.bucket,
+                also=lambda c: registry.insert_task(c, stored, self._box),
+            )
+        finally:
+            self._creating[app_id] -= 1
+        self._run(stored)
+        _log.info("task created", **_fields(stored))
+        return stored.task_id
+
+    def describe(self, sdk_app_id: int, task_id: str) -> TaskStatus:
+        """A task's status (TaskService.describe)."""
+        return self._find(sdk_app_id, task_id).status
+
+    async def modify(self, sdk_app_id: int, task_id: str, lists: SubscriptionLists | None) -> None:
+        """Replace a task's lists (TaskService.modify)."""
+        task = self._find(sdk_app_id, task_id)
+        if lists is None or task.stored.leave_code is not None:
+            return
+        await self._database.run(lambda c: registry.set_lists(c, task_id, lists))
+        task.stored.lists = lists
+        task.robot.set_lists(lists)
+        _log.info("task modified", **_fields(task.stored))
+
+    async def delete(self, sdk_app_id: int, task_id: str) -> None:
+        """Begin a task's stop (TaskService.delete)."""
+        task = self._find(sdk_app_id, task_id)
+        if task.stored.leave_code is None:
+            self._stop(task, LeaveCode.STOPPED)
+            await self._store_stop(task_id, LeaveCode.STOPPED)
+
+    def tasks(self) -> Iterator[RunningTask]:
+        """The unfinished tasks."""
+        return iter(self._tasks.values())
+
+    def _admit(self, spec: TaskSpec) -> None:
+        app_id = spec.room.sdk_app_id
+        app = self._settings.app(app_id)
+        unfinished = sum(each.stored.room.sdk_app_id == app_id for each in self._tasks.values())
+        if app is None or unfinished + self._creating.get(app_id, 0) >= app.limits.tasks:
+            raise TooManyTasksError(f"the app's limit of unfinished tasks is reached: {unfinished}")
+        if self._delivery.is_full:
+            raise SpoolFullError("the spool of slices that wait for their upload is full")
+        if self._rooms[app.rooms].holds_user(spec.room, spec.robot_user_id):
+            raise RobotIdTakenError(
+                f"`UserId` {spec.robot_user_id} is in the room already, and is not a robot"
+            )
+
+    def _find(self, sdk_app_id: int, task_id: str) -> RunningTask:
+        task = self._tasks.get(task_id)
+        if (
+            task is None
+            or task.stored.room.sdk_app_id != sdk_app_id
+            or task.stored.callable_until_utc_ms <= self._clock.utc_ms()
+        ):
+            raise TaskNotFoundError("no such task, or it has ended")
+        return task
+
+    def _take_up(self, stored: StoredTask) -> None:
+        """Go on with a task of a former process."""
+        if stored.leave_code is None and not self._may_enter(stored):
+            stored.leave_code = LeaveCode.CONNECTION_LOST
+        if stored.leave_code is None:
+            self._run(stored)
+            _log.info("task resumed", **_fields(stored))
+        else:
+            task = self._tasks[stored.task_id] = RunningTask(stored, self._make_robot(stored))
+            self._group.create_task(self._finish(task, stored.leave_code))
+
+    def _may_enter(self, stored: StoredTask) -> bool:
+        """Whether the robot may enter its room once more (contract C6.5)."""
+        app = self._settings.app(stored.room.sdk_app_id)
+        if app is None:
+            _log.error("task not resumed: its app is not in the settings", **_fields(stored))
+            return False
+        try:
+            verify_user_sig(
+                stored.user_sig,
+                app.secret_key.get_secret_value(),
+                app.sdk_app_id,
+                stored.robot_user_id,
+                now_s=self._clock.utc_ms() / 1000,
+            )
+        except IdentityError as error:
+            _log.error("task not resumed: bad UserSig", reason=str(error), **_fields(stored))
+            return False
+        return True
+
+    def _run(self, stored: StoredTask) -> None:
+        task = RunningTask(stored, self._make_robot(stored))
+        self._tasks[stored.task_id] = task
+        self._group.create_task(self._enter(task))
+
+    def _make_robot(self, stored: StoredTask) -> Robot:
+        app = self._settings.app(stored.room.sdk_app_id)
+        return Robot(
+            stored.task_id,
+            stored.slicing,
+            stored.lists,
+            store=self._delivery,
+            pictures=self._pictures,
+            clock=self._clock,
+            max_anchors=app.limits.anchors_per_task if app else 0,
+            on_finished=lambda code: self._stop_by_id(stored.task_id, code),
+        )
+
+    async def _enter(self, task: RunningTask) -> None:
+        stored = task.stored
+        app = self._settings.app(stored.room.sdk_app_id)
+        assert app is not None
+        try:
+            task.attendance = await self._rooms[app.rooms].enter(
+                stored.room, stored.robot_user_id, task.robot
+            )
+        except RoomEntryError as error:
+            _log.warning("robot could not enter", reason=str(error), **_fields(stored))
+            await self._record_entry(task, has_failed=True)
+            self._stop(task, LeaveCode.CONNECTION_LOST)
+            return
+        if stored.leave_code is not None:
+            task.attendance.leave()  # stopped on the way in
+        await self._record_entry(task, has_failed=False)
+
+    async def _record_entry(self, task: RunningTask, *, has_failed: bool) -> None:
+        if not task.stored.has_entered:
+            task.stored.has_entered = True
+            task_id = task.stored.task_id
+            await _persist(
+                lambda: self._delivery.record_start(
+                    task_id,
+                    has_failed=has_failed,
+                    also=lambda c: registry.set_entered(c, task_id),
+                )
+            )
+
+    async def _store_stop(self, task_id: str, code: LeaveCode) -> None:
+        await self._database.run(lambda c: registry.set_stopping(c, task_id, code))
+
+    def _stop_by_id(self, task_id: str, code: LeaveCode) -> None:
+        task = self._tasks.get(task_id)
+        if task is not None:
+            self._stop(task, code)
+
+    def _stop(self, task: RunningTask, code: LeaveCode) -> None:
+        """Begin the stop; once begun, nothing changes its code."""
+        if task.stored.leave_code is None:
+            task.stored.leave_code = code
+            self._group.create_task(self._finish(task, code))
+
+    async def _finish(self, task: RunningTask, code: LeaveCode) -> None:
+        task_id = task.stored.task_id
+        await _persist(lambda: self._store_stop(task_id, code))
+        if task.attendance is not None:
+            task.attendance.leave()
+        task.robot.stop()
+        await self._delivery.flush()
+        await _persist(
+            lambda: self._delivery.record_stop(
+                task_id, int(code), also=lambda c: registry.delete_task(c, task_id)
+            )
+        )
+        del self._tasks[task_id]
+        _log.info("task ended", leave_code=int(code), **_fields(task.stored))
+
+    async def _tick_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = self._clock.monotonic()
+            for task in list(self._tasks.values()):
+                task.robot.tick(now)
+
+
+async def _persist(write: Callable[[], Awaitable[None]]) -> None:
+    """Do a write that must not be left out, however long the disk refuses it."""
+    while True:
+        try:
+            return await write()
+        except DatabaseError as error:
+            _log.error("write failed, will be repeated", reason=str(error))
+            await asyncio.sleep(_WRITE_RETRY_S)
+
+
+def _consignor(stored: StoredTask) -> Consignor:
+    return Consignor(
+        stored.task_id, stored.room.sdk_app_id, stored.room.wire_id, stored.robot_user_id
+    )
+
+
+def _fields(stored: StoredTask) -> dict[str, object]:
+    return {
+        "task_id": stored.task_id,
+        "sdk_app_id": stored.room.sdk_app_id,
+        "room_id": stored.room.wire_id,
+    }
