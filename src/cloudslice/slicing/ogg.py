@@ -136,7 +136,7 @@ def repair_ogg(path: Path) -> int | None:
     pages = list(_whole_pages(path.read_bytes()))
     if len(pages) < 3 or not pages[0].body.startswith(b"OpusHead"):
         return None
-    pre_skip = _OPUS_HEAD.unpack(pages[0].body)[3]
+    pre_skip: int = _OPUS_HEAD.unpack(pages[0].body)[3]
     samples = pages[-1].granule - pre_skip
     if samples <= 0:
         return None

@@ -1,0 +1,114 @@
+"""Takes a picture of one video track at every due time, without listening to the track."""
+
+from functools import partial
+
+import structlog
+
+from cloudslice.clock import Clock
+from cloudslice.delivery.model import SliceOrigin, SliceStore
+from cloudslice.rooms.base import Keyframe, KeyframeRequest, VideoTrack
+from cloudslice.slicing.counters import SlicingCounters
+from cloudslice.slicing.images import Picture, UndecodableKeyframeError
+from cloudslice.slicing.params import ImageFormat
+from cloudslice.slicing.picture_pool import PicturePool
+
+_log = structlog.get_logger(__name__)
+
+AHEAD_S = 0.25
+"""A key frame that comes on its own this shortly before a picture is due saves asking for one."""
+
+
+class FrameGrabber:
+    """Pictures of one track: the first at once, then one every `interval_s`.
+
+    One wish for a key frame is open at a time. If none is granted before the next wish is due,
+    the picture is counted as not taken, with the reason.
+    """
+
+    def __init__(
+        self,
+        track: VideoTrack,
+        origin: SliceOrigin,
+        store: SliceStore,
+        pool: PicturePool,
+        clock: Clock,
+        *,
+        interval_s: float,
+        image_format: ImageFormat,
+        counters: SlicingCounters,
+    ) -> None:
+        self._track = track
+        self._origin = origin
+        self._store = store
+        self._pool = pool
+        self._clock = clock
+        self._interval_s = interval_s
+        self._image_format = image_format
+        self._counters = counters
+        self._due = clock.monotonic()
+        """Monotonic second of the picture that is wished for, or of the next one."""
+        self._request: KeyframeRequest | None = None
+        self._has_flowed = False
+        """Whether the anchor was seen to send video since the picture was due."""
+        self._closed = False
+        self._ask()
+
+    @property
+    def flowing(self) -> bool:
+        """Whether the anchor sends video."""
+        return self._track.flowing
+
+    def tick(self, now: float) -> None:
+        """Ask for a key frame when one is due soon. Cheap; to be called every 100 ms or so.
+
+        Args:
+            now: monotonic second.
+        """
+        if self._request is not None:
+            if now >= self._due and not self._has_flowed:
+                self._has_flowed = self._track.flowing
+            if now < self._due + self._interval_s - AHEAD_S:
+                return
+            self._give_up(self._request)
+        if now >= self._due - AHEAD_S:
+            self._ask()
+
+    def close(self) -> None:
+        """Take no more pictures; one in the making is dropped."""
+        self._closed = True
+        if self._request is not None:
+            self._request.cancel()
+            self._request = None
+
+    def _ask(self) -> None:
+        self._has_flowed = False
+        self._request = self._track.request_keyframe(self._on_keyframe, self._due)
+
+    def _give_up(self, request: KeyframeRequest) -> None:
+        request.cancel()
+        self._request = None
+        self._due += self._interval_s
+        if self._has_flowed:
+            self._counters.pictures_no_keyframe += 1
+        else:
+            self._counters.pictures_muted += 1
+
+    def _on_keyframe(self, keyframe: Keyframe) -> None:
+        self._request = None
+        self._due += self._interval_s
+        utc_ms = self._clock.utc_ms(keyframe.arrival)
+        if not self._pool.encode(keyframe, self._image_format, partial(self._on_picture, utc_ms)):
+            self._counters.pictures_pool_full += 1
+
+    def _on_picture(self, utc_ms: int, result: Picture | UndecodableKeyframeError) -> None:
+        if self._closed:
+            return
+        if isinstance(result, UndecodableKeyframeError):
+            self._counters.pictures_undecodable += 1
+            _log.warning(
+                "key frame not decodable", user_id=self._origin.user_id, reason=str(result)
+            )
+            return
+        self._counters.pictures += 1
+        details = {"width": str(result.width), "height": str(result.height)}
+        self._store.put(self._origin, utc_ms, result.data, details)

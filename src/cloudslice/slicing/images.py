@@ -1,0 +1,162 @@
+"""Turns one key frame into one picture file. Blocking work of a few milliseconds, for a thread.
+
+PyAV, NumPy, ISA-L and libjpeg-turbo let other threads run while they work.
+
+Measured with 1280x720 of an H.264 key frame on one core: decode 3.0 ms, planar RGB by swscale's
+accurate path with the up-filter 2.5 ms (its fast path takes 0.4 ms, but is off by up to 3 levels
+before the codec's own error), deflate by ISA-L 4.5 ms; JPEG straight from the YUV planes 2.2 ms.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import av
+import numpy as np
+import simplejpeg  # type: ignore[import-untyped]
+from av.video.plane import VideoPlane
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from cloudslice.rooms.base import Keyframe, VideoCodec
+from cloudslice.slicing.params import ImageFormat
+
+MAX_SIDE = 8192
+MAX_PIXELS = 7680 * 4320
+"""A key frame of a few bytes may claim any size: 8K video is the largest that is decoded."""
+
+_JPEG_QUALITY = 85
+_DEFLATE_LEVEL = 2
+_ACCURATE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+"""H.264's matrix_coefficients (ITU-T H.273 table 4). All else, and "unspecified", is BT.601: what
+senders convert to that say nothing (libyuv, in Chromium and the mobile SDKs)."""
+
+_Plane = NDArray[np.uint8]
+"""(height, width) uint8."""
+
+
+class UndecodableKeyframeError(Exception):
+    """The key frame is damaged, too large, or not what it is said to be; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture file, and its size as shown."""
+
+    data: bytes
+    width: int
+    height: int
+
+
+def encode_picture(keyframe: Keyframe, image_format: ImageFormat) -> Picture:
+    """The key frame as a picture file, turned by its rotation, in the colours it was meant in.
+
+    PNG is RGB, 8 bits a channel; JPEG is JFIF, 4:2:0.
+
+    Raises:
+        UndecodableKeyframeError
+    """
+    frame = _decode(keyframe)
+    matrix, color_range = _colors(keyframe.codec, frame)
+    turns = -(keyframe.rotation // 90)
+    try:
+        if image_format is ImageFormat.PNG:
+            # GBR, not RGB: swscale's accurate path takes less than half the time for planes.
+            full = frame.reformat(
+                format="gbrp",
+                src_colorspace=matrix,
+                src_color_range=color_range,
+                dst_color_range=ColorRange.JPEG,
+                interpolation=_ACCURATE,
+                threads=1,
+            )
+        else:
+            full = frame.reformat(
+                format="yuv420p",
+                src_colorspace=matrix,
+                dst_colorspace=Colorspace.ITU601,
+                src_color_range=color_range,
+                dst_color_range=ColorRange.JPEG,
+                threads=1,
+            )
+    except (av.error.FFmpegError, ValueError) as error:
+        raise UndecodableKeyframeError(f"cannot convert {frame.format.name}: {error}") from error
+    planes = [np.rot90(_plane(plane), turns) for plane in full.planes]
+    height, width = planes[0].shape
+    encode = _encode_png if image_format is ImageFormat.PNG else _encode_jpeg
+    return Picture(encode(*planes), width, height)
+
+
+def _decode(keyframe: Keyframe) -> av.VideoFrame:
+    decoder = av.VideoCodecContext.create(keyframe.codec.value, "r")
+    decoder.thread_count = 1
+    decoder.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
+    try:
+        frames = [*decoder.decode(av.Packet(keyframe.data)), *decoder.decode(None)]
+    except av.error.FFmpegError as error:
+        raise UndecodableKeyframeError(f"{keyframe.codec.value}: {error.strerror}") from error
+    if len(frames) != 1:
+        raise UndecodableKeyframeError(f"{len(frames)} frames instead of one")
+    frame = frames[0]
+    if frame.is_corrupt or not frame.key_frame:
+        raise UndecodableKeyframeError("parts of the frame are missing or damaged")
+    if max(frame.width, frame.height) > MAX_SIDE:
+        raise UndecodableKeyframeError(f"{frame.width}x{frame.height} is too large")
+    return frame
+
+
+def _colors(codec: VideoCodec, frame: av.VideoFrame) -> tuple[Colorspace, ColorRange]:
+    """The matrix and range of the frame's YUV.
+
+    VP8 is always BT.601 limited (RFC 6386 section 9.2): FFmpeg takes its clamping bit, which some
+    encoders set, for full range.
+    """
+    if codec is VideoCodec.VP8:
+        return Colorspace.ITU601, ColorRange.MPEG
+    is_full = frame.color_range == ColorRange.JPEG
+    return (
+        _MATRICES.get(frame.colorspace, Colorspace.ITU601),
+        ColorRange.JPEG if is_full else ColorRange.MPEG,
+    )
+
+
+def _plane(plane: VideoPlane) -> _Plane:
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : plane.width]
+
+
+def _encode_png(green: _Plane, blue: _Plane, red: _Plane) -> bytes:
+    """PNG with the filter "up" in every row: nearly as good as a choice by row, and one pass."""
+    height, width = red.shape
+    rows = np.empty((height, 1 + 3 * width), np.uint8)
+    rows[:, 0] = 2
+    for channel, plane in enumerate((red, green, blue)):
+        rows[0, 1 + channel :: 3] = plane[0]
+        np.subtract(plane[1:], plane[:-1], out=rows[1:, 1 + channel :: 3])
+    return b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            _png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+            _png_chunk(b"IDAT", isal_zlib.compress(rows, _DEFLATE_LEVEL)),
+            _png_chunk(b"IEND", b""),
+        )
+    )
+
+
+def _png_chunk(kind: bytes, body: bytes) -> bytes:
+    crc = isal_zlib.crc32(body, isal_zlib.crc32(kind))
+    return b"".join((struct.pack(">I", len(body)), kind, body, struct.pack(">I", crc)))
+
+
+def _encode_jpeg(luma: _Plane, blue_chroma: _Plane, red_chroma: _Plane) -> bytes:
+    """JPEG from full-range BT.601 planes, as JFIF wants them: no way through RGB and back."""
+    planes = map(np.ascontiguousarray, (luma, blue_chroma, red_chroma))
+    data: bytes = simplejpeg.encode_jpeg_yuv_planes(*planes, quality=_JPEG_QUALITY)
+    return data

@@ -1,0 +1,102 @@
+"""The threads that turn key frames into pictures, for all robots of a process."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from cloudslice.rooms.base import Keyframe
+from cloudslice.slicing.images import Picture, UndecodableKeyframeError, encode_picture
+from cloudslice.slicing.params import ImageFormat
+
+_log = structlog.get_logger(__name__)
+
+PictureReceiver = Callable[[Picture | UndecodableKeyframeError], None]
+"""Called once, on the event loop, with the picture or the reason why there is none."""
+
+_WAITING_PER_THREAD = 64
+"""About half a second of PNG work: what waits longer would be late anyway, and 64 key frames of
+720p are some 6 MB."""
+
+
+@dataclass(slots=True)
+class _Job:
+    keyframe: Keyframe
+    """Held so that its identity stays its own."""
+    receivers: list[PictureReceiver]
+
+
+class PicturePool:
+    """Encodes pictures in a few threads; refuses work that it could not do in time.
+
+    By default one core stays free for packets. All calls are made on the event loop. Used as a
+    context manager: on leaving, what is not done yet is dropped.
+    """
+
+    def __init__(
+        self,
+        threads: int = max(1, (os.cpu_count() or 2) - 1),
+        *,
+        max_waiting: int | None = None,
+    ) -> None:
+        """Args:
+        threads: how many pictures are worked on at a time.
+        max_waiting: how many more may wait; by default 64 for each thread.
+        """
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
+        waiting = _WAITING_PER_THREAD * threads if max_waiting is None else max_waiting
+        self._max_jobs = threads + waiting
+        self._jobs: dict[tuple[int, ImageFormat], _Job] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def encode(
+        self, keyframe: Keyframe, image_format: ImageFormat, receiver: PictureReceiver
+    ) -> bool:
+        """Have `keyframe` encoded for `receiver`; False if the pool is full, and nothing happens.
+
+        Whoever asks for the same key frame object in the same format meanwhile shares the work.
+        """
+        key = id(keyframe), image_format
+        job = self._jobs.get(key)
+        if job is not None:
+            job.receivers.append(receiver)
+            return True
+        if len(self._jobs) >= self._max_jobs:
+            return False
+        job = self._jobs[key] = _Job(keyframe, [receiver])
+        future = asyncio.get_running_loop().run_in_executor(
+            self._executor, encode_picture, keyframe, image_format
+        )
+        future.add_done_callback(lambda done: self._hand_out(key, done))
+        return True
+
+    def _hand_out(self, key: tuple[int, ImageFormat], done: asyncio.Future[Picture]) -> None:
+        job = self._jobs.pop(key)
+        if done.cancelled():
+            return
+        error = done.exception()
+        result: Picture | UndecodableKeyframeError
+        if error is None:
+            result = done.result()
+        elif isinstance(error, UndecodableKeyframeError):
+            result = error
+        else:
+            _log.error("picture failed unexpectedly", exc_info=error)
+            result = UndecodableKeyframeError(str(error))
+        for receiver in job.receivers:
+            receiver(result)
