@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 _PREFIX = "CLOUDSLICE_"
 _Port = Annotated[int, Field(ge=1, le=65535)]
@@ -82,6 +90,15 @@ class ApiSettings(_Section):
 
     regions: tuple[str, ...] = ("ap-singapore", "eu-frankfurt", "ap-guangzhou", "ap-beijing")
     """Values of X-TC-Region that are served."""
+    services: tuple[str, ...] = ()
+    """Service names that signatures may be made for; any, if empty: several clients take it from
+    the endpoint's host name."""
+    host_aliases: tuple[str, ...] = ()
+    """What clients take for our host when they sign, where a proxy on the way replaces it."""
+    allowed_addresses: tuple[IPvAnyNetwork, ...] = ()
+    """Networks that callers may come from; any, if empty."""
+    blocked_addresses: tuple[IPvAnyNetwork, ...] = ()
+    """Networks that callers may not come from."""
 
 
 class EndpointSettings(_Section):

@@ -1,0 +1,177 @@
+"""The actions that the API offers, as data: the gateway treats them all alike."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from cloudslice.api import parameters
+from cloudslice.api.entry import check_entry
+from cloudslice.api.errors import ApiError, Code, Phrase
+from cloudslice.api.requests import (
+    ModifyRequest,
+    RoomRequest,
+    TaskRequest,
+    parse_create,
+    parse_modify,
+    parse_numeric_room,
+    parse_string_room,
+    parse_task,
+)
+from cloudslice.api.schema import Object
+from cloudslice.clock import Clock
+from cloudslice.config import AppSettings, EndpointSettings
+from cloudslice.rooms.management import RoomNotFoundError, RoomService
+from cloudslice.tasks.model import (
+    TaskError,
+    TaskNotFoundError,
+    TaskService,
+    TaskSpec,
+    TooManyTasksError,
+)
+
+Outputs = Mapping[str, Any]
+_Parse = Callable[[Mapping[str, Any]], Any]
+_Perform = Callable[[Any, AppSettings], Awaitable[Outputs]]
+
+_TASK_NOT_FOUND = Phrase(
+    "There is no such task: `TaskId` is unknown, or the task has ended or can no longer be "
+    "operated on.",
+    "任务不存在：`TaskId` 未知，或任务已结束或已超过可操作时间。",
+)
+_TOO_MANY_TASKS = Phrase(
+    "The app has as many unfinished tasks as it may have.", "该应用的并发任务数已达上限。"
+)
+_TASK_FAILED = Phrase("{problem}", "操作失败：{problem}")
+_ROOM_NOT_FOUND = Phrase("There is no such room.", "房间不存在。")
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One action of the API.
+
+    Attributes:
+        parse: makes a request of parameters that fit `schema`; raises ApiError.
+        perform: carries the request out for the app it names.
+        outputs: the names of what an answer carries beside RequestId.
+        forbidden: the code if the caller's credential may not use the app.
+        internal_error: the code if something breaks that should not.
+    """
+
+    name: str
+    schema: Object
+    parse: _Parse
+    perform: _Perform
+    outputs: tuple[str, ...]
+    forbidden: Code
+    internal_error: Code
+
+    async def carry_out(self, request: Any, app: AppSettings) -> Outputs:
+        """Perform a parsed request.
+
+        Raises:
+            ApiError: it cannot be carried out.
+        """
+        try:
+            return await self.perform(request, app)
+        except (TaskError, RoomNotFoundError) as error:
+            raise _translate(error) from error
+
+
+def action_table(
+    tasks: TaskService, rooms: RoomService, clock: Clock, endpoints: EndpointSettings
+) -> dict[str, Action]:
+    """Every action by its name, which is case-sensitive."""
+    slicing = _SlicingActions(tasks, rooms, clock)
+    room = _RoomActions(rooms)
+    create = partial(parse_create, endpoints=endpoints)
+    by_number, by_name = parse_numeric_room, parse_string_room
+    p = parameters
+    table = (
+        _slicing("CreateCloudSliceTask", p.CREATE, create, slicing.create),
+        _slicing("DescribeCloudSliceTask", p.TASK, parse_task, slicing.describe, "Status"),
+        _slicing("ModifyCloudSliceTask", p.MODIFY, parse_modify, slicing.modify),
+        _slicing("DeleteCloudSliceTask", p.TASK, parse_task, slicing.delete),
+        _room("RemoveUser", p.REMOVE_USER, by_number, room.remove_users),
+        _room("RemoveUserByStrRoomId", p.REMOVE_USER_BY_STR_ROOM_ID, by_name, room.remove_users),
+        _room("DismissRoom", p.DISMISS_ROOM, by_number, room.dismiss),
+        _room("DismissRoomByStrRoomId", p.DISMISS_ROOM_BY_STR_ROOM_ID, by_name, room.dismiss),
+    )
+    return {action.name: action for action in table}
+
+
+def _slicing(name: str, schema: Object, parse: _Parse, perform: _Perform, *outputs: str) -> Action:
+    return Action(
+        name,
+        schema,
+        parse,
+        perform,
+        outputs=("TaskId", *outputs),
+        forbidden=Code.AUTH_UNAUTHORIZED_OPERATION,
+        internal_error=Code.INTERNAL_CLOUD_SLICE,
+    )
+
+
+def _room(name: str, schema: Object, parse: _Parse, perform: _Perform) -> Action:
+    return Action(
+        name,
+        schema,
+        parse,
+        perform,
+        outputs=(),
+        forbidden=Code.UNAUTHORIZED_SDK_APP_ID,
+        internal_error=Code.INTERNAL_ERROR,
+    )
+
+
+class _SlicingActions:
+    """The four actions on tasks (contract C1-C4)."""
+
+    def __init__(self, tasks: TaskService, rooms: RoomService, clock: Clock) -> None:
+        self._tasks = tasks
+        self._rooms = rooms
+        self._clock = clock
+
+    async def create(self, spec: TaskSpec, app: AppSettings) -> Outputs:
+        now_s = self._clock.utc_ms() / 1000
+        check_entry(spec, app, room_exists=self._rooms.exists(spec.room), now_s=now_s)
+        return {"TaskId": await self._tasks.create(spec)}
+
+    async def describe(self, request: TaskRequest, _: AppSettings) -> Outputs:
+        status = self._tasks.describe(request.sdk_app_id, request.task_id)
+        return {"TaskId": request.task_id, "Status": status.value}
+
+    async def modify(self, request: ModifyRequest, _: AppSettings) -> Outputs:
+        await self._tasks.modify(request.sdk_app_id, request.task_id, request.lists)
+        return {"TaskId": request.task_id}
+
+    async def delete(self, request: TaskRequest, _: AppSettings) -> Outputs:
+        await self._tasks.delete(request.sdk_app_id, request.task_id)
+        return {"TaskId": request.task_id}
+
+
+class _RoomActions:
+    """The four actions on rooms (contract G)."""
+
+    def __init__(self, rooms: RoomService) -> None:
+        self._rooms = rooms
+
+    async def remove_users(self, request: RoomRequest, _: AppSettings) -> Outputs:
+        await self._rooms.remove_users(request.room, request.user_ids)
+        return {}
+
+    async def dismiss(self, request: RoomRequest, _: AppSettings) -> Outputs:
+        await self._rooms.dismiss(request.room)
+        return {}
+
+
+def _translate(error: TaskError | RoomNotFoundError) -> ApiError:
+    match error:
+        case RoomNotFoundError():
+            return ApiError(Code.FAILED_ROOM_NOT_EXIST, _ROOM_NOT_FOUND)
+        case TaskNotFoundError():
+            return ApiError(Code.RESOURCE_NOT_FOUND, _TASK_NOT_FOUND)
+        case TooManyTasksError():
+            return ApiError(Code.FAILED_RESTRICTED_CONCURRENCY, _TOO_MANY_TASKS)
+        case _:
+            return ApiError(Code.FAILED_OPERATION, _TASK_FAILED, problem=str(error))

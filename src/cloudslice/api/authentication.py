@@ -1,0 +1,89 @@
+"""Who makes a call: the credential whose secret key signed it (contract B)."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from cloudslice.api.calls import Call, Common
+from cloudslice.api.errors import ApiError, Code, Phrase
+from cloudslice.api.signature_tc3 import Tc3Proof, parse_authorization
+from cloudslice.api.signature_v1 import V1Proof
+from cloudslice.config import ApiSettings, CredentialSettings
+
+_MAX_CLOCK_SKEW_S = 300
+_PORT = re.compile(r":[0-9]+$", re.ASCII)
+
+_SECRET_ID_NOT_FOUND = Phrase(
+    "The SecretId is not found, please ensure that your SecretId is correct.",
+    "SecretId 不存在，请检查 SecretId 是否正确。",
+)
+_EXPIRED = Phrase(
+    "The request has expired: `Timestamp` is {seconds} seconds away from the server's time; "
+    "at most {limit} are allowed.",
+    "请求已过期：`Timestamp` 与服务器时间相差 {seconds} 秒，最多允许 {limit} 秒。",
+)
+_SIGNATURE_FAILURE = Phrase(
+    "The provided credentials could not be validated. Please check your signature is correct.",
+    "签名验证失败，请检查签名是否正确。",
+)
+_TOKEN_FAILURE = Phrase(
+    "The token is not valid: this SecretId is not a temporary one.",
+    "Token 无效：此 SecretId 不是临时密钥。",
+)
+_NO_SUCH_PRODUCT = Phrase(
+    "The product `{service}` is not served here.", "此处不提供产品 `{service}`。"
+)
+
+
+class _Proof(Protocol):
+    @property
+    def secret_id(self) -> str: ...
+
+    def is_made_with(self, secret_key: str, hosts: Sequence[str]) -> bool: ...
+
+
+class Authenticator:
+    """Knows the credentials of the settings, and tells which of them signed a call."""
+
+    def __init__(self, credentials: Iterable[CredentialSettings], settings: ApiSettings) -> None:
+        self._credentials = {credential.secret_id: credential for credential in credentials}
+        self._settings = settings
+
+    def authenticate(self, call: Call, common: Common, now_s: float) -> CredentialSettings:
+        """The credential that signed `call`.
+
+        Args:
+            now_s: the server's time in Unix seconds.
+
+        Raises:
+            ApiError: no known one did, or not within five minutes of `now_s`.
+        """
+        proof = self._read_proof(call, common)
+        try:
+            credential = self._credentials[proof.secret_id]
+        except KeyError:
+            raise ApiError(Code.AUTH_SECRET_ID_NOT_FOUND, _SECRET_ID_NOT_FOUND) from None
+        seconds = abs(common.timestamp - now_s)
+        if seconds > _MAX_CLOCK_SKEW_S:
+            raise ApiError(
+                Code.AUTH_SIGNATURE_EXPIRE, _EXPIRED, seconds=int(seconds), limit=_MAX_CLOCK_SKEW_S
+            )
+        hosts = self._possible_hosts(call.request.head.headers.get("host", ""))
+        if not proof.is_made_with(credential.secret_key.get_secret_value(), hosts):
+            raise ApiError(Code.AUTH_SIGNATURE_FAILURE, _SIGNATURE_FAILURE)
+        if common.token:
+            raise ApiError(Code.AUTH_TOKEN_FAILURE, _TOKEN_FAILURE)
+        return credential
+
+    def _read_proof(self, call: Call, common: Common) -> "_Proof":
+        if call.form is not None:
+            return V1Proof(call.request.head.method, call.form)
+        authorization = parse_authorization(call.common_texts["Authorization"])
+        if self._settings.services and authorization.service not in self._settings.services:
+            service = authorization.service[:100]
+            raise ApiError(Code.NO_SUCH_PRODUCT, _NO_SUCH_PRODUCT, service=service)
+        return Tc3Proof(authorization, call.request, common.timestamp)
+
+    def _possible_hosts(self, host: str) -> list[str]:
+        """The host as sent, without its port (as Node.js signs it), and what a proxy replaced."""
+        return list(dict.fromkeys((host, _PORT.sub("", host), *self._settings.host_aliases)))

@@ -1,0 +1,234 @@
+"""The parameters of every action, as data (contract C1-C5, G): the checks and the documentation
+are both made of them."""
+
+import re
+
+from cloudslice.api.errors import Code, Phrase
+from cloudslice.api.schema import Integer, Object, Parameter, Text, TextList
+
+LAST_ROOM_NUMBER = 4294967294
+
+STRING_ROOM_ID = Text(
+    pattern=re.compile(r"[A-Za-z0-9 !#$%&()+\-:;<=.>?@\[\]^_{}|~,]{1,64}", re.ASCII),
+    rule=Phrase(
+        "1 to 64 of: letters, digits, space and !#$%&()+-:;<=.>?@[]^_{{}}|~,",
+        " 1 到 64 个字符，可用字母、数字、空格及 !#$%&()+-:;<=.>?@[]^_{{}}|~,",
+    ),
+)
+_USER_ID = Text(
+    pattern=re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII),
+    rule=Phrase("1 to 32 of: letters, digits, _ and -", " 1 到 32 个字符，可用字母、数字、_ 和 -"),
+)
+_PREFIX_SEGMENT = Text(
+    pattern=re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII),
+    rule=Phrase("1 to 64 of: letters, digits, _ and -", " 1 到 64 个字符，可用字母、数字、_ 和 -"),
+)
+_LIST_ENTRY = Text(
+    pattern=re.compile("(?s).+"),
+    max_bytes=64,
+    rule=Phrase("1 to 64 bytes long", " 1 到 64 字节"),
+)
+_REMOVED_USER_ID = Text(
+    pattern=re.compile("(?s).+"),
+    max_bytes=32,
+    rule=Phrase("1 to 32 bytes long", " 1 到 32 字节"),
+)
+
+_SDK_APP_ID = Parameter(
+    name="SdkAppId",
+    type=Integer(),
+    missing=Code.MISSING_SDK_APP_ID,
+    zero_is_absent=True,
+    note="an app of the settings that the credential may use",
+)
+_TASK_ID = Parameter(
+    name="TaskId",
+    type=Text(),
+    missing=Code.MISSING_TASK_ID,
+    note="as CreateCloudSliceTask returned it; any other text is `ResourceNotFound`",
+)
+
+
+def _user_list(name: str, note: str) -> Parameter:
+    return Parameter(name=name, type=TextList(_LIST_ENTRY, maximum=32), note=note)
+
+
+_SUBSCRIPTION = Object(
+    (
+        _user_list("SubscribeAudioUserIds", "only these anchors' audio is sliced"),
+        _user_list("UnSubscribeAudioUserIds", "not with `SubscribeAudioUserIds`: all but these"),
+        _user_list("SubscribeVideoUserIds", "only these anchors' video is sliced"),
+        _user_list("UnSubscribeVideoUserIds", "not with `SubscribeVideoUserIds`: all but these"),
+    )
+)
+
+_SLICE_PARAMS = Object(
+    (
+        Parameter(
+            name="SliceType",
+            type=Integer(1, 3),
+            missing=Code.MISSING_SLICE_TYPE,
+            note="1 audio, 2 pictures, 3 both",
+        ),
+        Parameter(
+            name="MaxIdleTime",
+            type=Integer(5, 86400),
+            default=30,
+            note="seconds without an anchor after which the task ends",
+        ),
+        Parameter(
+            name="SliceAudio", type=Integer(15, 60), default=15, note="seconds of an audio slice"
+        ),
+        Parameter(
+            name="SliceVideo",
+            type=Integer(5, 60),
+            default=5,
+            note="seconds from one picture to the next",
+        ),
+        Parameter(name="SliceImageType", type=Integer(0, 1), default=0, note="0 PNG, 1 JPG"),
+        Parameter(
+            name="SliceCallbackUrl",
+            type=Text(),
+            note="accepted and ignored: the callback URL is a setting of the app",
+        ),
+        Parameter(
+            name="SubscribeStreamUserIds",
+            type=_SUBSCRIPTION,
+            note="whom to slice; everybody if absent",
+        ),
+    )
+)
+
+_CLOUD_SLICE_STORAGE = Object(
+    (
+        Parameter(
+            name="Vendor",
+            type=Integer(0, 2),
+            missing=Code.MISSING_VENDOR,
+            note="0 Tencent COS, 1 AWS S3, 2 Alibaba Cloud OSS",
+        ),
+        Parameter(
+            name="Region",
+            type=Text(),
+            missing=Code.MISSING_REGION,
+            note="a region of the vendor; any that fits into a host name where the settings have "
+            "an endpoint for the vendor",
+        ),
+        Parameter(
+            name="Bucket",
+            type=Text(),
+            missing=Code.MISSING_BUCKET,
+            note="as the vendor allows names; COS: `name-APPID`",
+        ),
+        Parameter(
+            name="AccessKey",
+            type=Text(),
+            missing=Code.MISSING_ACCESS_KEY,
+            note="tried at the first upload: see events 1003 and 1006",
+        ),
+        Parameter(
+            name="SecretKey",
+            type=Text(),
+            missing=Code.MISSING_SECRET_KEY,
+            note="never logged, never returned, encrypted at rest",
+        ),
+        Parameter(
+            name="FileNamePrefix",
+            type=TextList(_PREFIX_SEGMENT, maximum=10),
+            note="the leading segments of object keys",
+        ),
+    )
+)
+
+CREATE = Object(
+    (
+        _SDK_APP_ID,
+        Parameter(
+            name="RoomId",
+            type=Text(),
+            missing=Code.MISSING_ROOM_ID,
+            note=f"`RoomIdType` 1: 1 to {LAST_ROOM_NUMBER} in decimal; 0: up to 64 of the 89 "
+            "characters of string rooms",
+        ),
+        Parameter(
+            name="UserId", type=_USER_ID, missing=Code.MISSING_USER_ID, note="the robot's id"
+        ),
+        Parameter(
+            name="UserSig",
+            type=Text(),
+            missing=Code.MISSING_USER_SIG,
+            note="the robot's; `InvalidParameter.UserSig` if it proves nothing",
+        ),
+        Parameter(name="SliceParams", type=_SLICE_PARAMS, missing=Code.MISSING_SLICE_PARAMS),
+        Parameter(
+            name="SliceStorageParams",
+            type=Object(
+                (
+                    Parameter(
+                        name="CloudSliceStorage",
+                        type=_CLOUD_SLICE_STORAGE,
+                        missing=Code.MISSING_SLICE_STORAGE_PARAMS,
+                    ),
+                )
+            ),
+            missing=Code.MISSING_SLICE_STORAGE_PARAMS,
+        ),
+        Parameter(
+            name="RoomIdType", type=Integer(0, 1), default=1, note="0 string, 1 32-bit number"
+        ),
+        Parameter(
+            name="ResourceExpiredHour",
+            type=Integer(6, 720),
+            default=72,
+            note="hours after which the task can no longer be described, modified or deleted",
+        ),
+        Parameter(
+            name="PrivateMapKey",
+            type=Text(),
+            note="`FailedOperation` if it does not permit the slicing, or if the app demands one "
+            "and it is absent",
+        ),
+    )
+)
+
+TASK = Object((_SDK_APP_ID, _TASK_ID))
+
+MODIFY = Object(
+    (
+        _SDK_APP_ID,
+        _TASK_ID,
+        Parameter(
+            name="SubscribeStreamUserIds",
+            type=_SUBSCRIPTION,
+            note="replaces all four lists, an absent one meaning no restriction; without the "
+            "object nothing changes",
+        ),
+    )
+)
+
+_ROOM_NUMBER = Parameter(
+    name="RoomId",
+    type=Integer(1, LAST_ROOM_NUMBER),
+    missing=Code.MISSING_ROOM_ID,
+    out_of_range=Code.INVALID_ROOM_ID,
+    note="a numeric room",
+)
+_ROOM_NAME = Parameter(
+    name="RoomId",
+    type=STRING_ROOM_ID,
+    missing=Code.MISSING_ROOM_ID,
+    out_of_range=Code.INVALID_ROOM_ID,
+    note="a string room",
+)
+_USER_IDS = Parameter(
+    name="UserIds",
+    type=TextList(_REMOVED_USER_ID, minimum=1, maximum=10),
+    missing=Code.MISSING_USER_IDS,
+    out_of_range=Code.INVALID_USER_IDS,
+    note="whom to put out; who is not in the room is ignored",
+)
+
+REMOVE_USER = Object((_SDK_APP_ID, _ROOM_NUMBER, _USER_IDS))
+REMOVE_USER_BY_STR_ROOM_ID = Object((_SDK_APP_ID, _ROOM_NAME, _USER_IDS))
+DISMISS_ROOM = Object((_SDK_APP_ID, _ROOM_NUMBER))
+DISMISS_ROOM_BY_STR_ROOM_ID = Object((_SDK_APP_ID, _ROOM_NAME))

@@ -1,0 +1,164 @@
+"""What requests with well-formed parameters ask for, and the rules between their parameters."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cloudslice.api.errors import Phrase, out_of_range
+from cloudslice.api.parameters import LAST_ROOM_NUMBER, STRING_ROOM_ID
+from cloudslice.api.regions import storage_region
+from cloudslice.config import EndpointSettings
+from cloudslice.delivery.model import Bucket, Vendor
+from cloudslice.rooms.base import RoomIdType, RoomKey
+from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
+from cloudslice.tasks.model import TaskSpec
+
+_NUMERIC_ROOM_ID = re.compile(r"[0-9]{1,64}", re.ASCII)
+_NUMERIC_ROOM_RULE = Phrase(
+    f"a decimal number from 1 to {LAST_ROOM_NUMBER} (for a string, set `RoomIdType` to 0)",
+    f" 1 到 {LAST_ROOM_NUMBER} 的十进制数（字符串房间号请将 `RoomIdType` 设为 0）",
+)
+
+_BUCKETS = {
+    Vendor.COS: (
+        re.compile(r"(?=.{1,60}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?-[0-9]{5,}", re.ASCII),
+        Phrase("the full name of a COS bucket, `name-APPID`", "完整的 COS 存储桶名称 `name-APPID`"),
+    ),
+    Vendor.S3: (
+        re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII),
+        Phrase(
+            "3 to 63 of: small letters, digits, . and -, with a letter or digit at both ends",
+            " 3 到 63 个字符，可用小写字母、数字、. 和 -，首尾为字母或数字",
+        ),
+    ),
+    Vendor.OSS: (
+        re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", re.ASCII),
+        Phrase(
+            "3 to 63 of: small letters, digits and -, with a letter or digit at both ends",
+            " 3 到 63 个字符，可用小写字母、数字和 -，首尾为字母或数字",
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRequest:
+    """Describe or delete a task."""
+
+    sdk_app_id: int
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModifyRequest:
+    """Replace a task's lists; None leaves them as they are."""
+
+    sdk_app_id: int
+    task_id: str
+    lists: SubscriptionLists | None
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRequest:
+    """Dismiss a room, or put these users out of it."""
+
+    room: RoomKey
+    user_ids: tuple[str, ...] = ()
+
+
+def parse_create(values: Mapping[str, Any], endpoints: EndpointSettings) -> TaskSpec:
+    """What values that fit `CREATE` ask for.
+
+    Raises:
+        ApiError: a value does not fit another one.
+    """
+    slicing = values["SliceParams"]
+    return TaskSpec(
+        room=_parse_room(values["SdkAppId"], values["RoomId"], RoomIdType(values["RoomIdType"])),
+        robot_user_id=values["UserId"],
+        user_sig=values["UserSig"],
+        private_map_key=values.get("PrivateMapKey"),
+        slicing=SliceParams(
+            audio=slicing["SliceType"] in (1, 3),
+            video=slicing["SliceType"] in (2, 3),
+            max_idle_s=slicing["MaxIdleTime"],
+            audio_slice_s=slicing["SliceAudio"],
+            video_interval_s=slicing["SliceVideo"],
+            image_format=(ImageFormat.PNG, ImageFormat.JPG)[slicing["SliceImageType"]],
+        ),
+        lists=_parse_lists(
+            slicing.get("SubscribeStreamUserIds", {}), "SliceParams.SubscribeStreamUserIds"
+        ),
+        bucket=_parse_bucket(values["SliceStorageParams"]["CloudSliceStorage"], endpoints),
+        resource_expired_hours=values["ResourceExpiredHour"],
+    )
+
+
+def parse_task(values: Mapping[str, Any]) -> TaskRequest:
+    """What values that fit `TASK` ask for."""
+    return TaskRequest(values["SdkAppId"], values["TaskId"])
+
+
+def parse_modify(values: Mapping[str, Any]) -> ModifyRequest:
+    """What values that fit `MODIFY` ask for.
+
+    Raises:
+        ApiError: both lists of one medium hold entries.
+    """
+    name = "SubscribeStreamUserIds"
+    lists = _parse_lists(values[name], name) if name in values else None
+    return ModifyRequest(values["SdkAppId"], values["TaskId"], lists)
+
+
+def parse_numeric_room(values: Mapping[str, Any]) -> RoomRequest:
+    """What values that fit `REMOVE_USER` or `DISMISS_ROOM` ask for."""
+    room = RoomKey(values["SdkAppId"], str(values["RoomId"]), RoomIdType.NUMBER)
+    return RoomRequest(room, tuple(values.get("UserIds", ())))
+
+
+def parse_string_room(values: Mapping[str, Any]) -> RoomRequest:
+    """What values that fit the actions `...ByStrRoomId` ask for."""
+    room = RoomKey(values["SdkAppId"], values["RoomId"], RoomIdType.STRING)
+    return RoomRequest(room, tuple(values.get("UserIds", ())))
+
+
+def _parse_room(sdk_app_id: int, room_id: str, room_id_type: RoomIdType) -> RoomKey:
+    if room_id_type is RoomIdType.STRING:
+        if not STRING_ROOM_ID.allows(room_id):
+            raise out_of_range("RoomId", STRING_ROOM_ID.rule)
+        return RoomKey(sdk_app_id, room_id, room_id_type)
+    if not _NUMERIC_ROOM_ID.fullmatch(room_id) or not 1 <= int(room_id) <= LAST_ROOM_NUMBER:
+        raise out_of_range("RoomId", _NUMERIC_ROOM_RULE)
+    # "007" and "7" are one room.
+    return RoomKey(sdk_app_id, str(int(room_id)), room_id_type)
+
+
+def _parse_lists(values: Mapping[str, Any], name: str) -> SubscriptionLists:
+    for medium in ("Audio", "Video"):
+        allow, block = f"Subscribe{medium}UserIds", f"UnSubscribe{medium}UserIds"
+        if values.get(allow) and values.get(block):
+            rule = Phrase(f"empty where `{allow}` is not", f"空列表，因为 `{allow}` 不为空")
+            raise out_of_range(f"{name}.{block}", rule)
+    return SubscriptionLists(
+        audio_allow=tuple(values.get("SubscribeAudioUserIds", ())),
+        audio_block=tuple(values.get("UnSubscribeAudioUserIds", ())),
+        video_allow=tuple(values.get("SubscribeVideoUserIds", ())),
+        video_block=tuple(values.get("UnSubscribeVideoUserIds", ())),
+    )
+
+
+def _parse_bucket(values: Mapping[str, Any], endpoints: EndpointSettings) -> Bucket:
+    place = "SliceStorageParams.CloudSliceStorage"
+    vendor = Vendor(values["Vendor"])
+    pattern, rule = _BUCKETS[vendor]
+    if not pattern.fullmatch(values["Bucket"]):
+        raise out_of_range(f"{place}.Bucket", rule)
+    return Bucket(
+        vendor=vendor,
+        region=storage_region(f"{place}.Region", vendor, values["Region"], endpoints),
+        name=values["Bucket"],
+        access_key=values["AccessKey"],
+        secret_key=values["SecretKey"],
+        prefix=tuple(values.get("FileNamePrefix", ())),
+    )

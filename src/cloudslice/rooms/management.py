@@ -1,0 +1,32 @@
+"""What the API's room actions ask of the rooms (contract G)."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from cloudslice.rooms.base import RoomKey
+
+
+class RoomNotFoundError(Exception):
+    """No such room: nobody is in it, or its id is of the other type."""
+
+
+class RoomService(Protocol):
+    """The rooms of all apps, behind the API's checks of form."""
+
+    def exists(self, room: RoomKey) -> bool:
+        """Whether anybody, robots included, is in the room."""
+        ...
+
+    async def remove_users(self, room: RoomKey, user_ids: Sequence[str]) -> None:
+        """Put users and robots out of the room (LeaveCode.REMOVED); who is not in it is ignored.
+
+        Raises RoomNotFoundError.
+        """
+        ...
+
+    async def dismiss(self, room: RoomKey) -> None:
+        """Put everybody out of the room (LeaveCode.ROOM_DISMISSED).
+
+        Raises RoomNotFoundError.
+        """
+        ...
