@@ -28,6 +28,7 @@ _GROUP_LIMIT = 500
 """Operations in one transaction: bounds how long the first of them waits for its commit."""
 _BUSY_TIMEOUT_S = 5.0
 """A process that is just being replaced gets so long to let go of the file."""
+_RETRY_S = 2.0
 _FORMAT = 1
 """`user_version` of the file: the layout of the table of versions itself."""
 
@@ -108,6 +109,15 @@ class Database:
             DatabaseError: the commit failed.
         """
         return await asyncio.wrap_future(self.submit(operation))
+
+    async def persist(self, operation: Operation[T]) -> T:
+        """As `run`, but repeated for as long as the disk refuses: for what must not be left out."""
+        while True:
+            try:
+                return await self.run(operation)
+            except DatabaseError as error:
+                log.error("database_write_refused", error=str(error), retry_in_s=_RETRY_S)  # noqa: TRY400
+                await asyncio.sleep(_RETRY_S)
 
     def submit(self, operation: Operation[T]) -> Future[T]:
         """As `run`, for other threads: a future of the result. Must not be waited for in a loop."""

@@ -9,7 +9,7 @@ docs/decisions/storage.md.
 import asyncio
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -88,6 +88,10 @@ class ObjectStore(Protocol):
             OSError: the file to be stored cannot be read.
         """
         ...
+
+
+BucketOpener = Callable[[Bucket], ObjectStore]
+"""Gives the store for a bucket; raises StorageError if there cannot be one."""
 
 
 class S3Bucket:

@@ -1,0 +1,158 @@
+"""Decides which of an app's webhooks is sent next: first attempts in order, retries on the side.
+
+Each app has a dispatcher of its own with a bounded number of requests under way, so that a dead
+receiver delays nobody but itself, and itself no more than it must: within a task an event waits
+for the answers to those before it, but for a second at most.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from cloudslice.clock import Clock
+from cloudslice.database import Database, Operation
+from cloudslice.delivery import outbox
+from cloudslice.delivery.outbox import OutboxEvent
+
+_MAX_REQUESTS = 64
+"""Under way at a time."""
+_MAX_RETRIES = 32
+"""Of these, so that a backlog of retries does not keep new events waiting."""
+_WINDOW = 256
+"""New events held in memory; the others stay in the database."""
+_ORDER_PATIENCE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """What came of an attempt."""
+
+    record: Operation[object]
+    """Puts it on record."""
+    retry_at: float | None = None
+    """Monotonic second of the next attempt, if there is to be one."""
+
+
+Attempt = Callable[[int, OutboxEvent], Awaitable[Attempted]]
+
+
+class Dispatcher:
+    """Sends the events of one app, until cancelled."""
+
+    def __init__(self, database: Database, clock: Clock, sdk_app_id: int, attempt: Attempt) -> None:
+        self._database = database
+        self._clock = clock
+        self._sdk_app_id = sdk_app_id
+        self._attempt = attempt
+        self._wake = asyncio.Event()
+        self._more = True  # whether the database may hold new events behind `_last_id`
+        self._last_id = 0
+        self._new: deque[OutboxEvent] = deque()
+        self._retry_at: float | None = 0.0  # when to look for retries; None: there are none
+        self._under_way: dict[int, OutboxEvent] = {}
+        self._first_attempts: Counter[str] = Counter()  # under way, by task
+
+    def notify(self) -> None:
+        """There are new events on record."""
+        self._more = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as attempts:
+            while True:
+                self._wake.clear()
+                await self._fetch_new()
+                self._start_new(attempts)
+                await self._start_retries(attempts)
+                await self._sleep()
+
+    async def _fetch_new(self) -> None:
+        room = _WINDOW - len(self._new)
+        if not self._more or room == 0:
+            return
+        self._more = False
+        found = await self._database.persist(
+            lambda c: outbox.find_new(c, self._sdk_app_id, self._last_id, room)
+        )
+        if found:
+            self._last_id = found[-1].id
+            self._new.extend(found)
+        if len(found) == room:
+            self._more = True
+
+    def _start_new(self, attempts: asyncio.TaskGroup) -> None:
+        waiting: deque[OutboxEvent] = deque()
+        held: set[str] = set()
+        now = self._clock.monotonic()
+        for event in self._new:
+            patient = now < event.due_at + _ORDER_PATIENCE_S
+            if (
+                len(self._under_way) >= _MAX_REQUESTS
+                or event.task_id in held
+                or (patient and self._first_attempts[event.task_id] > 0)
+            ):
+                held.add(event.task_id)
+                waiting.append(event)
+            else:
+                self._start(attempts, event)
+        self._new = waiting
+
+    async def _start_retries(self, attempts: asyncio.TaskGroup) -> None:
+        now, room = self._clock.monotonic(), self._room_for_retries()
+        if self._retry_at is None or now < self._retry_at or room <= 0:
+            return
+        due = await self._database.persist(
+            lambda c: outbox.find_retries(c, self._sdk_app_id, now, room, tuple(self._under_way))
+        )
+        for event in due:
+            self._start(attempts, event)
+        # Reset first: what fails while we look is not seen by the query, but adds its own time.
+        self._retry_at = None
+        under_way = tuple(self._under_way)
+        self._look_at(
+            await self._database.persist(
+                lambda c: outbox.find_next_retry(c, self._sdk_app_id, under_way)
+            )
+        )
+
+    def _look_at(self, time: float | None) -> None:
+        """Look for retries at `time`, or when it was to be done anyway, if that is earlier."""
+        if time is not None and (self._retry_at is None or time < self._retry_at):
+            self._retry_at = time
+
+    def _room_for_retries(self) -> int:
+        retries = sum(event.attempts > 0 for event in self._under_way.values())
+        return min(_MAX_RETRIES - retries, _MAX_REQUESTS - len(self._under_way))
+
+    def _start(self, attempts: asyncio.TaskGroup, event: OutboxEvent) -> None:
+        self._under_way[event.id] = event
+        if event.attempts == 0:
+            self._first_attempts[event.task_id] += 1
+        attempts.create_task(self._send(event))
+
+    async def _send(self, event: OutboxEvent) -> None:
+        attempted = await self._attempt(self._sdk_app_id, event)
+        if event.attempts == 0:
+            self._first_attempts -= Counter([event.task_id])
+            self._wake.set()
+        await self._database.persist(attempted.record)
+        del self._under_way[event.id]
+        self._look_at(attempted.retry_at)
+        self._wake.set()
+
+    async def _sleep(self) -> None:
+        """Until there may be something to do."""
+        if self._more and len(self._new) < _WINDOW:
+            return
+        times = []
+        if self._new and len(self._under_way) < _MAX_REQUESTS:
+            times.append(self._new[0].due_at + _ORDER_PATIENCE_S)
+        if self._retry_at is not None and self._room_for_retries() > 0:
+            times.append(self._retry_at)
+        delay = max(min(times) - self._clock.monotonic(), 0) if times else None
+        try:
+            async with asyncio.timeout(delay):
+                await self._wake.wait()
+        except TimeoutError:
+            pass

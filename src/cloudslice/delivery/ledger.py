@@ -1,0 +1,133 @@
+"""What becomes of slices and what is said of it, each in one transaction: operations on the
+database, so that no event can be without its cause nor a cause without its event."""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cloudslice.config import StorageSettings
+from cloudslice.delivery import consignors, slices
+from cloudslice.delivery.endpoints import object_url
+from cloudslice.delivery.events import EventType, Payload, UploadStatus, file_payload
+from cloudslice.delivery.model import Bucket
+from cloudslice.delivery.outbox import EventRecorder
+from cloudslice.delivery.slices import SliceRecord
+from cloudslice.delivery.storage import StorageError, locate
+from cloudslice.secrets import SecretBox, SecretKeyError
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Records the steps of deliveries, with their events.
+
+    Attributes:
+        events: records events.
+        secrets: decrypts storage keys.
+        storage: tells where buckets are.
+    """
+
+    events: EventRecorder
+    secrets: SecretBox
+    storage: StorageSettings
+
+    def load_bucket(self, connection: sqlite3.Connection, task_id: str) -> Bucket:
+        """Where a task's slices go; raises StorageError if that cannot be told."""
+        try:
+            bucket = consignors.find_bucket(connection, task_id, self.secrets)
+        except SecretKeyError as error:
+            raise StorageError(0, "InvalidSecret", f"{error}.") from error
+        if bucket is None:
+            raise StorageError(0, "NoSuchTask", "The task is not on record.")
+        return bucket
+
+    def announce_uploads(
+        self, connection: sqlite3.Connection, task_id: str, error: StorageError | None
+    ) -> None:
+        """Event 1003, once, before the first upload; with `error` there will be none for now."""
+        if consignors.mark_uploads_announced(connection, task_id):
+            payload = {"Status": 0 if error is None else 1}
+            self._record(connection, task_id, EventType.UPLOAD_START, payload)
+
+    def complete(self, connection: sqlite3.Connection, record: SliceRecord, bucket: Bucket) -> None:
+        """The slice is in the bucket: event 1004, once."""
+        consignor = consignors.find(connection, record.origin.task_id)
+        if not slices.delete(connection, record.id) or consignor is None:
+            return
+        self.events.record(
+            connection,
+            consignor,
+            EventType.FILE_INFO,
+            file_payload(
+                record.origin.kind,
+                record.object_key,
+                object_url(locate(bucket, self.storage), record.object_key),
+                start_ms=record.start_ms,
+                duration_ms=record.duration_ms,
+            ),
+            stream_user_id=record.origin.user_id,
+        )
+
+    def report(self, connection: sqlite3.Connection, task_id: str, error: StorageError) -> bool:
+        """Event 1006, once for each reason; whether it was the first time."""
+        if not consignors.add_failure(connection, task_id, error.status, error.code):
+            return False
+        self._record(
+            connection,
+            task_id,
+            EventType.UPLOAD_ERROR,
+            {"Code": error.status, "Message": str(error)},
+        )
+        return True
+
+    def give_up(
+        self, connection: sqlite3.Connection, records: Iterable[SliceRecord], error: StorageError
+    ) -> None:
+        """The slices will never be in the bucket."""
+        for record in records:
+            if slices.delete(connection, record.id):
+                consignors.add_lost(connection, record.origin.task_id)
+                self.report(connection, record.origin.task_id, error)
+
+    def settle(
+        self, connection: sqlite3.Connection, task_id: str, *, is_patience_over: bool
+    ) -> bool:
+        """Event 1005 if it is due (contract E3); whether nothing is left to do for the task.
+
+        Args:
+            connection: the database.
+            task_id: the task.
+            is_patience_over: whether to say that uploads are incomplete, if they are.
+        """
+        ending = consignors.find_ending(connection, task_id)
+        if ending is None:
+            return True
+        if not ending.ended:
+            return False
+        if ending.open_slices == 0:
+            if not ending.incomplete_announced:
+                status = UploadStatus.INCOMPLETE if ending.lost else UploadStatus.ALL_STORED
+                self._stop_uploads(connection, task_id, status)
+            elif not ending.lost:
+                self._stop_uploads(connection, task_id, UploadStatus.LEFTOVERS_STORED)
+            consignors.delete(connection, task_id)
+            return True
+        if is_patience_over and not ending.incomplete_announced:
+            consignors.mark_incomplete_announced(connection, task_id)
+            self._stop_uploads(connection, task_id, UploadStatus.INCOMPLETE)
+        return False
+
+    def _stop_uploads(
+        self, connection: sqlite3.Connection, task_id: str, status: UploadStatus
+    ) -> None:
+        self._record(connection, task_id, EventType.UPLOAD_STOP, {"Status": int(status)})
+
+    def _record(
+        self,
+        connection: sqlite3.Connection,
+        task_id: str,
+        event_type: EventType,
+        payload: Payload,
+    ) -> None:
+        consignor = consignors.find(connection, task_id)
+        if consignor is not None:
+            self.events.record(connection, consignor, event_type, payload)

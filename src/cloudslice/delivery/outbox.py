@@ -1,0 +1,202 @@
+"""The webhooks on record, sent or not: operations on the database.
+
+A body is made once, when its event happens, and never again: a receiver tells repeated events by
+their identical bytes (contract E1).
+"""
+
+import sqlite3
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from cloudslice.clock import Clock
+from cloudslice.config import AppSettings
+from cloudslice.delivery.events import EventType, Payload, build_body
+from cloudslice.delivery.model import Consignor
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEvent:
+    """An event that has to be sent.
+
+    Attributes:
+        due_at: monotonic second of its recording or, after a failure, of its next attempt.
+        first_at: monotonic second at which its first attempt started, if that has failed.
+    """
+
+    id: int
+    task_id: str
+    event_type: EventType
+    body: bytes
+    attempts: int
+    due_at: float
+    first_at: float | None
+
+
+_COLUMNS = "id, task_id, event_type, body, attempts, due_at, first_at"
+
+
+class EventRecorder:
+    """Puts events on record, for those apps that want to be called."""
+
+    def __init__(
+        self,
+        find_app: Callable[[int], AppSettings | None],
+        clock: Clock,
+        on_recorded: Callable[[int], None],
+    ) -> None:
+        """
+        Args:
+            find_app: the settings of an app: whether it has a callback URL.
+            clock: labels the events.
+            on_recorded: called on the database's thread with the app that has a new event. What
+                it has the database do comes after the event.
+        """
+        self._find_app = find_app
+        self._clock = clock
+        self._on_recorded = on_recorded
+
+    def record(
+        self,
+        connection: sqlite3.Connection,
+        consignor: Consignor,
+        event_type: EventType,
+        payload: Payload,
+        *,
+        stream_user_id: str | None = None,
+    ) -> None:
+        """Record that something has happened now; nothing, if the app has no callback URL."""
+        app = self._find_app(consignor.sdk_app_id)
+        if app is None or not app.callback_url:
+            return
+        now_ms = self._clock.utc_ms()
+        body = build_body(
+            consignor,
+            event_type,
+            payload,
+            event_ms=now_ms,
+            callback_ms=now_ms,
+            stream_user_id=stream_user_id,
+        )
+        connection.execute(
+            "INSERT INTO events (task_id, sdk_app_id, event_type, body, created_ms, due_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                consignor.task_id,
+                consignor.sdk_app_id,
+                event_type,
+                body,
+                now_ms,
+                self._clock.monotonic(),
+            ),
+        )
+        self._on_recorded(consignor.sdk_app_id)
+
+
+def rebase(connection: sqlite3.Connection, clock: Clock) -> list[int]:
+    """Take up the unsent events of a former process; returns the apps that have some.
+
+    Their monotonic times were another process's: first attempts are put on this one's time axis
+    by their UTC times, and all are due at once.
+    """
+    now_at, now_ms = clock.monotonic(), clock.utc_ms()
+    connection.execute(
+        "UPDATE events SET due_at = ?1, first_at = ?1 - (?2 - first_ms) / 1000.0"
+        " WHERE outcome IS NULL",
+        (now_at, now_ms),
+    )
+    rows = connection.execute("SELECT DISTINCT sdk_app_id FROM events WHERE outcome IS NULL")
+    return [sdk_app_id for (sdk_app_id,) in rows]
+
+
+def find_new(
+    connection: sqlite3.Connection, sdk_app_id: int, after_id: int, limit: int
+) -> list[OutboxEvent]:
+    """An app's events that were never tried, in order, from behind `after_id` on."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM events"  # noqa: S608
+        " WHERE outcome IS NULL AND attempts = 0 AND sdk_app_id = ? AND id > ?"
+        " ORDER BY id LIMIT ?",
+        (sdk_app_id, after_id, limit),
+    )
+    return [_to_event(row) for row in rows]
+
+
+def find_retries(
+    connection: sqlite3.Connection,
+    sdk_app_id: int,
+    now_at: float,
+    limit: int,
+    exclude: Collection[int],
+) -> list[OutboxEvent]:
+    """An app's failed events that are due again, the longest due first."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM events"  # noqa: S608
+        " WHERE outcome IS NULL AND attempts > 0 AND sdk_app_id = ? AND due_at <= ?"
+        " ORDER BY due_at LIMIT ?",
+        (sdk_app_id, now_at, limit + len(exclude)),
+    )
+    return [_to_event(row) for row in rows if row[0] not in exclude][:limit]
+
+
+def find_next_retry(
+    connection: sqlite3.Connection, sdk_app_id: int, exclude: Collection[int]
+) -> float | None:
+    """When the next of an app's failed events is due again."""
+    rows = connection.execute(
+        "SELECT id, due_at FROM events"
+        " WHERE outcome IS NULL AND attempts > 0 AND sdk_app_id = ? ORDER BY due_at LIMIT ?",
+        (sdk_app_id, 1 + len(exclude)),
+    )
+    return next((due_at for event_id, due_at in rows if event_id not in exclude), None)
+
+
+def count_unsent(connection: sqlite3.Connection) -> int:
+    """How many events are still to be delivered."""
+    count: int
+    # In two parts, as each has an index.
+    (count,) = connection.execute(
+        "SELECT (SELECT count(*) FROM events WHERE outcome IS NULL AND attempts = 0)"
+        " + (SELECT count(*) FROM events WHERE outcome IS NULL AND attempts > 0)"
+    ).fetchone()
+    return count
+
+
+def mark_failed(
+    connection: sqlite3.Connection,
+    event_id: int,
+    error: str,
+    *,
+    first_at: float,
+    first_ms: int,
+    due_at: float,
+) -> None:
+    """An attempt failed and is to be repeated at `due_at`."""
+    connection.execute(
+        "UPDATE events SET attempts = attempts + 1, last_error = ?, first_at = ?,"
+        " first_ms = coalesce(first_ms, ?), due_at = ? WHERE id = ?",
+        (error, first_at, first_ms, due_at, event_id),
+    )
+
+
+def mark_done(
+    connection: sqlite3.Connection, event_id: int, outcome: str, done_ms: int, error: str | None
+) -> None:
+    """The event is not to be sent again: `outcome` is "delivered" or "given up"."""
+    connection.execute(
+        "UPDATE events SET attempts = attempts + 1, outcome = ?, done_ms = ?,"
+        " last_error = coalesce(?, last_error) WHERE id = ?",
+        (outcome, done_ms, error, event_id),
+    )
+
+
+def purge(connection: sqlite3.Connection, done_before_ms: int, limit: int) -> int:
+    """Delete up to `limit` events that were done with before a time; how many there were."""
+    return connection.execute(
+        "DELETE FROM events WHERE id IN (SELECT id FROM events"
+        " WHERE outcome IS NOT NULL AND done_ms < ? LIMIT ?)",
+        (done_before_ms, limit),
+    ).rowcount
+
+
+def _to_event(row: tuple[int, str, int, bytes, int, float, float | None]) -> OutboxEvent:
+    return OutboxEvent(row[0], row[1], EventType(row[2]), *row[3:])

@@ -1,0 +1,235 @@
+"""The spool: a finished slice is durable here before anything else happens to it.
+
+Its calls come from the event loop and return at once; one thread carries them out in order. Not a
+pool: a group of slices costs little more than one (see `writer`), and order needs no locks.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from cloudslice.clock import Clock
+from cloudslice.database import Database
+from cloudslice.delivery.model import GrowingSlice, Repair, SliceKind, SliceOrigin
+from cloudslice.delivery.recovery import Recovery, recover
+from cloudslice.delivery.slices import SliceRecord
+from cloudslice.delivery.writer import (
+    Abandon,
+    Append,
+    Begin,
+    Discard,
+    Draft,
+    Finish,
+    Flush,
+    Loss,
+    Order,
+    Outcome,
+    Remove,
+    SliceWriter,
+    slice_path,
+)
+
+_BATCH = 256
+"""Orders carried out together: bounds how long a picture waits for others' flushes."""
+_BACKLOG_BYTES = 64 * 1024 * 1024
+"""What may wait in memory for a slow disk: several seconds of what a thousand anchors send."""
+
+log = structlog.get_logger(__name__)
+
+
+class Spool:
+    """A directory of slices that wait for their upload; a `SliceStore` and async context manager.
+
+    Attributes:
+        used_bytes: what the slices in it take, growing ones included.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        database: Database,
+        repairs: Mapping[SliceKind, Repair],
+        clock: Clock,
+        *,
+        on_waiting: Callable[[set[str]], None],
+        on_lost: Callable[[Loss], None],
+    ) -> None:
+        """
+        Args:
+            directory: made if it is not there.
+            database: the record of the slices.
+            repairs: for each kind how a file that was cut off is made valid; without: discarded.
+            clock: labels slices with the time of their beginning.
+            on_waiting: called on the loop with the tasks that have new slices to upload.
+            on_lost: called on the loop for each slice that could not be kept.
+        """
+        self.used_bytes = 0
+        self._directory = directory
+        self._database = database
+        self._repairs = repairs
+        self._clock = clock
+        self._on_waiting = on_waiting
+        self._on_lost = on_lost
+        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._bytes_in = 0  # handed in; only touched on the loop
+        self._bytes_out = 0  # carried out; only touched on the thread
+        self._thread: threading.Thread | None = None
+        self._crash: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Take up what the directory holds, then be ready for more.
+
+        Raises:
+            OSError: the directory cannot be made, read or written.
+            DatabaseError: the record cannot be written.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        started: Future[Recovery] = Future()
+        self._crash = asyncio.get_running_loop().create_future()
+        self._thread = threading.Thread(
+            target=self._work, args=(asyncio.get_running_loop(), started), name="spool"
+        )
+        self._thread.start()
+        recovery = await asyncio.wrap_future(started)
+        self.used_bytes = recovery.used_bytes
+        for loss in recovery.lost:
+            self._on_lost(loss)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Carry out what was ordered; slices that still grow are repaired at the next start."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._orders.put(None)
+            await asyncio.to_thread(thread.join)
+
+    def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
+        """See `SliceStore`."""
+        draft = Draft(origin, start_utc_ms, self._clock.utc_ms())
+        self._orders.put(Begin(draft))
+        return _Growth(self, draft)
+
+    def put(
+        self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
+    ) -> None:
+        """See `SliceStore`."""
+        growing = self.grow(origin, start_utc_ms)
+        growing.append(data)
+        growing.finish(0, details)
+
+    def remove(self, record: SliceRecord) -> None:
+        """Remove the file of a slice that is off the record."""
+        self._orders.put(Remove(record.id, record.size))
+
+    def path(self, record: SliceRecord) -> Path:
+        """Where the file of a waiting slice is."""
+        return slice_path(self._directory, record.id)
+
+    async def watch(self) -> None:
+        """Never returns; raises what ended the spool's thread, should that ever happen."""
+        if self._crash is None:
+            raise RuntimeError("the spool is not open")
+        await asyncio.shield(self._crash)
+
+    async def flush(self) -> None:
+        """Wait until all that was ordered so far is durable and on record, or lost."""
+        done: Future[None] = Future()
+        self._orders.put(Flush(done))
+        await asyncio.wrap_future(done)
+
+    def order(self, order: Order) -> None:
+        """Have an order carried out after those before it; for the slices handed out."""
+        if isinstance(order, Append):
+            size = len(order.data)
+            if self._bytes_in - self._bytes_out + size > _BACKLOG_BYTES:
+                order = Abandon(order.draft, "the disk is too slow")
+            else:
+                self._bytes_in += size
+                self.used_bytes += size
+        self._orders.put(order)
+
+    def _work(self, loop: asyncio.AbstractEventLoop, started: "Future[Recovery]") -> None:
+        try:
+            recovery = recover(self._directory, self._database, self._repairs)
+        except Exception as error:  # whatever it is, the one who starts us is to know
+            started.set_exception(error)
+            return
+        started.set_result(recovery)
+        try:
+            self._serve(loop)
+        except Exception as error:
+            log.exception("spool_crashed")
+            loop.call_soon_threadsafe(self._fail, error)
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        writer = SliceWriter(self._directory, self._database)
+        running = True
+        while running:
+            batch, running = self._gather()
+            outcome = writer.carry_out(batch)
+            self._bytes_out += sum(len(order.data) for order in batch if isinstance(order, Append))
+            loop.call_soon_threadsafe(self._report, outcome)
+
+    def _gather(self) -> tuple[list[Order], bool]:
+        """What waits by now, at least one; and whether more may come."""
+        batch: list[Order] = []
+        order = self._orders.get()
+        while order is not None:
+            batch.append(order)
+            if len(batch) == _BATCH:
+                return batch, True
+            try:
+                order = self._orders.get_nowait()
+            except queue.Empty:
+                return batch, True
+        return batch, False
+
+    def _fail(self, error: Exception) -> None:
+        if self._crash is not None and not self._crash.done():
+            self._crash.set_exception(error)
+
+    def _report(self, outcome: Outcome) -> None:
+        self.used_bytes -= outcome.freed
+        for loss in outcome.lost:
+            self._on_lost(loss)
+        if outcome.waiting:
+            self._on_waiting(outcome.waiting)
+
+
+class _Growth:
+    """A `GrowingSlice` of a spool."""
+
+    def __init__(self, spool: Spool, draft: Draft) -> None:
+        self._spool = spool
+        self._draft = draft
+        self._open = True
+
+    def append(self, data: bytes) -> None:
+        self._check_open()
+        self._spool.order(Append(self._draft, data))
+
+    def finish(self, duration_ms: int, details: Mapping[str, str], *, head: bytes = b"") -> None:
+        self._check_open()
+        self._open = False
+        self._spool.order(Finish(self._draft, duration_ms, details, head))
+
+    def discard(self) -> None:
+        self._check_open()
+        self._open = False
+        self._spool.order(Discard(self._draft))
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise RuntimeError("the slice is finished or discarded")

@@ -1,0 +1,84 @@
+"""Runs a lane for each task that has slices to upload or is to be told of its end."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable
+from functools import partial
+
+import structlog
+
+from cloudslice.delivery import consignors, slices
+from cloudslice.delivery.lane import Lane, UploadContext
+from cloudslice.delivery.storage import StorageError
+
+log = structlog.get_logger(__name__)
+
+
+class Uploader:
+    """Uploads what the spool holds, until cancelled."""
+
+    def __init__(self, context: UploadContext) -> None:
+        self._context = context
+        self._lanes: dict[str, Lane] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self, ready: asyncio.Event) -> None:
+        """Upload until cancelled; `ready` is set once `notify` and `end` may be called."""
+        waiting, ended = await self._context.database.persist(_take_up)
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                self.notify(waiting)
+                for task_id in ended:
+                    self.end(task_id)
+                ready.set()
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._group = None
+
+    def notify(self, task_ids: Iterable[str]) -> None:
+        """Tasks have new slices; if not running, they wait for the next start."""
+        for task_id in task_ids:
+            if lane := self._find_lane(task_id):
+                lane.notify()
+
+    def end(self, task_id: str) -> None:
+        """A task has ended, which is on record."""
+        if lane := self._find_lane(task_id):
+            lane.notify(ended=True)
+
+    async def make_room(self, size: int) -> int:
+        """Give up the oldest waiting slices of all tasks to free `size` bytes; how many it were."""
+        context = self._context
+        under_way = [slice_id for lane in self._lanes.values() for slice_id in lane.under_way]
+        oldest = await context.database.persist(lambda c: slices.find_oldest(c, size, under_way))
+        error = StorageError(
+            0, "SpoolFull", "The oldest waiting slices were dropped to make room for new ones."
+        )
+        await context.database.persist(partial(context.ledger.give_up, records=oldest, error=error))
+        for record in oldest:
+            context.spool.remove(record)
+            log.error("slice_dropped", task_id=record.origin.task_id, key=record.object_key)
+        context.counters.dropped += len(oldest)
+        self.notify({record.origin.task_id for record in oldest})
+        return len(oldest)
+
+    def _find_lane(self, task_id: str) -> Lane | None:
+        """The lane of a task, made if it is not there; None if not running."""
+        lane = self._lanes.get(task_id)
+        if lane is None and self._group is not None:
+            lane = self._lanes[task_id] = Lane(task_id, self._context)
+            self._group.create_task(self._run_lane(task_id, lane))
+        return lane
+
+    async def _run_lane(self, task_id: str, lane: Lane) -> None:
+        try:
+            await lane.run()
+        finally:
+            del self._lanes[task_id]
+
+
+def _take_up(connection: sqlite3.Connection) -> tuple[list[str], list[str]]:
+    """The tasks that a former process has left with waiting slices, and those with their end."""
+    slices.hasten(connection)
+    return slices.tasks_with_slices(connection), consignors.find_ended(connection)
