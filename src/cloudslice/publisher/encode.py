@@ -127,5 +127,5 @@ def _open_encoder(spec: VideoSpec) -> av.VideoCodecContext:
     return encoder
 
 
-def _frames(packets: Iterable[av.Packet[Any]]) -> Iterator[EncodedFrame]:
+def _frames(packets: "Iterable[av.Packet[Any]]") -> Iterator[EncodedFrame]:
     return (EncodedFrame(bytes(packet), packet.is_keyframe) for packet in packets)

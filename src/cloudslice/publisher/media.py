@@ -73,13 +73,14 @@ class AudioLoop:
 
 @dataclass(frozen=True, eq=False)
 class Media:
-    """What an anchor sends: video, audio, or both."""
+    """What an anchor sends; `aux`, a screen share, is a second video."""
 
     video: VideoLoop | None
     audio: AudioLoop | None
+    aux: VideoLoop | None = None
 
     def __post_init__(self) -> None:
-        if self.video is None and self.audio is None:
+        if self.video is None and self.audio is None and self.aux is None:
             raise ValueError("there must be video or audio")
 
 

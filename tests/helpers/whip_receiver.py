@@ -1,0 +1,112 @@
+"""A WHIP server made of aiortc: an independent opinion of what a publisher sends.
+
+It decodes what it receives, with aiortc's jitter buffers and FFmpeg's decoders.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import av
+import uvicorn
+from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamTrack
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+
+class WhipReceiver:
+    """Answers offers at `url`; `bearer`, if set, is the only token it takes."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.bearer: str | None = None
+        self.offers = 0
+        self.goodbyes = 0
+        self.peers: list[RTCPeerConnection] = []
+        self._tracks: dict[str, MediaStreamTrack] = {}
+        self._changed = asyncio.Condition()
+
+    @property
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/whip", self._offer, methods=["POST"]),
+                Route("/sessions/{index:int}", self._end, methods=["DELETE"]),
+            ]
+        )
+
+    async def track(self, kind: str) -> MediaStreamTrack:
+        """The newest "audio" or "video" track, once there is one."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: kind in self._tracks)
+            return self._tracks[kind]
+
+    async def video_frame(
+        self, wanted: Callable[[av.VideoFrame], bool] = lambda _frame: True
+    ) -> av.VideoFrame:
+        """The first decoded frame that is wanted."""
+        track = await self.track("video")
+        while not wanted(frame := await track.recv()):
+            pass
+        return frame
+
+    async def ask_for_keyframe(self) -> None:
+        """Send a PLI for each video."""
+        for transceiver in self.peers[-1].getTransceivers():
+            if transceiver.kind == "video":
+                receiver = transceiver.receiver
+                for ssrc in receiver._RTCRtpReceiver__active_ssrc:  # noqa: SLF001
+                    await receiver._send_rtcp_pli(ssrc)  # noqa: SLF001
+
+    async def hang_up(self) -> None:
+        """End all sessions from this side, and forget them."""
+        peers, self.peers = self.peers, []
+        self._tracks.clear()
+        await asyncio.gather(*(peer.close() for peer in peers))
+
+    async def _offer(self, request: Request) -> Response:
+        self.offers += 1
+        if self.bearer and request.headers.get("authorization") != f"Bearer {self.bearer}":
+            return PlainTextResponse("the token is a wrong one", 401)
+        peer = RTCPeerConnection()
+        self.peers.append(peer)
+        peer.on("track", self._add_track)
+        offer = RTCSessionDescription((await request.body()).decode(), "offer")
+        await peer.setRemoteDescription(offer)
+        await peer.setLocalDescription(await peer.createAnswer())
+        async with self._changed:
+            self._changed.notify_all()
+        location = f"/sessions/{len(self.peers) - 1}"
+        headers = {"Location": location, "Access-Control-Allow-Origin": "*"}
+        return Response(peer.localDescription.sdp, 201, headers, "application/sdp")
+
+    def _add_track(self, track: MediaStreamTrack) -> None:
+        self._tracks[track.kind] = track
+
+    async def _end(self, request: Request) -> Response:
+        self.goodbyes += 1
+        index = request.path_params["index"]
+        if index < len(self.peers):
+            await self.peers[index].close()
+        return Response()
+
+
+@contextlib.asynccontextmanager
+async def whip_receiver() -> AsyncIterator[WhipReceiver]:
+    """A receiver on a free port of the loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        receiver = WhipReceiver(f"http://127.0.0.1:{listening.getsockname()[1]}/whip")
+        server = uvicorn.Server(uvicorn.Config(receiver.app, log_config=None, lifespan="off"))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve([listening]))
+            try:
+                yield receiver
+            finally:
+                await receiver.hang_up()
+                server.should_exit = True
+
+
