@@ -6,9 +6,9 @@ top, so that one that the store will never take does not hold up the others.
 """
 
 import asyncio
-import random
 import sqlite3
 from dataclasses import dataclass, field
+from random import Random
 
 import structlog
 
@@ -61,7 +61,7 @@ class UploadContext:
     failing: asyncio.Semaphore
     """Those in the other lanes, apart: any number of dead buckets leaves the healthy ones room."""
     counters: UploadCounters = field(default_factory=UploadCounters)
-    random: random.Random = field(default_factory=random.Random)
+    random: Random = field(default_factory=Random)
 
 
 class Lane:
