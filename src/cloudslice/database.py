@@ -32,7 +32,7 @@ _RETRY_S = 2.0
 _FORMAT = 1
 """`user_version` of the file: the layout of the table of versions itself."""
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class DatabaseError(Exception):
@@ -116,7 +116,7 @@ class Database:
             try:
                 return await self.run(operation)
             except DatabaseError as error:
-                log.error("database_write_refused", error=str(error), retry_in_s=_RETRY_S)  # noqa: TRY400
+                _log.error("database write refused", error=str(error), retry_in_s=_RETRY_S)  # noqa: TRY400
                 await asyncio.sleep(_RETRY_S)
 
     def submit(self, operation: Operation[T]) -> Future[T]:
@@ -136,7 +136,7 @@ class Database:
             error = done.exception()
             if error is not None:
                 self.failures += 1
-                log.error("database_operation_failed", what=what, error=str(error))
+                _log.error("database operation failed", what=what, error=str(error))
 
         future.add_done_callback(note)
         self._put(operation, future)

@@ -25,7 +25,7 @@ _KEEP_DONE_S = 24 * 3600
 _PURGE_EVERY_S = 600.0
 _PURGE_BATCH = 1000
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 FindApp = Callable[[int], AppSettings | None]
 
@@ -118,8 +118,8 @@ class CallbackSender:
         due_at = self._pace.next_attempt_at(first_at, event.attempts + 1, self._clock.monotonic())
         if due_at is None:
             return self._give_up(event, error)
-        level = log.warning if event.attempts == 0 else log.debug
-        level("callback_failed", task_id=event.task_id, event_type=event.event_type, error=error)
+        level = _log.warning if event.attempts == 0 else _log.debug
+        level("webhook failed", task_id=event.task_id, event_type=event.event_type, error=error)
         return Attempted(
             lambda c: outbox.mark_failed(
                 c, event.id, error, first_at=first_at, first_ms=started_ms, due_at=due_at
@@ -153,8 +153,8 @@ class CallbackSender:
 
     def _give_up(self, event: OutboxEvent, error: str) -> Attempted:
         self.counters.given_up += 1
-        log.error(
-            "callback_given_up", task_id=event.task_id, event_type=event.event_type, error=error
+        _log.error(
+            "webhook given up", task_id=event.task_id, event_type=event.event_type, error=error
         )
         done_ms = self._clock.utc_ms()
         return Attempted(lambda c: outbox.mark_done(c, event.id, "given up", done_ms, error))

@@ -25,7 +25,7 @@ from cloudslice.delivery.storage import BucketOpener, ObjectStore, StorageError,
 _PARALLEL = 4
 _CONTENT_TYPES = {"ogg": "audio/ogg", "png": "image/png", "jpg": "image/jpeg"}
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -199,7 +199,7 @@ class Lane:
         context.spool.remove(record)
         context.counters.stored += 1
         context.counters.stored_bytes += record.size
-        log.info("slice_stored", task_id=self._task_id, key=record.object_key, size=record.size)
+        _log.info("slice stored", task_id=self._task_id, key=record.object_key, size=record.size)
 
     async def _note_failure(
         self, error: StorageError, *, started_at: float, record: SliceRecord | None = None
@@ -222,8 +222,8 @@ class Lane:
             return context.ledger.report(connection, self._task_id, error)
 
         is_new = await context.database.persist(note)
-        level = log.warning if is_new else log.debug
-        level("upload_failed", task_id=self._task_id, status=error.status, error=str(error))
+        level = _log.warning if is_new else _log.debug
+        level("upload failed", task_id=self._task_id, status=error.status, error=str(error))
 
     def _delay_s(self, failures: int, error: StorageError) -> float:
         jitter = self._context.random.random()
@@ -247,8 +247,8 @@ class Lane:
         await context.database.persist(lambda c: context.ledger.give_up(c, records, error))
         for record in records:
             context.spool.remove(record)
-            log.error(
-                "slice_given_up", task_id=self._task_id, key=record.object_key, why=str(error)
+            _log.error(
+                "slice given up", task_id=self._task_id, key=record.object_key, why=str(error)
             )
 
     async def _settle(self) -> bool:

@@ -21,7 +21,7 @@ from cloudslice.delivery.writer import (
     sync_directory,
 )
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ def recover(directory: Path, database: Database, repairs: Mapping[SliceKind, Rep
         try:
             result = _repair(directory, record, repairs.get(record.origin.kind))
         except Exception as error:  # the repair of a damaged file may fail in any way
-            log.exception("slice_repair_failed", task_id=record.origin.task_id, slice=record.id)
+            _log.exception("slice repair failed", task_id=record.origin.task_id, slice=record.id)
             lost.append(Loss(record.origin, f"its file cannot be repaired: {error}"))
             result = None
         if result is None:
@@ -81,7 +81,7 @@ def _repair(directory: Path, record: UnfinishedRecord, repair: Repair | None) ->
     duration_ms = repair(part)
     if duration_ms is None:
         return None
-    log.info("slice_repaired", key=record.object_key, duration_ms=duration_ms)
+    _log.info("slice repaired", key=record.object_key, duration_ms=duration_ms)
     return _Repaired(seal(directory, record.id), duration_ms)
 
 

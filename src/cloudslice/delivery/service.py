@@ -41,7 +41,7 @@ _FULL_AT = 0.95
 """Of the spool's limit: below it, so that a spool kept at its limit by dropping is full."""
 _FILE_THREADS = 4
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class Delivery:
@@ -268,8 +268,8 @@ class Delivery:
     def _on_lost(self, loss: Loss) -> None:
         self.lost += 1
         origin = loss.origin
-        log.error(
-            "slice_lost",
+        _log.error(
+            "slice lost",
             task_id=origin.task_id,
             user_id=origin.user_id,
             kind=origin.kind.value,

@@ -41,7 +41,7 @@ _BATCH = 256
 _BACKLOG_BYTES = 64 * 1024 * 1024
 """What may wait in memory for a slow disk: several seconds of what a thousand anchors send."""
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class Spool:
@@ -170,7 +170,7 @@ class Spool:
         try:
             self._serve(loop)
         except Exception as error:
-            log.exception("spool_crashed")
+            _log.exception("the spool has crashed")
             loop.call_soon_threadsafe(self._fail, error)
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -11,7 +11,7 @@ from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.lane import Lane, UploadContext
 from cloudslice.delivery.storage import StorageError
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class Uploader:
@@ -58,7 +58,7 @@ class Uploader:
         await context.database.persist(partial(context.ledger.give_up, records=oldest, error=error))
         for record in oldest:
             context.spool.remove(record)
-            log.error("slice_dropped", task_id=record.origin.task_id, key=record.object_key)
+            _log.error("slice dropped", task_id=record.origin.task_id, key=record.object_key)
         context.counters.dropped += len(oldest)
         self.notify({record.origin.task_id for record in oldest})
         return len(oldest)
