@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from helpers.s3_server import S3Server
 
 _IN_CI = os.environ.get("CI") == "true"
 
@@ -48,3 +49,12 @@ async def _no_task_left() -> AsyncIterator[None]:
     yield
     left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert not left, f"tasks left running: {left}"
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A running S3 server for all tests; each takes a bucket of its own from it."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.stop()

@@ -116,7 +116,7 @@ class Database:
             try:
                 return await self.run(operation)
             except DatabaseError as error:
-                _log.error("database write refused", error=str(error), retry_in_s=_RETRY_S)  # noqa: TRY400
+                _log.error("database write refused", error=str(error), retry_in_s=_RETRY_S)
                 await asyncio.sleep(_RETRY_S)
 
     def submit(self, operation: Operation[T]) -> Future[T]:
