@@ -138,6 +138,9 @@ class Settings(_Section):
         "127.0.0.1:8080"
     )
     data_dir: Path = Path("data")
+    encryption_key: SecretStr = SecretStr("")
+    """Encrypts storage keys and UserSigs at rest: 32 bytes in Base64. Without it, a key is made
+    and kept in data_dir/secret.key."""
     rtc: RtcSettings = RtcSettings()
     apps: tuple[AppSettings, ...] = ()
     credentials: tuple[CredentialSettings, ...] = ()

@@ -1,6 +1,6 @@
 """What a robot has made and what it had to leave out, for metrics and for the record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(slots=True)
@@ -25,3 +25,8 @@ class SlicingCounters:
     """Pictures not taken because image work could not keep up."""
     pictures_undecodable: int = 0
     """Pictures not taken because the key frame could not be decoded."""
+
+    def add(self, other: "SlicingCounters") -> None:
+        """Count what `other` has counted, too."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))

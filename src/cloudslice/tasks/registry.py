@@ -121,25 +121,22 @@ def load_tasks(connection: sqlite3.Connection, box: SecretBox) -> list[StoredTas
 
 
 def _rows(connection: sqlite3.Connection, box: SecretBox) -> Iterator[StoredTask]:
-    for row in connection.execute("SELECT * FROM tasks ORDER BY rowid"):
-        task_id, app, room_id, room_id_type, robot, sig, key, slicing, lists, until, entered, code = (
-            row
-        )
-        parameters = json.loads(slicing)
-        parameters["image_format"] = ImageFormat(parameters["image_format"])
+    cursor = connection.execute("SELECT * FROM tasks ORDER BY rowid")
+    columns = [column[0] for column in cursor.description]
+    for values in cursor:
+        row = dict(zip(columns, values, strict=True))
+        task_id, key = row["task_id"], row["private_map_key"]
+        slicing = json.loads(row["slicing"])
+        lists = json.loads(row["lists"])
         yield StoredTask(
             task_id=task_id,
-            room=RoomKey(app, room_id, RoomIdType(room_id_type)),
-            robot_user_id=robot,
-            user_sig=box.open(sig, f"user_sig {task_id}"),
-            private_map_key=(
-                None if key is None else box.open(key, f"private_map_key {task_id}")
-            ),
-            slicing=SliceParams(**parameters),
-            lists=SubscriptionLists(
-                **{name: tuple(entries) for name, entries in json.loads(lists).items()}
-            ),
-            callable_until_utc_ms=until,
-            has_entered=bool(entered),
-            leave_code=None if code is None else LeaveCode(code),
+            room=RoomKey(row["sdk_app_id"], row["room_id"], RoomIdType(row["room_id_type"])),
+            robot_user_id=row["robot_user_id"],
+            user_sig=box.open(row["user_sig"], f"user_sig {task_id}"),
+            private_map_key=None if key is None else box.open(key, f"private_map_key {task_id}"),
+            slicing=SliceParams(**slicing | {"image_format": ImageFormat(slicing["image_format"])}),
+            lists=SubscriptionLists(**{name: tuple(entries) for name, entries in lists.items()}),
+            callable_until_utc_ms=row["callable_until_utc_ms"],
+            has_entered=bool(row["has_entered"]),
+            leave_code=None if row["leave_code"] is None else LeaveCode(row["leave_code"]),
         )

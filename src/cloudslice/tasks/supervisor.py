@@ -1,7 +1,7 @@
 """Runs the tasks of one node: a robot for each, from Create to event 1002, across restarts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -9,7 +9,7 @@ from typing import Self
 import structlog
 
 from cloudslice.clock import Clock
-from cloudslice.config import Settings
+from cloudslice.config import AppSettings, LimitSettings, Settings
 from cloudslice.database import Database, DatabaseError
 from cloudslice.delivery.model import Consignor
 from cloudslice.delivery.service import Delivery
@@ -21,6 +21,7 @@ from cloudslice.rooms.base import (
     RoomProvider,
 )
 from cloudslice.secrets import SecretBox
+from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SubscriptionLists
 from cloudslice.slicing.picture_pool import PicturePool
 from cloudslice.slicing.robot import Robot
@@ -93,6 +94,7 @@ class Supervisor:
         self._clock = clock
         self._tasks: dict[str, RunningTask] = {}
         self._creating: dict[int, int] = {}
+        self._of_ended = SlicingCounters()
         self._group = asyncio.TaskGroup()
         self._ticker: asyncio.Task[None] | None = None
 
@@ -120,8 +122,8 @@ class Supervisor:
 
     async def create(self, spec: TaskSpec) -> str:
         """Start a task (TaskService.create)."""
-        self._admit(spec)
-        app_id = spec.room.sdk_app_id
+        app = self._admit(spec)
+        app_id = app.sdk_app_id
         stored = registry.stored_task(spec, new_task_id(), self._clock.utc_ms())
         # Counted from here on, so that creations side by side cannot pass the limit together.
         self._creating[app_id] = self._creating.get(app_id, 0) + 1
@@ -133,7 +135,7 @@ class Supervisor:
             )
         finally:
             self._creating[app_id] -= 1
-        self._run(stored)
+        self._run(stored, app)
         _log.info("task created", **_fields(stored))
         return stored.task_id
 
@@ -158,11 +160,22 @@ class Supervisor:
             self._stop(task, LeaveCode.STOPPED)
             await self._store_stop(task_id, LeaveCode.STOPPED)
 
-    def tasks(self) -> Iterator[RunningTask]:
-        """The unfinished tasks."""
-        return iter(self._tasks.values())
+    def count_by_status(self) -> dict[TaskStatus, int]:
+        """How many unfinished tasks there are of each status."""
+        counts = dict.fromkeys(TaskStatus, 0)
+        for task in self._tasks.values():
+            counts[task.status] += 1
+        return counts
 
-    def _admit(self, spec: TaskSpec) -> None:
+    def slicing_counters(self) -> SlicingCounters:
+        """What all robots have made and left out since the start."""
+        total = SlicingCounters()
+        total.add(self._of_ended)
+        for task in self._tasks.values():
+            total.add(task.robot.counters)
+        return total
+
+    def _admit(self, spec: TaskSpec) -> AppSettings:
         app_id = spec.room.sdk_app_id
         app = self._settings.app(app_id)
         unfinished = sum(each.stored.room.sdk_app_id == app_id for each in self._tasks.values())
@@ -174,6 +187,7 @@ class Supervisor:
             raise RobotIdTakenError(
                 f"`UserId` {spec.robot_user_id} is in the room already, and is not a robot"
             )
+        return app
 
     def _find(self, sdk_app_id: int, task_id: str) -> RunningTask:
         task = self._tasks.get(task_id)
@@ -187,21 +201,20 @@ class Supervisor:
 
     def _take_up(self, stored: StoredTask) -> None:
         """Go on with a task of a former process."""
-        if stored.leave_code is None and not self._may_enter(stored):
-            stored.leave_code = LeaveCode.CONNECTION_LOST
-        if stored.leave_code is None:
-            self._run(stored)
-            _log.info("task resumed", **_fields(stored))
-        else:
-            task = self._tasks[stored.task_id] = RunningTask(stored, self._make_robot(stored))
-            self._group.create_task(self._finish(task, stored.leave_code))
-
-    def _may_enter(self, stored: StoredTask) -> bool:
-        """Whether the robot may enter its room once more (contract C6.5)."""
         app = self._settings.app(stored.room.sdk_app_id)
+        if stored.leave_code is None and app is not None and self._may_enter(stored, app):
+            self._run(stored, app)
+            _log.info("task resumed", **_fields(stored))
+            return
         if app is None:
             _log.error("task not resumed: its app is not in the settings", **_fields(stored))
-            return False
+        stored.leave_code = stored.leave_code or LeaveCode.CONNECTION_LOST
+        task = RunningTask(stored, self._make_robot(stored, LimitSettings()))
+        self._tasks[stored.task_id] = task
+        self._group.create_task(self._finish(task, stored.leave_code))
+
+    def _may_enter(self, stored: StoredTask, app: AppSettings) -> bool:
+        """Whether the robot may enter its room once more (contract C6.5)."""
         try:
             verify_user_sig(
                 stored.user_sig,
@@ -215,13 +228,12 @@ class Supervisor:
             return False
         return True
 
-    def _run(self, stored: StoredTask) -> None:
-        task = RunningTask(stored, self._make_robot(stored))
+    def _run(self, stored: StoredTask, app: AppSettings) -> None:
+        task = RunningTask(stored, self._make_robot(stored, app.limits))
         self._tasks[stored.task_id] = task
-        self._group.create_task(self._enter(task))
+        self._group.create_task(self._enter(task, self._rooms[app.rooms]))
 
-    def _make_robot(self, stored: StoredTask) -> Robot:
-        app = self._settings.app(stored.room.sdk_app_id)
+    def _make_robot(self, stored: StoredTask, limits: LimitSettings) -> Robot:
         return Robot(
             stored.task_id,
             stored.slicing,
@@ -229,18 +241,14 @@ class Supervisor:
             store=self._delivery,
             pictures=self._pictures,
             clock=self._clock,
-            max_anchors=app.limits.anchors_per_task if app else 0,
+            max_anchors=limits.anchors_per_task,
             on_finished=lambda code: self._stop_by_id(stored.task_id, code),
         )
 
-    async def _enter(self, task: RunningTask) -> None:
+    async def _enter(self, task: RunningTask, rooms: RoomProvider) -> None:
         stored = task.stored
-        app = self._settings.app(stored.room.sdk_app_id)
-        assert app is not None
         try:
-            task.attendance = await self._rooms[app.rooms].enter(
-                stored.room, stored.robot_user_id, task.robot
-            )
+            task.attendance = await rooms.enter(stored.room, stored.robot_user_id, task.robot)
         except RoomEntryError as error:
             _log.warning("robot could not enter", reason=str(error), **_fields(stored))
             await self._record_entry(task, has_failed=True)
@@ -289,6 +297,7 @@ class Supervisor:
             )
         )
         del self._tasks[task_id]
+        self._of_ended.add(task.robot.counters)
         _log.info("task ended", leave_code=int(code), **_fields(task.stored))
 
     async def _tick_forever(self) -> None:

@@ -1,7 +1,7 @@
 """Our own rooms: who is in them, and who hears of it."""
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -16,6 +16,7 @@ from cloudslice.rooms.base import (
     TrackKind,
     VideoTrack,
 )
+from cloudslice.rooms.management import RoomNotFoundError
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.port import RtpPort
@@ -159,10 +160,24 @@ class BuiltinRooms:
         room = self._rooms.get(key)
         return tuple(room.anchors) if room else ()
 
-    def sessions(self) -> Iterator[tuple[Publication, Session]]:
-        """All publications with their sessions, for the metrics."""
-        for publication in self._publications.values():
-            yield publication, publication.session
+    async def remove_users(self, room: RoomKey, user_ids: Sequence[str]) -> None:
+        """Put anchors and robots out of the room (RoomService.remove_users)."""
+        members = self._members(room)
+        for user_id in user_ids:
+            self._put_out(room, members, user_id, LeaveCode.REMOVED)
+        self._drop_if_empty(room)
+
+    async def dismiss(self, room: RoomKey) -> None:
+        """Put everybody out of the room (RoomService.dismiss)."""
+        members = self._members(room)
+        for user_id in [*members.robots, *members.anchors]:
+            self._put_out(room, members, user_id, LeaveCode.ROOM_DISMISSED)
+        self._drop_if_empty(room)
+
+    @property
+    def anchor_count(self) -> int:
+        """How many anchors are in all rooms."""
+        return sum(len(room.anchors) for room in self._rooms.values())
 
     def _join(self, publication: Publication) -> None:
         former = self._rooms.get(publication.room, _Room()).anchors.get(publication.user_id)
@@ -192,8 +207,24 @@ class BuiltinRooms:
             del room.robots[robot_user_id]
             self._drop_if_empty(key)
 
+    def _members(self, key: RoomKey) -> _Room:
+        room = self._rooms.get(key)
+        if room is None:
+            raise RoomNotFoundError
+        return room
+
+    def _put_out(self, key: RoomKey, members: _Room, user_id: str, code: LeaveCode) -> None:
+        robot = members.robots.pop(user_id, None)
+        if robot is not None:
+            robot.on_evicted(code)
+        # Also those on their way in: a removed user must not appear a moment later.
+        for publication in [*self._publications.values()]:
+            if publication.room == key and publication.user_id == user_id:
+                publication.session.close()
+
     def _drop_if_empty(self, key: RoomKey) -> None:
-        if self._rooms[key].is_empty:
+        room = self._rooms.get(key)
+        if room is not None and room.is_empty:
             del self._rooms[key]
 
 

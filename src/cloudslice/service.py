@@ -1,0 +1,168 @@
+"""The composition root: the one place where the parts of a node meet."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from cloudslice import secrets
+from cloudslice.api.gateway import Gateway
+from cloudslice.clock import SystemClock
+from cloudslice.config import Settings, SettingsError
+from cloudslice.database import Database
+from cloudslice.delivery import schema as delivery_schema
+from cloudslice.delivery.model import SliceKind
+from cloudslice.delivery.service import Delivery
+from cloudslice.metrics import NodeMetrics
+from cloudslice.rooms.builtin.rooms import BuiltinRooms
+from cloudslice.rooms.builtin.whip import whip_app
+from cloudslice.rtp.port import RtpPort
+from cloudslice.secrets import SecretBox, check_key, load_key
+from cloudslice.slicing.ogg import repair_ogg
+from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.tasks import registry
+from cloudslice.tasks.supervisor import Supervisor
+
+_log = structlog.get_logger(__name__)
+
+_HTTP_SHUTDOWN_S = 5
+_SCHEMAS = (secrets.SCHEMA, delivery_schema.SCHEMA, registry.SCHEMA)
+
+
+class ListenError(Exception):
+    """The HTTP address cannot be listened on; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A running node, as what drives it sees it."""
+
+    app: Starlette
+    gateway: Gateway
+    udp_port: int
+
+
+@asynccontextmanager
+async def open_node(settings: Settings) -> AsyncIterator[Node]:
+    """Put a node together and take up what a former process has left.
+
+    Leaving the context closes open slices and makes them durable; the tasks go on with the next
+    process.
+
+    Raises:
+        SettingsError: the settings ask for something that is not there.
+        DatabaseError, SecretKeyError, PortInUseError: the node cannot run here.
+    """
+    _check(settings)
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            Database(settings.data_dir / "cloudslice.db", _SCHEMAS)
+        )
+        box = SecretBox(load_key(settings.data_dir, settings.encryption_key.get_secret_value()))
+        await database.run(lambda connection: check_key(connection, box))
+        delivery = await stack.enter_async_context(
+            Delivery(settings, database, box, clock, repair={SliceKind.AUDIO: repair_ogg})
+        )
+        pictures = stack.enter_context(PicturePool())
+        port = await stack.enter_async_context(
+            RtpPort(settings.rtc.udp_port, settings.rtc.advertise_ip, clock)
+        )
+        rooms = BuiltinRooms(port, settings.rtc, clock)
+        supervisor = await stack.enter_async_context(
+            Supervisor(settings, database, box, delivery, {"builtin": rooms}, pictures, clock)
+        )
+        gateway = Gateway(settings, supervisor, rooms, clock)
+        metrics = NodeMetrics(supervisor, rooms, port, delivery)
+        app = Starlette(
+            routes=[
+                Route("/healthz", _healthz),
+                Route("/metrics", metrics.endpoint),
+                Mount("/whip", whip_app(settings, rooms, clock)),
+                Route("/", gateway),
+                # Clients sign "/" whatever path their endpoint has (contract I4).
+                Route("/{prefix:path}", gateway, methods=["POST"]),
+            ]
+        )
+        yield Node(app, gateway, port.udp_port)
+
+
+async def serve(settings: Settings) -> None:
+    """Run a node until SIGINT or SIGTERM.
+
+    Raises:
+        ListenError: the HTTP address cannot be had.
+        SettingsError, DatabaseError, SecretKeyError, PortInUseError: see `open_node`.
+    """
+    with contextlib.closing(_listen(settings)) as listener:
+        async with open_node(settings) as node:
+            server = _HttpServer(
+                uvicorn.Config(
+                    node.app,
+                    log_config=None,
+                    access_log=False,
+                    lifespan="off",
+                    server_header=False,
+                    timeout_graceful_shutdown=_HTTP_SHUTDOWN_S,
+                )
+            )
+            loop = asyncio.get_running_loop()
+
+            def stop() -> None:
+                node.gateway.drain()
+                server.should_exit = True
+
+            for each in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(each, stop)
+            host, port = listener.getsockname()[:2]
+            _log.info("cloudslice is ready", http=f"{host}:{port}", udp_port=node.udp_port)
+            await server.serve(sockets=[listener])
+            _log.info("cloudslice is stopping: open slices are being closed")
+    _log.info("cloudslice has stopped")
+
+
+class _HttpServer(uvicorn.Server):
+    """Leaves the signals to the node, which has more to stop than HTTP."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.listen_address
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise ListenError(f"listen = {settings.listen}: {error.strerror}") from error
+    return listener
+
+
+def _check(settings: Settings) -> None:
+    for index, app in enumerate(settings.apps):
+        if app.rooms != "builtin":
+            raise SettingsError(
+                f"apps[{index}].rooms: {app.rooms!r} is not available in this version; "
+                "expected 'builtin'"
+            )
+
+
+async def _healthz(_request: Request) -> Response:
+    return PlainTextResponse("ok\n")
