@@ -1,0 +1,407 @@
+"""What the slicer writes for what came, read back packet by packet."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloudslice.delivery.model import SliceKind, SliceOrigin
+from cloudslice.slicing.audio import PRE_ROLL, AudioSlicer
+from cloudslice.slicing.counters import SlicingCounters
+from cloudslice.slicing.ogg import repair_ogg
+from cloudslice.slicing.opus import packet_samples
+from helpers.ogg_pages import read_opus_file
+from helpers.slice_store import UTC_AT_ZERO_MS, ManualClock, MemoryStore, StoredSlice
+
+ORIGIN = SliceOrigin("task", "anchor", SliceKind.AUDIO, "ogg")
+START = 500.0
+"""Monotonic second at which the anchor's audio began."""
+
+
+def numbered_packet(number: int, toc: int = 0xF8) -> bytes:
+    """A packet that can be told from all others: CELT, 20 ms unless `toc` says otherwise."""
+    return bytes([toc]) + number.to_bytes(4)
+
+
+class Anchor:
+    """Feeds a slicer in real time; the clock goes with it."""
+
+    def __init__(self, slice_s: int = 1) -> None:
+        self.store = MemoryStore()
+        self.clock = ManualClock()
+        self.clock.now = START
+        self.counters = SlicingCounters()
+        self.slicer = AudioSlicer(ORIGIN, self.store, self.clock, slice_s, self.counters)
+        self.timestamp = 7_000
+        self.sent: list[bytes] = []
+
+    def send(self, count: int = 1, toc: int = 0xF8) -> None:
+        for _ in range(count):
+            packet = numbered_packet(len(self.sent), toc)
+            samples = packet_samples(packet)
+            self.clock.now += samples / 48_000
+            self.slicer.on_opus(packet, self.timestamp, self.clock.now)
+            self.timestamp += samples
+            self.sent.append(packet)
+
+    def pause(self, seconds: float, *, clock_runs: bool = True) -> None:
+        """Nothing comes; the slicer is ticked as its owner would."""
+        for _ in range(round(seconds * 10)):
+            self.clock.now += 0.1
+            self.slicer.tick(self.clock.now)
+        if clock_runs:
+            self.timestamp += round(seconds * 48_000)
+
+
+@dataclass
+class Placed:
+    start: int
+    end: int
+    packet: bytes
+    audible_from: int
+    audible_to: int
+
+
+def placed_packets(stored: StoredSlice) -> Iterator[Placed]:
+    """Every packet of a slice with its place in media time, and the part of it that is heard."""
+    file = read_opus_file(bytes(stored.data))
+    first = int(stored.details["first-sample"])
+    assert file.samples == int(stored.details["samples"])
+    position = first - file.pre_skip
+    for packet in file.packets:
+        end = position + packet_samples(packet)
+        yield Placed(position, end, packet, max(position, first), min(end, first + file.samples))
+        position = end
+
+
+def heard(slices: list[StoredSlice]) -> list[bytes]:
+    """The packets that are heard, in order; one that is cut in two counts once."""
+    packets: dict[tuple[int, bytes], None] = {}
+    for stored in slices:
+        for placed in placed_packets(stored):
+            if placed.audible_from < placed.audible_to:
+                packets[placed.start, placed.packet] = None
+    return [packet for _, packet in packets]
+
+
+def is_silence(packet: bytes) -> bool:
+    return packet[1:] == b"\xff\xfe"
+
+
+def test_slices_tile_the_stream() -> None:
+    anchor = Anchor()
+    anchor.send(125)
+    anchor.slicer.close()
+    assert [stored.duration_ms for stored in anchor.store.slices] == [1000, 1000, 500]
+    assert heard(anchor.store.slices) == anchor.sent
+    assert [stored.start_utc_ms for stored in anchor.store.slices] == [
+        UTC_AT_ZERO_MS + 500_000 + 1000 * index for index in range(3)
+    ]
+    assert [stored.details["first-sample"] for stored in anchor.store.slices] == [
+        "0", "48000", "96000",
+    ]  # fmt: skip
+    assert {stored.origin for stored in anchor.store.slices} == {ORIGIN}
+    assert anchor.counters.audio_slices == 3
+
+
+def test_320_ms_from_before_the_cut_are_hidden_in_front() -> None:
+    anchor = Anchor()
+    anchor.send(100)
+    second = anchor.store.slices[1]
+    hidden = [placed for placed in placed_packets(second) if placed.end <= 48_000]
+    assert [placed.packet for placed in hidden] == anchor.sent[34:50]
+    assert read_opus_file(bytes(second.data)).pre_skip == PRE_ROLL
+
+
+def test_the_first_slice_begins_after_hidden_silence() -> None:
+    """As every other one: a decoder starts in it as it would in the middle of the stream."""
+    anchor = Anchor()
+    anchor.send(50)
+    [stored] = anchor.store.slices
+    placed = list(placed_packets(stored))
+    assert placed[0].start == -PRE_ROLL
+    assert all(is_silence(each.packet) for each in placed if each.end <= 0)
+
+
+def test_a_packet_that_straddles_a_cut_is_in_both_files() -> None:
+    anchor = Anchor()
+    anchor.send(40, toc=0x18)  # SILK, 60 ms: 16.67 of them are a second
+    anchor.slicer.close()
+    first, second, third = anchor.store.slices
+    straddling = anchor.sent[16]
+    assert list(placed_packets(first))[-1].packet == straddling
+    assert straddling in [placed.packet for placed in placed_packets(second)]
+    assert heard(anchor.store.slices) == anchor.sent
+    assert [stored.duration_ms for stored in (first, second, third)] == [1000, 1000, 400]
+
+
+def test_a_gap_becomes_silence_of_its_length() -> None:
+    anchor = Anchor()
+    anchor.send(20)
+    anchor.pause(0.4)
+    anchor.send(10)
+    [stored] = anchor.store.slices
+    assert stored.duration_ms == 1000
+    assert [is_silence(packet) for packet in heard([stored])] == [
+        *[False] * 20, *[True] * 20, *[False] * 10,
+    ]  # fmt: skip
+    assert stored.details["silence-samples"] == "19200"
+    assert (anchor.counters.gaps_filled, anchor.counters.silence_samples) == (1, 19_200)
+
+
+def test_a_stretch_without_packets_makes_no_file() -> None:
+    anchor = Anchor()
+    anchor.send(25)
+    anchor.pause(4.2)
+    anchor.send(15)
+    anchor.slicer.close()
+    first, second = anchor.store.slices
+    assert (first.details["first-sample"], first.duration_ms) == ("0", 1000)
+    assert (second.details["first-sample"], second.duration_ms) == (str(4 * 48_000), 1000)
+    assert second.start_utc_ms == UTC_AT_ZERO_MS + 504_000
+    audible = heard([second])
+    assert [is_silence(packet) for packet in audible] == [*[True] * 35, *[False] * 15]
+
+
+def test_a_slice_whose_packets_stop_is_closed_when_late_ones_had_their_chance() -> None:
+    """At its end and two seconds more, full of silence, and no sooner."""
+    anchor = Anchor()
+    anchor.send(25)
+    anchor.pause(2.4)
+    assert anchor.store.slices[0].duration_ms is None
+    assert anchor.slicer.slicing
+    anchor.pause(0.2)
+    assert anchor.store.slices[0].duration_ms == 1000
+    assert not anchor.slicer.slicing
+    anchor.pause(60)
+    anchor.slicer.close()
+    assert len(anchor.store.slices) == 1
+
+
+def test_packets_that_come_late_find_their_slice_open() -> None:
+    anchor = Anchor()
+    anchor.send(25)
+    anchor.pause(1.9, clock_runs=False)
+    for _ in range(95):  # they were on their way, and come all at once
+        anchor.clock.now -= 0.02
+        anchor.send()
+    anchor.slicer.close()
+    assert heard(anchor.store.slices) == anchor.sent
+    assert anchor.counters.gaps_filled == 0
+
+
+def test_the_last_slice_ends_with_its_last_packet() -> None:
+    anchor = Anchor()
+    anchor.send(60)
+    anchor.pause(0.5)
+    anchor.slicer.close()
+    assert [stored.duration_ms for stored in anchor.store.slices] == [1000, 200]
+    anchor.slicer.close()
+    assert anchor.counters.audio_slices == 2
+
+
+def test_without_a_packet_there_is_nothing() -> None:
+    anchor = Anchor()
+    anchor.pause(10)
+    anchor.slicer.close()
+    assert anchor.store.slices == []
+
+
+def test_a_new_source_goes_on_where_time_is() -> None:
+    anchor = Anchor()
+    anchor.send(20)
+    anchor.slicer.on_restart()
+    anchor.timestamp = 123
+    anchor.pause(0.2)
+    anchor.send(40)
+    anchor.slicer.close()
+    assert [
+        packet for packet in heard(anchor.store.slices) if not is_silence(packet)
+    ] == anchor.sent
+    assert sum(int(stored.details["samples"]) for stored in anchor.store.slices) == pytest.approx(
+        (20 + 10 + 40) * 960, abs=120
+    )
+
+
+@pytest.mark.parametrize(
+    ("tocs", "channels"),
+    [
+        pytest.param([0xF8], [1, 1], id="mono"),
+        pytest.param([0xFC], [2, 2], id="stereo"),
+        pytest.param([0xF8] * 60 + [0xFC], [1, 2], id="stereo begins in the second slice"),
+        pytest.param([0xFC] + [0xF8] * 99, [2, 1], id="stereo ends in the first slice"),
+    ],
+)
+def test_the_header_says_stereo_where_a_packet_is(tocs: list[int], channels: list[int]) -> None:
+    anchor = Anchor()
+    for index in range(100):
+        anchor.send(toc=tocs[min(index, len(tocs) - 1)])
+    files = [read_opus_file(bytes(stored.data)) for stored in anchor.store.slices]
+    assert [file.channels for file in files] == channels
+
+
+def test_silence_in_stereo_audio_is_stereo() -> None:
+    """A decoder need not change its mind about the channels for a lost packet."""
+    anchor = Anchor()
+    anchor.send(5, toc=0xFC)
+    anchor.pause(0.1)
+    anchor.send(5, toc=0xFC)
+    anchor.slicer.close()
+    filled = [packet for packet in heard(anchor.store.slices) if is_silence(packet)]
+    assert filled == [b"\xfc\xff\xfe"] * 5
+
+
+def test_what_was_heard_a_second_ago_is_in_the_file(tmp_path: Path) -> None:
+    """At any packet, repairing what was appended so far loses a second at most."""
+    anchor = Anchor(slice_s=15)
+    path = tmp_path / "killed.ogg"
+    for count in range(1, 300):
+        anchor.send()
+        path.write_bytes(bytes(anchor.store.slices[0].data))
+        kept_ms = repair_ogg(path) or 0
+        assert count * 20 - 1000 <= kept_ms <= count * 20
+
+
+def test_when_packets_stop_all_but_the_last_reaches_the_file(tmp_path: Path) -> None:
+    anchor = Anchor(slice_s=15)
+    anchor.send(30)
+    anchor.pause(1.1)
+    path = tmp_path / "killed.ogg"
+    path.write_bytes(bytes(anchor.store.slices[0].data))
+    assert repair_ogg(path) == 29 * 20
+    anchor.send(30)
+    anchor.slicer.close()
+    assert len([packet for packet in heard(anchor.store.slices) if not is_silence(packet)]) == 60
+
+
+def test_the_senders_own_time_is_kept_beside_ours() -> None:
+    anchor = Anchor()
+    anchor.send(25)
+    anchor.slicer.on_sender_time(7_000 + 24_000, 1_800_000_000_500.25)
+    anchor.send(75)
+    assert [stored.details["sender-start-ms"] for stored in anchor.store.slices] == [
+        "1800000000000",
+        "1800000001000",
+    ]
+
+
+def test_a_sender_report_before_the_first_packet_says_nothing() -> None:
+    anchor = Anchor()
+    anchor.slicer.on_sender_time(99, 1_800_000_000_000.0)
+    anchor.send(50)
+    assert "sender-start-ms" not in anchor.store.slices[0].details
+
+
+def test_the_file_carries_its_start() -> None:
+    anchor = Anchor()
+    anchor.send(50)
+    file = read_opus_file(bytes(anchor.store.slices[0].data))
+    assert file.comments == ["DATE=2023-11-14T22:21:40.000+00:00"]
+
+
+def test_malformed_packets_are_counted_and_change_nothing() -> None:
+    anchor = Anchor()
+    anchor.send(10)
+    anchor.slicer.on_opus(b"\xfb\x00", anchor.timestamp, anchor.clock.now)
+    anchor.slicer.on_opus(b"\xfa", 0, anchor.clock.now)
+    anchor.send(10)
+    anchor.slicer.close()
+    assert heard(anchor.store.slices) == anchor.sent
+    assert anchor.counters.packets_malformed == 2
+
+
+def test_slices_of_a_track_have_different_serial_numbers() -> None:
+    """So that files joined one after the other are a valid chained stream."""
+    anchor = Anchor()
+    anchor.send(150)
+    serials = [read_opus_file(bytes(each.data)).pages[0].serial for each in anchor.store.slices]
+    assert len(set(serials)) == 3
+
+
+_TOCS = st.sampled_from([0xE0, 0xE8, 0xF0, 0xF8, 0xFC, 0x10, 0x18, 0x0C])
+"""2.5, 5, 10 and 20 ms of CELT, 40 and 60 ms of SILK, stereo ones among them."""
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), st.integers(1, 60), _TOCS),
+        st.tuples(st.just("lose"), st.integers(1, 400), st.just(0)),
+        st.tuples(st.just("mute"), st.integers(1, 60), st.just(0)),
+        st.tuples(st.just("stall"), st.integers(1, 60), st.just(0)),
+        st.tuples(st.just("restart"), st.integers(0, 2**40), st.just(0)),
+        st.tuples(st.just("jump"), st.integers(-(2**33), 2**33), st.just(0)),
+        st.tuples(st.just("drift"), st.integers(-300, 300), st.just(0)),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(_STEPS)
+def test_whatever_happens_slices_tile_and_no_packet_is_lost_or_doubled(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    anchor = Anchor()
+    anchor.send()
+    for step, amount, toc in steps:
+        match step:
+            case "send":
+                anchor.send(amount, toc)
+            case "lose":
+                anchor.clock.now += amount * 0.0025
+                anchor.timestamp += amount * 120
+            case "mute":
+                anchor.pause(amount / 10)
+            case "stall":
+                anchor.pause(amount / 10, clock_runs=False)
+            case "restart":
+                anchor.slicer.on_restart()
+                anchor.timestamp = amount
+            case "jump":
+                anchor.timestamp += amount
+            case "drift":
+                anchor.timestamp += amount
+    anchor.send()
+    anchor.slicer.close()
+    slices = anchor.store.slices
+    assert [packet for packet in heard(slices) if not is_silence(packet)] == anchor.sent
+
+    starts = [int(stored.details["first-sample"]) for stored in slices]
+    assert starts == sorted(set(starts))
+    assert all(start % 48_000 == 0 for start in starts)
+    assert all(stored.details["samples"] == "48000" for stored in slices[:-1])
+    assert all(stored.duration_ms is not None for stored in slices)
+
+    packet_at: dict[int, tuple[int, bytes]] = {}
+    for stored in slices:
+        for placed in placed_packets(stored):
+            assert packet_at.setdefault(placed.start, (placed.end, placed.packet)) == (
+                placed.end,
+                placed.packet,
+            )
+    starts_of_packets = sorted(packet_at)
+    for start, following in pairwise(starts_of_packets):
+        assert packet_at[start][0] <= following
+
+
+@settings(max_examples=50, deadline=None)
+@given(_STEPS)
+def test_media_time_is_real_time(steps: list[tuple[str, int, int]]) -> None:
+    """Whatever is lost or muted, the last packet lies where its arrival says, within the limit."""
+    anchor = Anchor()
+    anchor.send()
+    for step, amount, toc in steps:
+        if step == "send":
+            anchor.send(amount, toc)
+        elif step == "lose":
+            anchor.clock.now += amount * 0.0025
+            anchor.timestamp += amount * 120
+        elif step == "mute":
+            anchor.pause(amount / 10)
+    anchor.send()
+    anchor.slicer.close()
+    last = anchor.store.slices[-1]
+    end_s = (int(last.details["first-sample"]) + int(last.details["samples"])) / 48_000
+    assert end_s == pytest.approx(anchor.clock.now - START, abs=0.001)

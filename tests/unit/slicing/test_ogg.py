@@ -1,0 +1,201 @@
+"""Ogg Opus files, read back by an independent reader and by Debian's tools."""
+
+import io
+from pathlib import Path
+
+import av
+import pytest
+
+from cloudslice.slicing.ogg import OggOpusWriter, repair_ogg
+from helpers.ogg_pages import read_opus_file, read_pages
+from helpers.opus_stream import check_with_tools, encode_opus, speech_like
+
+
+def write_file(
+    packets: list[bytes],
+    samples_each: int = 960,
+    *,
+    pre_skip: int = 0,
+    stereo: bool = False,
+    audible: int | None = None,
+) -> tuple[list[bytes], OggOpusWriter]:
+    """The appended pieces of a finished file, and its writer."""
+    pieces: list[bytes] = []
+    writer = OggOpusWriter(
+        pieces.append, serial=7, pre_skip=pre_skip, stereo=stereo, comments=("DATE=2023",)
+    )
+    for packet in packets:
+        writer.add(packet, samples_each)
+    writer.finish(len(packets) * samples_each - pre_skip if audible is None else audible)
+    return pieces, writer
+
+
+def packet_of(size: int) -> bytes:
+    """A valid 20 ms packet of `size` bytes: two frames of 10 ms, the first of 2 bytes."""
+    return b"\xf2\x02" + bytes(size - 2)
+
+
+def test_a_file_says_what_it_was_told() -> None:
+    packets = [packet_of(10 + index) for index in range(120)]
+    pieces, _ = write_file(packets, pre_skip=15_360, audible=99_500)
+    file = read_opus_file(b"".join(pieces))
+    assert file.packets == packets
+    assert (file.channels, file.pre_skip, file.samples) == (1, 15_360, 99_500)
+    assert file.comments == ["DATE=2023"]
+
+
+def test_a_page_holds_at_most_a_second() -> None:
+    """opusinfo calls more a high muxing delay; a kill loses what is not in a page yet."""
+    pieces, _ = write_file([packet_of(50)] * 120)
+    pages = read_pages(b"".join(pieces))
+    assert [len(page.packets) for page in pages] == [1, 1, 50, 50, 20]
+    assert [page.granule for page in pages[2:]] == [48_000, 96_000, 115_200]
+    assert len(pieces) == len(pages)
+
+
+@pytest.mark.parametrize(
+    ("size", "per_page"),
+    [
+        pytest.param(254, 50, id="one segment"),
+        pytest.param(255, 50, id="a full segment and an empty one"),
+        pytest.param(510, 50, id="two full segments and an empty one"),
+        pytest.param(1275, 42, id="six segments: 255 hold 42 packets"),
+        pytest.param(2549, 25, id="ten segments"),
+    ],
+)
+def test_long_packets_are_laced_and_never_span_pages(size: int, per_page: int) -> None:
+    packets = [b"\xf1" + bytes(size - 1 - (size % 2 == 0)) for _ in range(60)]
+    pieces, _ = write_file(packets)
+    file = read_opus_file(b"".join(pieces))
+    assert file.packets == packets
+    assert len(file.pages[0].packets) == per_page
+
+
+def test_flushing_writes_all_but_the_last_packet() -> None:
+    """The last page must be able to carry the end, so it cannot be gone already."""
+    pieces: list[bytes] = []
+    writer = OggOpusWriter(pieces.append, serial=7, pre_skip=0, stereo=False)
+    packets = [packet_of(300 + index) for index in range(5)]
+    for packet in packets[:3]:
+        writer.add(packet, 960)
+    writer.flush()
+    assert [len(page.packets) for page in read_pages(b"".join(pieces))] == [1, 1, 2]
+    writer.flush()
+    assert len(pieces) == 3
+    for packet in packets[3:]:
+        writer.add(packet, 960)
+    writer.finish(5 * 960)
+    assert read_opus_file(b"".join(pieces)).packets == packets
+
+
+@pytest.mark.parametrize(
+    ("said", "packet", "channels"),
+    [
+        pytest.param(False, b"\xf8ab", 1, id="mono as said"),
+        pytest.param(True, b"\xfcab", 2, id="stereo as said"),
+        pytest.param(False, b"\xfcab", 2, id="stereo came"),
+        pytest.param(True, b"\xf8ab", 1, id="no stereo came"),
+    ],
+)
+def test_the_head_is_made_anew_when_the_channels_were_not_as_said(
+    said: bool, packet: bytes, channels: int
+) -> None:
+    pieces, writer = write_file([packet] * 3, stereo=said)
+    head = writer.head()
+    assert bool(head) == (said != (channels == 2))
+    assert len(head) in (0, len(pieces[0]))
+    data = head + b"".join(pieces)[len(head) :]
+    assert read_opus_file(data).channels == channels
+
+
+@pytest.fixture(scope="module")
+def opus_packets() -> list[bytes]:
+    return encode_opus(speech_like(3.5, channels=2), application="audio", bit_rate=64_000)
+
+
+def grown(packets: list[bytes]) -> bytes:
+    """A file as it is on disk when its writer dies after the last packet."""
+    pieces: list[bytes] = []
+    writer = OggOpusWriter(pieces.append, serial=9, pre_skip=15_360, stereo=False)
+    for packet in packets:
+        writer.add(packet, 960)
+    return b"".join(pieces)
+
+
+def test_a_file_cut_anywhere_is_repaired_up_to_its_last_whole_page(
+    tmp_path: Path, opus_packets: list[bytes]
+) -> None:
+    """Every length that a kill or a torn write can leave: None, or a file without fault."""
+    data = grown(opus_packets)
+    path = tmp_path / "cut.ogg"
+    ends = [len(data)]
+    while (page := data.rfind(b"OggS", 0, ends[0])) > 0:
+        ends.insert(0, page)
+    assert len(ends) == 5
+    near_ends = {end + step for end in ends for step in (-1, 0, 1)}
+    for length in sorted({*range(0, len(data), 97), *near_ends}):
+        path.write_bytes(data[:length])
+        seconds = sum(length >= end for end in ends[2:])
+        duration_ms = repair_ogg(path)
+        if seconds == 0:
+            assert duration_ms is None, length
+        else:
+            assert duration_ms == seconds * 1000 - 320, length
+            file = read_opus_file(path.read_bytes())
+            assert file.samples == seconds * 48_000 - 15_360
+            assert file.packets == opus_packets[: seconds * 50]
+            assert file.channels == 2
+
+
+def test_tools_accept_a_repaired_file(tmp_path: Path, opus_packets: list[bytes]) -> None:
+    path = tmp_path / "cut.ogg"
+    path.write_bytes(grown(opus_packets)[:-500])
+    assert repair_ogg(path) == 1680
+    check_with_tools(path.read_bytes(), tmp_path)
+    with av.open(io.BytesIO(path.read_bytes())) as container:
+        assert sum(frame.samples for frame in container.decode(audio=0)) == 1.68 * 48_000
+
+
+def test_a_page_with_a_flipped_bit_ends_the_file(tmp_path: Path, opus_packets: list[bytes]) -> None:
+    """After a power cut a block may hold anything."""
+    data = bytearray(grown(opus_packets))
+    data[-5] ^= 1
+    path = tmp_path / "cut.ogg"
+    path.write_bytes(data)
+    assert repair_ogg(path) == 1680
+
+
+def test_repairing_twice_or_what_is_whole_changes_nothing(
+    tmp_path: Path, opus_packets: list[bytes]
+) -> None:
+    path = tmp_path / "whole.ogg"
+    pieces, writer = write_file(opus_packets, pre_skip=15_360, audible=150_000)
+    path.write_bytes(writer.head() + b"".join(pieces)[len(writer.head()) :])
+    before = path.read_bytes()
+    assert [repair_ogg(path), repair_ogg(path)] == [3125, 3125]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\0" * 5000, id="zeros"),
+        pytest.param(b"\x89PNG\r\n\x1a\n" + b"x" * 5000, id="another file"),
+    ],
+)
+def test_nothing_is_kept_of_what_is_no_ogg_file(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "cut.ogg"
+    path.write_bytes(data)
+    assert repair_ogg(path) is None
+
+
+def test_pre_roll_alone_is_not_worth_keeping(tmp_path: Path) -> None:
+    path = tmp_path / "cut.ogg"
+    pieces: list[bytes] = []
+    writer = OggOpusWriter(pieces.append, serial=9, pre_skip=15_360, stereo=False)
+    for _ in range(17):
+        writer.add(b"\xf8\xff\xfe", 960)
+    writer.flush()
+    path.write_bytes(b"".join(pieces))
+    assert repair_ogg(path) is None
