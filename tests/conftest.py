@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+
 from helpers.s3_server import S3Server
 
 _IN_CI = os.environ.get("CI") == "true"
