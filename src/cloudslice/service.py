@@ -4,12 +4,11 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -23,6 +22,7 @@ from cloudslice.database import Database
 from cloudslice.delivery import schema as delivery_schema
 from cloudslice.delivery.model import SliceKind
 from cloudslice.delivery.service import Delivery
+from cloudslice.http_server import HttpServer
 from cloudslice.metrics import NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
@@ -35,7 +35,6 @@ from cloudslice.tasks.supervisor import Supervisor
 
 _log = structlog.get_logger(__name__)
 
-_HTTP_SHUTDOWN_S = 5
 _SCHEMAS = (secrets.SCHEMA, delivery_schema.SCHEMA, registry.SCHEMA)
 
 
@@ -106,16 +105,7 @@ async def serve(settings: Settings) -> None:
     """
     with contextlib.closing(_listen(settings)) as listener:
         async with open_node(settings) as node:
-            server = _HttpServer(
-                uvicorn.Config(
-                    node.app,
-                    log_config=None,
-                    access_log=False,
-                    lifespan="off",
-                    server_header=False,
-                    timeout_graceful_shutdown=_HTTP_SHUTDOWN_S,
-                )
-            )
+            server = HttpServer(node.app)
             loop = asyncio.get_running_loop()
 
             def stop() -> None:
@@ -129,14 +119,6 @@ async def serve(settings: Settings) -> None:
             await server.serve(sockets=[listener])
             _log.info("cloudslice is stopping: open slices are being closed")
     _log.info("cloudslice has stopped")
-
-
-class _HttpServer(uvicorn.Server):
-    """Leaves the signals to the node, which has more to stop than HTTP."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -1,0 +1,5 @@
+"""``python -m cloudslice`` is the same as ``cloudslice``."""
+
+from cloudslice.cli.main import main
+
+main()

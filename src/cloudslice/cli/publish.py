@@ -1,0 +1,134 @@
+"""cloudslice publish."""
+
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+import uvloop
+
+from cloudslice.cli.common import (
+    app_option,
+    choose_app,
+    fail,
+    read_settings,
+    room_type_option,
+    settings_option,
+)
+from cloudslice.config import Settings
+from cloudslice.identity.user_sig import make_user_sig
+from cloudslice.publisher.encode import AudioSpec, VideoSpec
+from cloudslice.publisher.media import Look, Media, MediaError, file_media, synthetic_media
+from cloudslice.publisher.publisher import PublishConfig, PublishError, PublisherState, publish
+from cloudslice.rooms.base import RoomIdType, RoomKey, VideoCodec
+from cloudslice.rooms.names import ROOM_ID_RULES, USER_ID_RULE, is_room_id, is_user_id
+
+_SIGNATURE_LIFETIME_S = 30 * 86400
+
+
+@click.command("publish")
+@click.argument(
+    "file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@settings_option
+@app_option
+@click.option("--room", "room_id", required=True, help="RoomId.")
+@room_type_option
+@click.option("--user", "user_id", required=True, help="UserId of the anchor.")
+@click.option("--url", help="Base URL of the server; by default that of the settings' `listen`.")
+@click.option("--codec", type=click.Choice(["h264", "vp8"]), default="h264", show_default=True)
+@click.option("--size", default="1280x720", show_default=True, help="Width x height.")
+@click.option("--fps", type=click.IntRange(1, 60), default=30, show_default=True)
+@click.option("--bitrate", type=int, default=1500, show_default=True, help="Of video, in kbit/s.")
+@click.option("--no-video", is_flag=True, help="Send audio only.")
+@click.option("--no-audio", is_flag=True, help="Send video only.")
+def publish_command(
+    file: Path | None,
+    path: Path,
+    sdk_app_id: int | None,
+    room_id: str,
+    room_type: str,
+    user_id: str,
+    url: str | None,
+    codec: str,
+    size: str,
+    fps: int,
+    bitrate: int,
+    no_video: bool,
+    no_audio: bool,
+) -> None:
+    """Publish FILE into a room as an anchor, in a loop, until Ctrl-C; a real WebRTC sender.
+
+    Without FILE, colour bars with a clock and a tone are sent. When the server goes away, the
+    anchor comes back by itself.
+    """
+    settings = read_settings(path)
+    app = choose_app(settings, sdk_app_id)
+    room = RoomKey(app.sdk_app_id, room_id, RoomIdType[room_type.upper()])
+    if not is_room_id(room):
+        fail(f"--room: expected {ROOM_ID_RULES[room.room_id_type]}")
+    if not is_user_id(user_id):
+        fail(f"--user: expected {USER_ID_RULE}")
+    if no_video and no_audio:
+        fail("--no-video and --no-audio leave nothing to send")
+    video = None if no_video else _video_spec(codec, size, fps, bitrate)
+    media = _encode(file, user_id, video, has_audio=not no_audio)
+    config = PublishConfig(
+        url=whip_url(url or _base_url(settings), room, user_id),
+        bearer=make_user_sig(
+            app.secret_key.get_secret_value(),
+            app.sdk_app_id,
+            user_id,
+            now_s=time.time(),
+            lifetime_s=_SIGNATURE_LIFETIME_S,
+        ),
+    )
+    try:
+        uvloop.run(publish(config, media, _say_state))
+    except PublishError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        click.echo("left the room", err=True)
+
+
+def whip_url(base_url: str, room: RoomKey, user_id: str) -> str:
+    """The WHIP endpoint of a room's anchor."""
+    return (
+        f"{base_url.rstrip('/')}/whip/{room.sdk_app_id}/{int(room.room_id_type)}"
+        f"/{quote(room.room_id, safe='')}/{user_id}"
+    )
+
+
+def _video_spec(codec: str, size: str, fps: int, bitrate: int) -> VideoSpec:
+    width, _, height = size.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        fail(f"--size: expected WIDTHxHEIGHT such as 1280x720, got {size}")
+    try:
+        return VideoSpec(VideoCodec(codec), int(width), int(height), fps, bitrate)
+    except ValueError as error:
+        fail(f"--size, --fps: {error}")
+
+
+def _encode(file: Path | None, user_id: str, video: VideoSpec | None, *, has_audio: bool) -> Media:
+    with click.progressbar(length=100, label="Encoding", show_eta=False) as bar:
+
+        def show(done: float) -> None:
+            bar.update(round(done * 100) - bar.pos)
+
+        audio = AudioSpec() if has_audio else None
+        try:
+            if file is not None:
+                return file_media(file, video=video, audio=audio, on_progress=show)
+            return synthetic_media(Look(user_id), video=video, audio=audio, on_progress=show)
+        except MediaError as error:
+            fail(str(error))
+
+
+def _base_url(settings: Settings) -> str:
+    host, port = settings.listen_address
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _say_state(state: PublisherState, detail: str) -> None:
+    click.echo(f"{state.value}{f': {detail}' if detail else ''}", err=True)

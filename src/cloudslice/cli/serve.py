@@ -1,0 +1,32 @@
+"""cloudslice serve."""
+
+from pathlib import Path
+
+import click
+import uvloop
+
+from cloudslice.cli.common import fail, read_settings, settings_option
+from cloudslice.config import SettingsError
+from cloudslice.database import DatabaseError
+from cloudslice.logs import set_up_logging
+from cloudslice.rtp.port import PortInUseError
+from cloudslice.secrets import SecretKeyError
+from cloudslice.service import ListenError, serve
+
+
+@click.command("serve")
+@settings_option
+def serve_command(path: Path) -> None:
+    """Run the service: API, WHIP and media in one process, until Ctrl-C or SIGTERM.
+
+    On a stop, open slices are closed and kept. Tasks go on, and what was not delivered is
+    delivered, when it is started again with the same data_dir.
+    """
+    settings = read_settings(path)
+    set_up_logging(settings.log)
+    try:
+        uvloop.run(serve(settings))
+    except (SettingsError, DatabaseError, SecretKeyError, PortInUseError, ListenError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"data_dir = {settings.data_dir}: {error}")
