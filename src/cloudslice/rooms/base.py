@@ -69,8 +69,8 @@ class AudioSink(Protocol):
         Args:
             payload: the Opus packet as the anchor's encoder made it; never empty.
             timestamp: RTP timestamp in 48 kHz ticks, extended beyond 32 bits: it never wraps.
-                It may step in either direction when the sender's clock jumps or its SSRC
-                changes; `on_restart` is called before the first packet after that.
+                It may step in either direction when the sender's clock jumps, and when its SSRC
+                changes; then `on_restart` is called before the first packet.
             arrival: monotonic second at which the packet was received.
         """
         ...
@@ -130,7 +130,7 @@ class VideoTrack(Protocol):
 
     @property
     def flowing(self) -> bool:
-        """Whether the anchor has sent video in the last second."""
+        """Whether the anchor has sent video in the last two seconds."""
         ...
 
     def request_keyframe(self, receiver: KeyframeReceiver, due: float) -> KeyframeRequest:

@@ -1,13 +1,22 @@
 """Receives an anchor's Opus: in order, each packet once, missing ones asked for."""
 
+from typing import NamedTuple
+
 from cloudslice.rooms.base import AudioSink
 from cloudslice.rtp.feedback import SenderReport, nack
+from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.packet import RtpPacket, parse_rtp
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.reception import NackSchedule, extend_timestamp
 from cloudslice.rtp.srtp import SrtpContext
 
 OPUS_CLOCK_RATE = 48000
+
+
+class _Held(NamedTuple):
+    timestamp: int
+    payload: bytes
+    arrival: float
 
 
 class AudioReceiver(Receiver):
@@ -21,15 +30,19 @@ class AudioReceiver(Receiver):
 
     REORDER_WINDOW_S = 0.2
     """How long later packets wait for a missing one."""
+    _HELD_LIMIT = 128
+    """And how many of them: 200 ms of the shortest packets (2.5 ms) are 80."""
 
     def __init__(self, srtp: SrtpContext, payload_types: frozenset[int], *, can_nack: bool) -> None:
         super().__init__(srtp, OPUS_CLOCK_RATE)
         self._payload_types = payload_types
-        self._can_nack = can_nack
-        self._nacks = NackSchedule(attempts=3, interval=0.06)
+        self._nacks = NackSchedule(attempts=3 if can_nack else 0, interval=0.06)
         self._sinks: tuple[AudioSink, ...] = ()
-        self._waiting: dict[int, tuple[RtpPacket, float]] = {}
+        self._guard = Guard("audio sink")
+        self._held: dict[int, _Held] = {}
+        """Packets after a missing one, by extended sequence number."""
         self._next = -1
+        """Extended sequence number of the packet to deliver next; -1 before the first one."""
         self._timestamp: int | None = None
         self.late = 0
         """Packets that came twice, or after their place was given up."""
@@ -45,43 +58,46 @@ class AudioReceiver(Receiver):
         self._sinks = tuple(each for each in self._sinks if each is not sink)
 
     def receive(self, packet: bytes, arrival: float) -> None:
-        self.receive_clear(parse_rtp(self._srtp.unprotect(packet)), arrival)
+        self.receive_clear(parse_rtp(self._unprotect(packet)), arrival)
 
     def receive_clear(self, packet: RtpPacket, arrival: float) -> None:
         self.last_arrival = self.last_authentic = arrival
-        sequence = self._reception.on_packet(packet.sequence, packet.timestamp, arrival)
-        if packet.payload_type not in self._payload_types:
+        payload_type, _marker, sequence, timestamp, payload, _extensions, _profile = packet
+        sequence = self._reception.on_packet(sequence, timestamp, arrival)
+        if payload_type not in self._payload_types:
             self.foreign += 1
-            packet = packet._replace(payload=b"")  # keeps its place in the order
+            payload = b""  # keeps its place in the order
         expected = self._next
         if sequence == expected or expected < 0:
             self._next = sequence + 1
-            self._deliver(packet, arrival)
-            if self._waiting:
+            self._deliver(timestamp, payload, arrival)
+            if self._held:
                 self._nacks.discard(sequence)
                 self._deliver_consecutive()
-        elif sequence < expected or sequence in self._waiting:
+        elif sequence < expected or sequence in self._held:
             self.late += 1
         else:
-            self._hold(sequence, packet, arrival)
+            self._hold(sequence, _Held(timestamp, payload, arrival))
 
     def give_up_missing(self, now: float) -> None:
         """Deliver what has waited for the reorder window; call at least every 100 ms."""
-        while self._waiting:
-            first = min(self._waiting)
-            if now - self._waiting[first][1] < self.REORDER_WINDOW_S:
+        while self._held:
+            first = min(self._held)
+            has_waited = now - self._held[first].arrival >= self.REORDER_WINDOW_S
+            if not has_waited and len(self._held) < self._HELD_LIMIT:
                 return
-            self.lost += first - self._next
-            self._next = first
-            self._nacks.discard_before(first)
-            self._deliver_consecutive()
+            self._skip_to(first)
 
     def on_sender_report(self, report: SenderReport, now: float) -> None:
         super().on_sender_report(report, now)
-        if self._timestamp is not None:
-            timestamp = extend_timestamp(report.timestamp, self._timestamp)
-            for sink in self._sinks:
+        if self._timestamp is None or report.utc_ms is None:
+            return
+        timestamp = extend_timestamp(report.timestamp, self._timestamp)
+        for sink in self._sinks:
+            try:
                 sink.on_sender_time(timestamp, report.utc_ms)
+            except Exception as error:
+                self._guard.caught(error)
 
     def feedback(self, sender_ssrc: int, now: float) -> list[bytes]:
         self.give_up_missing(now)
@@ -90,37 +106,52 @@ class AudioReceiver(Receiver):
 
     @property
     def needs_attention(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._held)
 
-    def _hold(self, sequence: int, packet: RtpPacket, arrival: float) -> None:
-        if self._can_nack:
-            known = max(self._waiting, default=self._next - 1)
-            self._nacks.add(known + 1, sequence, arrival)
+    @property
+    def sink_errors(self) -> int:
+        return self._guard.errors
+
+    def _hold(self, sequence: int, packet: _Held) -> None:
+        known = max(self._held, default=self._next - 1)
+        self._nacks.add(known + 1, sequence, packet.arrival)
         self._nacks.discard(sequence)
-        self._waiting[sequence] = (packet, arrival)
-        self.give_up_missing(arrival)
+        self._held[sequence] = packet
+        self.give_up_missing(packet.arrival)
+
+    def _skip_to(self, sequence: int) -> None:
+        self.lost += sequence - self._next
+        self._next = sequence
+        self._nacks.discard_before(sequence)
+        self._deliver_consecutive()
 
     def _deliver_consecutive(self) -> None:
-        while (held := self._waiting.pop(self._next, None)) is not None:
+        while (held := self._held.pop(self._next, None)) is not None:
             self._next += 1
             self._deliver(*held)
 
-    def _deliver(self, packet: RtpPacket, arrival: float) -> None:
-        if self._timestamp is None:
-            self._timestamp = packet.timestamp
-        else:
-            self._timestamp = extend_timestamp(packet.timestamp, self._timestamp)
-        if packet.payload:
-            for sink in self._sinks:
-                sink.on_opus(packet.payload, self._timestamp, arrival)
+    def _deliver(self, timestamp: int, payload: bytes, arrival: float) -> None:
+        if self._timestamp is not None:
+            timestamp = extend_timestamp(timestamp, self._timestamp)
+        self._timestamp = timestamp
+        if not payload:
+            return
+        for sink in self._sinks:
+            try:
+                sink.on_opus(payload, timestamp, arrival)
+            except Exception as error:
+                self._guard.caught(error)
 
     def _restarted(self) -> None:
-        while self._waiting:
-            self._next = min(self._waiting)
-            self._deliver_consecutive()
+        while self._held:
+            self._skip_to(min(self._held))
         self._nacks.clear()
         self._next = -1
-        if self._timestamp is not None:
-            self._timestamp = None
-            for sink in self._sinks:
+        if self._timestamp is None:
+            return
+        self._timestamp = None
+        for sink in self._sinks:
+            try:
                 sink.on_restart()
+            except Exception as error:
+                self._guard.caught(error)

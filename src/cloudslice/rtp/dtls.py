@@ -34,6 +34,11 @@ class Fingerprint:
     algorithm: str
     value: str
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it is of a hash that we compute, and that is worth comparing."""
+        return self.algorithm in _DIGESTS
+
 
 class DtlsCertificate:
     """A self-signed P-256 certificate, made anew for each process."""
@@ -71,7 +76,10 @@ class DtlsCertificate:
         context.use_privatekey(self._key)
         context.set_cipher_list(
             b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:"
-            b"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-SHA"
+            b"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-SHA:"
+            # For peers that are the DTLS server and have an RSA certificate.
+            b"ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-CHACHA20-POLY1305:"
+            b"ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-SHA"
         )
         context.set_tlsext_use_srtp(b":".join(profile.dtls_name for profile in PROFILES))
         return context
@@ -83,7 +91,7 @@ class DtlsEndpoint:
     Args:
         certificate: our certificate.
         is_server: True: wait for the peer's hello (SDP ``a=setup:passive``).
-        peer_fingerprints: what signalling announced of the peer's certificate.
+        peer_fingerprints: what signalling announced of the peer's certificates.
         send: takes each datagram that is to be sent; at most 1200 bytes.
     """
 
@@ -129,9 +137,16 @@ class DtlsEndpoint:
         self._advance()
 
     def retransmit_if_due(self) -> None:
-        """Repeat our last flight if its timer ran out; call a few times a second until `srtp`."""
+        """Repeat our last flight if its timer ran out; call a few times a second until `srtp`.
+
+        Raises:
+            DtlsError: it was repeated too often.
+        """
         if self.srtp is None and not self.is_closed:
-            self._connection.DTLSv1_handle_timeout()  # does nothing before its time
+            try:
+                self._connection.DTLSv1_handle_timeout()  # does nothing before its time
+            except SSL.Error as error:
+                raise DtlsError(f"DTLS timed out: {_reason(error)}") from error
             self._flush()
 
     def close(self) -> None:
@@ -164,12 +179,13 @@ class DtlsEndpoint:
 
     def _verified_keys(self) -> SrtpKeys:
         certificate = self._connection.get_peer_certificate(as_cryptography=True)
-        known = [print_ for print_ in self._peer_fingerprints if print_.algorithm in _DIGESTS]
-        if certificate is None or not known:
-            raise DtlsError("no fingerprint to check the peer's certificate with")
-        for fingerprint in known:
-            if fingerprint.value.upper() != _digest(certificate, fingerprint.algorithm):
-                raise DtlsError("the peer's certificate has not the announced fingerprint")
+        if certificate is None or not any(
+            fingerprint.value.upper() == _digest(certificate, fingerprint.algorithm)
+            for fingerprint in self._peer_fingerprints
+            if fingerprint.is_known
+        ):
+            # RFC 8122, 5: a peer may announce several certificates, and show one of them.
+            raise DtlsError("the peer's certificate has not the announced fingerprint")
         name = self._connection.get_selected_srtp_profile()
         profile = next((each for each in PROFILES if each.dtls_name == name), None)
         if profile is None:

@@ -1,5 +1,6 @@
 """RTCP that a receiver sends (RFC 3550, RFC 4585) and what it reads of a sender's."""
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,7 +36,8 @@ class SenderReport:
 
     ssrc: int
     timestamp: int
-    utc_ms: float
+    utc_ms: float | None
+    """None if the sender has no wall clock."""
     compact_ntp: int
     """The middle 32 bits of its NTP time, to be echoed as LSR."""
 
@@ -51,13 +53,13 @@ def parse_rtcp(packet: bytes) -> list[SenderReport | Goodbye]:
     """The parts of a compound packet that a receiver acts on. Raises RtcpParseError."""
     try:
         parts = RtcpPacket.parse(packet)
-    except ValueError as error:
+    except (ValueError, IndexError, struct.error) as error:
         raise RtcpParseError(str(error)) from error
     found: list[SenderReport | Goodbye] = []
     for part in parts:
         if isinstance(part, RtcpSrPacket):
             ntp = part.sender_info.ntp_timestamp
-            utc_ms = (ntp / (1 << 32) - _NTP_EPOCH_OFFSET_S) * 1000
+            utc_ms = (ntp / (1 << 32) - _NTP_EPOCH_OFFSET_S) * 1000 if ntp else None
             compact = (ntp >> 16) & 0xFFFFFFFF
             found.append(SenderReport(part.ssrc, part.sender_info.rtp_timestamp, utc_ms, compact))
         elif isinstance(part, RtcpByePacket):
@@ -78,7 +80,7 @@ class ReportBlock:
 
 
 def receiver_report(ssrc: int, cname: str, blocks: Sequence[ReportBlock]) -> bytes:
-    """A compound packet of RR and SDES."""
+    """A compound packet of RR and SDES, which any other feedback is to follow (RFC 3550, 6.1)."""
     reports = [
         RtcpReceiverInfo(
             ssrc=block.ssrc,

@@ -1,8 +1,7 @@
 """H.264 in RTP (RFC 6184), as far as key frames need it."""
 
 import base64
-import binascii
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 _IDR, _SPS, _PPS = 5, 7, 8
 _STAP_A, _FU_A = 24, 28
@@ -22,7 +21,7 @@ class H264Depacketizer:
         for text in sprop_parameter_sets.split(","):
             try:
                 self._remember(base64.b64decode(text, validate=True))
-            except binascii.Error:
+            except ValueError:
                 continue
 
     @property
@@ -33,34 +32,33 @@ class H264Depacketizer:
     def learn(self, payload: bytes) -> None:
         """Remember the parameter sets in `payload`, if it holds any."""
         if payload and payload[0] & 0x1F in (_SPS, _PPS, _STAP_A):
-            for unit in _units([payload]):
+            for unit in _whole_units(payload):
                 self._remember(unit)
 
     def starts_access_unit(self, payload: bytes) -> bool:
         """Whether this is certainly the first packet of a key frame: it brings an SPS."""
-        kind = payload[0] & 0x1F if payload else 0
-        if kind == _STAP_A:
-            return any(unit[0] & 0x1F == _SPS for unit in _units([payload]))
-        return kind == _SPS
+        return any(unit[0] & 0x1F == _SPS for unit in _whole_units(payload))
 
     def starts_keyframe(self, payload: bytes) -> bool:
         """Whether this is where a key frame's picture data starts: an IDR's first slice."""
-        kind = payload[0] & 0x1F if payload else 0
-        if kind == _STAP_A:
-            return any(_is_first_idr_slice(unit) for unit in _units([payload]))
-        if kind == _FU_A:
-            # FU header: start bit and the unit's type; then the slice header, whose first bit is
-            # set if first_mb_in_slice, an Exp-Golomb number, is 0.
+        # After the NAL unit's type comes the slice header, whose first bit is set if
+        # first_mb_in_slice, an Exp-Golomb number, is 0.
+        if payload and payload[0] & 0x1F == _FU_A:
             return len(payload) > 2 and payload[1] & 0x9F == 0x80 | _IDR and payload[2] >= 0x80
-        return _is_first_idr_slice(payload)
+        return any(
+            len(unit) > 1 and unit[0] & 0x1F == _IDR and unit[1] >= 0x80
+            for unit in _whole_units(payload)
+        )
 
     def assemble(self, payloads: Sequence[bytes]) -> bytes | None:
         """The Annex B access unit of a key frame's payloads, all of them and in order.
 
-        Parameter sets that it does not bring are put in front. None if it is no IDR picture
-        or the sets are not known.
+        Parameter sets that it does not bring are put in front. None if it is no IDR picture, the
+        sets are not known, or a payload is malformed.
         """
-        units = list(_units(payloads))
+        units = _units(payloads)
+        if units is None:
+            return None
         for unit in units:
             self._remember(unit)
         kinds = {unit[0] & 0x1F for unit in units}
@@ -74,29 +72,41 @@ class H264Depacketizer:
             self._sets[unit[0] & 0x1F] = unit
 
 
-def _is_first_idr_slice(unit: bytes) -> bool:
-    return len(unit) > 1 and unit[0] & 0x1F == _IDR and unit[1] >= 0x80
-
-
-def _units(payloads: Sequence[bytes]) -> Iterator[bytes]:
-    """The NAL units in payloads that follow each other; never empty ones."""
+def _units(payloads: Sequence[bytes]) -> list[bytes] | None:
+    """The NAL units in payloads that follow each other; None if they do not make sense."""
+    units: list[bytes] = []
     fragments: list[bytes] = []
     for payload in payloads:
-        kind = payload[0] & 0x1F if payload else 0
-        if kind == _STAP_A:
-            position = 1
-            while position + 2 < len(payload):
-                length = int.from_bytes(payload[position : position + 2])
-                if length:
-                    yield payload[position + 2 : position + 2 + length]
-                position += 2 + length
-        elif kind == _FU_A and len(payload) > 2:
-            if payload[1] & 0x80:
-                fragments = [bytes([payload[0] & 0xE0 | payload[1] & 0x1F])]
-            if fragments:
-                fragments.append(payload[2:])
-                if payload[1] & 0x40:
-                    yield b"".join(fragments)
-                    fragments = []
-        elif 0 < kind < _STAP_A:
-            yield payload
+        if payload[0] & 0x1F != _FU_A:
+            whole = _whole_units(payload)
+            if fragments or not whole:
+                return None
+            units += whole
+            continue
+        is_first = payload[1:2] >= b"\x80"
+        if len(payload) < 3 or is_first is bool(fragments):
+            return None
+        if is_first:
+            fragments.append(bytes([payload[0] & 0xE0 | payload[1] & 0x1F]))
+        fragments.append(payload[2:])
+        if payload[1] & 0x40:
+            units.append(b"".join(fragments))
+            fragments = []
+    return None if fragments else units
+
+
+def _whole_units(payload: bytes) -> list[bytes]:
+    """The NAL units of a payload that is no fragment; none if it is malformed."""
+    kind = payload[0] & 0x1F if payload else 0
+    if kind != _STAP_A:
+        return [payload] if 0 < kind < _STAP_A else []
+    units: list[bytes] = []
+    position = 1
+    while position < len(payload):
+        length = int.from_bytes(payload[position : position + 2])
+        unit = payload[position + 2 : position + 2 + length]
+        if not unit or len(unit) < length:
+            return []
+        units.append(unit)
+        position += 2 + length
+    return units

@@ -9,15 +9,25 @@ class Depacketizer(Protocol):
     """What the assembler needs to know of a codec."""
 
     @property
-    def is_ready(self) -> bool: ...
+    def is_ready(self) -> bool:
+        """Whether nothing more is to be learnt, so that packets may go unread."""
+        ...
 
-    def learn(self, payload: bytes) -> None: ...
+    def learn(self, payload: bytes) -> None:
+        """Remember what later key frames cannot be decoded without, if `payload` has it."""
+        ...
 
-    def starts_access_unit(self, payload: bytes) -> bool: ...
+    def starts_access_unit(self, payload: bytes) -> bool:
+        """Whether this is certainly the first packet of a key frame."""
+        ...
 
-    def starts_keyframe(self, payload: bytes) -> bool: ...
+    def starts_keyframe(self, payload: bytes) -> bool:
+        """Whether the picture data of a key frame starts here; packets before may belong to it."""
+        ...
 
-    def assemble(self, payloads: Sequence[bytes]) -> bytes | None: ...
+    def assemble(self, payloads: Sequence[bytes]) -> bytes | None:
+        """The frame of all its payloads, in order; None if it is malformed or no key frame."""
+        ...
 
 
 class AssembledKeyframe(NamedTuple):
@@ -34,7 +44,7 @@ class _Frame:
     arrival: float
     payloads: dict[int, bytes] = field(default_factory=dict)
     start: int | None = None
-    end: int | None = None
+    end: int = -1
 
 
 class KeyframeAssembler:
@@ -43,15 +53,16 @@ class KeyframeAssembler:
     A frame of which any packet is missing, its first ones included, never comes out.
     """
 
-    _FRAMES = 8
-    """Newest frames kept; a key frame's retransmissions arrive while a few newer ones do."""
-    _PACKETS = 4096
-    """Packets kept of one frame: 4.8 MB of a single frame is no camera's."""
+    _FRAMES = 64
+    """Newest frames kept: at 60 a second, a key frame has a second to be repaired."""
+    _PACKETS = 8192
+    """Packets kept of all frames: 10 MB, as much as a camera sends in 16 s."""
 
     def __init__(self, depacketizer: Depacketizer) -> None:
         self._depacketizer = depacketizer
         self._frames: dict[int, _Frame] = {}
         self._timestamps: dict[int, int] = {}
+        """Of every packet kept, by extended sequence number."""
 
     def clear(self) -> None:
         """Forget what was collected."""
@@ -67,30 +78,30 @@ class KeyframeAssembler:
             sequence: extended sequence number.
             timestamp: RTP timestamp; all packets of a frame have the same.
             is_last: the marker bit.
-            payload: the RTP payload.
+            payload: the RTP payload; empty in a packet that only probes the network.
             arrival: monotonic second.
         """
         self._depacketizer.learn(payload)
         frame = self._frames.get(timestamp) or self._begin_frame(timestamp, arrival)
-        if len(frame.payloads) >= self._PACKETS:
-            return None
         self._timestamps[sequence] = timestamp
         frame.payloads[sequence] = payload
         if is_last:
-            frame.end = sequence
-        if self._starts(sequence, timestamp, payload) and (
-            frame.start is None or sequence < frame.start
-        ):
-            frame.start = sequence
+            frame.end = max(frame.end, sequence)
+        if self._starts(sequence, timestamp, payload):
+            frame.start = sequence if frame.start is None else min(frame.start, sequence)
+        while len(self._timestamps) > self._PACKETS:
+            self._drop_oldest_frame()
         return self._completed(frame)
 
     def _begin_frame(self, timestamp: int, arrival: float) -> _Frame:
         frame = self._frames[timestamp] = _Frame(arrival)
         if len(self._frames) > self._FRAMES:
-            oldest = next(iter(self._frames))
-            for sequence in self._frames.pop(oldest).payloads:
-                self._timestamps.pop(sequence, None)
+            self._drop_oldest_frame()
         return frame
+
+    def _drop_oldest_frame(self) -> None:
+        for sequence in self._frames.pop(next(iter(self._frames))).payloads:
+            self._timestamps.pop(sequence, None)
 
     def _starts(self, sequence: int, timestamp: int, payload: bytes) -> bool:
         if self._depacketizer.starts_access_unit(payload):
@@ -102,10 +113,11 @@ class KeyframeAssembler:
         ) != timestamp and self._depacketizer.starts_keyframe(payload)
 
     def _completed(self, frame: _Frame) -> AssembledKeyframe | None:
-        if frame.start is None or frame.end is None:
+        if frame.start is None or frame.end - frame.start >= len(frame.payloads):
             return None
         sequences = range(frame.start, frame.end + 1)
         if not sequences or not all(sequence in frame.payloads for sequence in sequences):
             return None
-        data = self._depacketizer.assemble([frame.payloads[each] for each in sequences])
+        payloads = [payload for each in sequences if (payload := frame.payloads[each])]
+        data = self._depacketizer.assemble(payloads)
         return AssembledKeyframe(data, frame.arrival) if data is not None else None

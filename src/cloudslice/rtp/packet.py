@@ -1,8 +1,12 @@
 """RTP packets on the hot path (RFC 3550, 5.1): just the parts that slicing needs."""
 
+import struct
 from typing import NamedTuple
 
 HEADER_LENGTH = 12
+unpack_header = struct.Struct(">BBHI").unpack_from
+"""Of a packet of at least 8 bytes: flags, marker and payload type, sequence number, timestamp."""
+
 _ONE_BYTE_PROFILE = 0xBEDE
 _TWO_BYTE_PROFILE = 0x1000
 
@@ -29,25 +33,25 @@ def parse_rtp(packet: bytes) -> RtpPacket:
     """Take an RTP packet apart. Raises RtpParseError."""
     if len(packet) < HEADER_LENGTH or packet[0] >> 6 != 2:
         raise RtpParseError("not an RTP packet")
-    first, second = packet[0], packet[1]
+    flags, second, sequence, timestamp = unpack_header(packet)
     start, end = HEADER_LENGTH, len(packet)
     extensions, profile = b"", 0
-    if first & 0x3F:  # padding, extension or contributing sources
-        start += 4 * (first & 0x0F)
-        if first & 0x10:
+    if flags & 0x3F:  # padding, extension or contributing sources
+        start += 4 * (flags & 0x0F)
+        if flags & 0x10:
             profile = int.from_bytes(packet[start : start + 2])
             length = 4 * int.from_bytes(packet[start + 2 : start + 4])
             extensions = packet[start + 4 : start + 4 + length]
             start += 4 + length
-        if first & 0x20:
+        if flags & 0x20:
             end -= packet[-1]
         if start > end:
             raise RtpParseError("RTP header longer than its packet")
     return RtpPacket(
         second & 0x7F,
         second >= 0x80,
-        int.from_bytes(packet[2:4]),
-        int.from_bytes(packet[4:8]),
+        sequence,
+        timestamp,
         packet[start:end],
         extensions,
         profile,

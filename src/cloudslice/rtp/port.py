@@ -17,15 +17,16 @@ import ifaddr
 import structlog
 
 from cloudslice.clock import Clock
+from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.ice import Address, StunError, addressed_ufrag, parse_stun
 from cloudslice.rtp.session import Session
+from cloudslice.rtp.srtp import MAX_PACKET
 
 _log = structlog.get_logger(__name__)
 
 _BEAT_S = 0.01
 _FEEDBACK_BEATS = 2
 _READS_PER_BEAT = 4096
-_DATAGRAM_SIZE = 2048
 _RECEIVE_BUFFER = 32 << 20
 _ENOUGH_BUFFER = 4 << 20
 _SO_RCVBUFFORCE = 33
@@ -39,6 +40,7 @@ class _Place:
     ufrag: str
     addresses: list[Address] = field(default_factory=list)
     """Where valid checks came from, oldest first; datagrams from elsewhere are not the peer's."""
+    guard: Guard = field(default_factory=lambda: Guard("session"))
 
 
 class PortInUseError(Exception):
@@ -64,6 +66,9 @@ class RtpPort:
         self._sessions: dict[Session, _Place] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._beats = 0
+        self._guard = Guard("port")
+        self.errors = 0
+        """Exceptions that nobody foresaw; the first of each session is logged."""
         self.datagrams = 0
         self.foreign = 0
         """Datagrams of nobody that we know, and such as are neither STUN, DTLS nor RTP."""
@@ -127,47 +132,66 @@ class RtpPort:
                     self.unsent += 1
                 return
 
+    def read(self, now: float) -> bool:
+        """Take in what has come by monotonic second `now`; False if there is still more."""
+        are_emptied = [self._read(each, now) for each in self._sockets]
+        return all(are_emptied)
+
+    def give_feedback(self, now: float) -> None:
+        """Let every session send what is due at monotonic second `now`."""
+        for session in list(self._sessions):
+            try:
+                session.beat(now)
+            except Exception as error:
+                self._caught(session, error)
+
     def _schedule(self, delay: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(delay, self._beat)
 
     def _beat(self) -> None:
+        self._timer = None
         now = self._clock.monotonic()
-        delay = 0.0
-        try:
-            is_emptied = [self._read(each, now) for each in self._sockets]
-            if all(is_emptied):
-                delay = _BEAT_S
-            self._beats += 1
-            if self._beats % _FEEDBACK_BEATS == 0:
-                for session in list(self._sessions):
-                    session.beat(now)
-        finally:  # whatever one session's packet leads to, the others' are read
-            self._timer = None
-            if self._sessions:
-                self._schedule(delay)
+        is_emptied = self.read(now)
+        self._beats += 1
+        if self._beats % _FEEDBACK_BEATS == 0:
+            self.give_feedback(now)
+        if self._sessions and self._timer is None:
+            self._schedule(_BEAT_S if is_emptied else 0)
 
     def _read(self, sock: socket.socket, arrival: float) -> bool:
         """Read until the socket is empty, which is True, or it has been enough for a beat."""
         receive, by_address = sock.recvfrom, self._by_address
         count = 0
-        try:
-            for count in range(_READS_PER_BEAT):  # noqa: B007 - counts in the fastest way there is
-                packet, address = receive(_DATAGRAM_SIZE)
-                session = by_address.get(address)
+        is_emptied = False
+        for count in range(1, _READS_PER_BEAT + 1):
+            try:
+                packet, address = receive(MAX_PACKET)
+            except OSError as error:
+                # Other than empty, it is an earlier datagram of ours that was refused (ICMP).
+                if not isinstance(error, BlockingIOError):
+                    _log.debug("udp receive failed", error=errno.errorcode.get(error.errno or 0))
+                count -= 1
+                is_emptied = True
+                break
+            session = by_address.get(address)
+            try:
                 if session is None or len(packet) < 12 or packet[0] & 0xC0 != 0x80:
                     self._receive_other(packet, address, session)
                 elif 192 <= packet[1] <= 223:  # RFC 5761, 4
                     session.receive_rtcp(packet, arrival)
                 else:
                     session.receive_rtp(packet, arrival)
-        except BlockingIOError:
-            return True
-        except OSError as error:
-            # An earlier datagram of ours was refused (ICMP); the next read works.
-            _log.debug("udp receive failed", error=errno.errorcode.get(error.errno or 0))
-        finally:
-            self.datagrams += count
-        return False
+            except Exception as error:
+                self._caught(session, error)
+        self.datagrams += count
+        return is_emptied
+
+    def _caught(self, session: Session | None, error: Exception) -> None:
+        # A bug, ours or a library's: whatever it costs this session, the others' media goes on.
+        place = self._sessions.get(session) if session is not None else None
+        guard = place.guard if place is not None else self._guard
+        guard.caught(error)
+        self.errors += 1
 
     def _receive_other(self, packet: bytes, address: Address, session: Session | None) -> None:
         kind = packet[0] if packet else 255

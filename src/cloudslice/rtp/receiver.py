@@ -7,15 +7,12 @@ from cloudslice.rtp.packet import RtpPacket
 from cloudslice.rtp.reception import Reception
 from cloudslice.rtp.srtp import SrtpContext
 
-_TAKEOVER_S = 1.0
-"""An SSRC that was silent for so long gives way to a new one of the same media section."""
-
 
 class Receiver(ABC):
     """Receives one media section of a session (RFC 8843's m= section): one SSRC at a time."""
 
     def __init__(self, srtp: SrtpContext, clock_rate: int) -> None:
-        self._srtp = srtp
+        self._unprotect = srtp.unprotect
         self._clock_rate = clock_rate
         self._reception = Reception(clock_rate)
         self._sender_report: tuple[SenderReport, float] | None = None
@@ -25,16 +22,17 @@ class Receiver(ABC):
         self.last_authentic = float("-inf")
         """Monotonic second of the last packet that was decrypted."""
 
-    def may_adopt(self, now: float) -> bool:
-        """Whether a new SSRC may take the place of the one that is there, if any."""
-        return self.ssrc is None or now - self.last_arrival > _TAKEOVER_S
-
     def adopt(self, ssrc: int) -> None:
         """Receive `ssrc` from now on; what is known of another one is forgotten."""
         self.ssrc = ssrc
         self._reception = Reception(self._clock_rate)
         self._sender_report = None
         self._restarted()
+
+    def release(self) -> None:
+        """Our SSRC is no longer sent; another one may be adopted."""
+        self.ssrc = None
+        self.last_arrival = float("-inf")
 
     @abstractmethod
     def receive(self, packet: bytes, arrival: float) -> None:
@@ -77,3 +75,8 @@ class Receiver(ABC):
     @abstractmethod
     def needs_attention(self) -> bool:
         """Whether `feedback` is to be called at the next beat."""
+
+    @property
+    @abstractmethod
+    def sink_errors(self) -> int:
+        """How often one that receives this media raised an exception."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-_SEQUENCES = 1 << 16
+_EXTENDED_SEQUENCES = 1 << 32
 _TIMESTAMPS = 1 << 32
 
 
@@ -89,7 +89,7 @@ class Reception:
         return ReceptionReport(
             fraction_lost=fraction,
             packets_lost=max(-(1 << 23), min((1 << 23) - 1, expected - self.received)),
-            highest_sequence=max(self.highest, 0) % (_SEQUENCES * _SEQUENCES),
+            highest_sequence=max(self.highest, 0) % _EXTENDED_SEQUENCES,
             jitter=int(self._jitter),
         )
 
@@ -98,8 +98,8 @@ class NackSchedule:
     """Which missing packets to ask for again, and when (RFC 4585, 6.2.1).
 
     Args:
-        attempts: how often a packet is asked for.
-        interval: seconds between two asks for the same packet.
+        attempts: how often a packet is asked for; 0: never, only give it up.
+        interval: seconds to wait for a packet that was asked for.
     """
 
     LIMIT = 256
@@ -109,13 +109,13 @@ class NackSchedule:
         self._attempts = attempts
         self._interval = interval
         self._missing: dict[int, tuple[float, int]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._missing)
+        self.given_up = 0
+        """Packets that did not come, however often they were asked for."""
 
     def add(self, first: int, end: int, now: float) -> None:
         """Extended sequence numbers first..end-1 were jumped over at `now`."""
         if end - first > self.LIMIT - len(self._missing):
+            self.given_up += end - first + len(self._missing)
             self._missing.clear()
             return
         for sequence in range(first, end):
@@ -138,10 +138,12 @@ class NackSchedule:
         """The sequence numbers (extended, ascending) to ask for at `now`."""
         asked = []
         for sequence, (when, count) in list(self._missing.items()):
-            if when <= now:
+            if when > now:
+                continue
+            if count < self._attempts:
                 asked.append(sequence)
-                if count + 1 < self._attempts:
-                    self._missing[sequence] = (now + self._interval, count + 1)
-                else:
-                    del self._missing[sequence]
+                self._missing[sequence] = (now + self._interval, count + 1)
+            else:
+                self.given_up += 1
+                del self._missing[sequence]
         return sorted(asked)

@@ -1,11 +1,11 @@
-"""SDP offer and answer (RFC 8866, RFC 9429) of a session in which we only receive."""
+"""What an SDP offer (RFC 8866, RFC 9429) sends, and which of it we can receive."""
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from aiortc.rtcdtlstransport import RTCDtlsParameters
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
-from aiortc.sdp import MediaDescription, SessionDescription
+from aiortc.sdp import MediaDescription, SessionDescription, grouplines
 
 from cloudslice.rooms.base import TrackKind, VideoCodec
 from cloudslice.rtp.dtls import Fingerprint
@@ -60,6 +60,16 @@ class MediaPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Section:
+    """What the answer must repeat of a media section of the offer, taken or refused."""
+
+    kind: str
+    mid: str
+    protocol: str
+    first_format: str
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """What an anchor offers, and which of it we take."""
 
@@ -67,8 +77,9 @@ class Offer:
     fingerprints: tuple[Fingerprint, ...]
     we_are_dtls_server: bool
     media: tuple[MediaPlan, ...]
-    sections: tuple[tuple[str, str, str], ...] = field(repr=False)
-    """Kind, mid and first format of every media section, those that we refuse too, in order."""
+    """At least one; the first is that whose transport all use (RFC 8843, 7.2.1)."""
+    sections: tuple[Section, ...] = field(repr=False)
+    """Every media section, in the offer's order."""
 
 
 def parse_offer(text: str) -> Offer:
@@ -76,50 +87,58 @@ def parse_offer(text: str) -> Offer:
 
     Raises:
         SdpError: it is not an SDP offer for WebRTC.
-        UnusableOfferError: it sends neither Opus nor a video that we know, or not bundled.
+        UnusableOfferError: it sends neither Opus nor a video that we know, or not bundled, or
+            leaves checking connectivity to us.
     """
+    lines = "\n".join(line.strip() for line in text.splitlines())
     try:
-        description = SessionDescription.parse(text)
-    except (AssertionError, AttributeError, LookupError, StopIteration, ValueError) as error:
+        description = SessionDescription.parse(lines)
+    except (AssertionError, AttributeError, LookupError, StopIteration, TypeError, ValueError):
         # aiortc's parser meets malformed lines with whatever its expressions raise.
-        raise SdpError("the offer is not valid SDP") from error
+        raise SdpError("the offer is not valid SDP") from None
     if not description.media:
         raise SdpError("the offer has no media section")
-    media = _plan(description.media)
-    first = next(section for section in description.media if section.rtp.muxId == media[0].mid)
-    if len(media) > 1:
-        bundles = [group.items for group in description.group if group.semantic == "BUNDLE"]
-        if not any({plan.mid for plan in media} <= set(bundle) for bundle in bundles):
-            raise UnusableOfferError("the offer's media sections are not bundled (RFC 8843)")
-    if first.dtls is None or not first.dtls.fingerprints:
-        raise SdpError("the offer has no a=setup or no a=fingerprint")
-    if first.ice is None or not first.ice.usernameFragment or not first.ice.password:
-        raise SdpError("the offer has no a=ice-ufrag or no a=ice-pwd")
+    bundle_only = ["a=bundle-only" in section for section in grouplines(lines)[1]]
+    plans = _plan(description.media, bundle_only)
+    if not plans:
+        raise UnusableOfferError(
+            "the offer sends nothing that can be received: audio must be Opus, video H.264 or VP8, "
+            "with a=sendonly or a=sendrecv and a=rtcp-mux"
+        )
+    bundle = _bundle(description, plans)
+    transport = next(each for each in description.media if each.rtp.muxId == bundle[0])
+    ice, dtls = _transport(transport)
     return Offer(
-        ice=IceCredentials(first.ice.usernameFragment, first.ice.password),
+        ice=ice,
         fingerprints=tuple(
-            Fingerprint(each.algorithm.lower(), each.value) for each in first.dtls.fingerprints
+            Fingerprint(each.algorithm.lower(), each.value) for each in dtls.fingerprints
         ),
-        we_are_dtls_server=first.dtls.role != "server",
-        media=media,
+        we_are_dtls_server=dtls.role != "server",
+        media=tuple(sorted(plans, key=lambda plan: bundle.index(plan.mid))),
         sections=tuple(
-            (section.kind, section.rtp.muxId, str(section.fmt[0])) for section in description.media
+            Section(each.kind, each.rtp.muxId, each.profile, str(each.fmt[0]))
+            for each in description.media
         ),
     )
 
 
-def _plan(sections: Sequence[MediaDescription]) -> tuple[MediaPlan, ...]:
+def _plan(
+    sections: Sequence[MediaDescription], bundle_only: Sequence[bool]
+) -> tuple[MediaPlan, ...]:
     plans: list[MediaPlan] = []
     free = {"audio": [TrackKind.AUDIO], "video": [TrackKind.VIDEO, TrackKind.AUX]}
     seen = set()
-    for section in sections:
+    for section, is_bundle_only in zip(sections, bundle_only, strict=True):
         if section.rtp.muxId in seen or not section.rtp.muxId:
             raise SdpError("each media section needs an a=mid of its own")
         seen.add(section.rtp.muxId)
         kinds = free.get(section.kind, [])
         codecs = tuple(codec for each in section.rtp.codecs if (codec := _usable(each)))
         sends = section.direction in (None, "sendonly", "sendrecv")
-        if not kinds or not codecs or not sends or section.port == 0 or not section.rtcp_mux:
+        # Port 0 means "not offered" but for bundle-only sections (RFC 8843, 6), which leave
+        # transport attributes to others.
+        has_transport = (section.port != 0 and section.rtcp_mux) or is_bundle_only
+        if not kinds or not codecs or not sends or not has_transport:
             continue
         plans.append(
             MediaPlan(
@@ -135,17 +154,36 @@ def _plan(sections: Sequence[MediaDescription]) -> tuple[MediaPlan, ...]:
                 ssrcs=tuple(each.ssrc for each in section.ssrc),
             )
         )
-    if not plans:
-        raise UnusableOfferError(
-            "the offer sends nothing that can be received: audio must be Opus, video H.264 or VP8, "
-            "with a=sendonly or a=sendrecv and a=rtcp-mux"
-        )
     return tuple(plans)
+
+
+def _bundle(description: SessionDescription, plans: Sequence[MediaPlan]) -> list[str]:
+    """The mids of `plans` in the order of their BUNDLE group."""
+    mids = [plan.mid for plan in plans]
+    for group in description.group:
+        if group.semantic == "BUNDLE" and set(mids) <= set(group.items):
+            return [str(mid) for mid in group.items if mid in mids]
+    if len(mids) > 1:
+        raise UnusableOfferError("the offer's media sections are not bundled (RFC 8843)")
+    return mids
+
+
+def _transport(section: MediaDescription) -> tuple[IceCredentials, RTCDtlsParameters]:
+    ice, dtls = section.ice, section.dtls
+    if ice is None or not ice.usernameFragment or not ice.password:
+        raise SdpError("the offer has no a=ice-ufrag or no a=ice-pwd")
+    if ice.iceLite:
+        raise UnusableOfferError("the offer is ICE-lite, and so are we: one side must be full ICE")
+    if dtls is None or not dtls.fingerprints:
+        raise SdpError("the offer has no a=setup or no a=fingerprint")
+    if not any(Fingerprint(each.algorithm.lower(), "").is_known for each in dtls.fingerprints):
+        raise UnusableOfferError("the offer's a=fingerprint is none of sha-256, sha-384, sha-512")
+    return IceCredentials(ice.usernameFragment, ice.password), dtls
 
 
 def _usable(codec: RTCRtpCodecParameters) -> Codec | None:
     name = codec.mimeType.lower()
-    parameters = {str(key).lower(): value for key, value in codec.parameters.items()}
+    parameters = {str(key).strip().lower(): value for key, value in codec.parameters.items()}
     video = None
     if name == "video/h264":
         # Mode 2 interleaves; 0 and 1 are what is in use (RFC 6184, 6.2).
@@ -169,99 +207,3 @@ def _usable(codec: RTCRtpCodecParameters) -> Codec | None:
         feedback=tuple(each for each in known if each in offered),
         video=video,
     )
-
-
-def make_answer(
-    offer: Offer,
-    *,
-    ice: IceCredentials,
-    fingerprint: Fingerprint,
-    candidates: Sequence[tuple[str, int]],
-) -> str:
-    """The answer that takes what `offer.media` plans.
-
-    Args:
-        ice: our side's ufrag and password.
-        fingerprint: our certificate's.
-        candidates: the addresses and UDP ports that we are reached at, the best one first.
-    """
-    taken = {plan.mid: plan for plan in offer.media}
-    lines = [
-        "v=0",
-        f"o=- {secrets.randbits(62)} 1 IN IP4 0.0.0.0",
-        "s=-",
-        "t=0 0",
-        "a=group:BUNDLE " + " ".join(taken),
-        "a=ice-lite",
-        "a=msid-semantic: WMS *",
-    ]
-    for kind, mid, first_format in offer.sections:
-        plan = taken.get(mid)
-        if plan is None:
-            protocol = "UDP/DTLS/SCTP" if kind == "application" else "UDP/TLS/RTP/SAVPF"
-            lines += [
-                f"m={kind} 0 {protocol} {first_format}",
-                "c=IN IP4 0.0.0.0",
-                "a=inactive",
-                f"a=mid:{mid}",
-            ]
-        else:
-            lines += _taken_section(plan, offer, ice, fingerprint, candidates)
-    return "\r\n".join(lines) + "\r\n"
-
-
-def _taken_section(
-    plan: MediaPlan,
-    offer: Offer,
-    ice: IceCredentials,
-    fingerprint: Fingerprint,
-    candidates: Sequence[tuple[str, int]],
-) -> list[str]:
-    kind = "audio" if plan.kind is TrackKind.AUDIO else "video"
-    formats = " ".join(str(codec.payload_type) for codec in plan.codecs)
-    lines = [
-        f"m={kind} 9 UDP/TLS/RTP/SAVPF {formats}",
-        "c=IN IP4 0.0.0.0",
-        "a=recvonly",
-        f"a=mid:{plan.mid}",
-        "a=rtcp-mux",
-        "a=rtcp-rsize",
-    ]
-    lines += [f"a=extmap:{identifier} {uri}" for identifier, uri in plan.extensions]
-    for codec in plan.codecs:
-        channels = f"/{codec.channels}" if codec.channels else ""
-        lines.append(f"a=rtpmap:{codec.payload_type} {codec.name}/{codec.clock_rate}{channels}")
-        if text := _answer_parameters(codec):
-            lines.append(f"a=fmtp:{codec.payload_type} {text}")
-        lines += [
-            f"a=rtcp-fb:{codec.payload_type} {name}{f' {value}' if value else ''}"
-            for name, value in codec.feedback
-        ]
-    lines += [
-        f"a=ice-ufrag:{ice.ufrag}",
-        f"a=ice-pwd:{ice.password}",
-        f"a=fingerprint:{fingerprint.algorithm} {fingerprint.value}",
-        f"a=setup:{'passive' if offer.we_are_dtls_server else 'active'}",
-    ]
-    lines += candidate_lines(candidates)
-    return lines
-
-
-def candidate_lines(candidates: Sequence[tuple[str, int]]) -> list[str]:
-    """Our host candidates (RFC 8839, 5.1), the first with the highest priority."""
-    lines = []
-    for rank, (host, port) in enumerate(candidates, start=1):
-        priority = (126 << 24) + ((65535 - rank) << 8) + 255  # RFC 8445, 5.1.2.1
-        lines.append(f"a=candidate:{rank} 1 udp {priority} {host} {port} typ host")
-    return [*lines, "a=end-of-candidates"]
-
-
-def _answer_parameters(codec: Codec) -> str:
-    if codec.video is VideoCodec.H264:
-        names = ("level-asymmetry-allowed", "packetization-mode", "profile-level-id")
-        return ";".join(f"{name}={value}" for name in names if (value := codec.parameter(name)))
-    if codec.video is VideoCodec.VP8:
-        return ""
-    # What the sender says that it would send (sprop-stereo), it may.
-    stereo = ";stereo=1" if codec.parameter("sprop-stereo") == "1" else ""
-    return f"minptime=10;useinbandfec=1{stereo}"

@@ -1,6 +1,5 @@
-"""One peer that sends us media: its ICE, DTLS, SRTP and RTCP, over a port that many share."""
+"""One peer that sends us media: its ICE, DTLS and SRTP, over a port that many share."""
 
-import secrets
 from collections.abc import Callable, Sequence
 from enum import Enum
 
@@ -8,25 +7,24 @@ from aioice import stun
 
 from cloudslice.clock import Clock
 from cloudslice.rooms.base import TrackKind, VideoCodec
-from cloudslice.rtp import feedback
+from cloudslice.rtp.answer import make_answer
 from cloudslice.rtp.audio import AudioReceiver
+from cloudslice.rtp.demultiplexer import Demultiplexer
 from cloudslice.rtp.dtls import DtlsCertificate, DtlsEndpoint, DtlsError
+from cloudslice.rtp.feedback import RtcpParseError, SenderReport, parse_rtcp
 from cloudslice.rtp.h264 import H264Depacketizer
 from cloudslice.rtp.ice import Address, IceCredentials, answer_check
 from cloudslice.rtp.keyframes import Depacketizer
-from cloudslice.rtp.packet import RtpParseError, find_extension, parse_rtp
+from cloudslice.rtp.packet import RtpParseError, parse_rtp
 from cloudslice.rtp.receiver import Receiver
-from cloudslice.rtp.sdp import MID_URI, ORIENTATION_URI, Codec, MediaPlan, Offer, make_answer
-from cloudslice.rtp.srtp import SrtpContext, SrtpError
+from cloudslice.rtp.reporter import Reporter
+from cloudslice.rtp.sdp import ORIENTATION_URI, MediaPlan, Offer
+from cloudslice.rtp.srtp import SrtpContext, SrtpError, is_repeated
 from cloudslice.rtp.video import VideoReceiver
 from cloudslice.rtp.vp8 import Vp8Depacketizer
 
 _CONNECT_TIMEOUT_S = 20.0
 _SLOW_INTERVAL_S = 0.1
-_REPORT_INTERVAL_S = 1.0
-# The first estimate counts most: Chromium jumps to it at once in its first two seconds, later it
-# only climbs by some percent a second.
-_EAGER_REPORTS = 20
 
 
 class SessionState(Enum):
@@ -84,7 +82,6 @@ class Session:
         self._certificate = certificate
         self._send_datagram = send
         self._clock = clock
-        self._max_video_bitrate_kbps = max_video_bitrate_kbps
         self._consent_timeout_s = consent_timeout_s
         self._on_connected = on_connected
         self._on_closed = on_closed
@@ -96,12 +93,13 @@ class Session:
             send=self._send,
         )
         self._srtp: SrtpContext | None = None
-        self._ssrc = secrets.randbits(32)
+        self._demultiplexer: Demultiplexer | None = None
         self._by_ssrc: dict[bytes, Receiver] = {}
-        self._created = self._last_authentic = clock.monotonic()
-        self._next_slow = self._next_report = self._created
-        self._reports_sent = 0
+        self._reporter = Reporter(max_video_bitrate_kbps)
+        self._created = self._last_authentic = self._next_slow = clock.monotonic()
         self.not_authentic = 0
+        self.repeated = 0
+        """Packets that came twice, or too late for SRTP."""
         self.malformed = 0
         self.unassigned = 0
         """RTP packets of no media section that was agreed on."""
@@ -159,39 +157,40 @@ class Session:
                 receiver.receive(packet, arrival)
             else:
                 self._receive_unknown(packet, arrival)
-        except SrtpError:
-            self.not_authentic += 1
+        except SrtpError as error:
+            self._count_refused(error)
         except RtpParseError:
             self.malformed += 1
 
     def receive_rtcp(self, packet: bytes, arrival: float) -> None:
         """Take in an SRTCP packet from an address of the peer, at monotonic second `arrival`."""
-        if self._srtp is None:
+        if self._srtp is None or self._demultiplexer is None:
             return
         try:
-            parts = feedback.parse_rtcp(self._srtp.unprotect_rtcp(packet))
-        except SrtpError:
-            self.not_authentic += 1
+            clear = self._srtp.unprotect_rtcp(packet)
+            self._last_authentic = arrival
+            self._demultiplexer.note(int.from_bytes(packet[4:8]))
+            parts = parse_rtcp(clear)
+        except SrtpError as error:
+            self._count_refused(error)
             return
-        except feedback.RtcpParseError:
+        except RtcpParseError:
             self.malformed += 1
             return
-        self._last_authentic = arrival
         for part in parts:
-            if isinstance(part, feedback.SenderReport):
+            if isinstance(part, SenderReport):
                 receiver = self._by_ssrc.get(part.ssrc.to_bytes(4))
                 if receiver is not None:
                     receiver.on_sender_report(part, arrival)
             else:
                 for ssrc in part.ssrcs:
-                    self._forget(ssrc)
+                    self._demultiplexer.release(ssrc)
 
     def beat(self, now: float) -> None:
         """Do what is due at monotonic second `now`; call every 20 ms."""
         for receiver in self.receivers.values():
             if receiver.needs_attention:
-                for packet in receiver.feedback(self._ssrc, now):
-                    self._send_rtcp(packet)
+                self._send_rtcp(self._reporter.feedback(receiver, now))
         if now >= self._next_slow:
             self._next_slow = now + _SLOW_INTERVAL_S
             self._check_timeouts(now)
@@ -203,93 +202,51 @@ class Session:
     def _connect(self, srtp: SrtpContext) -> None:
         self._srtp = srtp
         self.state = SessionState.CONNECTED
-        for plan in self.offer.media:
-            self.receivers[plan.kind] = self._make_receiver(plan, srtp)
+        media = [(plan, _make_receiver(plan, srtp, self._clock)) for plan in self.offer.media]
+        self.receivers = {plan.kind: receiver for plan, receiver in media}
+        self._demultiplexer = Demultiplexer(srtp, media)
+        self._by_ssrc = self._demultiplexer.by_ssrc
         self._on_connected(self)
 
-    def _make_receiver(self, plan: MediaPlan, srtp: SrtpContext) -> Receiver:
-        if plan.kind is TrackKind.AUDIO:
-            return AudioReceiver(
-                srtp,
-                frozenset(codec.payload_type for codec in plan.codecs),
-                can_nack=any(("nack", None) in codec.feedback for codec in plan.codecs),
-            )
-        return VideoReceiver(
-            srtp,
-            {
-                codec.payload_type: (codec.video, _depacketizer(codec))
-                for codec in plan.codecs
-                if codec.video is not None
-            },
-            orientation_id=plan.extension_id(ORIENTATION_URI),
-            monotonic=self._clock.monotonic,
-        )
-
     def _receive_unknown(self, packet: bytes, arrival: float) -> None:
-        if self._srtp is None:
+        if self._srtp is None or self._demultiplexer is None:
             return
         clear = parse_rtp(self._srtp.unprotect(packet))
-        ssrc = packet[8:12]
-        number = int.from_bytes(ssrc)
-        for plan in self.offer.media:
-            receiver = self.receivers[plan.kind]
-            mid_id = plan.extension_id(MID_URI)
-            mid = find_extension(clear, mid_id) if mid_id is not None else None
-            if mid is not None:
-                is_of_plan = mid == plan.mid.encode()
-            elif any(number in each.ssrcs for each in self.offer.media):
-                is_of_plan = number in plan.ssrcs
-            else:
-                is_of_plan = any(clear.payload_type == each.payload_type for each in plan.codecs)
-            if is_of_plan and receiver.may_adopt(arrival):
-                if receiver.ssrc is not None:
-                    self._by_ssrc.pop(receiver.ssrc.to_bytes(4), None)
-                self._by_ssrc[ssrc] = receiver
-                receiver.adopt(number)
-                receiver.receive_clear(clear, arrival)
-                return
-        self.unassigned += 1
+        receiver = self._demultiplexer.assign(int.from_bytes(packet[8:12]), clear, arrival)
+        if receiver is None:
+            self.unassigned += 1
+        else:
+            receiver.receive_clear(clear, arrival)
 
-    def _forget(self, ssrc: int) -> None:
-        receiver = self._by_ssrc.pop(ssrc.to_bytes(4), None)
-        if receiver is not None:
-            receiver.last_arrival = float("-inf")
+    def _count_refused(self, error: SrtpError) -> None:
+        if is_repeated(error):
+            self.repeated += 1
+        else:
+            self.not_authentic += 1
 
     def _check_timeouts(self, now: float) -> None:
         if self.state is SessionState.CONNECTING:
-            self._dtls.retransmit_if_due()
-            if now - self._created > _CONNECT_TIMEOUT_S:
-                self._close(CloseReason.FAILED)
+            self._drive_handshake(now)
             return
-        last = max(self._last_authentic, *(each.last_authentic for each in self.receivers.values()))
-        if now - last > self._consent_timeout_s:
+        receivers = self.receivers.values()
+        if now - max(self._last_authentic, *(each.last_authentic for each in receivers)) > (
+            self._consent_timeout_s
+        ):
             self._close(CloseReason.LOST)
-        elif now >= self._next_report:
-            self._report(now)
+        else:
+            self._send_rtcp(self._reporter.report(receivers, now))
 
-    def _report(self, now: float) -> None:
-        self._reports_sent += 1
-        is_eager = self._reports_sent < _EAGER_REPORTS
-        self._next_report = now + (_SLOW_INTERVAL_S if is_eager else _REPORT_INTERVAL_S)
-        blocks = [
-            block
-            for receiver in self.receivers.values()
-            if (block := receiver.report_block(now)) is not None
-        ]
-        if not blocks:
+    def _drive_handshake(self, now: float) -> None:
+        try:
+            self._dtls.retransmit_if_due()
+        except DtlsError:
+            self._close(CloseReason.FAILED)
             return
-        packet = feedback.receiver_report(self._ssrc, self.ice.ufrag, blocks)
-        video = [
-            receiver.ssrc
-            for receiver in self.receivers.values()
-            if isinstance(receiver, VideoReceiver) and receiver.ssrc is not None
-        ]
-        if video:
-            packet += feedback.remb(self._ssrc, self._max_video_bitrate_kbps * 1000, video)
-        self._send_rtcp(packet)
+        if now - self._created > _CONNECT_TIMEOUT_S:
+            self._close(CloseReason.FAILED)
 
-    def _send_rtcp(self, packet: bytes) -> None:
-        if self._srtp is not None:
+    def _send_rtcp(self, packet: bytes | None) -> None:
+        if packet is not None and self._srtp is not None:
             self._send(self._srtp.protect_rtcp(packet))
 
     def _send(self, datagram: bytes) -> None:
@@ -303,7 +260,25 @@ class Session:
             self._on_closed(self, reason)
 
 
-def _depacketizer(codec: Codec) -> Depacketizer:
-    if codec.video is VideoCodec.H264:
-        return H264Depacketizer(codec.parameter("sprop-parameter-sets"))
-    return Vp8Depacketizer()
+def _make_receiver(plan: MediaPlan, srtp: SrtpContext, clock: Clock) -> Receiver:
+    can_nack = any(("nack", None) in codec.feedback for codec in plan.codecs)
+    if plan.kind is TrackKind.AUDIO:
+        payload_types = frozenset(codec.payload_type for codec in plan.codecs)
+        return AudioReceiver(srtp, payload_types, can_nack=can_nack)
+    codecs: dict[int, tuple[VideoCodec, Depacketizer]] = {
+        codec.payload_type: (
+            codec.video,
+            H264Depacketizer(codec.parameter("sprop-parameter-sets"))
+            if codec.video is VideoCodec.H264
+            else Vp8Depacketizer(),
+        )
+        for codec in plan.codecs
+        if codec.video is not None
+    }
+    return VideoReceiver(
+        srtp,
+        codecs,
+        can_nack=can_nack,
+        orientation_id=plan.extension_id(ORIENTATION_URI),
+        monotonic=clock.monotonic,
+    )

@@ -1,17 +1,29 @@
 """SRTP (RFC 3711, RFC 7714) for one DTLS association, by libsrtp."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from pylibsrtp import Error as _LibsrtpError
+from pylibsrtp import Error as SrtpError
 from pylibsrtp import Policy, Session
+
+__all__ = [
+    "MAX_PACKET",
+    "PROFILES",
+    "SrtpContext",
+    "SrtpError",
+    "SrtpKeys",
+    "SrtpProfile",
+    "is_repeated",
+]
+
+MAX_PACKET = 1500
+"""Bytes of the longest packet that can be opened: an Ethernet frame's."""
+
 
 # libsrtp's default of 128 packets is shorter than the way of a retransmitted packet at a high
 # bitrate: NACK plus a round trip of 200 ms is 200 packets at 10 Mbit/s.
 _REPLAY_WINDOW = 2048
-
-
-class SrtpError(Exception):
-    """A packet that is not authentic, was seen before, or is too old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +67,17 @@ class SrtpContext:
     def __init__(self, keys: SrtpKeys) -> None:
         self._inbound = Session(_policy(keys, keys.remote, Policy.SSRC_ANY_INBOUND))
         self._outbound = Session(_policy(keys, keys.local, Policy.SSRC_ANY_OUTBOUND))
+        self.unprotect: Callable[[bytes], bytes] = self._inbound.unprotect
+        """The RTP packet in an SRTP packet of at most `MAX_PACKET` bytes. Raises SrtpError: the
+        packet is not authentic, was seen before, or is too old. (libsrtp's own method: one call
+        less for every packet.)"""
+        self.unprotect_rtcp: Callable[[bytes], bytes] = self._inbound.unprotect_rtcp
+        """The same for SRTCP."""
 
-    def unprotect(self, packet: bytes) -> bytes:
-        """The RTP packet in an SRTP packet. Raises SrtpError."""
-        try:
-            return self._inbound.unprotect(packet)
-        except (_LibsrtpError, ValueError) as error:
-            raise SrtpError(str(error)) from None
-
-    def unprotect_rtcp(self, packet: bytes) -> bytes:
-        """The RTCP compound packet in an SRTCP packet. Raises SrtpError."""
-        try:
-            return self._inbound.unprotect_rtcp(packet)
-        except (_LibsrtpError, ValueError) as error:
-            raise SrtpError(str(error)) from None
+    def forget(self, ssrc: int) -> None:
+        """Free what is kept of an SSRC that the peer sends; it begins anew if it comes again."""
+        with suppress(SrtpError):  # of which nothing is kept
+            self._inbound.remove_stream(ssrc)
 
     def protect(self, packet: bytes) -> bytes:
         """An SRTP packet of an RTP packet; the same packet again is a retransmission."""
@@ -84,3 +93,8 @@ def _policy(keys: SrtpKeys, key: bytes, ssrc_type: int) -> Policy:
     policy.window_size = _REPLAY_WINDOW
     policy.allow_repeat_tx = True
     return policy
+
+
+def is_repeated(error: SrtpError) -> bool:
+    """Whether an authentic packet was refused only for its sequence number."""
+    return str(error).startswith("replay check failed")

@@ -5,15 +5,19 @@ from collections.abc import Callable
 
 from cloudslice.rooms.base import Keyframe, KeyframeReceiver, VideoCodec
 from cloudslice.rtp.feedback import nack, picture_loss
+from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.keyframes import Depacketizer, KeyframeAssembler
-from cloudslice.rtp.packet import RtpPacket, find_extension, parse_rtp
+from cloudslice.rtp.packet import RtpPacket, find_extension, parse_rtp, unpack_header
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.reception import NackSchedule
 from cloudslice.rtp.srtp import SrtpContext
 
 VIDEO_CLOCK_RATE = 90000
-_FLOWING_S = 1.0
+_FLOWING_S = 2.0
+"""Chromium repeats the picture of a still screen once a second."""
 _PLI_INTERVAL_S = 0.5
+"""Longer than a round trip, NACKs and all, so that one key frame is made for one request."""
+_PLI_INTERVAL_AFTER_LOSS_S = 0.3
 """Chromium's encoder makes at most one key frame in 300 ms on request."""
 _UNREAD_LIMIT = 4096
 """SRTP's 16-bit roll-over is followed by decrypting: long before 32768 packets go unread."""
@@ -39,6 +43,7 @@ class VideoReceiver(Receiver):
     Args:
         srtp: opens the packets.
         codecs: by payload type, what was negotiated.
+        can_nack: whether the sender negotiated retransmission.
         orientation_id: the negotiated id of the header extension urn:3gpp:video-orientation.
         monotonic: the clock of `arrival`.
     """
@@ -48,6 +53,7 @@ class VideoReceiver(Receiver):
         srtp: SrtpContext,
         codecs: dict[int, tuple[VideoCodec, Depacketizer]],
         *,
+        can_nack: bool,
         orientation_id: int | None,
         monotonic: Callable[[], float],
     ) -> None:
@@ -59,10 +65,15 @@ class VideoReceiver(Receiver):
         self._orientation_id = orientation_id
         self._monotonic = monotonic
         self._requests: list[_Request] = []
-        self._nacks = NackSchedule(attempts=6, interval=0.05)
+        self._guard = Guard("key frame receiver")
+        self._nacks = NackSchedule(attempts=6 if can_nack else 0, interval=0.05)
         self._read_highest = -1
+        self._read_from = 0
+        """Packets of lower extended sequence numbers may be dropped unread."""
         self._rotation = 0
         self._asked_at = float("-inf")
+        self._given_up_before = 0
+        """The NACKs' count of lost packets when a key frame was last asked for."""
         self.unread = 0
         """Packets dropped on a look at their clear header."""
         self.keyframes = 0
@@ -77,7 +88,9 @@ class VideoReceiver(Receiver):
     def request_keyframe(self, receiver: KeyframeReceiver, due: float) -> _Request:
         request = _Request(receiver, due, self._withdraw)
         if not self._requests:
-            self._collect_anew()
+            # What went unread before now is not missed.
+            self._read_highest = max(self._read_highest, self._reception.highest)
+            self._read_from = 0
         self._requests.append(request)
         return request
 
@@ -85,16 +98,18 @@ class VideoReceiver(Receiver):
     def needs_attention(self) -> bool:
         return bool(self._requests)
 
+    @property
+    def sink_errors(self) -> int:
+        return self._guard.errors
+
     def receive(self, packet: bytes, arrival: float) -> None:
         self.last_arrival = arrival
-        sequence = self._reception.on_packet(
-            int.from_bytes(packet[2:4]), int.from_bytes(packet[4:8]), arrival
-        )
-        if not self._requests and not self._must_read(packet, sequence):
+        _flags, _second, sequence, timestamp = unpack_header(packet)
+        sequence = self._reception.on_packet(sequence, timestamp, arrival)
+        if sequence < self._read_from:
             self.unread += 1
-            return
-        clear = parse_rtp(self._srtp.unprotect(packet))
-        self._read(clear, sequence, arrival)
+        else:
+            self._read(parse_rtp(self._unprotect(packet)), sequence, arrival)
 
     def receive_clear(self, packet: RtpPacket, arrival: float) -> None:
         self.last_arrival = arrival
@@ -107,20 +122,14 @@ class VideoReceiver(Receiver):
         packets = []
         if due := self._nacks.due(now):
             packets.append(nack(sender_ssrc, self.ssrc, due))
-        wanted_at = max(
-            min(request.due for request in self._requests), self._asked_at + _PLI_INTERVAL_S
-        )
-        if now >= wanted_at:
+        is_damaged = self._nacks.given_up > self._given_up_before
+        interval = _PLI_INTERVAL_AFTER_LOSS_S if is_damaged else _PLI_INTERVAL_S
+        if now >= max(min(each.due for each in self._requests), self._asked_at + interval):
             self._asked_at = now
+            self._given_up_before = self._nacks.given_up
             self.keyframe_requests += 1
             packets.append(picture_loss(sender_ssrc, self.ssrc))
         return packets
-
-    def _must_read(self, packet: bytes, sequence: int) -> bool:
-        if sequence - self._read_highest > _UNREAD_LIMIT:
-            return True
-        codec = self._codecs.get(packet[1] & 0x7F)
-        return codec is not None and not codec[1].is_ready
 
     def _read(self, packet: RtpPacket, sequence: int, arrival: float) -> None:
         self.last_authentic = arrival
@@ -132,14 +141,19 @@ class VideoReceiver(Receiver):
             self._nacks.discard(sequence)
         self._read_orientation(packet)
         codec = self._codecs.get(packet.payload_type)
-        if codec is None or not packet.payload:
+        if codec is None:
             return
+        kind, depacketizer, assembler = codec
         if not self._requests:
-            codec[1].learn(packet.payload)
+            depacketizer.learn(packet.payload)
+            if depacketizer.is_ready:
+                self._read_from = self._read_highest + _UNREAD_LIMIT
             return
-        complete = codec[2].push(sequence, packet.timestamp, packet.marker, packet.payload, arrival)
+        complete = assembler.push(
+            sequence, packet.timestamp, packet.marker, packet.payload, arrival
+        )
         if complete is not None:
-            self._grant(Keyframe(codec[0], complete.data, complete.arrival, self._rotation))
+            self._grant(Keyframe(kind, complete.data, complete.arrival, self._rotation))
 
     def _read_orientation(self, packet: RtpPacket) -> None:
         if self._orientation_id is not None and packet.extensions:
@@ -151,27 +165,26 @@ class VideoReceiver(Receiver):
     def _grant(self, keyframe: Keyframe) -> None:
         self.keyframes += 1
         granted, self._requests = self._requests, []
-        self._nacks.clear()
-        self._forget_packets()
+        self._stop_collecting()
         for request in granted:
-            request.receiver(keyframe)
+            try:
+                request.receiver(keyframe)
+            except Exception as error:
+                self._guard.caught(error)
 
     def _withdraw(self, request: _Request) -> None:
         if request in self._requests:
             self._requests.remove(request)
             if not self._requests:
-                self._nacks.clear()
-                self._forget_packets()
+                self._stop_collecting()
 
-    def _collect_anew(self) -> None:
-        # What went unread before now is not missed.
-        self._read_highest = max(self._read_highest, self._reception.highest)
-
-    def _forget_packets(self) -> None:
+    def _stop_collecting(self) -> None:
+        self._nacks.clear()
         for _codec, _depacketizer, assembler in self._codecs.values():
             assembler.clear()
 
     def _restarted(self) -> None:
         self._read_highest = -1
-        self._nacks.clear()
-        self._forget_packets()
+        self._read_from = 0
+        self._asked_at = float("-inf")
+        self._stop_collecting()

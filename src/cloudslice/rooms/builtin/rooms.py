@@ -19,9 +19,10 @@ from cloudslice.rooms.base import (
 from cloudslice.rooms.management import RoomNotFoundError
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.dtls import DtlsCertificate
+from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.port import RtpPort
 from cloudslice.rtp.sdp import Offer
-from cloudslice.rtp.session import CloseReason, Session
+from cloudslice.rtp.session import CloseReason, Session, SessionState
 from cloudslice.rtp.video import VideoReceiver
 
 _log = structlog.get_logger(__name__)
@@ -91,18 +92,23 @@ class BuiltinRooms:
         self._certificate = DtlsCertificate()
         self._rooms: dict[RoomKey, _Room] = {}
         self._publications: dict[str, Publication] = {}
+        self._guard = Guard("room listener")
 
     def publish(self, room: RoomKey, user_id: str, offer: Offer) -> tuple[Publication, str]:
         """Take an anchor's offer; the publication, and the SDP answer.
 
-        The anchor joins the room when its media can come. It then takes the place of an older
-        anchor of its UserId.
+        The anchor joins the room when its media can come, and then takes the place of an older
+        anchor of its UserId. An older one that is still on its way never arrives.
 
         Raises:
             UserIdTakenError: a robot of this UserId is in the room.
         """
         if user_id in self._rooms.get(room, _Room()).robots:
             raise UserIdTakenError
+        for former in list(self._publications.values()):
+            is_on_its_way = former.session.state is SessionState.CONNECTING
+            if is_on_its_way and (former.room, former.user_id) == (room, user_id):
+                former.session.close()
         publication_id = secrets.token_urlsafe(16)
         session = Session(
             offer,
@@ -143,7 +149,7 @@ class BuiltinRooms:
         room = self._rooms.setdefault(key, _Room())
         former = room.robots.pop(robot_user_id, None)
         if former is not None:
-            former.on_evicted(LeaveCode.REPLACED)
+            self._tell([former], lambda robot: robot.on_evicted(LeaveCode.REPLACED))
         room.robots[robot_user_id] = listener
         for anchor in list(room.anchors.values()):
             listener.on_anchor_joined(anchor)
@@ -186,8 +192,7 @@ class BuiltinRooms:
         room = self._rooms.setdefault(publication.room, _Room())
         room.anchors[publication.user_id] = publication
         _log.info("anchor joined", **_fields(publication), tracks=_track_names(publication))
-        for listener in list(room.robots.values()):
-            listener.on_anchor_joined(publication)
+        self._tell(room.robots.values(), lambda robot: robot.on_anchor_joined(publication))
 
     def _leave(self, publication: Publication, reason: CloseReason) -> None:
         self._publications.pop(publication.publication_id, None)
@@ -197,9 +202,16 @@ class BuiltinRooms:
         if room is None or room.anchors.get(publication.user_id) is not publication:
             return
         del room.anchors[publication.user_id]
-        for listener in list(room.robots.values()):
-            listener.on_anchor_left(publication)
+        self._tell(room.robots.values(), lambda robot: robot.on_anchor_left(publication))
         self._drop_if_empty(publication.room)
+
+    def _tell(self, robots: Iterable[RoomListener], tell: Callable[[RoomListener], None]) -> None:
+        for robot in list(robots):
+            try:
+                tell(robot)
+            except Exception as error:
+                # One robot's failure is not to keep the news from the others.
+                self._guard.caught(error)
 
     def _robot_left(self, key: RoomKey, robot_user_id: str, listener: RoomListener) -> None:
         room = self._rooms.get(key)

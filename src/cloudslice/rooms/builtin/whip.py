@@ -17,8 +17,9 @@ from cloudslice.identity.user_sig import IdentityError, verify_user_sig
 from cloudslice.rooms.base import RoomIdType, RoomKey, TrackKind
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication, UserIdTakenError
 from cloudslice.rooms.names import ROOM_ID_RULES, USER_ID_RULE, is_room_id, is_user_id
+from cloudslice.rtp.answer import candidate_lines
 from cloudslice.rtp.ice import IceCredentials
-from cloudslice.rtp.sdp import Offer, SdpError, UnusableOfferError, candidate_lines, parse_offer
+from cloudslice.rtp.sdp import Offer, SdpError, UnusableOfferError, parse_offer
 
 _SDP = "application/sdp"
 _FRAGMENT = "application/trickle-ice-sdpfrag"
