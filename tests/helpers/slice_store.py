@@ -1,5 +1,6 @@
 """A SliceStore in memory, and a clock moved by hand."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -53,6 +54,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.slices: list[StoredSlice] = []
+        self.has_picture = asyncio.Event()
 
     def grow(self, origin: SliceOrigin, start_utc_ms: int) -> StoredSlice:
         self.slices.append(StoredSlice(origin, start_utc_ms))
@@ -64,3 +66,4 @@ class MemoryStore:
         self.slices.append(
             StoredSlice(origin, start_utc_ms, bytearray(data), duration_ms=0, details=details)
         )
+        self.has_picture.set()

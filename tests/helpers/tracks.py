@@ -1,0 +1,63 @@
+"""Anchors and tracks that a test moves by hand."""
+
+from dataclasses import dataclass, field
+
+from cloudslice.rooms.base import AudioSink, Keyframe, KeyframeReceiver
+
+
+@dataclass
+class ManualRequest:
+    track: "ManualVideo"
+    receiver: KeyframeReceiver
+    due: float
+
+    def cancel(self) -> None:
+        if self in self.track.requests:
+            self.track.requests.remove(self)
+            self.track.cancelled += 1
+
+
+@dataclass(eq=False)
+class ManualVideo:
+    """Grants its open requests when the test says so."""
+
+    flowing: bool = True
+    requests: list[ManualRequest] = field(default_factory=list)
+    cancelled: int = 0
+
+    def request_keyframe(self, receiver: KeyframeReceiver, due: float) -> ManualRequest:
+        request = ManualRequest(self, receiver, due)
+        self.requests.append(request)
+        return request
+
+    def grant(self, keyframe: Keyframe) -> None:
+        requests, self.requests = self.requests, []
+        for request in requests:
+            request.receiver(keyframe)
+
+
+@dataclass(eq=False)
+class ManualAudio:
+    """Sends 20 ms packets to its sinks."""
+
+    sinks: list[AudioSink] = field(default_factory=list)
+    timestamp: int = 0
+
+    def add_sink(self, sink: AudioSink) -> None:
+        self.sinks.append(sink)
+
+    def remove_sink(self, sink: AudioSink) -> None:
+        self.sinks.remove(sink)
+
+    def send(self, arrival: float) -> None:
+        for sink in self.sinks:
+            sink.on_opus(b"\xf8\x01\x02", self.timestamp, arrival)
+        self.timestamp += 960
+
+
+@dataclass(eq=False)
+class ManualAnchor:
+    user_id: str
+    audio: ManualAudio | None = None
+    video: ManualVideo | None = None
+    aux: ManualVideo | None = None

@@ -1,0 +1,173 @@
+"""When pictures are asked for, taken, and left out."""
+
+from collections.abc import Callable
+
+import pytest
+
+from cloudslice.delivery.model import SliceKind, SliceOrigin
+from cloudslice.rooms.base import Keyframe, VideoCodec
+from cloudslice.slicing.counters import SlicingCounters
+from cloudslice.slicing.frames import FrameGrabber
+from cloudslice.slicing.images import Picture, UndecodableKeyframeError
+from cloudslice.slicing.params import ImageFormat
+from helpers.slice_store import UTC_AT_ZERO_MS, ManualClock, MemoryStore
+from helpers.tracks import ManualVideo
+
+ORIGIN = SliceOrigin("task", "anchor", SliceKind.IMAGE, "png")
+Receiver = Callable[[Picture | UndecodableKeyframeError], None]
+
+
+class ManualPool:
+    """Finishes a picture when the test says so."""
+
+    def __init__(self) -> None:
+        self.is_full = False
+        self.jobs: list[tuple[Keyframe, Receiver]] = []
+
+    def encode(self, keyframe: Keyframe, image_format: ImageFormat, receiver: Receiver) -> bool:
+        if self.is_full:
+            return False
+        self.jobs.append((keyframe, receiver))
+        return True
+
+    def finish(self) -> None:
+        for keyframe, receiver in self.jobs:
+            receiver(Picture(keyframe.data, 640, 360))
+        self.jobs.clear()
+
+
+class Grabbing:
+    """A grabber of one picture every 5 s, from second 100 on."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.clock.now = 100.0
+        self.track = ManualVideo()
+        self.store = MemoryStore()
+        self.pool = ManualPool()
+        self.counters = SlicingCounters()
+        self.grabber = FrameGrabber(
+            self.track,
+            ORIGIN,
+            self.store,
+            self.pool,  # type: ignore[arg-type]
+            self.clock,
+            interval_s=5,
+            image_format=ImageFormat.PNG,
+            counters=self.counters,
+        )
+
+    def run_to(self, second: float) -> None:
+        """Tick every 100 ms up to `second`."""
+        while self.clock.now < second - 1e-6:
+            self.clock.now = round(self.clock.now + 0.1, 6)
+            self.grabber.tick(self.clock.now)
+
+    def grant(self) -> None:
+        """A key frame arrives now and its picture is made at once."""
+        now = self.clock.now
+        self.track.grant(Keyframe(VideoCodec.VP8, str(now).encode(), now, 0))
+        self.pool.finish()
+
+    def taken(self) -> list[float]:
+        """The seconds of the stored pictures."""
+        return [(each.start_utc_ms - UTC_AT_ZERO_MS) / 1000 for each in self.store.slices]
+
+
+def test_the_first_picture_is_asked_for_at_once() -> None:
+    grabbing = Grabbing()
+    assert [request.due for request in grabbing.track.requests] == [100.0]
+    grabbing.run_to(100.1)
+    grabbing.grant()
+    [stored] = grabbing.store.slices
+    assert (stored.origin, stored.start_utc_ms) == (ORIGIN, UTC_AT_ZERO_MS + 100_100)
+    assert (bytes(stored.data), stored.details) == (b"100.1", {"width": "640", "height": "360"})
+
+
+def test_due_times_do_not_drift_with_the_time_it_takes() -> None:
+    grabbing = Grabbing()
+    for due in (100, 105, 110, 115):
+        grabbing.run_to(due + 0.3)
+        grabbing.grant()
+    assert grabbing.taken() == [100.3, 105.3, 110.3, 115.3]
+    assert grabbing.counters.pictures == 4
+
+
+def test_a_key_frame_shortly_before_the_due_time_is_used() -> None:
+    """The wish is open a quarter of a second ahead, with the due time from when on to ask."""
+    grabbing = Grabbing()
+    grabbing.grant()
+    grabbing.run_to(104.7)
+    assert grabbing.track.requests == []
+    grabbing.run_to(104.8)
+    assert [request.due for request in grabbing.track.requests] == [105.0]
+    grabbing.grant()
+    grabbing.run_to(109.8)
+    assert [request.due for request in grabbing.track.requests] == [110.0]
+    assert grabbing.taken() == [100.0, 104.8]
+
+
+def test_one_wish_is_open_at_a_time() -> None:
+    grabbing = Grabbing()
+    for _ in range(300):
+        grabbing.run_to(grabbing.clock.now + 0.1)
+        assert len(grabbing.track.requests) == 1
+    assert grabbing.track.cancelled == 6
+
+
+@pytest.mark.parametrize(
+    ("flowing", "muted", "no_keyframe"),
+    [pytest.param(False, 3, 0, id="muted"), pytest.param(True, 0, 3, id="no key frame")],
+)
+def test_a_picture_not_taken_is_counted_with_its_reason(
+    flowing: bool, muted: int, no_keyframe: int
+) -> None:
+    grabbing = Grabbing()
+    grabbing.track.flowing = flowing
+    grabbing.run_to(116)
+    counters = grabbing.counters
+    assert (counters.pictures_muted, counters.pictures_no_keyframe) == (muted, no_keyframe)
+    assert grabbing.store.slices == []
+
+
+def test_when_video_comes_back_a_picture_is_taken_at_once() -> None:
+    grabbing = Grabbing()
+    grabbing.grant()
+    grabbing.track.flowing = False
+    grabbing.run_to(112.5)
+    grabbing.track.flowing = True
+    grabbing.grant()
+    grabbing.run_to(115.1)
+    grabbing.grant()
+    assert grabbing.taken() == [100.0, 112.5, 115.1]
+    assert grabbing.counters.pictures_muted == 1
+
+
+def test_a_full_pool_costs_the_picture_only() -> None:
+    grabbing = Grabbing()
+    grabbing.pool.is_full = True
+    grabbing.grant()
+    grabbing.pool.is_full = False
+    grabbing.run_to(105)
+    grabbing.grant()
+    assert grabbing.taken() == [105.0]
+    assert grabbing.counters.pictures_pool_full == 1
+
+
+def test_an_undecodable_key_frame_is_counted() -> None:
+    grabbing = Grabbing()
+    grabbing.track.grant(Keyframe(VideoCodec.VP8, b"", 100.0, 0))
+    [(_, receiver)] = grabbing.pool.jobs
+    receiver(UndecodableKeyframeError("torn"))
+    assert grabbing.counters.pictures_undecodable == 1
+    assert grabbing.store.slices == []
+
+
+def test_after_close_nothing_comes() -> None:
+    grabbing = Grabbing()
+    grabbing.track.grant(Keyframe(VideoCodec.VP8, b"", 100.0, 0))
+    grabbing.run_to(105)
+    grabbing.grabber.close()
+    grabbing.pool.finish()
+    assert grabbing.store.slices == []
+    assert grabbing.track.requests == []

@@ -1,0 +1,160 @@
+"""Pictures of real key frames: right colours, right way up, or a clear error."""
+
+import re
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from cloudslice.rooms.base import Keyframe, VideoCodec
+from cloudslice.slicing.images import MAX_SIDE, UndecodableKeyframeError, encode_picture
+from cloudslice.slicing.params import ImageFormat
+from helpers.keyframes import BAR_COLORS, color_bars, decode_picture, encode_keyframe
+
+H264, VP8 = VideoCodec.H264, VideoCodec.VP8
+PNG, JPG = ImageFormat.PNG, ImageFormat.JPG
+
+STREAMS = [
+    pytest.param(H264, None, False, id="H.264 that says nothing"),
+    pytest.param(H264, "bt601", False, id="H.264 BT.601 limited"),
+    pytest.param(H264, "bt601", True, id="H.264 BT.601 full"),
+    pytest.param(H264, "bt709", False, id="H.264 BT.709 limited"),
+    pytest.param(H264, "bt709", True, id="H.264 BT.709 full"),
+    pytest.param(VP8, None, False, id="VP8"),
+]
+
+
+def bar_centers(rgb: np.ndarray) -> np.ndarray:
+    """The colour in the middle of each bar: (12, 3)."""
+    height, width, _ = rgb.shape
+    step = width // len(BAR_COLORS)
+    return rgb[height // 2, step // 2 :: step].astype(int)
+
+
+@pytest.mark.parametrize(("codec", "matrix", "full"), STREAMS)
+@pytest.mark.parametrize(
+    ("image_format", "tolerance"),
+    [pytest.param(PNG, 3, id="png"), pytest.param(JPG, 6, id="jpg")],
+)
+def test_colours_are_what_was_sent(
+    codec: VideoCodec, matrix: str | None, full: bool, image_format: ImageFormat, tolerance: int
+) -> None:
+    """Within 3 levels of 255; JPEG has a loss of its own."""
+    keyframe = encode_keyframe(codec, color_bars(), matrix=matrix, full=full)
+    shown = decode_picture(encode_picture(keyframe, image_format).data)
+    assert np.abs(bar_centers(shown) - BAR_COLORS).max() <= tolerance
+
+
+@pytest.mark.parametrize("image_format", list(ImageFormat))
+@pytest.mark.parametrize("codec", list(VideoCodec))
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_the_picture_is_turned_clockwise(
+    rotation: int, codec: VideoCodec, image_format: ImageFormat
+) -> None:
+    sent = color_bars(192, 96)
+    sent[48:] = sent[48:] // 2
+    keyframe = encode_keyframe(codec, sent, rotation=rotation)
+    picture = encode_picture(keyframe, image_format)
+    shown = decode_picture(picture.data).astype(int)
+    expected = np.rot90(sent, -rotation // 90).astype(int)
+    assert (picture.height, picture.width) == shown.shape[:2] == expected.shape[:2]
+    assert np.median(np.abs(shown - expected)) <= 3
+    for row, column in ((4, 4), (4, -4), (-4, 4), (-4, -4)):
+        assert np.abs(shown[row, column] - expected[row, column]).max() <= 12
+
+
+@pytest.mark.parametrize("image_format", list(ImageFormat))
+@pytest.mark.parametrize("codec", list(VideoCodec))
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(48, 16), (854, 480), (640, 1136), (1366, 768), (1920, 1080), (426, 240)],
+)
+def test_any_size_is_kept(
+    width: int, height: int, codec: VideoCodec, image_format: ImageFormat
+) -> None:
+    """Also those that are not whole blocks, and whose rows are padded in memory."""
+    picture = encode_picture(encode_keyframe(codec, color_bars(width, height)), image_format)
+    shown = decode_picture(picture.data)
+    assert (picture.width, picture.height) == (width, height)
+    assert shown.shape == (height, width, 3)
+    assert np.abs(shown[:, -1].astype(int) - BAR_COLORS[-1]).max() <= 12
+
+
+@pytest.mark.parametrize("image_format", list(ImageFormat))
+def test_vp8_may_have_odd_sizes(image_format: ImageFormat) -> None:
+    picture = encode_picture(encode_keyframe(VP8, color_bars(321, 181)), image_format)
+    assert decode_picture(picture.data).shape == (181, 321, 3)
+
+
+def test_a_png_file_is_made_by_the_book() -> None:
+    picture = encode_picture(encode_keyframe(H264, color_bars(96, 32)), PNG)
+    data = picture.data
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks, at = [], 8
+    while at < len(data):
+        (size,) = struct.unpack_from(">I", data, at)
+        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + size]
+        assert struct.unpack_from(">I", data, at + 8 + size)[0] == zlib.crc32(kind + body)
+        chunks.append((kind, body))
+        at += 12 + size
+    assert [kind for kind, _ in chunks] == [b"IHDR", b"IDAT", b"IEND"]
+    assert chunks[0][1] == struct.pack(">IIBBBBB", 96, 32, 8, 2, 0, 0, 0)
+    assert len(zlib.decompress(chunks[1][1])) == 32 * (1 + 96 * 3)
+
+
+def h264_units(data: bytes) -> list[bytes]:
+    starts = [match.start() for match in re.finditer(b"\0\0\1", data)]
+    return [data[start:end] for start, end in zip(starts, [*starts[1:], len(data)], strict=True)]
+
+
+_FOUR_SLICES = encode_keyframe(H264, color_bars(320, 256), slices=4).data
+_NOISE = np.random.default_rng(1).bytes(2000)
+_VP8 = encode_keyframe(VP8, color_bars(320, 256)).data
+
+
+@pytest.mark.parametrize(
+    ("codec", "data"),
+    [
+        pytest.param(H264, b"", id="H.264 of nothing"),
+        pytest.param(VP8, b"", id="VP8 of nothing"),
+        pytest.param(H264, _NOISE, id="H.264 of noise"),
+        pytest.param(VP8, b"\x10" + _NOISE, id="VP8 of noise"),
+        pytest.param(H264, _FOUR_SLICES[: len(_FOUR_SLICES) * 3 // 4], id="H.264 cut off"),
+        pytest.param(H264, b"".join(h264_units(_FOUR_SLICES)[:-1]), id="last slice lost"),
+        pytest.param(
+            H264,
+            b"".join(unit for index, unit in enumerate(h264_units(_FOUR_SLICES)) if index != 4),
+            id="slice lost in the middle",
+        ),
+        pytest.param(H264, b"".join(h264_units(_FOUR_SLICES)[2:]), id="no parameter sets"),
+        pytest.param(H264, b"".join(h264_units(_FOUR_SLICES)[:2]), id="parameter sets alone"),
+        pytest.param(H264, _FOUR_SLICES + _FOUR_SLICES, id="two frames"),
+        pytest.param(VP8, _VP8[:12], id="VP8 header alone"),
+        pytest.param(VP8, b"\x01" + _VP8[1:], id="VP8 frame that is no key frame"),
+        pytest.param(H264, _VP8, id="VP8 for H.264"),
+        pytest.param(VP8, _FOUR_SLICES, id="H.264 for VP8"),
+    ],
+)
+@pytest.mark.parametrize("image_format", list(ImageFormat))
+def test_what_cannot_be_decoded_whole_is_refused(
+    codec: VideoCodec, data: bytes, image_format: ImageFormat
+) -> None:
+    """No grey, torn or stale picture, and no other error."""
+    with pytest.raises(UndecodableKeyframeError):
+        encode_picture(Keyframe(codec, data, 0.0, 0), image_format)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [
+        pytest.param(16_383, 16_383, id="as large as VP8 can say"),
+        pytest.param(MAX_SIDE + 1, 16, id="too wide"),
+        pytest.param(16, MAX_SIDE + 1, id="too high"),
+    ],
+)
+def test_a_frame_that_claims_a_huge_size_is_refused(width: int, height: int) -> None:
+    """A few bytes must not make us allocate gigabytes."""
+    data = _VP8[:6] + struct.pack("<HH", width, height) + _VP8[10:]
+    with pytest.raises(UndecodableKeyframeError):
+        encode_picture(Keyframe(VP8, data, 0.0, 0), PNG)
