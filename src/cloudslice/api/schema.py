@@ -167,7 +167,9 @@ def _convert_object(
 def _is_absent(parameter: Parameter, value: Any, *, is_text: bool) -> bool:
     if value == "":
         return is_text or isinstance(parameter.type, Text)
-    return value is None or (value == {} and parameter.missing is not None)
+    if value == {}:
+        return isinstance(parameter.type, Object) and parameter.missing is not None
+    return value is None
 
 
 def _convert(kind: Type, value: Any, name: str, *, is_text: bool) -> Any:

@@ -1,0 +1,631 @@
+"""CreateCloudSliceTask: every row of contract C1 and C5, one change to a valid call at a time."""
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cloudslice.delivery.model import Bucket, Vendor
+from cloudslice.identity.private_map_key import Privilege, make_private_map_key
+from cloudslice.rooms.base import RoomIdType, RoomKey
+from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
+from cloudslice.tasks.model import (
+    RobotIdTakenError,
+    SpoolFullError,
+    TaskError,
+    TaskSpec,
+    TooManyTasksError,
+)
+from helpers.api_fakes import (
+    APP,
+    APP_KEY,
+    NOW,
+    OTHER_APP,
+    ROBOT,
+    STRICT_APP,
+    TASK_ID,
+    Answer,
+    GatewayBench,
+    create_parameters,
+    make_settings,
+    user_sig,
+)
+
+ACTION = "CreateCloudSliceTask"
+STORAGE = "SliceStorageParams.CloudSliceStorage"
+LISTS = "SliceParams.SubscribeStreamUserIds"
+ABSENT: Any = object()
+STRING_ROOM_CHARACTERS = (
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 !#$%&()+-:;<=.>?@[]^_{}|~,"
+)
+
+
+@pytest.fixture
+def bench() -> GatewayBench:
+    return GatewayBench()
+
+
+def altered(path: str, value: Any) -> dict[str, Any]:
+    """Valid parameters with the one at the dot `path` replaced, or removed where ABSENT."""
+    parameters = create_parameters()
+    *parents, name = path.split(".")
+    place = parameters
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    if value is ABSENT:
+        place.pop(name, None)
+    else:
+        place[name] = value
+    return parameters
+
+
+async def create(bench: GatewayBench, parameters: dict[str, Any]) -> Answer:
+    return await bench.call(ACTION, parameters)
+
+
+async def test_a_valid_call_starts_the_task_it_describes(bench: GatewayBench) -> None:
+    answer = await create(bench, create_parameters())
+    assert answer.body.keys() == {"TaskId", "RequestId"}
+    assert answer.body["TaskId"] == TASK_ID
+    assert bench.tasks.created == [
+        TaskSpec(
+            room=RoomKey(APP, "150", RoomIdType.NUMBER),
+            robot_user_id=ROBOT,
+            user_sig=user_sig(),
+            private_map_key=None,
+            slicing=SliceParams(audio=True, video=True),
+            lists=SubscriptionLists(),
+            bucket=Bucket(
+                vendor=Vendor.COS,
+                region="ap-guangzhou",
+                name="demo-1250000000",
+                access_key="AKIDSTORAGE",
+                secret_key="StorageSecretKey",
+                prefix=("prefix1",),
+            ),
+            resource_expired_hours=72,
+        )
+    ]
+
+
+async def test_what_is_left_out_has_its_default(bench: GatewayBench) -> None:
+    """Absent and null are the same."""
+    full = create_parameters()
+    for nothing in (ABSENT, None):
+        parameters = copy.deepcopy(full)
+        storage = parameters["SliceStorageParams"]["CloudSliceStorage"]
+        optional = {"MaxIdleTime", "SliceAudio", "SliceVideo", "SliceImageType", "SliceCallbackUrl"}
+        for place, names in (
+            (parameters, {"RoomIdType", "ResourceExpiredHour", "PrivateMapKey"}),
+            (parameters["SliceParams"], optional | {"SubscribeStreamUserIds"}),
+            (storage, {"FileNamePrefix"}),
+        ):
+            for name in names:
+                place.pop(name, None)
+                if nothing is None:
+                    place[name] = None
+        assert (await create(bench, parameters)).code is None
+    first, second = bench.tasks.created
+    assert first == second
+    assert first.room.room_id_type is RoomIdType.NUMBER
+    assert first.slicing == SliceParams(
+        audio=True,
+        video=True,
+        max_idle_s=30,
+        audio_slice_s=15,
+        video_interval_s=5,
+        image_format=ImageFormat.PNG,
+    )
+    assert first.resource_expired_hours == 72
+    assert first.bucket.prefix == ()
+
+
+REQUIRED = [
+    ("SdkAppId", "MissingParameter.SdkAppId"),
+    ("RoomId", "MissingParameter.RoomId"),
+    ("UserId", "MissingParameter.UserId"),
+    ("UserSig", "MissingParameter.UserSig"),
+    ("SliceParams", "MissingParameter.SliceParams"),
+    ("SliceParams.SliceType", "MissingParameter.SliceType"),
+    ("SliceStorageParams", "MissingParameter.SliceStorageParams"),
+    (STORAGE, "MissingParameter.SliceStorageParams"),
+    (f"{STORAGE}.Vendor", "MissingParameter.Vendor"),
+    (f"{STORAGE}.Region", "MissingParameter.Region"),
+    (f"{STORAGE}.Bucket", "MissingParameter.Bucket"),
+    (f"{STORAGE}.AccessKey", "MissingParameter.AccessKey"),
+    (f"{STORAGE}.SecretKey", "MissingParameter.SecretKey"),
+]
+
+
+@pytest.mark.parametrize(("path", "code"), REQUIRED, ids=[path for path, _ in REQUIRED])
+@pytest.mark.parametrize("nothing", [ABSENT, None], ids=["absent", "null"])
+async def test_a_required_parameter_is_missed_by_its_name(
+    bench: GatewayBench, path: str, code: str, nothing: Any
+) -> None:
+    answer = await create(bench, altered(path, nothing))
+    assert answer.code == code
+    assert code.removeprefix("MissingParameter.") in answer.message
+
+
+@pytest.mark.parametrize(
+    ("path", "nothing", "code"),
+    [
+        pytest.param("SdkAppId", 0, "MissingParameter.SdkAppId", id="app-0"),
+        pytest.param("RoomId", "", "MissingParameter.RoomId", id="empty-room"),
+        pytest.param("UserId", "", "MissingParameter.UserId", id="empty-user"),
+        pytest.param("UserSig", "", "MissingParameter.UserSig", id="empty-sig"),
+        pytest.param("SliceParams", {}, "MissingParameter.SliceParams", id="empty-params"),
+        pytest.param(
+            "SliceParams", {"SliceType": None}, "MissingParameter.SliceType", id="only-nulls"
+        ),
+        pytest.param(
+            "SliceStorageParams", {}, "MissingParameter.SliceStorageParams", id="empty-storage"
+        ),
+        pytest.param(STORAGE, {}, "MissingParameter.SliceStorageParams", id="empty-cloud-storage"),
+        pytest.param(f"{STORAGE}.Region", "", "MissingParameter.Region", id="empty-region"),
+        pytest.param(f"{STORAGE}.Bucket", "", "MissingParameter.Bucket", id="empty-bucket"),
+        pytest.param(f"{STORAGE}.AccessKey", "", "MissingParameter.AccessKey", id="empty-access"),
+        pytest.param(f"{STORAGE}.SecretKey", "", "MissingParameter.SecretKey", id="empty-secret"),
+    ],
+)
+async def test_empty_is_absent(bench: GatewayBench, path: str, nothing: Any, code: str) -> None:
+    assert (await create(bench, altered(path, nothing))).code == code
+
+
+OUT_OF_RANGE = [
+    ("RoomId", ["0", "4294967295", "-1", "+1", "1.0", " 1", "1e3", "room", "9" * 5000, "\u0661"]),
+    ("UserId", ["a" * 33, "a b", "ü", "a.b", "a\n"]),
+    ("SliceParams.SliceType", [0, 4, 2**64 - 1]),
+    ("SliceParams.MaxIdleTime", [0, 4, 86401]),
+    ("SliceParams.SliceAudio", [0, 14, 61]),
+    ("SliceParams.SliceVideo", [0, 4, 61]),
+    ("SliceParams.SliceImageType", [2]),
+    (f"{STORAGE}.Vendor", [3]),
+    (
+        f"{STORAGE}.Region",
+        ["nowhere", "us-east-1", "cn-shanghai-1", "ap-guangzhou.evil.com", "a/b"],
+    ),
+    (
+        f"{STORAGE}.Bucket",
+        ["demo", "Demo-1250000000", "a/b-1250000000", "-1250000000", "x-1250000000/"],
+    ),
+    (
+        f"{STORAGE}.FileNamePrefix",
+        [[""], ["a/b"], [".."], ["a" * 65], ["ü"], ["a"] * 11, ["a", "b c"]],
+    ),
+    ("RoomIdType", [2]),
+    ("ResourceExpiredHour", [0, 5, 721]),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        pytest.param(path, value, id=f"{path}-{repr(value)[:24]}")
+        for path, values in OUT_OF_RANGE
+        for value in values
+    ],
+)
+async def test_a_value_out_of_range_is_named(bench: GatewayBench, path: str, value: Any) -> None:
+    answer = await create(bench, altered(path, value))
+    assert answer.code == "InvalidParameter.OutOfRange"
+    assert f"`{path}" in answer.message
+    assert bench.tasks.created == []
+
+
+IN_RANGE = [
+    ("RoomId", ["1", "4294967294", "007"]),
+    ("SliceParams.SliceType", [1, 2, 3]),
+    ("SliceParams.MaxIdleTime", [5, 86400]),
+    ("SliceParams.SliceAudio", [15, 60]),
+    ("SliceParams.SliceVideo", [5, 60]),
+    ("SliceParams.SliceImageType", [0, 1]),
+    ("SliceParams.SliceCallbackUrl", ["https://example.com/old", ""]),
+    (f"{STORAGE}.Region", ["eu-moscow", "ap-beijing-1", "ap-shanghai-fsi", "sa-newregion"]),
+    (f"{STORAGE}.FileNamePrefix", [[], ["a"] * 10, ["a" * 64, "A-_9"]]),
+    ("ResourceExpiredHour", [6, 720]),
+    ("PrivateMapKey", [None, ""]),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        pytest.param(path, value, id=f"{path}-{repr(value)[:24]}")
+        for path, values in IN_RANGE
+        for value in values
+    ],
+)
+async def test_a_value_at_the_edge_of_its_range_is_accepted(
+    bench: GatewayBench, path: str, value: Any
+) -> None:
+    assert (await create(bench, altered(path, value))).code is None
+
+
+async def test_values_mean_what_the_contract_says(bench: GatewayBench) -> None:
+    for path, value in (
+        ("SliceParams.SliceType", 1),
+        ("SliceParams.SliceType", 2),
+        ("SliceParams.SliceImageType", 1),
+        ("RoomId", "007"),
+    ):
+        await create(bench, altered(path, value))
+    audio, video, jpg, room = bench.tasks.created
+    assert (audio.slicing.audio, audio.slicing.video) == (True, False)
+    assert (video.slicing.audio, video.slicing.video) == (False, True)
+    assert jpg.slicing.image_format is ImageFormat.JPG
+    assert room.room == RoomKey(APP, "7", RoomIdType.NUMBER)
+
+
+WRONG_TYPES = {
+    "uint64": ["1", "", 1.0, 1.5, -1, 2**64, True, [], {}, [1]],
+    "string": [1, 0, 1.5, True, False, [], ["a"], {}, {"a": 1}],
+    "object": [1, "a", "", True, [], [{}]],
+    "array of string": [1, "a", "", True, {}, {"0": "a"}],
+}
+TYPED = {
+    "SdkAppId": "uint64",
+    "RoomId": "string",
+    "UserId": "string",
+    "UserSig": "string",
+    "SliceParams": "object",
+    "SliceParams.SliceType": "uint64",
+    "SliceParams.MaxIdleTime": "uint64",
+    "SliceParams.SliceAudio": "uint64",
+    "SliceParams.SliceVideo": "uint64",
+    "SliceParams.SliceImageType": "uint64",
+    "SliceParams.SliceCallbackUrl": "string",
+    LISTS: "object",
+    f"{LISTS}.SubscribeAudioUserIds": "array of string",
+    f"{LISTS}.UnSubscribeAudioUserIds": "array of string",
+    f"{LISTS}.SubscribeVideoUserIds": "array of string",
+    f"{LISTS}.UnSubscribeVideoUserIds": "array of string",
+    "SliceStorageParams": "object",
+    STORAGE: "object",
+    f"{STORAGE}.Vendor": "uint64",
+    f"{STORAGE}.Region": "string",
+    f"{STORAGE}.Bucket": "string",
+    f"{STORAGE}.AccessKey": "string",
+    f"{STORAGE}.SecretKey": "string",
+    f"{STORAGE}.FileNamePrefix": "array of string",
+    "RoomIdType": "uint64",
+    "ResourceExpiredHour": "uint64",
+    "PrivateMapKey": "string",
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "type_name", "value"),
+    [
+        pytest.param(path, type_name, value, id=f"{path}-{value!r}")
+        for path, type_name in TYPED.items()
+        for value in WRONG_TYPES[type_name]
+    ],
+)
+async def test_a_wrong_type_is_named_with_the_right_one(
+    bench: GatewayBench, path: str, type_name: str, value: Any
+) -> None:
+    """At any depth, before anything that is missing or out of range."""
+    answer = await create(bench, altered(path, value) | {"UserId": None})
+    if path == "UserId":
+        answer = await create(bench, altered(path, value))
+    assert answer.code == "InvalidParameter"
+    assert answer.message == (
+        f"The value type of parameter `{path}` is not valid, input type should be `{type_name}`."
+    )
+
+
+@pytest.mark.parametrize("entry", [1, None, True, ["a"], {"a": 1}], ids=repr)
+async def test_a_wrong_type_in_a_list_is_named_by_its_index(
+    bench: GatewayBench, entry: Any
+) -> None:
+    path = f"{LISTS}.SubscribeAudioUserIds"
+    answer = await create(bench, altered(path, ["a", entry]))
+    assert answer.code == "InvalidParameter"
+    assert f"`{path}.1`" in answer.message
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "Extra",
+        "sdkAppId",
+        "SliceParams.Extra",
+        f"{LISTS}.Extra",
+        "SliceStorageParams.Extra",
+        f"{STORAGE}.Extra",
+    ],
+)
+async def test_an_unknown_name_is_refused_at_any_depth(bench: GatewayBench, path: str) -> None:
+    """Even where another parameter has a wrong type."""
+    answer = await create(bench, altered(path, 1) | {"RoomId": 5})
+    assert answer.code == "UnknownParameter"
+    assert f"`{path}`" in answer.message
+
+
+async def test_a_long_unknown_name_is_not_sent_back_whole(bench: GatewayBench) -> None:
+    answer = await create(bench, {"x" * 1_000_000: 1})
+    assert answer.code == "UnknownParameter"
+    assert len(answer.message) < 200
+
+
+# Room ids (C1).
+
+
+async def test_there_are_89_characters_for_string_rooms(bench: GatewayBench) -> None:
+    """Every one of them, and no other printable one."""
+    assert len(STRING_ROOM_CHARACTERS) == 89
+    for start in (0, 64):
+        room_id = STRING_ROOM_CHARACTERS[start : start + 64]
+        answer = await create(bench, create_parameters() | {"RoomIdType": 0, "RoomId": room_id})
+        assert answer.code is None
+        assert bench.tasks.created[-1].room == RoomKey(APP, room_id, RoomIdType.STRING)
+    others = {chr(code) for code in range(1, 256)} - set(STRING_ROOM_CHARACTERS)
+    for character in sorted(others):
+        bench.clock.now_s += 1
+        answer = await create(bench, create_parameters() | {"RoomIdType": 0, "RoomId": character})
+        assert answer.code == "InvalidParameter.OutOfRange", character
+
+
+async def test_a_string_room_id_has_at_most_64_bytes(bench: GatewayBench) -> None:
+    parameters = create_parameters() | {"RoomIdType": 0, "RoomId": "r" * 65}
+    assert (await create(bench, parameters)).code == "InvalidParameter.OutOfRange"
+
+
+async def test_the_number_and_the_string_are_two_rooms(bench: GatewayBench) -> None:
+    for room_id_type in (0, 1):
+        await create(bench, create_parameters() | {"RoomIdType": room_id_type, "RoomId": "123"})
+    string, number = (spec.room for spec in bench.tasks.created)
+    assert string.wire_id == "123"
+    assert number.wire_id == 123
+    assert string != number
+
+
+# Storage (C1, D1).
+
+
+@pytest.mark.parametrize(
+    ("vendor", "region", "bucket", "expected"),
+    [
+        pytest.param(1, "us-east-1", "my.bucket", "us-east-1", id="s3"),
+        pytest.param(1, "ap-southeast-9", "my-bucket", "ap-southeast-9", id="s3-new-region"),
+        pytest.param(1, "us-gov-west-1", "my-bucket", "us-gov-west-1", id="s3-gov"),
+        pytest.param(1, "cn-northwest-1", "my-bucket", "cn-northwest-1", id="s3-china"),
+        pytest.param(2, "cn-hangzhou", "my-bucket", "cn-hangzhou", id="oss"),
+        pytest.param(2, "oss-cn-hangzhou", "my-bucket", "cn-hangzhou", id="oss-with-its-prefix"),
+        pytest.param(2, "cn-newcity", "my-bucket", "cn-newcity", id="oss-new-region"),
+        pytest.param(2, "ap-southeast-7", "my-bucket", "ap-southeast-7", id="oss-abroad"),
+        pytest.param(1, "nowhere", "my-bucket", None, id="s3-no-region"),
+        pytest.param(1, "ap-guangzhou", "my-bucket", None, id="s3-region-of-cos"),
+        pytest.param(2, "oss-nowhere", "my-bucket", None, id="oss-no-region"),
+        pytest.param(1, "us-east-1", "ab", None, id="s3-bucket-too-short"),
+        pytest.param(1, "us-east-1", "a..b", None, id="s3-bucket-dots"),
+        pytest.param(1, "us-east-1", "My-Bucket", None, id="s3-bucket-capitals"),
+        pytest.param(1, "us-east-1", "../etc", None, id="s3-bucket-path"),
+        pytest.param(2, "cn-hangzhou", "my.bucket", None, id="oss-bucket-dot"),
+        pytest.param(2, "cn-hangzhou", "b" * 64, None, id="oss-bucket-too-long"),
+    ],
+)
+async def test_regions_and_buckets_are_those_of_the_vendor(
+    bench: GatewayBench, vendor: int, region: str, bucket: str, expected: str | None
+) -> None:
+    parameters = create_parameters()
+    parameters["SliceStorageParams"]["CloudSliceStorage"] |= {
+        "Vendor": vendor,
+        "Region": region,
+        "Bucket": bucket,
+    }
+    answer = await create(bench, parameters)
+    if expected is None:
+        assert answer.code == "InvalidParameter.OutOfRange"
+    else:
+        stored = bench.tasks.created[0].bucket
+        assert (stored.vendor, stored.region, stored.name) == (vendor, expected, bucket)
+
+
+@pytest.mark.parametrize(
+    ("region", "code"),
+    [
+        ("local", None),
+        ("nowhere-1", None),
+        ("a/b", "InvalidParameter.OutOfRange"),
+        ("a.b", "InvalidParameter.OutOfRange"),
+        ("-a", "InvalidParameter.OutOfRange"),
+        ("a" * 64, "InvalidParameter.OutOfRange"),
+    ],
+)
+async def test_an_endpoint_of_ones_own_takes_any_region(region: str, code: str | None) -> None:
+    """As long as it can be part of a host's name."""
+    endpoints = {"endpoints": {"cos": "http://127.0.0.1:9000"}}
+    bench = GatewayBench(make_settings(storage=endpoints))
+    assert (await create(bench, altered(f"{STORAGE}.Region", region))).code == code
+
+
+# Subscription lists (C5).
+
+LIST_RULES = [
+    pytest.param({"SubscribeAudioUserIds": ["u"] * 32}, None, id="32-entries"),
+    pytest.param({"SubscribeAudioUserIds": ["u"] * 33}, "OutOfRange", id="33-entries"),
+    pytest.param({"UnSubscribeVideoUserIds": ["u"] * 33}, "OutOfRange", id="33-blocked"),
+    pytest.param({"SubscribeAudioUserIds": ["u" * 64]}, None, id="64-bytes"),
+    pytest.param({"SubscribeAudioUserIds": ["u" * 65]}, "OutOfRange", id="65-bytes"),
+    pytest.param({"SubscribeAudioUserIds": ["ü" * 33]}, "OutOfRange", id="66-bytes"),
+    pytest.param({"SubscribeVideoUserIds": ["a", ""]}, "OutOfRange", id="empty-entry"),
+    pytest.param({"SubscribeVideoUserIds": ["1.*$", ".*$"]}, None, id="prefix-rules"),
+    pytest.param({"SubscribeVideoUserIds": [" \n"]}, None, id="any-text"),
+    pytest.param(
+        {"SubscribeAudioUserIds": ["a"], "UnSubscribeAudioUserIds": ["b"]},
+        "OutOfRange",
+        id="both-audio-lists",
+    ),
+    pytest.param(
+        {"SubscribeVideoUserIds": ["a"], "UnSubscribeVideoUserIds": ["b"]},
+        "OutOfRange",
+        id="both-video-lists",
+    ),
+    pytest.param(
+        {"SubscribeAudioUserIds": ["a"], "UnSubscribeVideoUserIds": ["b"]}, None, id="two-media"
+    ),
+    pytest.param(
+        {"SubscribeAudioUserIds": ["a"], "UnSubscribeAudioUserIds": []}, None, id="one-empty"
+    ),
+    pytest.param({}, None, id="no-list"),
+]
+
+
+@pytest.mark.parametrize(("lists", "code"), LIST_RULES)
+async def test_the_rules_of_lists(
+    bench: GatewayBench, lists: dict[str, list[str]], code: str | None
+) -> None:
+    """The same in Create and in Modify."""
+    expected = f"InvalidParameter.{code}" if code else None
+    assert (await create(bench, altered(LISTS, lists))).code == expected
+    modify = {"SdkAppId": APP, "TaskId": TASK_ID, "SubscribeStreamUserIds": lists}
+    assert (await bench.call("ModifyCloudSliceTask", modify)).code == expected
+
+
+async def test_each_list_goes_to_its_place(bench: GatewayBench) -> None:
+    lists = {"UnSubscribeAudioUserIds": ["a", "1.*$"], "SubscribeVideoUserIds": ["v"]}
+    await create(bench, altered(LISTS, lists))
+    expected = SubscriptionLists(audio_block=("a", "1.*$"), video_allow=("v",))
+    assert bench.tasks.created[0].lists == expected
+
+
+# UserSig and PrivateMapKey (C1, F).
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        pytest.param("nonsense", id="nonsense"),
+        pytest.param(user_sig(OTHER_APP), id="other-app"),
+        pytest.param(user_sig(user_id="somebody"), id="other-user"),
+        pytest.param(user_sig(now_s=NOW - 86400), id="expired"),
+        pytest.param(user_sig(now_s=NOW + 301), id="from-the-future"),
+    ],
+)
+async def test_a_user_sig_that_proves_nothing_is_refused(bench: GatewayBench, token: str) -> None:
+    answer = await create(bench, create_parameters() | {"UserSig": token})
+    assert answer.code == "InvalidParameter.UserSig"
+    assert bench.tasks.created == []
+
+
+def ticket(app: int = APP, privileges: Privilege = Privilege.ALL, **changes: Any) -> str:
+    room = RoomKey(app, changes.get("room_id", "150"), RoomIdType.NUMBER)
+    return make_private_map_key(
+        APP_KEY, room, changes.get("user_id", ROBOT), privileges, now_s=NOW, lifetime_s=600
+    )
+
+
+ENTER = Privilege.ENTER_ROOM
+HEAR, SEE, OPEN = Privilege.RECEIVE_AUDIO, Privilege.RECEIVE_VIDEO, Privilege.CREATE_ROOM
+
+
+@pytest.mark.parametrize(
+    ("slice_type", "room_exists", "privileges", "is_enough"),
+    [
+        pytest.param(3, True, ENTER | HEAR | SEE, True, id="both"),
+        pytest.param(3, True, ENTER | HEAR, False, id="both-cannot-see"),
+        pytest.param(3, True, ENTER | SEE, False, id="both-cannot-hear"),
+        pytest.param(3, True, HEAR | SEE, False, id="cannot-enter"),
+        pytest.param(1, True, ENTER | HEAR, True, id="audio"),
+        pytest.param(1, True, ENTER | SEE, False, id="audio-cannot-hear"),
+        pytest.param(2, True, ENTER | SEE, True, id="video"),
+        pytest.param(2, True, ENTER | HEAR, False, id="video-cannot-see"),
+        pytest.param(1, False, ENTER | HEAR, False, id="may-not-open-the-room"),
+        pytest.param(1, False, ENTER | HEAR | OPEN, True, id="may-open-the-room"),
+    ],
+)
+async def test_a_private_map_key_must_permit_the_slicing(
+    bench: GatewayBench, slice_type: int, room_exists: bool, privileges: Privilege, is_enough: bool
+) -> None:
+    if room_exists:
+        bench.rooms.rooms.add(RoomKey(APP, "150", RoomIdType.NUMBER))
+    parameters = altered("SliceParams.SliceType", slice_type)
+    answer = await create(bench, parameters | {"PrivateMapKey": ticket(privileges=privileges)})
+    assert answer.code == (None if is_enough else "FailedOperation")
+
+
+@pytest.mark.parametrize("app", [APP, STRICT_APP])
+@pytest.mark.parametrize(
+    "changes", [{"room_id": "151"}, {"user_id": "somebody"}, {"app": OTHER_APP}], ids=repr
+)
+async def test_a_private_map_key_for_something_else_is_refused(
+    bench: GatewayBench, app: int, changes: dict[str, Any]
+) -> None:
+    """Whether the app demands one or not."""
+    key = ticket(**({"app": app} | changes))
+    answer = await create(bench, create_parameters(app) | {"PrivateMapKey": key})
+    assert answer.code == "FailedOperation"
+    assert "`PrivateMapKey`" in answer.message
+
+
+async def test_an_app_may_demand_a_private_map_key(bench: GatewayBench) -> None:
+    parameters = create_parameters(STRICT_APP)
+    answer = await create(bench, parameters)
+    assert answer.code == "FailedOperation"
+    assert "`PrivateMapKey`" in answer.message
+    answer = await create(bench, parameters | {"PrivateMapKey": ticket(STRICT_APP)})
+    assert answer.code is None
+
+
+async def test_why_a_token_is_refused_is_said_in_chinese_too(bench: GatewayBench) -> None:
+    expired = create_parameters() | {"UserSig": user_sig(now_s=NOW - 86400)}
+    answer = await bench.call(ACTION, expired, {"X-TC-Language": "zh-CN"})
+    assert answer.message == "`UserSig` 无效：已过期。"
+
+
+# State (C6).
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (TooManyTasksError("500"), "FailedOperation.RestrictedConcurrency"),
+        (RobotIdTakenError("a member is called so"), "FailedOperation"),
+        (SpoolFullError("the spool is full"), "FailedOperation"),
+        (TaskError("it does not work"), "FailedOperation"),
+    ],
+    ids=lambda case: type(case).__name__,
+)
+async def test_a_task_that_cannot_start_has_its_code(
+    bench: GatewayBench, failure: TaskError, code: str
+) -> None:
+    bench.tasks.failure = failure
+    answer = await create(bench, create_parameters())
+    assert answer.code == code
+    if code == "FailedOperation":
+        assert str(failure) in answer.message
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 2**65) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.dictionaries(st.sampled_from(sorted(TYPED)), JSON_VALUES, min_size=1, max_size=3))
+async def test_whatever_the_values_the_answer_is_one_of_the_contracts(
+    changes: dict[str, Any],
+) -> None:
+    """Success or a code for callers' faults, never an internal error."""
+    bench = GatewayBench()
+    parameters: Any = create_parameters()
+    for path, value in changes.items():
+        *parents, name = path.split(".")
+        place = parameters
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            place[name] = value
+    answer = await create(bench, parameters)
+    assert answer.code is None or answer.code.startswith(
+        ("InvalidParameter", "MissingParameter.", "UnknownParameter", "FailedOperation")
+    )
+    assert len(bench.tasks.created) == (answer.code is None)
