@@ -20,7 +20,7 @@ help: ## Show this list
 
 venv: .venv/installed ## Make .venv with the locked dependencies
 
-.venv/installed: pyproject.toml requirements/dev.txt scripts/make-venv
+.venv/installed: pyproject.toml requirements/dev.txt requirements/intl.txt scripts/make-venv
 	@PYTHON=$(PYTHON) scripts/make-venv
 	@touch $@
 
