@@ -59,8 +59,8 @@ class WhipReceiver:
         for transceiver in self.peers[-1].getTransceivers():
             if transceiver.kind == "video":
                 receiver = transceiver.receiver
-                for ssrc in receiver._RTCRtpReceiver__active_ssrc:  # noqa: SLF001
-                    await receiver._send_rtcp_pli(ssrc)  # noqa: SLF001
+                for ssrc in receiver._RTCRtpReceiver__active_ssrc:
+                    await receiver._send_rtcp_pli(ssrc)
 
     async def hang_up(self) -> None:
         """End all sessions from this side, and forget them."""

@@ -49,7 +49,7 @@ class ConnectionOptions:
 class Connection:
     """Sends media to whoever answers its offer.
 
-    Call `start` with the answer and then `beat` every 10 ms or so; `close` when done.
+    Call `start` with the answer and then `beat` every 20 ms or so; `close` when done.
 
     Args:
         media: what is sent.

@@ -102,6 +102,7 @@ def _open_encoder(spec: VideoSpec) -> av.VideoCodecContext:
     encoder.width, encoder.height, encoder.pix_fmt = spec.width, spec.height, "yuv420p"
     encoder.framerate, encoder.time_base = Fraction(spec.fps), Fraction(1, spec.fps)
     encoder.bit_rate = spec.bitrate_kbps * 1000
+    encoder.thread_count = 1  # libvpx's others would spin while they wait
     encoder.gop_size = 2**15  # key frames only where they are forced
     # Half a second of buffer keeps a key frame from being a burst that a socket would drop.
     rate = {"maxrate": f"{spec.bitrate_kbps}k", "bufsize": f"{spec.bitrate_kbps // 2}k"}

@@ -54,12 +54,15 @@ class ColourBars:
     accent: Rgb = (32, 64, 160)
     _bars: RgbImage = field(init=False, repr=False, compare=False)
     _texture: RgbImage = field(init=False, repr=False, compare=False)
+    _grain: RgbImage = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         columns = np.arange(self.width) * len(BARS) // self.width
         bars = np.array(BARS, dtype=np.uint8)[columns][np.newaxis]
         object.__setattr__(self, "_bars", bars.repeat(self._band_top, axis=0))
-        object.__setattr__(self, "_texture", _texture(self.width, self.height - self._band_bottom))
+        texture = _texture(self.width, self.height - self._band_bottom)
+        object.__setattr__(self, "_texture", texture)
+        object.__setattr__(self, "_grain", _grain(*texture.shape[:2]))
 
     @property
     def _band_top(self) -> int:
@@ -84,11 +87,17 @@ class ColourBars:
         picture = np.empty((self.height, self.width, 3), dtype=np.uint8)
         picture[: self._band_top] = self._bars
         picture[self._band_top : self._band_bottom] = self.accent
-        # A width in three seconds: motion that an encoder can follow, as of somebody moving.
-        shift = int(second * self.width / 3)
-        picture[self._band_bottom :] = np.roll(self._texture, shift, axis=1)
+        picture[self._band_bottom :] = self._paint_texture(second)
         self._write(picture, f"{self.name} {_clock(second)}".strip())
         return picture
+
+    def _paint_texture(self, second: float) -> RgbImage:
+        # A width in three seconds: motion that an encoder can follow, as of somebody moving, under
+        # grain that it cannot follow, as of a camera.
+        texture = np.roll(self._texture, int(second * self.width / 3), axis=1)
+        instant = int(second * 1000)
+        grain = np.roll(self._grain, (instant * 7, instant * 13), axis=(0, 1))
+        return texture + grain
 
     @property
     def _margin(self) -> int:
@@ -115,12 +124,17 @@ def _is_light(colour: Rgb) -> bool:
 
 
 def _texture(width: int, height: int) -> RgbImage:
-    """Soft blotches as high as the band, in muted colours, with grain; the same every time."""
+    """Soft blotches in muted colours; the same every time."""
     dots = np.random.default_rng(1).integers(48, 208, size=(3, 2 + 2 * width // height, 3))
     dots[:, -1] = dots[:, 0]  # the right end joins the left one
-    rough = _stretch(_stretch(dots.astype(np.float32), height, axis=0), width, axis=1)
-    grain = np.random.default_rng(2).integers(-10, 11, size=(height, width, 1))
-    return np.asarray(np.clip(rough + grain, 0, 255), dtype=np.uint8)
+    blotches = _stretch(_stretch(dots.astype(np.float32), height, axis=0), width, axis=1)
+    return blotches.astype(np.uint8)
+
+
+def _grain(height: int, width: int) -> RgbImage:
+    """Grey noise to be added to a texture, which is dark enough for it; the same every time."""
+    noise = np.random.default_rng(2).integers(0, 16, size=(height, width, 1), dtype=np.uint8)
+    return noise.repeat(3, axis=2)
 
 
 def _stretch(values: npt.NDArray[np.float32], length: int, *, axis: int) -> npt.NDArray[np.float32]:

@@ -268,6 +268,7 @@ async def publisher_group(clock: Clock = _CLOCK) -> AsyncIterator[PublisherGroup
     Raises:
         ExceptionGroup: of PublishError, when one that does not reconnect has failed.
     """
+    failure: Exception | None = None
     async with (
         httpx.AsyncClient(timeout=_HTTP_TIMEOUT_S, limits=_HTTP_LIMITS) as http,
         asyncio.TaskGroup() as tasks,
@@ -277,9 +278,13 @@ async def publisher_group(clock: Clock = _CLOCK) -> AsyncIterator[PublisherGroup
         group = PublisherGroup(tasks, http, pacer, clock)
         try:
             yield group
+        except Exception as error:  # the body's own: it need not come out as a group of one
+            failure = error
         finally:
             await group.stop_all()
             pacing.cancel()
+    if failure is not None:
+        raise failure
 
 
 async def publish(config: PublishConfig, media: Media, on_state: OnState = _ignore) -> None:
