@@ -77,28 +77,28 @@ def _count_coded_frames(packet: bytes) -> int:
     count = packet[1] & 0x3F
     if not 0 < count * _FRAME_SAMPLES[packet[0]] <= MAX_PACKET_SAMPLES:
         raise MalformedPacketError("[R5] a packet has 1 frame to 120 ms of them")
-    at = 2
-    padding = 0
-    if packet[1] & 0x40:
-        while True:
-            if at >= len(packet):
-                raise MalformedPacketError("[R6] the padding's size is cut off")
-            step = packet[at]
-            at += 1
-            padding += step if step < 255 else 254
-            if step < 255:
-                break
-    if packet[1] & 0x80:
-        for _ in range(count - 1):
-            size, at = _frame_size(packet, at)
-            padding += size
-        count_of_last = 1
-    else:
-        count_of_last = count
+    at, padding = _padding(packet) if packet[1] & 0x40 else (2, 0)
     rest = len(packet) - at - padding
-    if rest < 0 or rest % count_of_last or rest // count_of_last > _MAX_FRAME_BYTES:
+    frames_in_rest = count
+    if packet[1] & 0x80:  # every size but the last one's is told
+        for _ in range(count - 1):
+            size, next_at = _frame_size(packet, at)
+            rest -= next_at - at + size
+            at = next_at
+        frames_in_rest = 1
+    if rest < 0 or rest % frames_in_rest or rest // frames_in_rest > _MAX_FRAME_BYTES:
         raise MalformedPacketError("[R6] or [R7]: frames and padding do not fit the packet")
     return count
+
+
+def _padding(packet: bytes) -> tuple[int, int]:
+    """Where the padding's coded size ends, and how many bytes of padding it says."""
+    padding = 0
+    for at in range(2, len(packet)):
+        if packet[at] < 255:
+            return at + 1, padding + packet[at]
+        padding += 254
+    raise MalformedPacketError("[R6] the padding's size is cut off")
 
 
 def _frame_size(packet: bytes, at: int) -> tuple[int, int]:

@@ -1,11 +1,14 @@
 """Pictures of real key frames: right colours, right way up, or a clear error."""
 
+import contextlib
 import re
 import struct
 import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cloudslice.rooms.base import Keyframe, VideoCodec
 from cloudslice.slicing.images import MAX_SIDE, UndecodableKeyframeError, encode_picture
@@ -158,3 +161,29 @@ def test_a_frame_that_claims_a_huge_size_is_refused(width: int, height: int) -> 
     data = _VP8[:6] + struct.pack("<HH", width, height) + _VP8[10:]
     with pytest.raises(UndecodableKeyframeError):
         encode_picture(Keyframe(VP8, data, 0.0, 0), PNG)
+
+
+_FUZZED = {
+    H264: encode_keyframe(H264, color_bars(96, 64), slices=2).data,
+    VP8: encode_keyframe(VP8, color_bars(96, 64)).data,
+}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(list(VideoCodec)),
+    st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=8),
+    st.integers(0, 4000),
+)
+def test_damage_of_any_kind_gives_a_picture_or_the_one_error(
+    codec: VideoCodec, changes: list[tuple[int, int]], length: int
+) -> None:
+    """Bytes that come from a stranger raise nothing else, and bring nothing down."""
+    data = bytearray(_FUZZED[codec][:length])
+    for at, value in changes:
+        if at < len(data):
+            data[at] = value
+    for image_format in ImageFormat:
+        with contextlib.suppress(UndecodableKeyframeError):
+            picture = encode_picture(Keyframe(codec, bytes(data), 0.0, 0), image_format)
+            assert picture.data
