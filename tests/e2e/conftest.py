@@ -1,0 +1,32 @@
+"""What end-to-end tests share: one S3 server, and media that is encoded once."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from cloudslice.publisher.encode import VideoSpec
+from cloudslice.publisher.media import Look, Media, synthetic_media
+from cloudslice.rooms.base import VideoCodec
+from helpers.s3_server import S3Server
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def h264_media() -> Media:
+    """640x360 bars over a blue band, and a tone of 440 Hz."""
+    look = Look("alice", accent=(32, 64, 160), tone_hz=440)
+    return synthetic_media(look, video=VideoSpec(VideoCodec.H264, 640, 360), seconds=8)
+
+
+@pytest.fixture(scope="session")
+def vp8_media() -> Media:
+    """480x270 bars over a red band, and a tone of 330 Hz."""
+    look = Look("bob", accent=(160, 64, 32), tone_hz=330)
+    return synthetic_media(look, video=VideoSpec(VideoCodec.VP8, 480, 270), seconds=8)
