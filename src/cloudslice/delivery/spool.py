@@ -139,15 +139,21 @@ class Spool:
 
     async def watch(self) -> None:
         """Never returns; raises what ended the spool's thread, should that ever happen."""
-        if self._crash is None:
-            raise RuntimeError("the spool is not open")
-        await asyncio.shield(self._crash)
+        await asyncio.shield(self._require_crash())
 
     async def flush(self) -> None:
         """Wait until all that was ordered so far is durable and on record, or lost."""
-        done: Future[None] = Future()
+        crash, done = self._require_crash(), Future[None]()
         self._orders.put(Flush(done))
-        await asyncio.wrap_future(done)
+        flushed = asyncio.wrap_future(done)
+        await asyncio.wait((flushed, crash), return_when=asyncio.FIRST_COMPLETED)
+        if crash.done():
+            await crash
+
+    def _require_crash(self) -> asyncio.Future[None]:
+        if self._crash is None:
+            raise RuntimeError("the spool is not open")
+        return self._crash
 
     def order(self, order: Order) -> None:
         """Have an order carried out after those before it; for the slices handed out."""
@@ -181,6 +187,9 @@ class Spool:
             outcome = writer.carry_out(batch)
             self._bytes_out += sum(len(order.data) for order in batch if isinstance(order, Append))
             loop.call_soon_threadsafe(self._report, outcome)
+            for order in batch:
+                if isinstance(order, Flush):
+                    order.done.set_result(None)
 
     def _gather(self) -> tuple[list[Order], bool]:
         """What waits by now, at least one; and whether more may come."""

@@ -17,9 +17,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from cloudslice.database import Database, DatabaseError
 from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.model import SliceOrigin
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -78,7 +82,7 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """Tell when everything before this is durable."""
+    """Nothing to write: `done` is for the spool to set when the batch is carried out."""
 
     done: Future[None]
 
@@ -165,9 +169,6 @@ class SliceWriter:
             self._write(order, finished, unused, outcome)
         sealed = self._seal(finished, outcome)
         self._record(sealed, unused, outcome)
-        for order in batch:
-            if isinstance(order, Flush):
-                order.done.set_result(None)
         return outcome
 
     def _register(self, batch: Sequence[Order], outcome: Outcome) -> None:
@@ -200,7 +201,7 @@ class SliceWriter:
         self, order: Order, finished: list[Draft], unused: list[Draft], outcome: Outcome
     ) -> None:
         if isinstance(order, Remove):
-            slice_path(self._directory, order.slice_id).unlink(missing_ok=True)
+            _remove(slice_path(self._directory, order.slice_id))
             outcome.freed += order.size
             return
         if isinstance(order, Begin | Flush):
@@ -221,7 +222,7 @@ class SliceWriter:
                             file.write(head)
                     finished.append(draft)
                 case Discard():
-                    path.unlink(missing_ok=True)
+                    _remove(path)
                     unused.append(draft)
                     outcome.freed += draft.written
                 case Abandon(reason=reason):
@@ -277,9 +278,17 @@ class SliceWriter:
         outcome.freed += draft.written
         if draft.id is None:
             return
-        part_path(self._directory, draft.id).unlink(missing_ok=True)
-        slice_path(self._directory, draft.id).unlink(missing_ok=True)
+        _remove(part_path(self._directory, draft.id))
+        _remove(slice_path(self._directory, draft.id))
         slice_id = draft.id
         self._database.post(
             lambda connection: slices.delete_unused(connection, [slice_id]), "forget a lost slice"
         )
+
+
+def _remove(path: Path) -> None:
+    """Remove a file; one that resists is a stray, which the next start tries to remove again."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("file cannot be removed", path=str(path), why=str(error))

@@ -1,0 +1,190 @@
+"""The database: group commit, failures that stay alone, migrations."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from cloudslice.database import Database, DatabaseError, Schema
+
+NUMBERS = Schema("numbers", ("CREATE TABLE numbers (n INTEGER UNIQUE, filler BLOB);",))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "test.db"
+
+
+@pytest.fixture
+def text_file(path: Path) -> Path:
+    path.parent.mkdir()
+    path.write_text("this is not a database, however long it may be" * 10)
+    return path
+
+
+def insert(n: int):
+    return lambda c: c.execute("INSERT INTO numbers (n) VALUES (?)", (n,)).lastrowid
+
+
+def all_numbers(connection: sqlite3.Connection) -> list[int]:
+    return [n for (n,) in connection.execute("SELECT n FROM numbers ORDER BY rowid")]
+
+
+async def test_results_come_back_and_survive(path: Path) -> None:
+    """What was run is there when the file is opened again."""
+    async with Database(path, [NUMBERS]) as database:
+        assert await database.run(insert(7)) == 1
+    async with Database(path, [NUMBERS]) as database:
+        assert await database.run(all_numbers) == [7]
+
+
+async def test_an_operation_that_fails_fails_alone(path: Path) -> None:
+    """Of operations committed together, only the bad one is undone, and its caller told."""
+    async with Database(path, [NUMBERS]) as database:
+
+        def insert_then_fail(connection: sqlite3.Connection) -> None:
+            insert(3)(connection)
+            raise ValueError("no")
+
+        results = await asyncio.gather(
+            database.run(insert(1)),
+            database.run(insert_then_fail),
+            database.run(insert(1)),
+            database.run(insert(2)),
+            return_exceptions=True,
+        )
+        assert isinstance(results[1], ValueError)
+        assert isinstance(results[2], sqlite3.IntegrityError)
+        assert await database.run(all_numbers) == [1, 2]
+
+
+async def test_operations_queued_together_share_a_commit(path: Path) -> None:
+    """A hundred operations take a few transactions, not a hundred."""
+    async with Database(path, [NUMBERS]) as database:
+        statements: list[str] = []
+        await database.run(lambda c: c.set_trace_callback(statements.append))
+        await asyncio.gather(*(database.run(insert(n)) for n in range(100)))
+        await database.run(lambda c: c.set_trace_callback(None))
+        assert await database.run(all_numbers) == list(range(100))
+        assert statements.count("COMMIT") < 20
+
+
+async def test_posted_operations_keep_their_turn(path: Path) -> None:
+    """Without being waited for, they are carried out in order, and before the file is closed."""
+    async with Database(path, [NUMBERS]) as database:
+        database.post(insert(1), "insert 1")
+        assert await database.run(all_numbers) == [1]
+        database.post(insert(2), "insert 2")
+    async with Database(path, [NUMBERS]) as database:
+        assert await database.run(all_numbers) == [1, 2]
+
+
+async def test_a_failed_post_is_counted(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody waits for it, so it is logged and counted."""
+    async with Database(path, [NUMBERS]) as database:
+        database.post(insert(1), "the first")
+        database.post(insert(1), "the second")
+        await database.run(all_numbers)
+        assert database.failures == 1
+    assert "the second" in capsys.readouterr().out
+
+
+async def test_a_cancelled_operation_that_was_not_begun_is_not_carried_out(path: Path) -> None:
+    """Cancellation reaches what still waits in the queue."""
+    async with Database(path, [NUMBERS]) as database:
+        loop = asyncio.get_running_loop()
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        def block(_: sqlite3.Connection) -> None:
+            loop.call_soon_threadsafe(begun.set)
+            asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()
+
+        blocking = asyncio.create_task(database.run(block))
+        await begun.wait()
+        waiting = asyncio.create_task(database.run(insert(1)))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        go_on.set()
+        await blocking
+        assert await database.run(all_numbers) == []
+
+
+async def test_a_full_disk_fails_operations_and_passes(path: Path) -> None:
+    """A write that has no room is an error of its caller; later ones work when there is room."""
+    async with Database(path, [NUMBERS]) as database:
+        (pages,) = await database.run(lambda c: c.execute("PRAGMA page_count").fetchone())
+        await database.run(lambda c: c.execute(f"PRAGMA max_page_count = {pages + 1}").fetchone())
+        with pytest.raises((DatabaseError, sqlite3.Error), match="full"):
+            await database.run(
+                lambda c: c.execute("INSERT INTO numbers VALUES (1, zeroblob(100000))")
+            )
+        await database.run(lambda c: c.execute("PRAGMA max_page_count = 100000").fetchone())
+        await database.run(insert(2))
+        assert await database.run(all_numbers) == [2]
+
+
+async def test_a_second_opener_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes over one data directory would deliver each other's slices."""
+    monkeypatch.setattr("cloudslice.database._BUSY_TIMEOUT_S", 0.05)
+    async with Database(path, [NUMBERS]):
+        with pytest.raises(DatabaseError, match=r"test\.db: is in use by another process"):
+            async with Database(path, [NUMBERS]):
+                pass
+
+
+async def test_migrations_are_carried_out_once_and_in_order(path: Path) -> None:
+    """A newer schema is brought about from whatever version the file has; data is kept."""
+    added = "ALTER TABLE numbers ADD COLUMN name TEXT;\nUPDATE numbers SET name = 'x; y';"
+    newer = Schema("numbers", (*NUMBERS.migrations, added))
+    other = Schema("other", ("CREATE TABLE others (o);",))
+    async with Database(path, [NUMBERS]) as database:
+        await database.run(insert(1))
+    for _ in range(2):
+        async with Database(path, [newer, other]) as database:
+            rows = await database.run(lambda c: c.execute("SELECT n, name FROM numbers").fetchall())
+            assert rows == [(1, "x; y")]
+
+
+async def test_a_failed_migration_changes_nothing(path: Path) -> None:
+    """It is undone as a whole and named."""
+    broken = Schema("numbers", (*NUMBERS.migrations, "CREATE TABLE a (b);\nCREATE TABLE a (b);"))
+    async with Database(path, [NUMBERS]):
+        pass
+    with pytest.raises(DatabaseError, match="table a already exists"):
+        async with Database(path, [broken]):
+            pass
+    async with Database(path, [NUMBERS]) as database:
+        tables = await database.run(
+            lambda c: c.execute("SELECT name FROM sqlite_master").fetchall()
+        )
+        assert ("a",) not in tables
+
+
+@pytest.mark.parametrize(
+    ("statement"),
+    [
+        pytest.param("UPDATE schema_versions SET version = 2", id="a part's tables"),
+        pytest.param("PRAGMA user_version = 99", id="the file"),
+    ],
+)
+async def test_a_file_of_a_newer_version_is_refused(path: Path, statement: str) -> None:
+    """An older program does not guess at what it does not know."""
+    async with Database(path, [NUMBERS]):
+        pass
+    connection = sqlite3.connect(path)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    with pytest.raises(DatabaseError, match="newer version of cloudslice"):
+        async with Database(path, [NUMBERS]):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_refused(text_file: Path) -> None:
+    """The error names the file."""
+    with pytest.raises(DatabaseError, match=r"test\.db: file is not a database"):
+        async with Database(text_file, [NUMBERS]):
+            pass
