@@ -5,7 +5,13 @@ from typing import NamedTuple
 from cloudslice.rooms.base import AudioSink
 from cloudslice.rtp.feedback import SenderReport, nack
 from cloudslice.rtp.guard import Guard
-from cloudslice.rtp.packet import RtpPacket, parse_rtp
+from cloudslice.rtp.packet import (
+    HEADER_LENGTH,
+    PLAIN_HEADER,
+    RtpPacket,
+    parse_rtp,
+    unpack_header,
+)
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.reception import NackSchedule, extend_timestamp
 from cloudslice.rtp.srtp import SrtpContext
@@ -58,26 +64,15 @@ class AudioReceiver(Receiver):
         self._sinks = tuple(each for each in self._sinks if each is not sink)
 
     def receive(self, packet: bytes, arrival: float) -> None:
-        self.receive_clear(parse_rtp(self._unprotect(packet)), arrival)
+        clear = self._unprotect(packet)
+        flags, second, sequence, timestamp = unpack_header(clear)
+        if flags == PLAIN_HEADER:
+            self._take(second & 0x7F, sequence, timestamp, clear[HEADER_LENGTH:], arrival)
+        else:
+            self.receive_clear(parse_rtp(clear), arrival)
 
     def receive_clear(self, packet: RtpPacket, arrival: float) -> None:
-        self.last_arrival = self.last_authentic = arrival
-        payload_type, _marker, sequence, timestamp, payload, _extensions, _profile = packet
-        sequence = self._reception.on_packet(sequence, timestamp, arrival)
-        if payload_type not in self._payload_types:
-            self.foreign += 1
-            payload = b""  # keeps its place in the order
-        expected = self._next
-        if sequence == expected or expected < 0:
-            self._next = sequence + 1
-            self._deliver(timestamp, payload, arrival)
-            if self._held:
-                self._nacks.discard(sequence)
-                self._deliver_consecutive()
-        elif sequence < expected or sequence in self._held:
-            self.late += 1
-        else:
-            self._hold(sequence, _Held(timestamp, payload, arrival))
+        self._take(packet.payload_type, packet.sequence, packet.timestamp, packet.payload, arrival)
 
     def give_up_missing(self, now: float) -> None:
         """Deliver what has waited for the reorder window; call at least every 100 ms."""
@@ -111,6 +106,26 @@ class AudioReceiver(Receiver):
     @property
     def sink_errors(self) -> int:
         return self._guard.errors
+
+    def _take(
+        self, payload_type: int, sequence: int, timestamp: int, payload: bytes, arrival: float
+    ) -> None:
+        self.last_arrival = self.last_authentic = arrival
+        sequence = self._reception.on_packet(sequence, timestamp, arrival)
+        if payload_type not in self._payload_types:
+            self.foreign += 1
+            payload = b""  # keeps its place in the order
+        expected = self._next
+        if sequence == expected or expected < 0:
+            self._next = sequence + 1
+            self._deliver(timestamp, payload, arrival)
+            if self._held:
+                self._nacks.discard(sequence)
+                self._deliver_consecutive()
+        elif sequence < expected or sequence in self._held:
+            self.late += 1
+        else:
+            self._hold(sequence, _Held(timestamp, payload, arrival))
 
     def _hold(self, sequence: int, packet: _Held) -> None:
         known = max(self._held, default=self._next - 1)

@@ -4,6 +4,8 @@ import struct
 from typing import NamedTuple
 
 HEADER_LENGTH = 12
+PLAIN_HEADER = 0x80
+"""The flags of a packet whose payload follows the fixed header and ends with the packet."""
 unpack_header = struct.Struct(">BBHI").unpack_from
 """Of a packet of at least 8 bytes: flags, marker and payload type, sequence number, timestamp."""
 
