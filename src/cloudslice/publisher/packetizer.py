@@ -30,12 +30,8 @@ def packetize(codec: VideoCodec, frame: bytes, max_payload: int = MAX_PAYLOAD) -
 
 def split_annex_b(access_unit: bytes) -> list[bytes]:
     """The NAL units between start codes (H.264, annex B), without trailing zero bytes."""
-    starts = list(_START_CODE.finditer(access_unit))
-    ends = [start.start() for start in starts[1:]] + [len(access_unit)]
-    nals = [
-        access_unit[start.end() : end].rstrip(b"\x00")
-        for start, end in zip(starts, ends, strict=True)
-    ]
+    # What precedes the first start code is empty.
+    nals = [nal.rstrip(b"\x00") for nal in _START_CODE.split(access_unit)]
     return [nal for nal in nals if nal]
 
 
