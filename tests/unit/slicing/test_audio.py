@@ -194,6 +194,19 @@ def test_packets_that_come_late_find_their_slice_open() -> None:
     assert anchor.counters.gaps_filled == 0
 
 
+def test_while_packets_trickle_in_late_their_slice_stays_open() -> None:
+    """Its end is long past, but they are still coming."""
+    anchor = Anchor()
+    anchor.send(25)
+    for _ in range(20):
+        anchor.pause(0.2, clock_runs=False)
+        anchor.send()
+    anchor.pause(1.9, clock_runs=False)
+    anchor.send(5)
+    assert heard(anchor.store.slices) == anchor.sent
+    assert anchor.store.slices[0].duration_ms == 1000
+
+
 def test_the_last_slice_ends_with_its_last_packet() -> None:
     anchor = Anchor()
     anchor.send(60)

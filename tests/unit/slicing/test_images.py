@@ -5,6 +5,7 @@ import re
 import struct
 import zlib
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from cloudslice.rooms.base import Keyframe, VideoCodec
 from cloudslice.slicing.images import MAX_SIDE, UndecodableKeyframeError, encode_picture
 from cloudslice.slicing.params import ImageFormat
-from helpers.keyframes import BAR_COLORS, color_bars, decode_picture, encode_keyframe
+from helpers.keyframes import BAR_COLORS, color_bars, decode_picture, encode_keyframe, to_yuv420
 
 H264, VP8 = VideoCodec.H264, VideoCodec.VP8
 PNG, JPG = ImageFormat.PNG, ImageFormat.JPG
@@ -47,6 +48,18 @@ def test_colours_are_what_was_sent(
     keyframe = encode_keyframe(codec, color_bars(), matrix=matrix, full=full)
     shown = decode_picture(encode_picture(keyframe, image_format).data)
     assert np.abs(bar_centers(shown) - BAR_COLORS).max() <= tolerance
+
+
+def test_vp8_that_needs_no_clamping_is_of_limited_range_all_the_same() -> None:
+    """FFmpeg calls it full range for a bit that means something else."""
+    data = bytearray(encode_keyframe(VP8, color_bars(96, 48)).data)
+    data[10] ^= 0x40  # the first partition's second bit; what follows is another, valid picture
+    decoder = av.CodecContext.create("vp8", "r")
+    [frame] = [*decoder.decode(av.Packet(bytes(data))), *decoder.decode(None)]
+    assert frame.color_range == av.video.reformatter.ColorRange.JPEG
+    luma = np.frombuffer(frame.planes[0], np.uint8).reshape(48, -1)[:, :96].astype(int)
+    shown = decode_picture(encode_picture(Keyframe(VP8, bytes(data), 0.0, 0), PNG).data)
+    assert np.median(np.abs(to_yuv420(shown)[0] - luma)) <= 1
 
 
 @pytest.mark.parametrize("image_format", list(ImageFormat))

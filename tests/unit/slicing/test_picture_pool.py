@@ -102,13 +102,16 @@ async def test_a_full_pool_refuses_work_and_takes_it_again_later(encoder: Encode
 
 async def test_work_left_on_leaving_is_dropped(encoder: Encoder) -> None:
     results: list[Result] = []
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
     with PicturePool(1, max_waiting=5) as pool:
         for index in range(4):
             assert pool.encode(keyframe(bytes([index])), PNG, results.append)
         threading.Timer(0.05, encoder.may_go.set).start()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
     assert len(encoder.calls) == 1
+    assert (len(results), faults) == (1, [])
 
 
 async def test_a_fault_in_the_work_is_no_end_of_it(

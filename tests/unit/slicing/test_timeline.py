@@ -76,6 +76,8 @@ def test_delay_that_grows_while_packets_flow_opens_no_gap() -> None:
     """A full buffer on the way may delay by more than the limit: the clock did not stand still."""
     sender = Sender()
     assert [sender.send(late_s=0.01 * step) for step in range(400)] == [0] * 400
+    sender.pause(0.06)
+    assert sender.send(late_s=4) == 3 * 960
 
 
 @pytest.mark.parametrize("step", [-4_000_000_000, -960_000, -9600, 960_000, 4_000_000_000])
@@ -146,6 +148,17 @@ def test_a_drifting_clock_is_followed_for_hours(ppm: float) -> None:
         if packet > 5:
             worst = max(worst, abs(told - (START + sender.media_s + sender.delay_s)))
     assert worst < 0.01
+
+
+def test_a_mute_of_hours_leaves_the_times_right() -> None:
+    """What was known of the clocks before is worth nothing afterwards: 50 ppm of 6 h are 1.1 s."""
+    sender = Sender(ppm=-50)
+    sender.send()
+    sender.pause(21_600, clock_runs=False)
+    sender.timestamp += round(21_600 * sender.rate * 48_000)
+    sender.send()
+    told = sender.timeline.monotonic(sender.timeline.end)
+    assert told == pytest.approx(START + sender.media_s, abs=0.01)
 
 
 def test_times_are_not_moved_by_jitter() -> None:
