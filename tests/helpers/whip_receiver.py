@@ -108,5 +108,3 @@ async def whip_receiver() -> AsyncIterator[WhipReceiver]:
             finally:
                 await receiver.hang_up()
                 server.should_exit = True
-
-
