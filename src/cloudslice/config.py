@@ -2,16 +2,18 @@
 
 A variable ``CLOUDSLICE_<KEY>`` overrides a key; ``__`` steps into a table or, by index, into a
 list of tables: ``CLOUDSLICE_RTC__UDP_PORT=7000``, ``CLOUDSLICE_APPS__0__SECRET_KEY=...``. A value
-is read as TOML where it is valid TOML, otherwise as text.
+that starts like a TOML list, table or quoted text is read as that, any other as the text it is.
 """
 
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -22,9 +24,44 @@ from pydantic import (
 )
 
 _PREFIX = "CLOUDSLICE_"
+
+
+def _shaped(pattern: str, expected: str) -> Callable[[str], str]:
+    """A check that a text has a form; a regular expression in an error would help nobody."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"expected {expected}")
+        return text
+
+    return check
+
+
+def _check_listen(text: str) -> str:
+    found = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[^:\[\]]+):(\d{1,5})", text)
+    if not found or int(found[1]) > 65535:
+        raise ValueError("expected HOST:PORT, such as 0.0.0.0:8080 or [::1]:8080")
+    return text
+
+
+def _check_callback_key(key: SecretStr) -> SecretStr:
+    _shaped("[A-Za-z0-9]{0,32}", "up to 32 letters and digits")(key.get_secret_value())
+    return key
+
+
 _Port = Annotated[int, Field(ge=1, le=65535)]
 _SdkAppId = Annotated[int, Field(ge=1, le=4294967295)]
-_Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=2083)]
+_Listen = Annotated[str, AfterValidator(_check_listen)]
+_CallbackUrl = Annotated[
+    str,
+    Field(max_length=2083),
+    AfterValidator(_shaped(r"(?:https?://[^\s/]\S*)?", "a URL with http:// or https://")),
+]
+_CallbackKey = Annotated[SecretStr, AfterValidator(_check_callback_key)]
+_Endpoint = Annotated[
+    str,
+    AfterValidator(_shaped(r"(?:(?:https?|file)://\S+)?", "http://, https:// or file:// and more")),
+]
 
 
 class SettingsError(Exception):
@@ -66,9 +103,9 @@ class AppSettings(_Section):
     sdk_app_id: _SdkAppId
     secret_key: SecretStr = Field(min_length=1)
     """Signs UserSig and PrivateMapKey."""
-    callback_url: _Url | Literal[""] = ""
+    callback_url: _CallbackUrl = ""
     """Where webhooks go; none are sent without it."""
-    callback_key: SecretStr = SecretStr("")
+    callback_key: _CallbackKey = SecretStr("")
     """Signs webhooks: up to 32 letters and digits; they go unsigned without it."""
     rooms: Literal["builtin", "livekit", "janus"] = "builtin"
     private_map_key_required: bool = False
@@ -104,9 +141,9 @@ class ApiSettings(_Section):
 class EndpointSettings(_Section):
     """Where a vendor's buckets are, if not at the vendor's public endpoint."""
 
-    cos: str = ""
-    s3: str = ""
-    oss: str = ""
+    cos: _Endpoint = ""
+    s3: _Endpoint = ""
+    oss: _Endpoint = ""
 
 
 class StorageSettings(_Section):
@@ -134,9 +171,7 @@ class LogSettings(_Section):
 class Settings(_Section):
     """All of it; the keys are those of the file."""
 
-    listen: Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):\d{1,5}$")] = (
-        "127.0.0.1:8080"
-    )
+    listen: _Listen = "127.0.0.1:8080"
     data_dir: Path = Path("data")
     encryption_key: SecretStr = SecretStr("")
     """Encrypts storage keys and UserSigs at rest: 32 bytes in Base64. Without it, a key is made
@@ -189,59 +224,103 @@ def load_settings(path: Path, environ: Mapping[str, str] = os.environ) -> Settin
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path}: not a TOML file: {error}") from error
-    for name, text in environ.items():
-        if name.startswith(_PREFIX):
-            _override(values, name, text)
+    sources = {
+        _override(values, name, text): name
+        for name, text in environ.items()
+        if name.startswith(_PREFIX)
+    }
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("\n".join(f"{path}: {line}" for line in _explain(error))) from None
+        raise SettingsError("\n".join(_explain(error, path, sources))) from None
 
 
-def _override(values: dict[str, Any], name: str, text: str) -> None:
+_Place = tuple[str | int, ...]
+"""The way to a key: names of tables, indexes of lists."""
+
+
+def _override(values: dict[str, Any], name: str, text: str) -> _Place:
     *steps, last = name.removeprefix(_PREFIX).lower().split("__")
-    place: Any = values
+    table: Any = values
+    place: _Place = ()
     for step in steps:
-        place = _step_into(place, step, name)
-    if not isinstance(place, dict):
+        table, index = _step_into(table, step, name)
+        place += (index,)
+    if not isinstance(table, dict):
         raise SettingsError(f"environment variable {name}: names no key of a table")
-    place[last] = _parse_value(text)
+    table[last] = _parse_value(text, name)
+    return (*place, last)
 
 
-def _step_into(place: Any, step: str, name: str) -> Any:
-    if isinstance(place, list):
-        if not step.isdecimal() or int(step) > len(place):
+def _step_into(table: Any, step: str, name: str) -> tuple[Any, str | int]:
+    if isinstance(table, list):
+        if not step.isdecimal() or int(step) > len(table):
             raise SettingsError(
-                f"environment variable {name}: `{step}` is not an index from 0 to {len(place)}"
+                f"environment variable {name}: `{step}` is not an index from 0 to {len(table)}"
             )
-        if int(step) == len(place):
-            place.append({})
-        return place[int(step)]
-    if not isinstance(place, dict):
+        if int(step) == len(table):
+            table.append({})
+        return table[int(step)], int(step)
+    if not isinstance(table, dict):
         raise SettingsError(f"environment variable {name}: `{step}` is not in a table")
-    return place.setdefault(step, [] if step in ("apps", "credentials") else {})
+    return table.setdefault(step, [] if step in ("apps", "credentials") else {}), step
 
 
-def _parse_value(text: str) -> Any:
+def _parse_value(text: str, name: str) -> Any:
+    if not text.startswith(("[", "{", '"', "'")):
+        return text
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"environment variable {name}: not valid TOML: {error}") from error
 
 
-def _explain(error: ValidationError) -> list[str]:
-    lines = []
+_EXPECTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "ip_any_network": "a network such as 10.0.0.0/8 or a single address",
+    "less_than_equal": "at most {le}",
+    "literal_error": "one of {expected}",
+    "model_type": "a table",
+    "path_type": "a path in quotes",
+    "string_too_long": "at most {max_length} characters",
+    "string_too_short": "a text that is not empty",
+    "string_type": "a text in quotes",
+    "too_short": "a text that is not empty",
+    "tuple_type": "a list",
+}
+
+
+def _explain(error: ValidationError, file: Path, sources: Mapping[_Place, str]) -> Iterator[str]:
     for problem in error.errors(include_url=False):
-        key = "".join(
-            f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]
-        ).lstrip(".")
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"{key}: no such setting")
-        elif problem["type"] == "missing":
-            lines.append(f"{key}: missing, and has no default")
-        elif problem["type"] == "value_error":
-            lines.append(str(problem["ctx"]["error"]))
-        else:
-            given = "" if "secret" in key else f" (it is {problem['input']!r})"
-            lines.append(f"{key}: {problem['msg']}{given}")
-    return lines
+        place = problem["loc"]
+        variable = next((v for p, v in sources.items() if place[: len(p)] == p), None)
+        origin = f"environment variable {variable}" if variable else str(file)
+        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+        where = f"{origin}: {key.lstrip('.')}: " if key else f"{origin}: "
+        yield where + _describe(problem["type"], place, problem)
+
+
+def _describe(kind: str, place: _Place, problem: Mapping[str, Any]) -> str:
+    if kind == "extra_forbidden":
+        return "no such setting"
+    if kind == "missing":
+        return "missing, and has no default"
+    if kind == "value_error":
+        reason = str(problem["ctx"]["error"])
+    elif place[-1:] in (("apps",), ("credentials",)) and kind == "tuple_type":
+        reason = f"expected a list of tables, each under [[{place[-1]}]]"
+    elif kind in _EXPECTED:
+        reason = "expected " + _EXPECTED[kind].format(**problem.get("ctx", {}))
+    else:
+        reason = problem["msg"]
+    value, name = problem["input"], str(place[-1]) if place else ""
+    is_shown = isinstance(value, str | int | float) and not name.endswith("_key")
+    return f"{reason}, but it is {value!r}" if is_shown else reason

@@ -1,0 +1,274 @@
+"""Settings: what a file and the environment say, and how their mistakes are explained."""
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from cloudslice.config import Settings, SettingsError, load_settings
+
+APP = '[[apps]]\nsdk_app_id = 1400000000\nsecret_key = "key"\n'
+CREDENTIAL = '[[credentials]]\nsecret_id = "AKID"\nsecret_key = "key"\nsdk_app_ids = [1400000000]\n'
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "cloudslice.toml"
+
+
+def load(file: Path, text: str, **variables: str) -> Settings:
+    file.write_text(text)
+    return load_settings(file, {f"CLOUDSLICE_{name}": value for name, value in variables.items()})
+
+
+def complaint(file: Path, text: str, **variables: str) -> str:
+    with pytest.raises(SettingsError) as error:
+        load(file, text, **variables)
+    return str(error.value).replace(str(file), "FILE")
+
+
+def test_an_empty_file_means_the_defaults(file: Path) -> None:
+    settings = load(file, "")
+    assert settings == Settings()
+    assert settings.listen_address == ("127.0.0.1", 8080)
+    assert settings.app(1400000000) is None
+
+
+def test_a_file_sets_what_it_names(file: Path) -> None:
+    settings = load(
+        file,
+        f"""
+        listen = "[::1]:0"
+        data_dir = "/var/lib/cloudslice"
+        {APP}
+        callback_url = "https://example.com/hook"
+        callback_key = "abcDEF0123"
+        [apps.limits]
+        tasks = 3
+        {CREDENTIAL}
+        [api]
+        blocked_addresses = ["10.0.0.0/8"]
+        [storage.endpoints]
+        cos = "file:///srv/buckets"
+        """.replace("        ", ""),
+    )
+    assert settings.listen_address == ("::1", 0)
+    app = settings.app(1400000000)
+    assert app is not None
+    assert app.callback_url == "https://example.com/hook"
+    assert app.limits.tasks == 3
+    assert app.limits.anchors_per_task == 25
+    assert settings.credentials[0].sdk_app_ids == (1400000000,)
+    assert settings.api.blocked_addresses == (ip_network("10.0.0.0/8"),)
+    assert settings.storage.endpoints.cos == "file:///srv/buckets"
+
+
+def test_variables_override_the_file(file: Path) -> None:
+    settings = load(
+        file,
+        APP + "[rtc]\nudp_port = 7000\n",
+        RTC__UDP_PORT="7001",
+        DATA_DIR="/srv",
+        APPS__0__SECRET_KEY="other",
+        APPS__0__PRIVATE_MAP_KEY_REQUIRED="true",
+        STORAGE__UPLOAD_TIMEOUT_S="2.5",
+        API__REGIONS='["ap-tokyo"]',
+    )
+    assert settings.rtc.udp_port == 7001
+    assert settings.data_dir == Path("/srv")
+    assert settings.apps[0].secret_key.get_secret_value() == "other"
+    assert settings.apps[0].private_map_key_required
+    assert settings.storage.upload_timeout_s == 2.5
+    assert settings.api.regions == ("ap-tokyo",)
+
+
+def test_variables_alone_can_make_an_app(file: Path) -> None:
+    settings = load(
+        file,
+        "",
+        APPS__0__SDK_APP_ID="5",
+        APPS__0__SECRET_KEY="k",
+        CREDENTIALS__0__SECRET_ID="AKID",
+        CREDENTIALS__0__SECRET_KEY="k",
+        CREDENTIALS__0__SDK_APP_IDS="[5]",
+    )
+    assert settings.app(5) is not None
+    assert settings.credentials[0].sdk_app_ids == (5,)
+
+
+@pytest.mark.parametrize("key", ["0123456789", "1e5", "true", "2024-01-01", "a'b\"c", "#x"])
+def test_a_secret_that_looks_like_something_else_is_the_text_it_is(file: Path, key: str) -> None:
+    settings = load(file, APP, APPS__0__SECRET_KEY=key)
+    assert settings.apps[0].secret_key.get_secret_value() == key
+
+
+def test_other_variables_do_not_matter(file: Path) -> None:
+    file.write_text("")
+    assert load_settings(file, {"PATH": "/bin", "CLOUDSLICER": "x"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param('lisn = "a:1"', "FILE: lisn: no such setting", id="unknown-key"),
+        pytest.param("[rtc]\nport = 1", "FILE: rtc.port: no such setting", id="unknown-in-table"),
+        pytest.param(
+            'listen = "8080"',
+            "FILE: listen: expected HOST:PORT, such as 0.0.0.0:8080 or [::1]:8080, "
+            "but it is '8080'",
+            id="listen-a-port",
+        ),
+        pytest.param(
+            'listen = "::1:80"',
+            "FILE: listen: expected HOST:PORT, such as 0.0.0.0:8080 or [::1]:8080, "
+            "but it is '::1:80'",
+            id="listen-bare-ipv6",
+        ),
+        pytest.param(
+            'listen = "a:65536"',
+            "FILE: listen: expected HOST:PORT, such as 0.0.0.0:8080 or [::1]:8080, "
+            "but it is 'a:65536'",
+            id="listen-port-too-large",
+        ),
+        pytest.param(
+            "[rtc]\nudp_port = 70000",
+            "FILE: rtc.udp_port: expected at most 65535, but it is 70000",
+            id="too-large",
+        ),
+        pytest.param(
+            '[rtc]\nudp_port = "any"',
+            "FILE: rtc.udp_port: expected a whole number, but it is 'any'",
+            id="not-a-number",
+        ),
+        pytest.param("rtc = 1", "FILE: rtc: expected a table, but it is 1", id="not-a-table"),
+        pytest.param(
+            "[apps]\nsdk_app_id = 1",
+            "FILE: apps: expected a list of tables, each under [[apps]]",
+            id="one-table-for-a-list",
+        ),
+        pytest.param(
+            "[[apps]]\nsdk_app_id = 1",
+            "FILE: apps[0].secret_key: missing, and has no default",
+            id="missing",
+        ),
+        pytest.param(
+            APP + 'callback_url = "ftp://x"',
+            "FILE: apps[0].callback_url: expected a URL with http:// or https://, "
+            "but it is 'ftp://x'",
+            id="callback-url",
+        ),
+        pytest.param(
+            APP + 'rooms = "zoom"',
+            "FILE: apps[0].rooms: expected one of 'builtin', 'livekit' or 'janus', "
+            "but it is 'zoom'",
+            id="choice",
+        ),
+        pytest.param(
+            '[storage.endpoints]\ncos = "127.0.0.1:9000"',
+            "FILE: storage.endpoints.cos: expected http://, https:// or file:// and more, "
+            "but it is '127.0.0.1:9000'",
+            id="endpoint",
+        ),
+        pytest.param(
+            '[api]\nallowed_addresses = ["10.0.0.1/8"]',
+            "FILE: api.allowed_addresses[0]: expected a network such as 10.0.0.0/8 or a single "
+            "address, but it is '10.0.0.1/8'",
+            id="network",
+        ),
+        pytest.param(APP + APP, "FILE: apps: each sdk_app_id may stand there once", id="twice"),
+        pytest.param(
+            APP + CREDENTIAL + CREDENTIAL,
+            "FILE: credentials: each secret_id may stand there once",
+            id="credential-twice",
+        ),
+        pytest.param(
+            CREDENTIAL,
+            "FILE: credentials: AKID names sdk_app_id 1400000000, which no [[apps]] has",
+            id="unknown-app",
+        ),
+        pytest.param(
+            "x =", "FILE: not a TOML file: Invalid value (at end of document)", id="not-toml"
+        ),
+        pytest.param(
+            "a = 1\nb = 2",
+            "FILE: a: no such setting\nFILE: b: no such setting",
+            id="all-mistakes-at-once",
+        ),
+    ],
+)
+def test_a_mistake_is_explained_by_file_key_and_expectation(
+    file: Path, text: str, message: str
+) -> None:
+    assert complaint(file, text) == message
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        pytest.param({"LISN": "a:1"}, "CLOUDSLICE_LISN: lisn: no such setting", id="unknown"),
+        pytest.param(
+            {"RTC__UDP_PORT": "many"},
+            "CLOUDSLICE_RTC__UDP_PORT: rtc.udp_port: expected a whole number, but it is 'many'",
+            id="bad-value",
+        ),
+        pytest.param(
+            {"APPS__1__SECRET_KEY": "k"},
+            "CLOUDSLICE_APPS__1__SECRET_KEY: `1` is not an index from 0 to 0",
+            id="index-too-large",
+        ),
+        pytest.param(
+            {"APPS__FIRST__SECRET_KEY": "k"},
+            "CLOUDSLICE_APPS__FIRST__SECRET_KEY: `first` is not an index from 0 to 0",
+            id="not-an-index",
+        ),
+        pytest.param({"APPS__0": "k"}, "CLOUDSLICE_APPS__0: names no key of a table", id="index"),
+        pytest.param(
+            {"LISTEN__HOST": "k", "LISTEN__HOST__X": "k"},
+            "CLOUDSLICE_LISTEN__HOST__X: names no key of a table",
+            id="key-of-a-value",
+        ),
+    ],
+)
+def test_a_mistake_in_a_variable_names_the_variable(
+    file: Path, variables: dict[str, str], message: str
+) -> None:
+    assert complaint(file, "", **variables) == f"environment variable {message}"
+
+
+def test_a_list_in_a_variable_must_be_toml(file: Path) -> None:
+    message = complaint(file, "", API__REGIONS="[ap-tokyo]")
+    assert message.startswith("environment variable CLOUDSLICE_API__REGIONS: not valid TOML: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('[apps]\nsdk_app_id = 1\nsecret_key = "TOPSECRET"', id="table-for-a-list"),
+        pytest.param(APP + 'callback_key = "TOPSECRET!"', id="callback-key"),
+        pytest.param('encryption_key = ["TOPSECRET"]', id="encryption-key"),
+        pytest.param(
+            CREDENTIAL.replace('"key"', '"TOPSECRET"') + "x = 1", id="another-key-of-its-table"
+        ),
+    ],
+)
+def test_no_secret_is_in_an_explanation(file: Path, text: str) -> None:
+    assert "TOPSECRET" not in complaint(file, text)
+
+
+def test_no_secret_is_in_the_text_of_settings(file: Path) -> None:
+    settings = load(file, (APP + CREDENTIAL).replace('"key"', '"TOPSECRET"'))
+    assert "TOPSECRET" not in repr(settings) + str(settings.model_dump())
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    for path, reason in (
+        (tmp_path / "absent.toml", "cannot be read: No such file or directory"),
+        (tmp_path, "cannot be read: Is a directory"),
+    ):
+        with pytest.raises(SettingsError) as error:
+            load_settings(path, {})
+        assert str(error.value) == f"{path}: {reason}"
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsError, match="not a TOML file"):
+        load_settings(binary, {})
