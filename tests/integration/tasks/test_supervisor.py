@@ -1,0 +1,288 @@
+"""Tasks from Create to event 1002, over a real database and real delivery; rooms moved by hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudslice import secrets
+from cloudslice.clock import SystemClock
+from cloudslice.config import Settings
+from cloudslice.database import Database
+from cloudslice.delivery import schema as delivery_schema
+from cloudslice.delivery.model import Bucket, SliceKind, Vendor
+from cloudslice.delivery.service import Delivery
+from cloudslice.identity.user_sig import make_user_sig
+from cloudslice.rooms.base import (
+    LeaveCode,
+    RoomEntryError,
+    RoomIdType,
+    RoomKey,
+    RoomListener,
+)
+from cloudslice.secrets import SecretBox
+from cloudslice.slicing.ogg import repair_ogg
+from cloudslice.slicing.params import SliceParams, SubscriptionLists
+from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.tasks import registry
+from cloudslice.tasks.model import (
+    RobotIdTakenError,
+    SpoolFullError,
+    TaskNotFoundError,
+    TaskSpec,
+    TaskStatus,
+    TooManyTasksError,
+)
+from cloudslice.tasks.supervisor import Supervisor
+from helpers.slice_store import ManualClock
+from helpers.tracks import ManualAnchor, ManualAudio
+from helpers.webhooks import WebhookReceiver
+
+APP, KEY, ROBOT = 1400000001, "k" * 64, "robot_1"
+ROOM = RoomKey(APP, "150", RoomIdType.NUMBER)
+BOX = SecretBox(bytes(32))
+
+
+@dataclass
+class ManualRooms:
+    """Lets robots in, or not, and keeps what they hear with."""
+
+    listeners: dict[str, RoomListener] = field(default_factory=dict)
+    humans: set[str] = field(default_factory=set)
+    refuses: bool = False
+    has_robot: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def enter(self, _key: RoomKey, robot: str, listener: RoomListener) -> Any:
+        if self.refuses:
+            raise RoomEntryError("the room is locked")
+        former = self.listeners.pop(robot, None)
+        if former is not None:
+            former.on_evicted(LeaveCode.REPLACED)
+        self.listeners[robot] = listener
+        self.has_robot.set()
+        return self
+
+    def leave(self) -> None:
+        """The Attendance of every robot."""
+
+    def holds_user(self, _key: RoomKey, user_id: str) -> bool:
+        return user_id in self.humans
+
+    def user_ids(self, _key: RoomKey) -> Iterable[str]:
+        return self.humans
+
+
+@dataclass
+class Stage:
+    """A supervisor with what is around it."""
+
+    supervisor: Supervisor
+    rooms: ManualRooms
+    clock: ManualClock
+    receiver: WebhookReceiver
+
+    async def events(self, task_id: str, until: int = 1005) -> list[tuple[int, Any]]:
+        """(EventType, Payload) of a task's events, once the type `until` has come."""
+        await self.receiver.wait_for(
+            lambda r: any(each["EventType"] == until for each in r.of_task(task_id))
+        )
+        return [
+            (each["EventType"], each["EventInfo"]["Payload"])
+            for each in self.receiver.of_task(task_id)
+        ]
+
+
+@asynccontextmanager
+async def open_stage(
+    directory: Path, *, clock: ManualClock | None = None, task_limit: int = 500
+) -> AsyncIterator[Stage]:
+    clock = clock or ManualClock()
+    rooms = ManualRooms()
+    async with WebhookReceiver() as receiver:
+        settings = Settings.model_validate(
+            {
+                "data_dir": directory,
+                "apps": [
+                    {
+                        "sdk_app_id": APP,
+                        "secret_key": KEY,
+                        "callback_url": receiver.url,
+                        "limits": {"tasks": task_limit},
+                    }
+                ],
+                "storage": {"endpoints": {"cos": (directory / "buckets").as_uri()}},
+            }
+        )
+        schemas = (secrets.SCHEMA, delivery_schema.SCHEMA, registry.SCHEMA)
+        async with (
+            Database(directory / "test.db", schemas) as database,
+            Delivery(
+                settings, database, BOX, SystemClock(), repair={SliceKind.AUDIO: repair_ogg}
+            ) as delivery,
+        ):
+            with PicturePool(1) as pictures:
+                async with Supervisor(
+                    settings, database, BOX, delivery, {"builtin": rooms}, pictures, clock
+                ) as supervisor:
+                    yield Stage(supervisor, rooms, clock, receiver)
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    async with open_stage(tmp_path) as running:
+        yield running
+
+
+def a_spec(clock: ManualClock, *, lifetime_s: int = 86400, robot: str = ROBOT) -> TaskSpec:
+    return TaskSpec(
+        room=ROOM,
+        robot_user_id=robot,
+        user_sig=make_user_sig(KEY, APP, robot, now_s=clock.utc_ms() / 1000, lifetime_s=lifetime_s),
+        private_map_key=None,
+        slicing=SliceParams(audio=True, video=False),
+        lists=SubscriptionLists(),
+        bucket=Bucket(Vendor.COS, "ap-guangzhou", "demo-1250000000", "a", "s"),
+    )
+
+
+async def test_a_task_is_idle_then_in_progress_then_gone(stage: Stage) -> None:
+    supervisor = stage.supervisor
+    task_id = await supervisor.create(a_spec(stage.clock))
+    assert supervisor.describe(APP, task_id) is TaskStatus.IDLE
+    await stage.events(task_id, until=1001)
+    audio = ManualAudio()
+    stage.rooms.listeners[ROBOT].on_anchor_joined(ManualAnchor("alice", audio))
+    audio.send(stage.clock.monotonic())
+    assert supervisor.describe(APP, task_id) is TaskStatus.IN_PROGRESS
+    await supervisor.delete(APP, task_id)
+    assert [kind for kind, _ in await stage.events(task_id)] == [1001, 1002, 1003, 1004, 1005]
+    with pytest.raises(TaskNotFoundError):
+        supervisor.describe(APP, task_id)
+
+
+async def test_a_stopping_task_is_exited_and_can_be_deleted_again(stage: Stage) -> None:
+    task_id = await stage.supervisor.create(a_spec(stage.clock))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(stage.supervisor.delete(APP, task_id))
+        await asyncio.sleep(0)
+        assert stage.supervisor.describe(APP, task_id) is TaskStatus.EXITED
+        await stage.supervisor.delete(APP, task_id)
+        await stage.supervisor.modify(APP, task_id, SubscriptionLists())
+    assert (1002, {"LeaveCode": 0}) in await stage.events(task_id)
+
+
+async def test_a_robot_that_cannot_enter_fails_its_task(stage: Stage) -> None:
+    stage.rooms.refuses = True
+    task_id = await stage.supervisor.create(a_spec(stage.clock))
+    assert await stage.events(task_id) == [
+        (1001, {"Status": 1}),
+        (1002, {"LeaveCode": 100}),
+        (1005, {"Status": 0}),
+    ]
+
+
+async def test_an_empty_room_ends_the_task_after_max_idle_time(stage: Stage) -> None:
+    task_id = await stage.supervisor.create(a_spec(stage.clock))
+    await stage.events(task_id, until=1001)
+    stage.clock.now += 30
+    assert (1002, {"LeaveCode": 99}) in await stage.events(task_id)
+
+
+async def test_a_newer_robot_of_the_same_id_ends_the_older_task(stage: Stage) -> None:
+    older = await stage.supervisor.create(a_spec(stage.clock))
+    newer = await stage.supervisor.create(a_spec(stage.clock))
+    assert (1002, {"LeaveCode": 101}) in await stage.events(older)
+    assert stage.supervisor.describe(APP, newer) is TaskStatus.IDLE
+
+
+async def test_creations_side_by_side_cannot_pass_the_limit(tmp_path: Path) -> None:
+    async with open_stage(tmp_path, task_limit=3) as stage:
+        results = await asyncio.gather(
+            *(stage.supervisor.create(a_spec(stage.clock, robot=f"r{n}")) for n in range(5)),
+            return_exceptions=True,
+        )
+        assert [type(each) for each in results].count(TooManyTasksError) == 2
+        await stage.supervisor.delete(APP, str(results[0]))
+        await stage.events(str(results[0]))
+        await stage.supervisor.create(a_spec(stage.clock, robot="r9"))
+
+
+async def test_the_id_of_a_member_that_is_no_robot_is_refused(stage: Stage) -> None:
+    stage.rooms.humans.add(ROBOT)
+    with pytest.raises(RobotIdTakenError, match=ROBOT):
+        await stage.supervisor.create(a_spec(stage.clock))
+
+
+async def test_a_full_spool_refuses_new_tasks(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Delivery, "is_full", True)
+    with pytest.raises(SpoolFullError):
+        await stage.supervisor.create(a_spec(stage.clock))
+
+
+async def test_tasks_of_other_apps_and_expired_ones_are_not_found(stage: Stage) -> None:
+    """After ResourceExpiredHour the calls fail, but the task itself goes on."""
+    spec = replace(a_spec(stage.clock), slicing=SliceParams(True, False, max_idle_s=86400))
+    task_id = await stage.supervisor.create(replace(spec, resource_expired_hours=6))
+    with pytest.raises(TaskNotFoundError):
+        stage.supervisor.describe(APP + 1, task_id)
+    stage.clock.now += 6 * 3600 - 1
+    stage.supervisor.describe(APP, task_id)
+    stage.clock.now += 1
+    for call in (
+        stage.supervisor.delete(APP, task_id),
+        stage.supervisor.modify(APP, task_id, None),
+    ):
+        with pytest.raises(TaskNotFoundError):
+            await call
+    assert stage.supervisor.count_by_status()[TaskStatus.IDLE] == 1
+
+
+async def test_modified_lists_reach_the_robot_and_survive_a_restart(tmp_path: Path) -> None:
+    clock = ManualClock()
+    audio = ManualAudio()
+    async with open_stage(tmp_path, clock=clock) as stage:
+        task_id = await stage.supervisor.create(a_spec(clock))
+        await stage.events(task_id, until=1001)
+        stage.rooms.listeners[ROBOT].on_anchor_joined(ManualAnchor("alice", audio))
+        assert len(audio.sinks) == 1
+        lists = SubscriptionLists(audio_block=("alice",))
+        await stage.supervisor.modify(APP, task_id, lists)
+        assert audio.sinks == []
+    async with open_stage(tmp_path, clock=clock) as stage:
+        assert stage.supervisor.describe(APP, task_id) is TaskStatus.IDLE
+        await stage.rooms.has_robot.wait()
+        stage.rooms.listeners[ROBOT].on_anchor_joined(ManualAnchor("alice", audio))
+        stage.rooms.listeners[ROBOT].on_anchor_joined(ManualAnchor("bob", bob := ManualAudio()))
+        assert audio.sinks == []
+        assert len(bob.sinks) == 1
+        await stage.supervisor.delete(APP, task_id)
+        assert [kind for kind, _ in await stage.events(task_id)][-2:] == [1002, 1005]
+
+
+async def test_a_restart_with_an_expired_usersig_ends_the_task(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with open_stage(tmp_path, clock=clock) as stage:
+        task_id = await stage.supervisor.create(a_spec(clock, lifetime_s=60))
+        await stage.events(task_id, until=1001)
+    clock.now += 61
+    async with open_stage(tmp_path, clock=clock) as stage:
+        assert (1002, {"LeaveCode": 100}) in await stage.events(task_id)
+
+
+async def test_a_stop_that_was_cut_off_is_completed_at_the_next_start(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with open_stage(tmp_path, clock=clock) as stage:
+        task_id = await stage.supervisor.create(a_spec(clock))
+        await stage.events(task_id, until=1001)
+    async with Database(tmp_path / "test.db", [registry.SCHEMA]) as database:
+        await database.run(lambda c: registry.set_stopping(c, task_id, LeaveCode.REMOVED))
+    async with open_stage(tmp_path, clock=clock) as stage:
+        # 1001 may come again: the first process was stopped the moment it was received.
+        events = await stage.events(task_id)
+        assert events[-2:] == [(1002, {"LeaveCode": 1}), (1005, {"Status": 0})]
