@@ -50,7 +50,6 @@ class FrameGrabber:
         self._request: KeyframeRequest | None = None
         self._has_flowed = False
         """Whether the anchor was seen to send video since the picture was due."""
-        self._closed = False
         self._ask()
 
     @property
@@ -74,8 +73,7 @@ class FrameGrabber:
             self._ask()
 
     def close(self) -> None:
-        """Take no more pictures; one in the making is dropped."""
-        self._closed = True
+        """Take no more pictures; one in the making still reaches the store."""
         if self._request is not None:
             self._request.cancel()
             self._request = None
@@ -101,8 +99,6 @@ class FrameGrabber:
             self._counters.pictures_pool_full += 1
 
     def _on_picture(self, utc_ms: int, result: Picture | UndecodableKeyframeError) -> None:
-        if self._closed:
-            return
         if isinstance(result, UndecodableKeyframeError):
             self._counters.pictures_undecodable += 1
             _log.warning(

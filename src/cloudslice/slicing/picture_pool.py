@@ -29,6 +29,7 @@ class _Job:
     keyframe: Keyframe
     """Held so that its identity stays its own."""
     receivers: list[PictureReceiver]
+    future: asyncio.Future[Picture] | None = None
 
 
 class PicturePool:
@@ -81,11 +82,19 @@ class PicturePool:
         if len(self._jobs) >= self._max_jobs:
             return False
         job = self._jobs[key] = _Job(keyframe, [receiver])
-        future = asyncio.get_running_loop().run_in_executor(
+        job.future = asyncio.get_running_loop().run_in_executor(
             self._executor, encode_picture, keyframe, image_format
         )
-        future.add_done_callback(lambda done: self._hand_out(key, done))
+        job.future.add_done_callback(lambda done: self._hand_out(key, done))
         return True
+
+    async def settle(self) -> None:
+        """Wait until all pictures that are in the making have reached their receivers."""
+        futures = [job.future for job in self._jobs.values() if job.future is not None]
+        if futures:
+            await asyncio.wait(futures)
+            # Receivers are called by the futures' callbacks, in the loop's next round.
+            await asyncio.sleep(0)
 
     def _hand_out(self, key: tuple[int, ImageFormat], done: asyncio.Future[Picture]) -> None:
         job = self._jobs.pop(key)

@@ -118,6 +118,7 @@ class Supervisor:
             if task.attendance is not None:
                 task.attendance.leave()
             task.robot.stop()
+        await self._pictures.settle()
         await self._group.__aexit__(kind, error, traceback)
 
     async def create(self, spec: TaskSpec) -> str:
@@ -290,6 +291,7 @@ class Supervisor:
         if task.attendance is not None:
             task.attendance.leave()
         task.robot.stop()
+        await self._pictures.settle()
         await self._delivery.flush()
         await _persist(
             lambda: self._delivery.record_stop(

@@ -55,6 +55,21 @@ def collector(count: int) -> tuple[Callable[[Result], None], asyncio.Future[list
     return receive, done
 
 
+async def test_settling_waits_for_what_is_in_the_making(encoder: Encoder) -> None:
+    """Also when several threads and receivers are at it; an idle pool is settled at once."""
+    received: list[Result] = []
+    with PicturePool(2) as pool:
+        await pool.settle()
+        for number in range(3):
+            assert pool.encode(keyframe(bytes([number])), PNG, received.append)
+        settling = asyncio.ensure_future(pool.settle())
+        await asyncio.sleep(0)
+        assert not settling.done()
+        encoder.may_go.set()
+        await settling
+        assert len(received) == 3
+
+
 async def test_a_key_frame_becomes_a_picture() -> None:
     receive, done = collector(1)
     with PicturePool() as pool:
