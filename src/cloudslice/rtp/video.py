@@ -66,7 +66,7 @@ class VideoReceiver(Receiver):
         self._monotonic = monotonic
         self._requests: list[_Request] = []
         self._guard = Guard("key frame receiver")
-        self._nacks = NackSchedule(attempts=6 if can_nack else 0, interval=0.05)
+        self._nacks = NackSchedule(attempts=5 if can_nack else 0, interval=0.05)
         self._read_highest = -1
         self._read_from = 0
         """Packets of lower extended sequence numbers may be dropped unread."""
