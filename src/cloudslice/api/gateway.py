@@ -165,7 +165,7 @@ class _Exchange:
         self.client = client
         self.request_id = str(uuid.uuid4())
         self.language = Language.of(head.headers.get("x-tc-language", ""))
-        self.trace_id = head.headers.get("x-tc-traceid", "")[:_MAX_TRACE_ID_CHARS]
+        self.trace_id = _printable(head.headers.get("x-tc-traceid", ""))[:_MAX_TRACE_ID_CHARS]
         self.is_read = False
         self.action: Action | None = None
         self.secret_id = ""
@@ -179,3 +179,7 @@ class _Exchange:
 def _client_address(scope: Scope) -> str:
     client: Any = scope.get("client")
     return client[0] if client else ""
+
+
+def _printable(text: str) -> str:
+    return text if text.isascii() and text.isprintable() else ""

@@ -111,14 +111,15 @@ _CLOUD_SLICE_STORAGE = Object(
             name="Region",
             type=Text(),
             missing=Code.MISSING_REGION,
-            note="a region of the vendor; any that fits into a host name where the settings have "
-            "an endpoint for the vendor",
+            note="a region of the vendor, else `InvalidParameter.OutOfRange`; any that fits into "
+            "a host name where the settings have an endpoint for the vendor",
         ),
         Parameter(
             name="Bucket",
             type=Text(),
             missing=Code.MISSING_BUCKET,
-            note="as the vendor allows names; COS: `name-APPID`",
+            note="as the vendor allows names, else `InvalidParameter.OutOfRange`; COS: "
+            "`name-APPID`",
         ),
         Parameter(
             name="AccessKey",
@@ -148,7 +149,7 @@ CREATE = Object(
             type=Text(),
             missing=Code.MISSING_ROOM_ID,
             note=f"`RoomIdType` 1: 1 to {LAST_ROOM_NUMBER} in decimal; 0: up to 64 of the 89 "
-            "characters of string rooms",
+            "characters of string rooms; else `InvalidParameter.OutOfRange`",
         ),
         Parameter(
             name="UserId", type=_USER_ID, missing=Code.MISSING_USER_ID, note="the robot's id"
