@@ -65,6 +65,11 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
     _check(settings)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
+        # What can fail for the operator to mend comes first, outside of all task groups, which
+        # would wrap the error.
+        port = await stack.enter_async_context(
+            RtpPort(settings.rtc.udp_port, settings.rtc.advertise_ip, clock)
+        )
         database = await stack.enter_async_context(
             Database(settings.data_dir / "cloudslice.db", _SCHEMAS)
         )
@@ -74,9 +79,6 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
             Delivery(settings, database, box, clock, repair={SliceKind.AUDIO: repair_ogg})
         )
         pictures = stack.enter_context(PicturePool())
-        port = await stack.enter_async_context(
-            RtpPort(settings.rtc.udp_port, settings.rtc.advertise_ip, clock)
-        )
         rooms = BuiltinRooms(port, settings.rtc, clock)
         supervisor = await stack.enter_async_context(
             Supervisor(settings, database, box, delivery, {"builtin": rooms}, pictures, clock)
