@@ -157,7 +157,8 @@ def parse_json(text: bytes) -> Any:
 
 def unsupported_media_type(media_type: str) -> ApiError:
     """The error for a body of a kind that the method of signing does not carry."""
-    return ApiError(Code.INVALID_PARAMETER, _UNSUPPORTED_MEDIA_TYPE, media_type=media_type)
+    shown = media_type[:100] or "(none)"
+    return ApiError(Code.INVALID_PARAMETER, _UNSUPPORTED_MEDIA_TYPE, media_type=shown)
 
 
 class _Node(dict[str, Any]):
