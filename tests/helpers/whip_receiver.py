@@ -5,24 +5,26 @@ It decodes what it receives, with aiortc's jitter buffers and FFmpeg's decoders.
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable
 
 import av
-import uvicorn
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamTrack
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+
+from helpers.asgi_server import serving
 
 
 class WhipReceiver:
     """Answers offers at `url`; `bearer`, if set, is the only token it takes."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self) -> None:
+        self.url = ""
         self.bearer: str | None = None
         self.offers = 0
         self.goodbyes = 0
@@ -36,7 +38,16 @@ class WhipReceiver:
             routes=[
                 Route("/whip", self._offer, methods=["POST"]),
                 Route("/sessions/{index:int}", self._end, methods=["DELETE"]),
-            ]
+            ],
+            middleware=[
+                Middleware(
+                    CORSMiddleware,
+                    allow_origins=["*"],
+                    allow_methods=["POST", "DELETE"],
+                    allow_headers=["Authorization", "Content-Type"],
+                    expose_headers=["Location"],
+                )
+            ],
         )
 
     async def track(self, kind: str) -> MediaStreamTrack:
@@ -44,6 +55,11 @@ class WhipReceiver:
         async with self._changed:
             await self._changed.wait_for(lambda: kind in self._tracks)
             return self._tracks[kind]
+
+    async def goodbye(self) -> None:
+        """Wait until somebody has said goodbye."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.goodbyes > 0)
 
     async def video_frame(
         self, wanted: Callable[[av.VideoFrame], bool] = lambda _frame: True
@@ -81,14 +97,16 @@ class WhipReceiver:
         async with self._changed:
             self._changed.notify_all()
         location = f"/sessions/{len(self.peers) - 1}"
-        headers = {"Location": location, "Access-Control-Allow-Origin": "*"}
-        return Response(peer.localDescription.sdp, 201, headers, "application/sdp")
+        sdp = peer.localDescription.sdp
+        return Response(sdp, 201, {"Location": location}, "application/sdp")
 
     def _add_track(self, track: MediaStreamTrack) -> None:
         self._tracks[track.kind] = track
 
     async def _end(self, request: Request) -> Response:
-        self.goodbyes += 1
+        async with self._changed:
+            self.goodbyes += 1
+            self._changed.notify_all()
         index = request.path_params["index"]
         if index < len(self.peers):
             await self.peers[index].close()
@@ -98,13 +116,10 @@ class WhipReceiver:
 @contextlib.asynccontextmanager
 async def whip_receiver() -> AsyncIterator[WhipReceiver]:
     """A receiver on a free port of the loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        receiver = WhipReceiver(f"http://127.0.0.1:{listening.getsockname()[1]}/whip")
-        server = uvicorn.Server(uvicorn.Config(receiver.app, log_config=None, lifespan="off"))
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(server.serve([listening]))
-            try:
-                yield receiver
-            finally:
-                await receiver.hang_up()
-                server.should_exit = True
+    receiver = WhipReceiver()
+    async with serving(receiver.app) as port:
+        receiver.url = f"http://127.0.0.1:{port}/whip"
+        try:
+            yield receiver
+        finally:
+            await receiver.hang_up()

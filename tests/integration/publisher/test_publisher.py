@@ -25,6 +25,8 @@ from cloudslice.publisher.publisher import (
 from cloudslice.rooms.base import TrackKind, VideoCodec
 from helpers.whip_receiver import WhipReceiver, whip_receiver
 
+pytestmark = pytest.mark.timeout(30)
+
 ACCENT = (160, 32, 64)
 TONE_HZ = 523
 
@@ -47,7 +49,7 @@ def vp8() -> Media:
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[WhipReceiver]:
-    async with asyncio.timeout(30), whip_receiver() as receiver:
+    async with whip_receiver() as receiver:
         yield receiver
 
 
