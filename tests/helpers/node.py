@@ -1,5 +1,6 @@
 """A `cloudslice serve` of its own process, with settings made for a test."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -116,6 +117,14 @@ sdk_app_ids = [{APP_ID}]
                     return float(line.removeprefix(prefix))
         raise AssertionError(f"no metric {prefix}")
 
+    async def wait_for_metric(
+        self, at_least: float, name: str, *, within_s: float = 20, **labels: str
+    ) -> None:
+        """Wait until a value of /metrics, which can only be polled, has come that far."""
+        async with asyncio.timeout(within_s):
+            while await asyncio.to_thread(self.metric, name, **labels) < at_least:
+                await asyncio.sleep(0.2)
+
     def anchor(self, room_id: str, user_id: str, room_id_type: int = 1) -> PublishConfig:
         """How an anchor publishes into a room here."""
         return PublishConfig(
@@ -151,20 +160,20 @@ class Sdk:
 
     def create(self, parameters: dict[str, Any]) -> str:
         """The TaskId."""
-        return str(self._call("CreateCloudSliceTask", parameters).TaskId)
+        return str(self.call("CreateCloudSliceTask", parameters).TaskId)
 
     def describe(self, task_id: str) -> str:
         """The Status."""
-        return str(self._call("DescribeCloudSliceTask", _task(task_id)).Status)
+        return str(self.call("DescribeCloudSliceTask", _task(task_id)).Status)
 
     def modify(self, task_id: str, lists: dict[str, list[str]] | None) -> None:
         more = {} if lists is None else {"SubscribeStreamUserIds": lists}
-        self._call("ModifyCloudSliceTask", _task(task_id) | more)
+        self.call("ModifyCloudSliceTask", _task(task_id) | more)
 
     def delete(self, task_id: str) -> None:
-        self._call("DeleteCloudSliceTask", _task(task_id))
+        self.call("DeleteCloudSliceTask", _task(task_id))
 
-    def _call(self, action: str, parameters: dict[str, Any]) -> Any:
+    def call(self, action: str, parameters: dict[str, Any]) -> Any:
         request = getattr(models, f"{action}Request")()
         request.from_json_string(json.dumps(parameters))
         return getattr(self._client, action)(request)
