@@ -60,6 +60,8 @@ class Site:
     callback_key: str = CALLBACK_KEY
     storage: dict[str, Any] = field(default_factory=dict)
     callbacks: dict[str, Any] = field(default_factory=dict)
+    apps: list[dict[str, Any]] = field(default_factory=list)
+    """Instead of the one with `callback_url` and `callback_key`."""
 
     @property
     def settings(self) -> Settings:
@@ -73,7 +75,7 @@ class Site:
         return Settings.model_validate(
             {
                 "data_dir": self.data_dir,
-                "apps": [app],
+                "apps": self.apps or [app],
                 "storage": {"upload_timeout_s": 2, "endpoints": endpoints, **self.storage},
                 "callbacks": {"timeout_s": 0.5, **self.callbacks},
             }

@@ -1,0 +1,97 @@
+"""Kill -9 of a process that writes slices: what was finished arrives, exactly once."""
+
+import asyncio
+import itertools
+import os
+import random
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cloudslice.delivery.model import SliceKind
+from cloudslice.delivery.names import ObjectName
+from helpers.delivery import CALLBACK_KEY, TASK, Site
+from helpers.s3_server import S3Server
+from helpers.slice_writer import PIECES, piece
+from helpers.webhooks import WebhookReceiver
+
+TESTS = Path(__file__).parents[2]
+ANCHORS = 10
+
+
+async def write_and_kill(site: Site, bucket: str, lines: int) -> list[tuple[str, int]]:
+    """Run the writer until it has told of `lines` durable slices, kill it; what it told."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "helpers.slice_writer",
+        str(site.data_dir), site.endpoint, site.callback_url, bucket, str(ANCHORS),
+        cwd=TESTS,
+        env=os.environ | {"PYTHONPATH": str(TESTS)},
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    told: list[tuple[str, int]] = []
+    try:
+        async for line in process.stdout:
+            if line.endswith(b"\n"):  # the last one may be torn
+                user_id, number = line.decode().split()
+                told.append((user_id, int(number)))
+            if len(told) == lines:
+                process.send_signal(signal.SIGKILL)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+    assert process.returncode == -signal.SIGKILL
+    return told
+
+
+def contents(server: S3Server, bucket: str, kind: SliceKind) -> list[bytes]:
+    """The data of all of a bucket's objects of a kind."""
+    keys = [key for key in server.keys(bucket) if ObjectName.from_key(key).kind is kind]
+    return [server.get(bucket, key).data for key in keys]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_every_finished_slice_arrives_exactly_once(
+    tmp_path: Path, s3_server: S3Server, seed: int
+) -> None:
+    """Three kills in a row, then a quiet run: bucket, events and what was told durable agree."""
+    moments = random.Random(seed)  # noqa: S311 - to be repeatable
+    bucket = s3_server.new_bucket()
+    async with WebhookReceiver(CALLBACK_KEY) as receiver:
+        site = Site(tmp_path / "data", s3_server.url, receiver.url)
+        told = []
+        for _ in range(3):
+            told += await write_and_kill(site, bucket, lines=moments.randint(1, 60))
+        async with site.open() as delivery:
+            await delivery.record_stop(TASK.task_id, 0)
+            await receiver.wait_for_type(1005, within_s=60)
+        assert receiver.of_type(1005)[0]["EventInfo"]["Payload"] == {"Status": 0}
+        assert site.spooled == []
+
+        files = [event["EventInfo"]["Payload"]["FileName"] for event in receiver.of_type(1004)]
+        assert sorted(files) == s3_server.keys(bucket)
+        assert len(receiver.of_type(1003)) == 1
+        assert receiver.of_type(1006) == []
+
+    audio = Counter(contents(s3_server, bucket, SliceKind.AUDIO))
+    pictures = Counter(contents(s3_server, bucket, SliceKind.IMAGE))
+    for (user_id, number), times in Counter(told).items():
+        whole = b"".join(piece(user_id, number, index) for index in range(PIECES))
+        assert audio[whole] >= times, f"slice {number} of {user_id} is missing"
+    for number, times in Counter(number for _, number in told).items():
+        for index in range(PIECES):
+            assert pictures[f"picture {number}.{index}".encode()] >= times
+    for data in audio:
+        assert is_prefix_of_a_slice(data), data
+
+
+def is_prefix_of_a_slice(data: bytes) -> bool:
+    """Whether an object is a whole slice, or its repaired beginning; never torn or mixed."""
+    pieces = data.removesuffix(b" repaired").splitlines(keepends=True)
+    user_id, _, number, _, _ = pieces[0].decode().split()
+    expected = (piece(user_id, int(number), index) for index in itertools.count())
+    return all(got == wanted for got, wanted in zip(pieces, expected, strict=False))

@@ -1,0 +1,55 @@
+"""A process that hands slices to delivery as fast as it is told, to be killed at any moment.
+
+    python -m helpers.slice_writer DATA_DIR S3_URL CALLBACK_URL BUCKET ANCHORS
+
+Prints a line for each slice that `flush` has said to be durable: its anchor, kind and number.
+"""
+
+import asyncio
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from cloudslice.delivery.model import SliceKind, SliceOrigin
+from cloudslice.delivery.service import Delivery
+from helpers.delivery import START_MS, TASK, Site, make_bucket
+from helpers.s3_server import S3Server
+
+PIECES = 3
+"""Pieces that an audio slice grows by; each names the slice, so that contents can be told apart."""
+
+
+def piece(user_id: str, number: int, index: int) -> bytes:
+    """The content of one piece of an audio slice."""
+    return f"{user_id} slice {number} piece {index}\n".encode()
+
+
+async def main(data_dir: str, s3_url: str, callback_url: str, bucket: str, anchors: str) -> None:
+    """Write slices until killed."""
+    site = Site(Path(data_dir), s3_url, callback_url)
+    async with site.open() as delivery, asyncio.TaskGroup() as group:
+        await delivery.open(TASK, make_bucket(S3Server(Path(data_dir) / "unused"), bucket))
+        await delivery.record_start(TASK.task_id, has_failed=False)
+        for n in range(int(anchors)):
+            group.create_task(_slice_anchor(delivery, f"anchor_{n}"))
+
+
+async def _slice_anchor(delivery: Delivery, user_id: str) -> None:
+    audio = SliceOrigin(TASK.task_id, user_id, SliceKind.AUDIO, "ogg")
+    picture = replace(audio, kind=SliceKind.IMAGE, extension="png")
+    number = 0
+    while True:
+        start_ms = START_MS + 15000 * number
+        growing = delivery.grow(audio, start_ms)
+        for index in range(PIECES):
+            growing.append(piece(user_id, number, index))
+            delivery.put(picture, start_ms + 5000 * index, f"picture {number}.{index}".encode(), {})
+            await asyncio.sleep(0.01)
+        growing.finish(15000, {})
+        await delivery.flush()
+        print(user_id, number, flush=True)
+        number += 1
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

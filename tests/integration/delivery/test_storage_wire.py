@@ -1,0 +1,122 @@
+"""What a PutObject looks like on the wire (contract D1)."""
+
+import asyncio
+import hashlib
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cloudslice.config import EndpointSettings, StorageSettings
+from cloudslice.delivery.model import Bucket, Vendor
+from cloudslice.delivery.storage import ObjectStore, StorageError, StoredObject, open_bucket
+
+KEY = "p/9+a../u/audios/1_a b?#%&+~[]{}^|<>:;!$()=@,._u_20231114221321.ogg"
+ENCODED = (
+    "p/9%2Ba../u/audios/1_a%20b%3F%23%25%26%2B~%5B%5D%7B%7D%5E%7C%3C%3E%3A%3B%21%24%28%29%3D%40"
+    "%2C._u_20231114221321.ogg"
+)
+
+
+@dataclass
+class Capture:
+    """A server that writes down one request each time and answers as it is told."""
+
+    answer: bytes = (
+        b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n'
+    )
+    lines: list[str] = field(default_factory=list)
+    body: bytes = b""
+
+    async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.lines.extend(head.splitlines())
+        self.body = await reader.readexactly(int(self.headers["content-length"]))
+        writer.write(self.answer)
+        await writer.drain()
+        writer.close()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        pairs = (line.partition(": ") for line in self.lines[1:] if line)
+        return {name.lower(): value for name, _, value in pairs}
+
+
+@pytest.fixture
+def capture() -> Capture:
+    return Capture()
+
+
+@pytest.fixture
+async def store(capture: Capture, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ObjectStore]:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "TokenOfTheMachine")
+    bucket = Bucket(Vendor.OSS, "cn-hangzhou", "demo-125", "AKIDEXAMPLE", "SecretExample")
+    with ThreadPoolExecutor(1) as workers:
+        async with await asyncio.start_server(capture.serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            endpoints = EndpointSettings(oss=f"http://127.0.0.1:{port}")
+            settings = StorageSettings(endpoints=endpoints, upload_timeout_s=0.5)
+            yield open_bucket(bucket, settings, workers)
+
+
+@pytest.fixture
+def item(tmp_path: Path) -> StoredObject:
+    path = tmp_path / "slice"
+    path.write_bytes(b"content")
+    return StoredObject(KEY, path, "audio/ogg", {"start-ms": "5"})
+
+
+async def test_one_plain_signed_put(
+    store: ObjectStore, capture: Capture, item: StoredObject
+) -> None:
+    """Length and hash of the body are known in front; nothing that OSS refuses is sent."""
+    await store.put(item)
+    assert capture.lines[0] == f"PUT /demo-125/{ENCODED} HTTP/1.1"
+    assert capture.body == b"content"
+    headers = capture.headers
+    assert headers["content-length"] == "7"
+    assert headers["content-type"] == "audio/ogg"
+    assert headers["x-amz-meta-start-ms"] == "5"
+    assert headers["x-amz-content-sha256"] == hashlib.sha256(b"content").hexdigest()
+    assert "/cn-hangzhou/s3/aws4_request" in headers["authorization"]
+    assert "Credential=AKIDEXAMPLE/" in headers["authorization"]
+    forbidden = {"transfer-encoding", "content-encoding", "x-amz-trailer", "x-amz-security-token"}
+    assert not forbidden & set(headers)
+    assert not any("checksum" in name or "acl" in name for name in headers)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "message"),
+    [
+        pytest.param(
+            b"HTTP/1.1 403 Forbidden\r\nContent-Length: 86\r\nConnection: close\r\n\r\n"
+            b"<Error><Code>AccessDenied</Code>"
+            b"<Message>Access Denied: AKIDEXAMPLE.</Message></Error>",
+            403, "AccessDenied: Access Denied: ***.", id="refused, with the key in the text",
+        ),
+        pytest.param(
+            b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            500, "Http500: The store gave no reason.", id="broken, without a word",
+        ),
+        pytest.param(b"", 0, "ConnectionFailed: The store cannot be reached", id="hangs up"),
+        pytest.param(b"HTTP/1.1 2", 0, "ConnectionFailed: The store", id="hangs up in the middle"),
+        pytest.param(b"garbage\r\n\r\n", 0, "ConnectionFailed: The store", id="is no HTTP server"),
+    ],
+)  # fmt: skip
+async def test_real_failures_are_translated(
+    store: ObjectStore,
+    capture: Capture,
+    item: StoredObject,
+    answer: bytes,
+    status: int,
+    message: str,
+) -> None:
+    """Whatever the other end does comes out as one kind of error, with what it said."""
+    capture.answer = answer
+    with pytest.raises(StorageError) as caught:
+        await store.put(item)
+    assert caught.value.status == status
+    assert str(caught.value).startswith(message)

@@ -1,0 +1,212 @@
+"""Webhooks to a real receiver: order, repetition, patience (contract E1)."""
+
+import asyncio
+import itertools
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cloudslice.delivery.model import Bucket, Vendor
+from cloudslice.delivery.service import Delivery
+from helpers.delivery import (
+    APP,
+    CALLBACK_KEY,
+    FAST_CALLBACKS,
+    TASK,
+    Site,
+)
+from helpers.webhooks import NO_ANSWER, Request, WebhookReceiver
+
+BUCKET = Bucket(Vendor.COS, "ap-guangzhou", "demo-125", "AK", "SK")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "data", f"file://{tmp_path}/buckets")
+
+
+async def record_starts(delivery: Delivery, count: int, task_id: str = TASK.task_id) -> None:
+    """Put `count` events of a task on record, as distinct as 1001 can be."""
+    for n in range(count):
+        await delivery.record_start(task_id, has_failed=bool(n % 2))
+
+
+def statuses(receiver: WebhookReceiver) -> list[int]:
+    return [request.event["EventInfo"]["Payload"]["Status"] for request in receiver.requests]
+
+
+async def test_a_request_is_as_the_contract_has_it(site: Site) -> None:
+    """Method, target, headers and signature; the receiver checks the latter two by itself."""
+    async with WebhookReceiver(CALLBACK_KEY) as receiver:
+        site.callback_url = receiver.url
+        async with site.open() as delivery:
+            await delivery.open(TASK, BUCKET)
+            await delivery.record_start(TASK.task_id, has_failed=False)
+            await receiver.wait_for_type(1001)
+    (request,) = receiver.requests
+    assert request.target == "/hook?from=cloudslice"
+    assert request.headers["SdkAppId"] == str(APP)
+    event = request.event
+    assert event["EventInfo"]["EventMsTs"] // 1000 == event["EventInfo"]["EventTs"]
+    assert event["CallbackTs"] >= event["EventInfo"]["EventMsTs"]
+
+
+async def test_without_a_key_there_is_no_signature(site: Site) -> None:
+    async with WebhookReceiver("") as receiver:
+        site.callback_url, site.callback_key = receiver.url, ""
+        async with site.open() as delivery:
+            await delivery.open(TASK, BUCKET)
+            await delivery.record_start(TASK.task_id, has_failed=False)
+            await receiver.wait_for_type(1001)
+    assert "Sign" not in receiver.requests[0].headers
+
+
+async def test_first_attempts_come_in_order(site: Site) -> None:
+    """Within a task, one after the other, even to a receiver that takes its time."""
+    async with WebhookReceiver(CALLBACK_KEY) as receiver:
+        site.callback_url = receiver.url
+        async with site.open() as delivery:
+            await delivery.open(TASK, BUCKET)
+            await record_starts(delivery, 50)
+            await receiver.wait_for(lambda r: len(r.requests) == 50)
+    assert statuses(receiver) == [n % 2 for n in range(50)]
+    times = [request.event["CallbackTs"] for request in receiver.requests]
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        pytest.param(500, id="an error"),
+        pytest.param(204, id="another success than 200"),
+        pytest.param(302, id="a redirect, which is not followed"),
+        pytest.param(NO_ANSWER, id="no answer in time"),
+    ],
+)
+async def test_a_failure_is_repeated_with_the_same_bytes(site: Site, failure: int) -> None:
+    """At once, and then after a pause, until the receiver answers 200."""
+
+    def fail_twice(_request: Request) -> int:
+        return failure if len(receiver.requests) <= 2 else 200
+
+    async with WebhookReceiver(CALLBACK_KEY, answer=fail_twice) as receiver:
+        site.callback_url = receiver.url
+        async with site.open() as delivery:
+            await delivery.open(TASK, BUCKET)
+            await delivery.record_start(TASK.task_id, has_failed=False)
+            await receiver.wait_for(lambda r: len(r.requests) == 3)
+            async with asyncio.timeout(5):
+                while delivery.callbacks.delivered == 0:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        assert len({request.body for request in receiver.requests}) == 1
+        first, second, third = (request.at for request in receiver.requests)
+        timeout = site.settings.callbacks.timeout_s if failure == NO_ANSWER else 0
+        assert second - first == pytest.approx(timeout, abs=0.3)
+        assert third - second == pytest.approx(timeout + FAST_CALLBACKS.repeat_s, abs=0.3)
+
+
+async def test_a_repeated_event_does_not_hold_back_later_ones(site: Site) -> None:
+    """The second event comes while the first is still being repeated."""
+
+    def refuse_the_first(request: Request) -> int:
+        return 500 if request.body == receiver.requests[0].body else 200
+
+    async with WebhookReceiver(CALLBACK_KEY, answer=refuse_the_first) as receiver:
+        site.callback_url = receiver.url
+        async with site.open() as delivery:
+            await delivery.open(TASK, BUCKET)
+            await record_starts(delivery, 2)
+            await receiver.wait_for(lambda r: len(r.requests) >= 5)
+    counts = Counter(statuses(receiver))
+    assert counts[1] == 1
+    assert statuses(receiver).index(1) <= 2
+
+
+async def test_a_slow_receiver_is_waited_for_a_second_at_most(site: Site) -> None:
+    """Order is kept by starting in order; then the next event goes out without an answer."""
+    site.callbacks = {"timeout_s": 5}
+    async with WebhookReceiver(CALLBACK_KEY, answer=lambda _request: NO_ANSWER) as receiver:
+        site.callback_url = receiver.url
+        async with site.open() as delivery:
+            await delivery.open(TASK, BUCKET)
+            await record_starts(delivery, 3)
+            await receiver.wait_for(lambda r: len(r.requests) == 3, within_s=4)
+    assert statuses(receiver) == [0, 1, 0]
+    waits = [b.at - a.at for a, b in itertools.pairwise(receiver.requests)]
+    assert waits[0] == pytest.approx(1.0, abs=0.3)
+
+
+async def test_a_dead_receiver_delays_no_other_app(site: Site) -> None:
+    """One app's receiver never answers; another's gets its events at once."""
+    async with (
+        WebhookReceiver(CALLBACK_KEY, answer=lambda _request: NO_ANSWER) as dead,
+        WebhookReceiver(CALLBACK_KEY) as alive,
+    ):
+        site.apps = [
+            {"sdk_app_id": 1, "secret_key": "x", "callback_url": dead.url,
+             "callback_key": CALLBACK_KEY},
+            {"sdk_app_id": 2, "secret_key": "x", "callback_url": alive.url,
+             "callback_key": CALLBACK_KEY},
+        ]  # fmt: skip
+        async with site.open() as delivery:
+            for n in range(100):
+                task = replace(TASK, task_id=f"dead{n}", sdk_app_id=1)
+                await delivery.open(task, BUCKET)
+                await record_starts(delivery, 2, task.task_id)
+            await dead.wait_for(lambda r: len(r.requests) >= 60)
+            await delivery.open(replace(TASK, sdk_app_id=2), BUCKET)
+            started = asyncio.get_running_loop().time()
+            await record_starts(delivery, 20)
+            await alive.wait_for(lambda r: len(r.requests) == 20)
+            assert asyncio.get_running_loop().time() - started < 2
+            assert len(dead.requests) < 250  # bounded: most of the 200 events still wait
+
+
+async def test_unsent_events_survive_a_restart(site: Site) -> None:
+    """What no receiver took is sent by the next process, to the URL of its settings, in order."""
+    site.callback_url = "http://127.0.0.1:9/nobody"
+    async with site.open() as delivery:
+        await delivery.open(TASK, BUCKET)
+        await record_starts(delivery, 10)
+        async with asyncio.timeout(5):
+            while delivery.callbacks.failed_attempts < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    async with WebhookReceiver(CALLBACK_KEY) as receiver:
+        site.callback_url = receiver.url
+        async with site.open() as delivery:
+            await receiver.wait_for(lambda r: len(r.events) == 10)
+            async with asyncio.timeout(5):
+                while (await delivery.count_waiting())[1]:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+    assert len(receiver.requests) == 10
+
+
+async def test_events_are_given_up_after_the_retention(site: Site) -> None:
+    """After the contract's minute (here 3 s) nothing is sent if nothing more is asked for."""
+    async with WebhookReceiver(CALLBACK_KEY, answer=lambda _request: 500) as receiver:
+        site.callback_url = receiver.url
+        pace = replace(FAST_CALLBACKS, repeat_s=0.1, contract_s=0.35, retention_s=0)
+        async with site.open(callback_pace=pace) as delivery:
+            await delivery.open(TASK, BUCKET)
+            await delivery.record_start(TASK.task_id, has_failed=False)
+            async with asyncio.timeout(5):
+                while not delivery.callbacks.given_up:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            attempts = len(receiver.requests)
+            assert (await delivery.count_waiting())[1] == 0
+    assert 3 <= attempts <= 5
+    assert receiver.requests[-1].at - receiver.requests[0].at < 0.4
+
+
+async def test_events_of_an_app_that_no_longer_wants_them_are_given_up(site: Site) -> None:
+    """The URL is gone from the settings: nothing can be sent, nothing is kept."""
+    site.callback_url = "http://127.0.0.1:9/nobody"
+    async with site.open() as delivery:
+        await delivery.open(TASK, BUCKET)
+        await record_starts(delivery, 3)
+    site.callback_url = ""
+    async with site.open() as delivery, asyncio.timeout(5):
+        while delivery.callbacks.given_up < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
