@@ -122,7 +122,7 @@ sdk_app_ids = [{APP_ID}]
     ) -> None:
         """Wait until a value of /metrics, which can only be polled, has come that far."""
         async with asyncio.timeout(within_s):
-            while await asyncio.to_thread(self.metric, name, **labels) < at_least:
+            while await asyncio.to_thread(self.metric, name, **labels) < at_least:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
 
     def anchor(self, room_id: str, user_id: str, room_id_type: int = 1) -> PublishConfig:
