@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudslice.api.errors import Phrase, out_of_range
-from cloudslice.api.parameters import LAST_ROOM_NUMBER, STRING_ROOM_ID
+from cloudslice.api.parameters import STRING_ROOM_ID
 from cloudslice.api.regions import storage_region
 from cloudslice.config import EndpointSettings
 from cloudslice.delivery.model import Bucket, Vendor
 from cloudslice.rooms.base import RoomIdType, RoomKey
+from cloudslice.rooms.names import MAX_ROOM_NUMBER
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
 from cloudslice.tasks.model import TaskSpec
 
 _NUMERIC_ROOM_ID = re.compile(r"[0-9]{1,64}", re.ASCII)
 _NUMERIC_ROOM_RULE = Phrase(
-    f"a decimal number from 1 to {LAST_ROOM_NUMBER} (for a string, set `RoomIdType` to 0)",
-    f" 1 到 {LAST_ROOM_NUMBER} 的十进制数（字符串房间号请将 `RoomIdType` 设为 0）",
+    f"a decimal number from 1 to {MAX_ROOM_NUMBER} (for a string, set `RoomIdType` to 0)",
+    f" 1 到 {MAX_ROOM_NUMBER} 的十进制数（字符串房间号请将 `RoomIdType` 设为 0）",
 )
 
 _BUCKETS = {
@@ -128,7 +129,7 @@ def _parse_room(sdk_app_id: int, room_id: str, room_id_type: RoomIdType) -> Room
         if not STRING_ROOM_ID.allows(room_id):
             raise out_of_range("RoomId", STRING_ROOM_ID.rule)
         return RoomKey(sdk_app_id, room_id, room_id_type)
-    if not _NUMERIC_ROOM_ID.fullmatch(room_id) or not 1 <= int(room_id) <= LAST_ROOM_NUMBER:
+    if not _NUMERIC_ROOM_ID.fullmatch(room_id) or not 1 <= int(room_id) <= MAX_ROOM_NUMBER:
         raise out_of_range("RoomId", _NUMERIC_ROOM_RULE)
     # "007" and "7" are one room.
     return RoomKey(sdk_app_id, str(int(room_id)), room_id_type)

@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from urllib.parse import quote
 
 import click
 import uvloop
@@ -21,7 +20,7 @@ from cloudslice.publisher.encode import AudioSpec, VideoSpec
 from cloudslice.publisher.media import Look, Media, MediaError, file_media, synthetic_media
 from cloudslice.publisher.publisher import PublishConfig, PublishError, PublisherState, publish
 from cloudslice.rooms.base import RoomIdType, RoomKey, VideoCodec
-from cloudslice.rooms.names import ROOM_ID_RULES, USER_ID_RULE, is_room_id, is_user_id
+from cloudslice.rooms.names import ROOM_ID_RULES, USER_ID_RULE, is_room_id, is_user_id, whip_path
 
 _SIGNATURE_LIFETIME_S = 30 * 86400
 
@@ -74,7 +73,7 @@ def publish_command(
     video = None if no_video else _video_spec(codec, size, fps, bitrate)
     media = _encode(file, user_id, video, has_audio=not no_audio)
     config = PublishConfig(
-        url=whip_url(url or _base_url(settings), room, user_id),
+        url=(url or _base_url(settings)).rstrip("/") + whip_path(room, user_id),
         bearer=make_user_sig(
             app.secret_key.get_secret_value(),
             app.sdk_app_id,
@@ -89,14 +88,6 @@ def publish_command(
         fail(str(error))
     except KeyboardInterrupt:
         click.echo("left the room", err=True)
-
-
-def whip_url(base_url: str, room: RoomKey, user_id: str) -> str:
-    """The WHIP endpoint of a room's anchor."""
-    return (
-        f"{base_url.rstrip('/')}/whip/{room.sdk_app_id}/{int(room.room_id_type)}"
-        f"/{quote(room.room_id, safe='')}/{user_id}"
-    )
 
 
 def _video_spec(codec: str, size: str, fps: int, bitrate: int) -> VideoSpec:

@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 
-from cloudslice.cli.publish import whip_url
 from cloudslice.demo.display import Display, describe_tree
 from cloudslice.demo.scene import ROBOT, ROOM_ID, SDK_APP_ID, Scene, set_scene
 from cloudslice.demo.sdk import OfficialSdk, SdkMissingError
@@ -20,6 +19,7 @@ from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.publisher.media import Look, Media, synthetic_media
 from cloudslice.publisher.publisher import PublishConfig, publisher_group
 from cloudslice.rooms.base import RoomIdType, RoomKey
+from cloudslice.rooms.names import whip_path
 
 _ANCHORS = (
     Look("alice", accent=(32, 64, 160), tone_hz=440),
@@ -119,7 +119,7 @@ async def _encode(look: Look, display: Display) -> Media:
 def _publish_config(scene: Scene, user_id: str) -> PublishConfig:
     room = RoomKey(SDK_APP_ID, ROOM_ID, RoomIdType.NUMBER)
     base_url = f"http://127.0.0.1:{scene.http_port}"
-    return PublishConfig(whip_url(base_url, room, user_id), _user_sig(scene, user_id))
+    return PublishConfig(base_url + whip_path(room, user_id), _user_sig(scene, user_id))
 
 
 def _user_sig(scene: Scene, user_id: str) -> str:

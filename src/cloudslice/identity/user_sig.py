@@ -10,7 +10,6 @@ import binascii
 import hashlib
 import hmac
 import json
-import re
 import zlib
 from collections.abc import Mapping
 from enum import Enum
@@ -18,12 +17,13 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from cloudslice.rooms.names import is_user_id
+
 _TO_WIRE = str.maketrans("+/=", "*-_")
 _FROM_WIRE = str.maketrans("*-_", "+/=")
 _MAX_TOKEN_CHARS = 16 * 1024
 _MAX_JSON_BYTES = 8 * 1024
 _MAX_CLOCK_SKEW_S = 300
-_USER_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
 class Fault(Enum):
@@ -67,7 +67,7 @@ def make_user_sig(
     Raises:
         ValueError: `user_id` is not 1 to 32 letters, digits, ``_`` or ``-``.
     """
-    if not _USER_ID.fullmatch(user_id):
+    if not is_user_id(user_id):
         raise ValueError(f"a user id is 1 to 32 letters, digits, _ or -; this is {user_id!r}")
     claims: dict[str, Any] = {
         "TLS.ver": "2.0",

@@ -1,13 +1,14 @@
-"""What a room id and a user id may look like (contract C1, F1)."""
+"""What room ids and user ids look like (contract C1, F1), and how anchors are addressed by them."""
 
 import re
+from urllib.parse import quote
 
 from cloudslice.rooms.base import RoomIdType, RoomKey
 
 MAX_ROOM_NUMBER = 4_294_967_294
-_STRING_ROOM_ID = re.compile(r"[A-Za-z0-9 !#$%&()+\-:;<=.>?@\[\]^_{}|~,]{1,64}")
+STRING_ROOM_ID = re.compile(r"[A-Za-z0-9 !#$%&()+\-:;<=.>?@\[\]^_{}|~,]{1,64}", re.ASCII)
 _NUMBER_ROOM_ID = re.compile(r"[1-9][0-9]{0,9}")
-_USER_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
+USER_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 
 ROOM_ID_RULES = {
     RoomIdType.NUMBER: f"a decimal number from 1 to {MAX_ROOM_NUMBER}",
@@ -19,7 +20,7 @@ USER_ID_RULE = "1 to 32 letters, digits, _ or -"
 def is_room_id(room: RoomKey) -> bool:
     """Whether the room's id is one that a room of its RoomIdType can have."""
     if room.room_id_type is RoomIdType.STRING:
-        return _STRING_ROOM_ID.fullmatch(room.room_id) is not None
+        return STRING_ROOM_ID.fullmatch(room.room_id) is not None
     return (
         _NUMBER_ROOM_ID.fullmatch(room.room_id) is not None and int(room.room_id) <= MAX_ROOM_NUMBER
     )
@@ -27,4 +28,10 @@ def is_room_id(room: RoomKey) -> bool:
 
 def is_user_id(text: str) -> bool:
     """Whether a member can have this UserId."""
-    return _USER_ID.fullmatch(text) is not None
+    return USER_ID.fullmatch(text) is not None
+
+
+def whip_path(room: RoomKey, user_id: str) -> str:
+    """The path of the WHIP endpoint (RFC 9725) by which an anchor publishes into a room."""
+    room_id = quote(room.room_id, safe="")
+    return f"/whip/{room.sdk_app_id}/{int(room.room_id_type)}/{room_id}/{user_id}"

@@ -1,7 +1,6 @@
 """WHIP (RFC 9725): how anchors come into a builtin room, and leave it, by HTTP."""
 
 from http import HTTPStatus
-from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -16,7 +15,13 @@ from cloudslice.identity.private_map_key import Privilege, verify_private_map_ke
 from cloudslice.identity.user_sig import IdentityError, verify_user_sig
 from cloudslice.rooms.base import RoomIdType, RoomKey, TrackKind
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication, UserIdTakenError
-from cloudslice.rooms.names import ROOM_ID_RULES, USER_ID_RULE, is_room_id, is_user_id
+from cloudslice.rooms.names import (
+    ROOM_ID_RULES,
+    USER_ID_RULE,
+    is_room_id,
+    is_user_id,
+    whip_path,
+)
 from cloudslice.rtp.answer import candidate_lines
 from cloudslice.rtp.ice import IceCredentials
 from cloudslice.rtp.sdp import Offer, SdpError, UnusableOfferError, parse_offer
@@ -273,11 +278,8 @@ def _restart_fragment(publication: Publication, candidates: list[tuple[str, int]
 
 
 def _location(publication: Publication) -> str:
-    room = publication.room
-    return (
-        f"/whip/{room.sdk_app_id}/{int(room.room_id_type)}/{quote(room.room_id, safe='')}"
-        f"/{publication.user_id}/{publication.publication_id}"
-    )
+    endpoint = whip_path(publication.room, publication.user_id)
+    return f"{endpoint}/{publication.publication_id}"
 
 
 def _etag(publication: Publication) -> str:
