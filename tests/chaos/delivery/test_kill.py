@@ -39,10 +39,10 @@ async def write_and_kill(site: Site, bucket: str, lines: int) -> list[tuple[str,
             if line.startswith(b"anchor_") and line.endswith(b"\n"):
                 user_id, number = line.decode().split()
                 told.append((user_id, int(number)))
-            if len(told) == lines:
-                process.send_signal(signal.SIGKILL)
+                if len(told) == lines:
+                    os.kill(process.pid, signal.SIGKILL)
     finally:
-        if process.returncode is None:
+        if len(told) < lines:
             process.kill()
         await process.wait()
     assert process.returncode == -signal.SIGKILL
