@@ -14,7 +14,7 @@ from cloudslice.rtp.ice import IceCredentials
 MID_URI = "urn:ietf:params:rtp-hdrext:sdes:mid"
 ORIENTATION_URI = "urn:3gpp:video-orientation"
 
-_VIDEO_FEEDBACK = (("goog-remb", None), ("ccm", "fir"), ("nack", None), ("nack", "pli"))
+_VIDEO_FEEDBACK = (("goog-remb", None), ("nack", None), ("nack", "pli"))
 _AUDIO_FEEDBACK = (("nack", None),)
 
 

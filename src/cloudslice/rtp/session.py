@@ -188,6 +188,8 @@ class Session:
 
     def beat(self, now: float) -> None:
         """Do what is due at monotonic second `now`; call every 20 ms."""
+        if self.state is SessionState.CLOSED:
+            return  # by what another session did in the same beat
         for receiver in self.receivers.values():
             if receiver.needs_attention:
                 self._send_rtcp(self._reporter.feedback(receiver, now))
@@ -229,9 +231,8 @@ class Session:
             self._drive_handshake(now)
             return
         receivers = self.receivers.values()
-        if now - max(self._last_authentic, *(each.last_authentic for each in receivers)) > (
-            self._consent_timeout_s
-        ):
+        heard = max([self._last_authentic, *(each.last_authentic for each in receivers)])
+        if now - heard > self._consent_timeout_s:
             self._close(CloseReason.LOST)
         else:
             self._send_rtcp(self._reporter.report(receivers, now))

@@ -1,5 +1,6 @@
 """WHIP (RFC 9725): how anchors come into a builtin room, and leave it, by HTTP."""
 
+import re
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -29,6 +30,7 @@ from cloudslice.rtp.sdp import Offer, SdpError, UnusableOfferError, parse_offer
 _SDP = "application/sdp"
 _FRAGMENT = "application/trickle-ice-sdpfrag"
 _BODY_LIMIT = 64 * 1024
+_APP_ID = re.compile("[0-9]{1,10}")
 _PUBLISH_PATH = "/{sdk_app_id}/{room_id_type}/{room_id}/{user_id}"
 _SESSION_PATH = _PUBLISH_PATH + "/{publication_id}"
 _SEND_PRIVILEGES = {
@@ -114,14 +116,13 @@ class _Whip:
         condition = request.headers.get("if-match")
         if condition is None:
             raise _RefusedError(HTTPStatus.PRECONDITION_REQUIRED, "If-Match is missing")
-        if condition not in ("*", _etag(publication)):
+        if not {each.strip() for each in condition.split(",")} & {"*", _etag(publication)}:
             raise _RefusedError(
                 HTTPStatus.PRECONDITION_FAILED, "the ICE session is another one now"
             )
-        remote = _fragment_credentials(fragment)
-        if condition != "*":
+        if condition.strip() != "*":
             return Response(status_code=HTTPStatus.NO_CONTENT)
-        publication.session.restart_ice(remote)
+        publication.session.restart_ice(_fragment_credentials(fragment))
         self._rooms.restart_ice(publication)
         return Response(
             _restart_fragment(publication, self._rooms.candidates),
@@ -138,7 +139,7 @@ class _Whip:
     def _target(self, request: Request) -> tuple[AppSettings, RoomKey, str]:
         parameters = request.path_params
         app_text, type_text = parameters["sdk_app_id"], parameters["room_id_type"]
-        app = self._settings.app(int(app_text)) if app_text.isdecimal() else None
+        app = self._settings.app(int(app_text)) if _APP_ID.fullmatch(app_text) else None
         if app is None or app.rooms != "builtin":
             raise _RefusedError(HTTPStatus.NOT_FOUND, f"SdkAppId {app_text} has no rooms here")
         if type_text not in ("0", "1"):

@@ -1,0 +1,311 @@
+"""One UDP port serves all sessions, and no datagram of one disturbs another."""
+
+import asyncio
+import errno
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+
+import pytest
+
+from cloudslice.clock import SystemClock
+from cloudslice.rooms.base import TrackKind
+from cloudslice.rtp.audio import AudioReceiver
+from cloudslice.rtp.dtls import DtlsCertificate
+from cloudslice.rtp.port import PortInUseError, RtpPort
+from cloudslice.rtp.sdp import parse_offer
+from cloudslice.rtp.session import CloseReason, Session
+from helpers.peer import Peer
+from helpers.rtp import RecordingSink
+
+AUDIO = TrackKind.AUDIO
+Join = Callable[..., "Client"]
+CERTIFICATE = DtlsCertificate()
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[RtpPort]:
+    async with RtpPort(0, "", SystemClock()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def sockets() -> Iterator[list[socket.socket]]:
+    """Those of clients; closed after the test."""
+    opened: list[socket.socket] = []
+    yield opened
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def join(port: RtpPort, sockets: list[socket.socket]) -> Join:
+    """Makes a client of the port."""
+    return partial(Client, port, sockets)
+
+
+class Client:
+    """A peer on a socket of its own; it calls `port.read` in place of the beat."""
+
+    def __init__(
+        self, port: RtpPort, sockets: list[socket.socket], host: str = "127.0.0.1"
+    ) -> None:
+        self.port = port
+        self.sockets = sockets
+        self.host = host
+        self.peer = Peer((AUDIO,))
+        self.closed: list[CloseReason] = []
+        self.session = Session(
+            parse_offer(self.peer.offer),
+            certificate=CERTIFICATE,
+            send=port.send,
+            clock=SystemClock(),
+            max_video_bitrate_kbps=1000,
+            consent_timeout_s=15,
+            on_connected=lambda session: None,
+            on_closed=self._on_closed,
+        )
+        port.add(self.session)
+        self.peer.begin(self.session.answer([(host, port.udp_port)]))
+        self.socket = self.open_socket()
+        self.sink = RecordingSink()
+
+    def open_socket(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        opened = socket.socket(family, socket.SOCK_DGRAM)
+        opened.setblocking(False)
+        opened.connect((self.host, self.port.udp_port))
+        self.sockets.append(opened)
+        return opened
+
+    def connect(self) -> "Client":
+        while self.peer.srtp is None or not self.session.receivers:
+            self.exchange()
+        self.audio.add_sink(self.sink)
+        return self
+
+    def exchange(self) -> None:
+        while self.peer.outbox:
+            self.socket.send(self.peer.outbox.pop(0))
+        self.port.read(time.monotonic())
+        try:
+            while True:
+                self.peer.receive(self.socket.recv(2048))
+        except BlockingIOError:
+            pass
+
+    def send(self, datagram: bytes) -> None:
+        self.socket.send(datagram)
+        self.port.read(time.monotonic())
+
+    @property
+    def audio(self) -> AudioReceiver:
+        receiver = self.session.receivers[AUDIO]
+        assert isinstance(receiver, AudioReceiver)
+        return receiver
+
+    def _on_closed(self, session: Session, reason: CloseReason) -> None:
+        self.closed.append(reason)
+        self.port.remove(session)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_many_sessions_share_the_port(port: RtpPort, host: str, join: Join) -> None:
+    """Each gets its own packets, over IPv4 and IPv6."""
+    clients = [join(host).connect() for _ in range(5)]
+    for index, client in enumerate(clients):
+        client.send(client.peer.rtp(AUDIO, 1, 0, b"%d" % index))
+    assert [client.sink.payloads for client in clients] == [[b"%d" % i] for i in range(5)]
+    assert port.foreign == 0
+    assert port.datagrams == 5 * 4  # a check, two flights, and media
+    for client in clients:
+        client.session.close()
+
+
+async def test_the_beat_reads_by_itself(port: RtpPort, join: Join) -> None:
+    """While a session is there."""
+    client = join().connect()
+    client.socket.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
+    async with asyncio.timeout(2):
+        while not client.sink.payloads:  # noqa: ASYNC110 - what is waited for is the beat itself
+            await asyncio.sleep(0.005)
+    client.session.close()
+    await asyncio.sleep(0.03)
+    assert port._timer is None
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\x00", id="one byte"),
+        pytest.param(b"\x00\x01\x00\x00" + bytes(16), id="STUN without cookie"),
+        pytest.param(b"\x10" * 100, id="ZRTP"),
+        pytest.param(b"\x45" * 100, id="TURN channel"),
+        pytest.param(b"\xff" * 2000, id="0xFF"),
+        pytest.param(b"\x80\x6f", id="short RTP"),
+        pytest.param(b"\x16\xfe\xfd" + b"\xff" * 50, id="DTLS"),
+        pytest.param(b"\x80\x6f" + bytes(60), id="RTP"),
+        pytest.param(b"\x80\xc8" + bytes(60), id="RTCP"),
+        pytest.param(b"\x80\x6f" + bytes(5000), id="long RTP"),
+    ],
+)
+async def test_garbage_disturbs_nobody(port: RtpPort, garbage: bytes, join: Join) -> None:
+    """From strangers and from an anchor's own address."""
+    client = join().connect()
+    stranger = client.open_socket()
+    for sender in (stranger, client.socket):
+        sender.send(garbage)
+    client.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
+    assert client.sink.payloads == [b"x"]
+    assert port.foreign >= 1
+    assert port.errors == 0
+    assert client.closed == []
+    client.session.close()
+
+
+async def test_a_strangers_media_is_not_the_anchors(port: RtpPort, join: Join) -> None:
+    """Even if it is authentic: its address never proved itself."""
+    client = join().connect()
+    stranger = client.open_socket()
+    stranger.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
+    port.read(0)
+    assert client.sink.payloads == []
+    assert port.foreign == 1
+    client.session.close()
+
+
+async def test_an_anchor_may_move(port: RtpPort, join: Join) -> None:
+    """After a check from its new address, which its old one may outlive."""
+    client = join().connect()
+    former, client.socket = client.socket, client.open_socket()
+    client.peer.check(100)
+    client.exchange()
+    client.send(client.peer.rtp(AUDIO, 1, 0, b"new"))
+    former.send(client.peer.rtp(AUDIO, 2, 0, b"old"))
+    port.read(0)
+    assert client.sink.payloads == [b"new", b"old"]
+    client.session.close()
+
+
+async def test_an_address_can_change_hands(port: RtpPort, join: Join) -> None:
+    """The newest session that proves it, has it."""
+    first, second = join().connect(), join()
+    second.socket = first.socket
+    second.connect()
+    second.send(second.peer.rtp(AUDIO, 1, 0, b"x"))
+    assert second.sink.payloads == [b"x"]
+    assert first.sink.payloads == []
+    first.session.close()
+    second.send(second.peer.rtp(AUDIO, 2, 0, b"y"))
+    assert second.sink.payloads == [b"x", b"y"]
+    second.session.close()
+
+
+async def test_a_session_has_a_few_addresses_at_most(port: RtpPort, join: Join) -> None:
+    """However often its peer moves."""
+    client = join().connect()
+    for index in range(40):
+        client.socket = client.open_socket()
+        client.peer.check(100 * (index + 1))
+        client.exchange()
+    assert len(port._by_address) <= 16
+    client.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
+    assert client.sink.payloads == [b"x"]
+    client.session.close()
+    assert port._by_address == {}
+
+
+async def test_new_credentials_replace_the_old_ones(port: RtpPort, join: Join) -> None:
+    """After an ICE restart."""
+    client = join()
+    old = client.session.ice.ufrag
+    client.session.restart_ice(client.session.offer.ice)
+    port.update(client.session)
+    assert set(port._by_ufrag) == {client.session.ice.ufrag}
+    assert old not in port._by_ufrag
+    client.session.close()
+    port.remove(client.session)
+    assert port._by_ufrag == {}
+
+
+async def test_an_unforeseen_error_stays_with_its_session(
+    port: RtpPort, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], join: Join
+) -> None:
+    """Counted, logged once; the others' packets and beats go on."""
+    broken, sound = join().connect(), join().connect()
+
+    def fail(*_arguments: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(broken.session, "receive_rtp", fail)
+    monkeypatch.setattr(broken.session, "beat", fail)
+    for index in range(3):
+        broken.socket.send(broken.peer.rtp(AUDIO, index, 0, b"x"))
+        sound.send(sound.peer.rtp(AUDIO, index, 0, b"x"))
+        port.give_feedback(time.monotonic())
+    assert len(sound.sink.payloads) == 3
+    assert port.errors == 6
+    assert capsys.readouterr().out.count("a receiver of media failed") == 1
+    monkeypatch.undo()
+    broken.session.close()
+    sound.session.close()
+
+
+async def test_a_flood_does_not_starve_the_loop(port: RtpPort, join: Join) -> None:
+    """A beat reads so much at most, and says that there is more."""
+    client = join().connect()
+    stranger = client.open_socket()
+    for _ in range(5000):
+        stranger.send(b"\x45garbage")
+    assert port.read(0) is False
+    assert port.read(0) is True
+    assert port.foreign == 5000
+    client.session.close()
+
+
+async def test_closing_the_port_ends_its_sessions(sockets: list[socket.socket]) -> None:
+    """And says goodbye to their peers."""
+    async with RtpPort(0, "", SystemClock()) as port:
+        client = Client(port, sockets).connect()
+    assert client.closed == [CloseReason.ENDED]
+    assert client.socket.recv(2048)[0] == 21  # an alert
+
+
+async def test_a_port_in_use_is_named() -> None:
+    """Its number, and why."""
+    async with RtpPort(0, "", SystemClock()) as port:
+        with pytest.raises(PortInUseError, match=rf"UDP port {port.udp_port}: .*in use"):
+            RtpPort(port.udp_port, "", SystemClock())
+
+
+async def test_candidates_are_ours_or_the_advertised_one(port: RtpPort) -> None:
+    """Outer addresses before loopback, none of them link-local."""
+    hosts = [host for host, udp_port in port.candidates if udp_port == port.udp_port]
+    assert "127.0.0.1" in hosts
+    assert not any(host.startswith("fe80") for host in hosts)
+    inner = [host in ("127.0.0.1", "::1") for host in hosts]
+    assert inner == sorted(inner)
+    async with RtpPort(0, "203.0.113.5", SystemClock()) as advertised:
+        assert advertised.candidates == [("203.0.113.5", advertised.udp_port)]
+
+
+async def test_what_the_socket_does_not_take_is_counted(port: RtpPort) -> None:
+    """Like a packet that the network lost."""
+    port.send(b"x", ("255.255.255.255", 9))
+    assert port.unsent == 1
+
+
+async def test_a_machine_without_ipv6_has_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port opens all the same."""
+    real = socket.socket
+
+    def without_ipv6(family: int, kind: int) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "no IPv6")
+        return real(family, kind)
+
+    monkeypatch.setattr(socket, "socket", without_ipv6)
+    async with RtpPort(0, "", SystemClock()) as port:
+        assert all(":" not in host for host, _udp_port in port.candidates)

@@ -1,0 +1,348 @@
+"""A session connects, receives, reports and ends, whatever its peer and the network do."""
+
+import pytest
+from aiortc.rtp import RtcpPsfbPacket, RtcpRrPacket, RtcpRtpfbPacket
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cloudslice.rooms.base import Keyframe, TrackKind, VideoCodec
+from cloudslice.rtp.audio import AudioReceiver
+from cloudslice.rtp.dtls import DtlsCertificate
+from cloudslice.rtp.ice import Address, IceCredentials, StunError, parse_stun
+from cloudslice.rtp.sdp import parse_offer
+from cloudslice.rtp.session import CloseReason, Session, SessionState
+from cloudslice.rtp.video import VideoReceiver
+from helpers.encoded_video import decode_keyframe, encoded_frames, picture_number
+from helpers.peer import ADDRESS, SERVER, SSRCS, Peer, shuttle
+from helpers.rtp import RecordingSink
+from helpers.slice_store import ManualClock
+
+AUDIO, VIDEO, AUX = TrackKind.AUDIO, TrackKind.VIDEO, TrackKind.AUX
+CERTIFICATE = DtlsCertificate()
+
+
+class Meeting:
+    """A session and its peer, with nothing but memory between them."""
+
+    def __init__(self, peer: Peer | None = None) -> None:
+        self.peer = peer or Peer()
+        self.clock = ManualClock()
+        self.inbox: list[bytes] = []
+        self.sent_to: list[Address] = []
+        self.events: list[str] = []
+        self.session = Session(
+            parse_offer(self.peer.offer),
+            certificate=CERTIFICATE,
+            send=self._send,
+            clock=self.clock,
+            max_video_bitrate_kbps=2500,
+            consent_timeout_s=15,
+            on_connected=lambda session: self.events.append("connected"),
+            on_closed=lambda session, reason: self.events.append(reason.value),
+        )
+        self.peer.begin(self.session.answer([(SERVER[0], SERVER[1])]))
+
+    def connect(self) -> "Meeting":
+        shuttle(self.peer, self.deliver, self.inbox)
+        assert self.peer.srtp is not None
+        return self
+
+    def deliver(self, datagram: bytes, source: Address = ADDRESS) -> None:
+        """As the port would."""
+        if datagram[0] < 4:
+            self.session.receive_check(parse_stun(datagram), source)
+        elif datagram[0] < 64:
+            self.session.receive_dtls(datagram)
+        elif 192 <= datagram[1] <= 223:
+            self.session.receive_rtcp(datagram, self.clock.now)
+        else:
+            self.session.receive_rtp(datagram, self.clock.now)
+
+    def beat(self, seconds: float = 0.02) -> list[object]:
+        """Let time pass, with beats; what the peer heard by RTCP."""
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            self.clock.now += 0.02
+            self.session.beat(self.clock.now)
+        self.peer.rtcp.clear()
+        shuttle(self.peer, self.deliver, self.inbox)
+        return list(self.peer.rtcp)
+
+    @property
+    def audio(self) -> AudioReceiver:
+        receiver = self.session.receivers[AUDIO]
+        assert isinstance(receiver, AudioReceiver)
+        return receiver
+
+    @property
+    def video(self) -> VideoReceiver:
+        receiver = self.session.receivers[VIDEO]
+        assert isinstance(receiver, VideoReceiver)
+        return receiver
+
+    def _send(self, datagram: bytes, address: Address) -> None:
+        self.inbox.append(datagram)
+        self.sent_to.append(address)
+
+
+@pytest.mark.parametrize("is_dtls_server", [False, True], ids=["passive", "active"])
+def test_connects_in_either_dtls_role(is_dtls_server: bool) -> None:
+    """The receivers exist when it is told, one per media section."""
+    meeting = Meeting(Peer((AUDIO, VIDEO, AUX), is_dtls_server=is_dtls_server))
+    assert meeting.session.state is SessionState.CONNECTING
+    assert meeting.session.receivers == {}
+    meeting.connect()
+    assert meeting.session.state is SessionState.CONNECTED
+    assert meeting.events == ["connected"]
+    assert list(meeting.session.receivers) == [AUDIO, VIDEO, AUX]
+
+
+@pytest.mark.parametrize("codec", VideoCodec)
+def test_media_comes_through(codec: VideoCodec) -> None:
+    """Opus in order, and a key frame on request."""
+    meeting = Meeting(Peer(video=codec)).connect()
+    sink = RecordingSink()
+    granted: list[Keyframe] = []
+    meeting.audio.add_sink(sink)
+    meeting.video.request_keyframe(granted.append, 0)
+    for index in range(5):
+        meeting.deliver(meeting.peer.rtp(AUDIO, 65534 + index, index * 960, b"%d" % index))
+    frame = encoded_frames(codec)[0]
+    for index, payload in enumerate(frame.payloads):
+        is_last = index == len(frame.payloads) - 1
+        meeting.deliver(meeting.peer.rtp(VIDEO, index, 0, payload, marker=is_last))
+    assert sink.payloads == [b"0", b"1", b"2", b"3", b"4"]
+    assert picture_number(decode_keyframe(codec, granted[0].data)) == 0
+
+
+def test_feedback_reaches_the_peer() -> None:
+    """Reports with REMB, a NACK for lost audio, a PLI for a picture that is due."""
+    meeting = Meeting().connect()
+    meeting.deliver(meeting.peer.rtp(AUDIO, 1, 0, b"x"))
+    meeting.deliver(meeting.peer.rtp(AUDIO, 3, 0, b"x"))
+    meeting.deliver(meeting.peer.rtp(VIDEO, 1, 0, b"\x10\x01"))
+    meeting.video.request_keyframe(lambda _keyframe: None, 0)
+    heard = meeting.beat(0.1)
+    nack = next(each for each in heard if isinstance(each, RtcpRtpfbPacket))
+    assert (nack.media_ssrc, nack.lost) == (SSRCS[AUDIO], [2])
+    reports = [
+        report for each in heard if isinstance(each, RtcpRrPacket) for report in each.reports
+    ]
+    assert {report.ssrc for report in reports} == {SSRCS[AUDIO], SSRCS[VIDEO]}
+    formats = {each.fmt for each in heard if isinstance(each, RtcpPsfbPacket)}
+    assert formats == {1, 15}
+
+
+def test_sender_reports_reach_the_sinks() -> None:
+    """As the time of their stream."""
+    meeting = Meeting().connect()
+    sink = RecordingSink()
+    meeting.audio.add_sink(sink)
+    meeting.deliver(meeting.peer.rtp(AUDIO, 1, 960, b"x"))
+    meeting.deliver(meeting.peer.sender_report(AUDIO, 1920, (2_208_988_800 + 5) << 32))
+    assert sink.sender_times == [(1920, 5000.0)]
+
+
+def test_a_goodbye_of_one_stream_makes_room_for_another() -> None:
+    """RTCP BYE: the next SSRC restarts the track."""
+    meeting = Meeting().connect()
+    sink = RecordingSink()
+    meeting.audio.add_sink(sink)
+    meeting.deliver(meeting.peer.rtp(AUDIO, 1, 0, b"old"))
+    meeting.deliver(meeting.peer.goodbye(AUDIO))
+    meeting.deliver(meeting.peer.rtp(AUDIO, 9, 5, b"new", ssrc=0xABC))
+    assert sink.payloads == [b"old", b"new"]
+    assert sink.restarts == [1]
+
+
+def test_the_peers_goodbye_ends_the_session() -> None:
+    """DTLS close_notify; once."""
+    meeting = Meeting().connect()
+    meeting.peer.close()
+    shuttle(meeting.peer, meeting.deliver, meeting.inbox)
+    meeting.session.close()
+    assert meeting.events == ["connected", CloseReason.LEFT.value]
+    assert meeting.session.state is SessionState.CLOSED
+
+
+def test_closing_says_goodbye_once() -> None:
+    """The peer hears of it."""
+    meeting = Meeting().connect()
+    meeting.session.close()
+    meeting.session.close()
+    assert meeting.events == ["connected", CloseReason.ENDED.value]
+    assert len(meeting.inbox) == 1
+
+
+def test_a_silent_peer_is_lost() -> None:
+    """After the consent timeout, and not before."""
+    meeting = Meeting().connect()
+    meeting.beat(14.8)
+    assert meeting.events == ["connected"]
+    meeting.beat(0.4)
+    assert meeting.events == ["connected", CloseReason.LOST.value]
+
+
+@pytest.mark.parametrize("what", ["audio", "rtcp", "check"])
+def test_anything_authentic_shows_that_the_peer_is_there(what: str) -> None:
+    """Media, RTCP or ICE checks alone will do."""
+    meeting = Meeting().connect()
+    for index in range(3):
+        meeting.beat(10)
+        if what == "audio":
+            meeting.deliver(meeting.peer.rtp(AUDIO, index, index, b"x"))
+        elif what == "rtcp":
+            meeting.deliver(meeting.peer.sender_report(AUDIO, 1, 1 << 32))
+        else:
+            meeting.peer.check(meeting.clock.now)
+            shuttle(meeting.peer, meeting.deliver, meeting.inbox)
+    meeting.beat(10)
+    assert meeting.events == ["connected"]
+
+
+def test_forged_media_does_not_show_that_the_peer_is_there() -> None:
+    """Anybody can send from its address."""
+    meeting = Meeting().connect()
+    packet = meeting.peer.rtp(AUDIO, 1, 1, b"x")
+    for _ in range(20):
+        meeting.beat(1)
+        meeting.deliver(packet[:-1] + bytes([packet[-1] ^ 1]))
+    assert meeting.events[-1] == CloseReason.LOST.value
+    assert meeting.session.not_authentic > 10
+
+
+def test_a_peer_that_never_comes_fails() -> None:
+    """After 20 s."""
+    meeting = Meeting()
+    meeting.peer.outbox.clear()
+    meeting.beat(19.5)
+    assert meeting.events == []
+    meeting.beat(1)
+    assert meeting.events == [CloseReason.FAILED.value]
+
+
+def test_a_peer_with_another_certificate_fails() -> None:
+    """At once: its fingerprint is not the announced one."""
+    meeting = Meeting()
+    other = DtlsCertificate()
+    meeting.peer._dtls = type(meeting.peer._dtls)(  # type: ignore[misc]
+        other,
+        is_server=False,
+        peer_fingerprints=[CERTIFICATE.fingerprint],
+        send=meeting.peer.outbox.append,
+    )
+    meeting.connect()
+    assert meeting.events == [CloseReason.FAILED.value]
+
+
+def test_feedback_goes_to_the_nominated_address() -> None:
+    """The peer moved to another network."""
+    meeting = Meeting().connect()
+    meeting.deliver(meeting.peer.rtp(AUDIO, 1, 0, b"x"))
+    meeting.peer.check(10)
+    elsewhere = ("203.0.113.9", 6000)
+    for check in meeting.peer.outbox:
+        meeting.deliver(check, elsewhere)
+    meeting.peer.outbox.clear()
+    meeting.sent_to.clear()
+    meeting.beat(0.2)
+    assert set(meeting.sent_to) == {elsewhere}
+
+
+def test_checks_of_others_are_refused() -> None:
+    """And answered by nothing."""
+    meeting = Meeting()
+    meeting.session.restart_ice(IceCredentials("new", "password"))
+    with pytest.raises(StunError):
+        meeting.deliver(meeting.peer.outbox[0])
+    assert meeting.inbox == []
+
+
+def test_an_ice_restart_changes_both_sides_credentials() -> None:
+    """The session stays connected."""
+    meeting = Meeting().connect()
+    before = meeting.session.ice
+    meeting.session.restart_ice(IceCredentials("new", "password"))
+    assert meeting.session.ice != before
+    assert meeting.session.state is SessionState.CONNECTED
+    sink = RecordingSink()
+    meeting.audio.add_sink(sink)
+    meeting.deliver(meeting.peer.rtp(AUDIO, 1, 0, b"x"))
+    assert sink.payloads == [b"x"]
+
+
+def test_repeated_packets_are_counted_apart() -> None:
+    """They are no attack."""
+    meeting = Meeting().connect()
+    packet = meeting.peer.rtp(AUDIO, 1, 0, b"x")
+    meeting.deliver(packet)
+    meeting.deliver(packet)
+    assert (meeting.session.repeated, meeting.session.not_authentic) == (1, 0)
+
+
+def test_packets_of_no_section_are_counted() -> None:
+    """A payload type that nobody agreed on."""
+    meeting = Meeting().connect()
+    meeting.deliver(meeting.peer.rtp(VIDEO, 1, 0, b"x", payload_type=99, ssrc=5))
+    assert meeting.session.unassigned == 1
+
+
+def test_media_before_the_handshake_is_ignored() -> None:
+    """There are no keys yet."""
+    connected = Meeting().connect()
+    early = Meeting(Peer())
+    early.deliver(connected.peer.rtp(AUDIO, 1, 0, b"x"))
+    early.deliver(connected.peer.sender_report(AUDIO, 1, 1))
+    assert early.events == []
+
+
+def test_made_up_ssrcs_cost_no_memory() -> None:
+    """However many an authentic peer sends."""
+    meeting = Meeting().connect()
+    for ssrc in range(2000):
+        meeting.deliver(meeting.peer.rtp(AUDIO, 1, 0, b"x", ssrc=ssrc))
+    assert len(meeting.session._by_ssrc) == 1
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["clear rtp", "clear rtcp", "rtp", "rtcp", "dtls"]),
+            st.binary(max_size=60),
+        ),
+        max_size=20,
+    )
+)
+def test_garbage_of_any_kind_is_harmless(parts: list[tuple[str, bytes]]) -> None:
+    """From outside, and encrypted by the peer itself."""
+    meeting = Meeting().connect()
+    srtp = meeting.peer.srtp
+    assert srtp is not None
+    for kind, tail in parts:
+        if kind == "clear rtp":
+            meeting.deliver(b"\x80\x6f" + tail + bytes(10))
+        elif kind == "clear rtcp":
+            meeting.deliver(b"\x80\xc8" + tail + bytes(10))
+        elif kind == "rtp":
+            header = bytes([0x80 | len(tail) & 0x3F]) + b"\x6f\x00\x01" + bytes(7) + b"\x07"
+            try:
+                meeting.deliver(srtp.protect(header + tail))
+            except Exception:  # noqa: S112 - the sender's library refuses some
+                continue
+        elif kind == "rtcp":
+            body = tail + bytes(-len(tail) % 4)
+            header = bytes([0x80 | len(tail) & 0x3F, 200 + len(tail) % 8])
+            meeting.deliver(
+                srtp.protect_rtcp(header + (len(body) // 4).to_bytes(2) + body + bytes(8))
+            )
+        else:
+            meeting.deliver(b"\x16" + tail)
+    sink = RecordingSink()
+    meeting.beat(0.4)
+    if meeting.session.state is SessionState.CONNECTED:
+        meeting.audio.add_sink(sink)
+        meeting.deliver(meeting.peer.rtp(AUDIO, 40000, 0, b"good", ssrc=0xDEAD))
+        meeting.beat(0.4)
+        assert sink.payloads[-1:] == [b"good"]
+    assert meeting.events == ["connected"]
