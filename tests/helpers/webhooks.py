@@ -102,7 +102,7 @@ class WebhookReceiver:
 
     def of_task(self, task_id: str) -> list[dict[str, Any]]:
         """The events of a task, each once."""
-        return [event for event in self.events if event["EventInfo"]["TaskId"] == task_id]
+        return [event for event in self.events if event["EventInfo"].get("TaskId") == task_id]
 
     async def wait_for(
         self, predicate: Callable[["WebhookReceiver"], object], within_s: float = 20

@@ -119,7 +119,7 @@ class CallbackSender:
         if due_at is None:
             return self._give_up(event, error)
         level = _log.warning if event.attempts == 0 else _log.debug
-        level("webhook failed", task_id=event.task_id, event_type=event.event_type, error=error)
+        level("webhook failed", subject=event.subject, event_type=event.event_type, error=error)
         return Attempted(
             lambda c: outbox.mark_failed(
                 c, event.id, error, first_at=first_at, first_ms=started_ms, due_at=due_at
@@ -154,7 +154,7 @@ class CallbackSender:
     def _give_up(self, event: OutboxEvent, error: str) -> Attempted:
         self.counters.given_up += 1
         _log.error(
-            "webhook given up", task_id=event.task_id, event_type=event.event_type, error=error
+            "webhook given up", subject=event.subject, event_type=event.event_type, error=error
         )
         done_ms = self._clock.utc_ms()
         return Attempted(lambda c: outbox.mark_done(c, event.id, "given up", done_ms, error))

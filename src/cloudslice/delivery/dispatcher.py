@@ -1,8 +1,8 @@
 """Decides which of an app's webhooks is sent next: first attempts in order, retries on the side.
 
 Each app has a dispatcher of its own with a bounded number of requests under way, so that a dead
-receiver delays nobody but itself, and itself no more than it must: within a task an event waits
-for the answers to those before it, but for a second at most.
+receiver delays nobody but itself, and itself no more than it must: within a task or a room an
+event waits for the answers to those before it, but for a second at most.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class Dispatcher:
         self._new: deque[OutboxEvent] = deque()
         self._retry_at: float | None = 0.0  # when to look for retries; None: there are none
         self._under_way: dict[int, OutboxEvent] = {}
-        self._first_attempts: Counter[str] = Counter()  # under way, by task
+        self._first_attempts: Counter[str] = Counter()  # under way, by subject
 
     def notify(self) -> None:
         """There are new events on record."""
@@ -89,10 +89,10 @@ class Dispatcher:
             patient = now < event.due_at + _ORDER_PATIENCE_S
             if (
                 len(self._under_way) >= _MAX_REQUESTS
-                or event.task_id in held
-                or (patient and self._first_attempts[event.task_id] > 0)
+                or event.subject in held
+                or (patient and self._first_attempts[event.subject] > 0)
             ):
-                held.add(event.task_id)
+                held.add(event.subject)
                 waiting.append(event)
             else:
                 self._start(attempts, event)
@@ -128,13 +128,13 @@ class Dispatcher:
     def _start(self, attempts: asyncio.TaskGroup, event: OutboxEvent) -> None:
         self._under_way[event.id] = event
         if event.attempts == 0:
-            self._first_attempts[event.task_id] += 1
+            self._first_attempts[event.subject] += 1
         attempts.create_task(self._send(event))
 
     async def _send(self, event: OutboxEvent) -> None:
         attempted = await self._attempt(self._sdk_app_id, event)
         if event.attempts == 0:
-            self._first_attempts -= Counter([event.task_id])
+            self._first_attempts -= Counter([event.subject])
             self._wake.set()
         await self._database.persist(attempted.record)
         del self._under_way[event.id]

@@ -1,17 +1,17 @@
-"""The bodies of slicing events, EventGroupId 10, exactly as contract E2 to E4."""
+"""What webhooks tell, and their bodies, exactly as contract E2 to E4 and H have them."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntEnum
 
 from cloudslice.delivery.model import Consignor, SliceKind
 
-_EVENT_GROUP = 10
 Payload = Mapping[str, int | str]
 
 
 class EventType(IntEnum):
-    """What happened (contract E3)."""
+    """What happened to a task (contract E3)."""
 
     START = 1001
     STOP = 1002
@@ -19,6 +19,21 @@ class EventType(IntEnum):
     FILE_INFO = 1004
     UPLOAD_STOP = 1005
     UPLOAD_ERROR = 1006
+
+
+class RoomEventType(IntEnum):
+    """What happened in a room (contract H). Nobody's role changes in our rooms: there is no 105."""
+
+    CREATE_ROOM = 101
+    DISMISS_ROOM = 102
+    ENTER_ROOM = 103
+    EXIT_ROOM = 104
+    START_VIDEO = 201
+    STOP_VIDEO = 202
+    START_AUDIO = 203
+    STOP_AUDIO = 204
+    START_ASSIT = 205
+    STOP_ASSIT = 206
 
 
 class UploadStatus(IntEnum):
@@ -29,42 +44,70 @@ class UploadStatus(IntEnum):
     LEFTOVERS_STORED = 2
 
 
-def build_body(
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a webhook tells, but for its times."""
+
+    sdk_app_id: int
+    subject: str
+    """The task or room that it is about; the events about one subject are sent in order."""
+    type: EventType | RoomEventType
+    room_id: int | str
+    """A number for numeric rooms (contract E2)."""
+    details: Mapping[str, object]
+    """The members of EventInfo that stand behind the room and the times."""
+
+
+def task_event(
     consignor: Consignor,
     event_type: EventType,
     payload: Payload,
     *,
-    event_ms: int,
-    callback_ms: int,
     stream_user_id: str | None = None,
-) -> bytes:
+) -> Event:
+    """An event of a task.
+
+    Args:
+        consignor: the task.
+        event_type: what happened.
+        payload: as contract E3 has it for that type.
+        stream_user_id: the anchor, for FILE_INFO.
+    """
+    details: dict[str, object] = {"UserId": consignor.robot_user_id}
+    if stream_user_id is not None:
+        details["StreamUserId"] = stream_user_id
+    details |= {"TaskId": consignor.task_id, "Payload": dict(payload)}
+    return Event(consignor.sdk_app_id, consignor.task_id, event_type, consignor.room_id, details)
+
+
+def room_event(
+    sdk_app_id: int, room_id: int | str, event_type: RoomEventType, **details: int | str
+) -> Event:
+    """An event of a room; `details` as contract H has them for that type."""
+    subject = f"room {json.dumps(room_id)}"  # 1 and "1" are two rooms; no TaskId has a space
+    return Event(sdk_app_id, subject, event_type, room_id, details)
+
+
+def build_body(event: Event, *, event_ms: int, callback_ms: int) -> bytes:
     """The event as compact JSON in UTF-8.
 
     Args:
-        consignor: whose event it is.
-        event_type: what happened.
-        payload: as contract E3 has it for that type.
+        event: what is told.
         event_ms: when it happened, UTC.
         callback_ms: when it is sent, UTC.
-        stream_user_id: the anchor, for FILE_INFO.
     """
-    info: dict[str, object] = {
-        "RoomId": consignor.room_id,
-        "EventTs": event_ms // 1000,
-        "EventMsTs": event_ms,
-        "UserId": consignor.robot_user_id,
-    }
-    if stream_user_id is not None:
-        info["StreamUserId"] = stream_user_id
-    info["TaskId"] = consignor.task_id
-    info["Payload"] = dict(payload)
-    event = {
-        "EventGroupId": _EVENT_GROUP,
-        "EventType": int(event_type),
+    body = {
+        "EventGroupId": event.type // 100,
+        "EventType": int(event.type),
         "CallbackTs": callback_ms,
-        "EventInfo": info,
+        "EventInfo": {
+            "RoomId": event.room_id,
+            "EventTs": event_ms // 1000,
+            "EventMsTs": event_ms,
+            **event.details,
+        },
     }
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def file_payload(

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from cloudslice.config import StorageSettings
 from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.endpoints import object_url
-from cloudslice.delivery.events import EventType, Payload, UploadStatus, file_payload
+from cloudslice.delivery.events import (
+    EventType,
+    Payload,
+    UploadStatus,
+    file_payload,
+    task_event,
+)
 from cloudslice.delivery.model import Bucket
 from cloudslice.delivery.outbox import EventRecorder
 from cloudslice.delivery.slices import SliceRecord
@@ -53,18 +59,17 @@ class Ledger:
         consignor = consignors.find(connection, record.origin.task_id)
         if not slices.delete(connection, record.id) or consignor is None:
             return
+        payload = file_payload(
+            record.origin.kind,
+            record.object_key,
+            object_url(locate(bucket, self.storage), record.object_key),
+            start_ms=record.start_ms,
+            duration_ms=record.duration_ms,
+        )
+        anchor = record.origin.user_id
         self.events.record(
             connection,
-            consignor,
-            EventType.FILE_INFO,
-            file_payload(
-                record.origin.kind,
-                record.object_key,
-                object_url(locate(bucket, self.storage), record.object_key),
-                start_ms=record.start_ms,
-                duration_ms=record.duration_ms,
-            ),
-            stream_user_id=record.origin.user_id,
+            task_event(consignor, EventType.FILE_INFO, payload, stream_user_id=anchor),
         )
 
     def report(self, connection: sqlite3.Connection, task_id: str, error: StorageError) -> bool:
@@ -130,4 +135,4 @@ class Ledger:
     ) -> None:
         consignor = consignors.find(connection, task_id)
         if consignor is not None:
-            self.events.record(connection, consignor, event_type, payload)
+            self.events.record(connection, task_event(consignor, event_type, payload))

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings
-from cloudslice.delivery.events import EventType, Payload, build_body
-from cloudslice.delivery.model import Consignor
+from cloudslice.delivery.events import Event, build_body
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,20 +18,21 @@ class OutboxEvent:
     """An event that has to be sent.
 
     Attributes:
+        subject: what it is about; see `Event`.
         due_at: monotonic second of its recording or, after a failure, of its next attempt.
         first_at: monotonic second at which its first attempt started, if that has failed.
     """
 
     id: int
-    task_id: str
-    event_type: EventType
+    subject: str
+    event_type: int
     body: bytes
     attempts: int
     due_at: float
     first_at: float | None
 
 
-_COLUMNS = "id, task_id, event_type, body, attempts, due_at, first_at"
+_COLUMNS = "id, subject, event_type, body, attempts, due_at, first_at"
 
 
 class EventRecorder:
@@ -58,38 +58,37 @@ class EventRecorder:
     def record(
         self,
         connection: sqlite3.Connection,
-        consignor: Consignor,
-        event_type: EventType,
-        payload: Payload,
+        event: Event,
         *,
-        stream_user_id: str | None = None,
+        event_ms: int | None = None,
     ) -> None:
-        """Record that something has happened now; nothing, if the app has no callback URL."""
-        app = self._find_app(consignor.sdk_app_id)
+        """Record what has happened; nothing, if the app has no callback URL.
+
+        Args:
+            connection: the database.
+            event: what has happened.
+            event_ms: when, UTC; default: now.
+        """
+        app = self._find_app(event.sdk_app_id)
         if app is None or not app.callback_url:
             return
         now_ms = self._clock.utc_ms()
         body = build_body(
-            consignor,
-            event_type,
-            payload,
-            event_ms=now_ms,
-            callback_ms=now_ms,
-            stream_user_id=stream_user_id,
+            event, event_ms=now_ms if event_ms is None else event_ms, callback_ms=now_ms
         )
         connection.execute(
-            "INSERT INTO events (task_id, sdk_app_id, event_type, body, created_ms, due_at)"
+            "INSERT INTO events (subject, sdk_app_id, event_type, body, created_ms, due_at)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             (
-                consignor.task_id,
-                consignor.sdk_app_id,
-                event_type,
+                event.subject,
+                event.sdk_app_id,
+                event.type,
                 body,
                 now_ms,
                 self._clock.monotonic(),
             ),
         )
-        self._on_recorded(consignor.sdk_app_id)
+        self._on_recorded(event.sdk_app_id)
 
 
 def rebase(connection: sqlite3.Connection, clock: Clock) -> list[int]:
@@ -199,4 +198,4 @@ def purge(connection: sqlite3.Connection, done_before_ms: int, limit: int) -> in
 
 
 def _to_event(row: tuple[int, str, int, bytes, int, float, float | None]) -> OutboxEvent:
-    return OutboxEvent(row[0], row[1], EventType(row[2]), *row[3:])
+    return OutboxEvent(*row)

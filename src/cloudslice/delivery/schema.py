@@ -63,7 +63,7 @@ CREATE INDEX slices_waiting ON slices (id) WHERE waiting;
 CREATE INDEX slices_due ON slices (task_id, waiting, due_at, id);
 CREATE TABLE events (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    task_id TEXT NOT NULL,
+    subject TEXT NOT NULL,                      -- task or room: events about one go in order
     sdk_app_id INTEGER NOT NULL,
     event_type INTEGER NOT NULL,
     body BLOB NOT NULL,

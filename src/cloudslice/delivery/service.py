@@ -16,7 +16,7 @@ from cloudslice.config import Settings
 from cloudslice.database import Database, Operation
 from cloudslice.delivery import consignors, outbox, slices
 from cloudslice.delivery.callbacks import CallbackCounters, CallbackSender
-from cloudslice.delivery.events import EventType, Payload
+from cloudslice.delivery.events import Event, EventType, Payload, task_event
 from cloudslice.delivery.lane import UploadContext, UploadCounters
 from cloudslice.delivery.ledger import Ledger
 from cloudslice.delivery.model import (
@@ -83,6 +83,7 @@ class Delivery:
         self._settings = settings
         self._database = database
         self._secrets = secrets
+        self._clock = clock
         self._stack = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._files = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="upload-files")
@@ -243,6 +244,17 @@ class Delivery:
         await self._database.run(stop)
         self._uploader.end(task_id)
 
+    def tell(self, event: Event) -> None:
+        """Something has happened, now, that nothing else on record hangs on. Returns at once.
+
+        An event that cannot be put on record is lost, and logged.
+        """
+        now_ms = self._clock.utc_ms()
+        self._database.post(
+            lambda connection: self._events.record(connection, event, event_ms=now_ms),
+            "record an event",
+        )
+
     def _record(
         self,
         task_id: str,
@@ -253,7 +265,7 @@ class Delivery:
     ) -> None:
         consignor = consignors.find(connection, task_id)
         if consignor is not None:
-            self._events.record(connection, consignor, event_type, payload)
+            self._events.record(connection, task_event(consignor, event_type, payload))
         _also(connection, also)
 
     def _on_recorded(self, sdk_app_id: int) -> None:

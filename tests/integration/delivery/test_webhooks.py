@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cloudslice.delivery.events import RoomEventType, room_event
 from cloudslice.delivery.model import Bucket, Vendor
 from cloudslice.delivery.service import Delivery
 from helpers.delivery import (
@@ -74,6 +75,31 @@ async def test_first_attempts_come_in_order(site: Site) -> None:
     assert statuses(receiver) == [n % 2 for n in range(50)]
     times = [request.event["CallbackTs"] for request in receiver.requests]
     assert times == sorted(times)
+
+
+async def test_a_room_does_not_wait_for_a_task(site: Site) -> None:
+    """Each is told of in order, and one that waits a second for each answer keeps no other waiting."""
+
+    def answer(request: Request) -> int:
+        return NO_ANSWER if request.type == 1001 else 200
+
+    site.callbacks = {"timeout_s": 5}
+    async with WebhookReceiver(CALLBACK_KEY, answer=answer) as receiver:
+        site.callback_url = receiver.url
+        async with site.open() as delivery:
+            await delivery.open(TASK, BUCKET)
+            await record_starts(delivery, 2)
+            for n in range(20):
+                delivery.tell(room_event(APP, 150, RoomEventType.START_AUDIO, UserId=f"user_{n}"))
+            await receiver.wait_for(lambda r: len(r.of_type(203)) == 20, within_s=5)
+    users = [event["EventInfo"]["UserId"] for event in receiver.of_type(203)]
+    assert users == [f"user_{n}" for n in range(20)]
+
+
+async def test_an_app_without_a_url_is_told_nothing(site: Site) -> None:
+    async with site.open() as delivery:
+        delivery.tell(room_event(APP, 150, RoomEventType.DISMISS_ROOM))
+        assert (await delivery.count_waiting())[1] == 0
 
 
 @pytest.mark.parametrize(

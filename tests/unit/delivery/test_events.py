@@ -1,10 +1,17 @@
-"""Event bodies against the contract's examples (E4), byte for byte."""
+"""Event bodies against the contract's examples (E4) and tables (H), byte for byte."""
 
 import json
 
 import pytest
 
-from cloudslice.delivery.events import EventType, build_body, file_payload
+from cloudslice.delivery.events import (
+    EventType,
+    RoomEventType,
+    build_body,
+    file_payload,
+    room_event,
+    task_event,
+)
 from cloudslice.delivery.model import Consignor, SliceKind
 
 TASK = "-m9-EXAMPLE+TaskId.."
@@ -51,7 +58,8 @@ def test_contract_examples(
 ) -> None:
     """The bytes are those of the contract, the order of the members included."""
     consignor = Consignor(TASK, 1400000000, room_id, "slice_bot_150")
-    body = build_body(consignor, event_type, payload, event_ms=event_ms, callback_ms=callback_ms)
+    event = task_event(consignor, event_type, payload)
+    body = build_body(event, event_ms=event_ms, callback_ms=callback_ms)
     assert body == expected.encode()
 
 
@@ -59,14 +67,13 @@ def test_file_event() -> None:
     """1004 has the contract's members first, then the exact times."""
     key = "prefix1/-m9-EXAMPLE+TaskId../anchor_1/audios/1400000000_150_anchor_1_20231114221321.ogg"
     url = f"https://demo-1250000000.cos.ap-guangzhou.myqcloud.com/{key.replace('+', '%2B')}"
-    body = build_body(
+    event = task_event(
         Consignor(TASK, 1400000000, 150, "slice_bot_150"),
         EventType.FILE_INFO,
         file_payload(SliceKind.AUDIO, key, url, start_ms=1700000001007, duration_ms=15000),
-        event_ms=1700000017200,
-        callback_ms=1700000017250,
         stream_user_id="anchor_1",
     )
+    body = build_body(event, event_ms=1700000017200, callback_ms=1700000017250)
     expected = '{"EventGroupId":10,"EventType":1004,"CallbackTs":1700000017250,"EventInfo":{"RoomId":150,"EventTs":1700000017,"EventMsTs":1700000017200,"UserId":"slice_bot_150","StreamUserId":"anchor_1","TaskId":"-m9-EXAMPLE+TaskId..","Payload":{"MediaType":1,"FileName":"prefix1/-m9-EXAMPLE+TaskId../anchor_1/audios/1400000000_150_anchor_1_20231114221321.ogg","Audio":"https://demo-1250000000.cos.ap-guangzhou.myqcloud.com/prefix1/-m9-EXAMPLE%2BTaskId../anchor_1/audios/1400000000_150_anchor_1_20231114221321.ogg","Image":""'
     added = ',"StartTimeStamp":1700000001007,"EndTimeStamp":1700000016007}}}'
     assert body == (expected + added).encode()
@@ -88,6 +95,37 @@ def test_picture_event() -> None:
 def test_text_is_utf_8() -> None:
     """Nothing is escaped that need not be."""
     consignor = Consignor("t", 1, "raum ß", "bot")
-    body = build_body(consignor, EventType.START, {"Status": 1}, event_ms=0, callback_ms=0)
+    event = task_event(consignor, EventType.START, {"Status": 1})
+    body = build_body(event, event_ms=0, callback_ms=0)
     assert "raum ß".encode() in body
     assert json.loads(body)["EventInfo"]["RoomId"] == "raum ß"
+
+
+@pytest.mark.parametrize(
+    ("room_id", "event_type", "details", "expected"),
+    [
+        pytest.param(
+            8489, RoomEventType.STOP_AUDIO, {"UserId": "user_85034614", "Reason": 0},
+            '{"EventGroupId":2,"EventType":204,"CallbackTs":1664209748188,"EventInfo":{"RoomId":8489,"EventTs":1664209748,"EventMsTs":1664209748180,"UserId":"user_85034614","Reason":0}}',
+            id="204, the members of the published vector",
+        ),
+        pytest.param(
+            "room-150", RoomEventType.DISMISS_ROOM, {},
+            '{"EventGroupId":1,"EventType":102,"CallbackTs":1664209748188,"EventInfo":{"RoomId":"room-150","EventTs":1664209748,"EventMsTs":1664209748180}}',
+            id="102, a string room",
+        ),
+    ],
+)  # fmt: skip
+def test_room_and_media_events(
+    room_id: int | str, event_type: RoomEventType, details: dict[str, int | str], expected: str
+) -> None:
+    """The group is that of the type; there are no TaskId and no Payload."""
+    event = room_event(1400000000, room_id, event_type, **details)
+    assert build_body(event, event_ms=1664209748180, callback_ms=1664209748188) == expected.encode()
+
+
+def test_rooms_of_both_kinds_and_tasks_are_subjects_of_their_own() -> None:
+    """What is told of one does not wait for what is told of another."""
+    rooms = [room_event(1, room_id, RoomEventType.DISMISS_ROOM) for room_id in (150, "150")]
+    task = task_event(Consignor("150", 1, 150, "bot"), EventType.START, {"Status": 0})
+    assert len({event.subject for event in (*rooms, task)}) == 3
