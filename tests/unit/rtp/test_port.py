@@ -18,6 +18,7 @@ from cloudslice.rtp.sdp import parse_offer
 from cloudslice.rtp.session import CloseReason, Session
 from helpers.peer import Peer
 from helpers.rtp import RecordingSink
+from helpers.udp_peer import UdpPeer
 
 AUDIO = TrackKind.AUDIO
 Join = Callable[..., "Client"]
@@ -31,31 +32,28 @@ async def port() -> AsyncIterator[RtpPort]:
 
 
 @pytest.fixture
-def sockets() -> Iterator[list[socket.socket]]:
-    """Those of clients; closed after the test."""
-    opened: list[socket.socket] = []
-    yield opened
-    for each in opened:
-        each.close()
+def clients() -> Iterator[list["Client"]]:
+    """Their sockets are closed after the test."""
+    made: list[Client] = []
+    yield made
+    for each in made:
+        each.udp.close()
 
 
 @pytest.fixture
-def join(port: RtpPort, sockets: list[socket.socket]) -> Join:
+def join(port: RtpPort, clients: list["Client"]) -> Join:
     """Makes a client of the port."""
-    return partial(Client, port, sockets)
+    return partial(Client, port, clients)
 
 
 class Client:
-    """A peer on a socket of its own; it calls `port.read` in place of the beat."""
+    """A peer on a socket of its own, and its session."""
 
-    def __init__(
-        self, port: RtpPort, sockets: list[socket.socket], host: str = "127.0.0.1"
-    ) -> None:
+    def __init__(self, port: RtpPort, clients: list["Client"], host: str = "127.0.0.1") -> None:
         self.port = port
-        self.sockets = sockets
-        self.host = host
         self.peer = Peer((AUDIO,))
         self.closed: list[CloseReason] = []
+        self.sink = RecordingSink()
         self.session = Session(
             parse_offer(self.peer.offer),
             certificate=CERTIFICATE,
@@ -67,37 +65,17 @@ class Client:
             on_closed=self._on_closed,
         )
         port.add(self.session)
-        self.peer.begin(self.session.answer([(host, port.udp_port)]))
-        self.socket = self.open_socket()
-        self.sink = RecordingSink()
-
-    def open_socket(self) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        opened = socket.socket(family, socket.SOCK_DGRAM)
-        opened.setblocking(False)
-        opened.connect((self.host, self.port.udp_port))
-        self.sockets.append(opened)
-        return opened
+        answer = self.session.answer([(host, port.udp_port)])
+        self.udp = UdpPeer(port, self.peer, answer, time.monotonic, host=host)
+        clients.append(self)
 
     def connect(self) -> "Client":
-        while self.peer.srtp is None or not self.session.receivers:
-            self.exchange()
+        self.udp.connect()
         self.audio.add_sink(self.sink)
         return self
 
-    def exchange(self) -> None:
-        while self.peer.outbox:
-            self.socket.send(self.peer.outbox.pop(0))
-        self.port.read(time.monotonic())
-        try:
-            while True:
-                self.peer.receive(self.socket.recv(2048))
-        except BlockingIOError:
-            pass
-
     def send(self, datagram: bytes) -> None:
-        self.socket.send(datagram)
-        self.port.read(time.monotonic())
+        self.udp.send(datagram)
 
     @property
     def audio(self) -> AudioReceiver:
@@ -126,7 +104,7 @@ async def test_many_sessions_share_the_port(port: RtpPort, host: str, join: Join
 async def test_the_beat_reads_by_itself(port: RtpPort, join: Join) -> None:
     """While a session is there."""
     client = join().connect()
-    client.socket.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
+    client.udp.socket.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
     async with asyncio.timeout(2):
         while not client.sink.payloads:  # noqa: ASYNC110 - what is waited for is the beat itself
             await asyncio.sleep(0.005)
@@ -154,8 +132,10 @@ async def test_the_beat_reads_by_itself(port: RtpPort, join: Join) -> None:
 async def test_garbage_disturbs_nobody(port: RtpPort, garbage: bytes, join: Join) -> None:
     """From strangers and from an anchor's own address."""
     client = join().connect()
-    stranger = client.open_socket()
-    for sender in (stranger, client.socket):
+    client.udp.move()
+    client.udp.sockets.reverse()
+    stranger = client.udp.sockets[0]
+    for sender in (stranger, client.udp.socket):
         sender.send(garbage)
     client.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
     assert client.sink.payloads == [b"x"]
@@ -168,7 +148,9 @@ async def test_garbage_disturbs_nobody(port: RtpPort, garbage: bytes, join: Join
 async def test_a_strangers_media_is_not_the_anchors(port: RtpPort, join: Join) -> None:
     """Even if it is authentic: its address never proved itself."""
     client = join().connect()
-    stranger = client.open_socket()
+    client.udp.move()
+    client.udp.sockets.reverse()
+    stranger = client.udp.sockets[0]
     stranger.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
     port.read(0)
     assert client.sink.payloads == []
@@ -179,9 +161,10 @@ async def test_a_strangers_media_is_not_the_anchors(port: RtpPort, join: Join) -
 async def test_an_anchor_may_move(port: RtpPort, join: Join) -> None:
     """After a check from its new address, which its old one may outlive."""
     client = join().connect()
-    former, client.socket = client.socket, client.open_socket()
+    former = client.udp.socket
+    client.udp.move()
     client.peer.check(100)
-    client.exchange()
+    client.udp.exchange()
     client.send(client.peer.rtp(AUDIO, 1, 0, b"new"))
     former.send(client.peer.rtp(AUDIO, 2, 0, b"old"))
     port.read(0)
@@ -192,7 +175,7 @@ async def test_an_anchor_may_move(port: RtpPort, join: Join) -> None:
 async def test_an_address_can_change_hands(port: RtpPort, join: Join) -> None:
     """The newest session that proves it, has it."""
     first, second = join().connect(), join()
-    second.socket = first.socket
+    second.udp.sockets.append(first.udp.socket)
     second.connect()
     second.send(second.peer.rtp(AUDIO, 1, 0, b"x"))
     assert second.sink.payloads == [b"x"]
@@ -207,9 +190,9 @@ async def test_a_session_has_a_few_addresses_at_most(port: RtpPort, join: Join) 
     """However often its peer moves."""
     client = join().connect()
     for index in range(40):
-        client.socket = client.open_socket()
+        client.udp.move()
         client.peer.check(100 * (index + 1))
-        client.exchange()
+        client.udp.exchange()
     assert len(port._by_address) <= 16
     client.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
     assert client.sink.payloads == [b"x"]
@@ -242,7 +225,7 @@ async def test_an_unforeseen_error_stays_with_its_session(
     monkeypatch.setattr(broken.session, "receive_rtp", fail)
     monkeypatch.setattr(broken.session, "beat", fail)
     for index in range(3):
-        broken.socket.send(broken.peer.rtp(AUDIO, index, 0, b"x"))
+        broken.udp.socket.send(broken.peer.rtp(AUDIO, index, 0, b"x"))
         sound.send(sound.peer.rtp(AUDIO, index, 0, b"x"))
         port.give_feedback(time.monotonic())
     assert len(sound.sink.payloads) == 3
@@ -256,7 +239,9 @@ async def test_an_unforeseen_error_stays_with_its_session(
 async def test_a_flood_does_not_starve_the_loop(port: RtpPort, join: Join) -> None:
     """A beat reads so much at most, and says that there is more."""
     client = join().connect()
-    stranger = client.open_socket()
+    client.udp.move()
+    client.udp.sockets.reverse()
+    stranger = client.udp.sockets[0]
     for _ in range(5000):
         stranger.send(b"\x45garbage")
     assert port.read(0) is False
@@ -265,12 +250,12 @@ async def test_a_flood_does_not_starve_the_loop(port: RtpPort, join: Join) -> No
     client.session.close()
 
 
-async def test_closing_the_port_ends_its_sessions(sockets: list[socket.socket]) -> None:
+async def test_closing_the_port_ends_its_sessions(clients: list[Client]) -> None:
     """And says goodbye to their peers."""
     async with RtpPort(0, "", SystemClock()) as port:
-        client = Client(port, sockets).connect()
+        client = Client(port, clients).connect()
     assert client.closed == [CloseReason.ENDED]
-    assert client.socket.recv(2048)[0] == 21  # an alert
+    assert client.udp.socket.recv(2048)[0] == 21  # an alert
 
 
 async def test_a_port_in_use_is_named() -> None:

@@ -16,7 +16,9 @@ from cloudslice.rooms.base import (
     TrackKind,
     VideoTrack,
 )
+from cloudslice.rooms.builtin.reporter import RoomReporter
 from cloudslice.rooms.management import RoomNotFoundError
+from cloudslice.rooms.observer import RoomObserver
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.guard import Guard
@@ -83,9 +85,12 @@ class BuiltinRooms:
         port: where all anchors' media comes in.
         settings: of the file's [rtc].
         clock: for timeouts and arrival times.
+        observer: hears of anchors and their media.
     """
 
-    def __init__(self, port: RtpPort, settings: RtcSettings, clock: Clock) -> None:
+    def __init__(
+        self, port: RtpPort, settings: RtcSettings, clock: Clock, observer: RoomObserver
+    ) -> None:
         self._port = port
         self._settings = settings
         self._clock = clock
@@ -93,6 +98,7 @@ class BuiltinRooms:
         self._rooms: dict[RoomKey, _Room] = {}
         self._publications: dict[str, Publication] = {}
         self._guard = Guard("room listener")
+        self._reporter = RoomReporter(observer)
 
     def publish(self, room: RoomKey, user_id: str, offer: Offer) -> tuple[Publication, str]:
         """Take an anchor's offer; the publication, and the SDP answer.
@@ -176,7 +182,8 @@ class BuiltinRooms:
     async def dismiss(self, room: RoomKey) -> None:
         """Put everybody out of the room (RoomService.dismiss)."""
         members = self._members(room)
-        for user_id in [*members.robots, *members.anchors]:
+        on_their_way = [each.user_id for each in self._publications.values() if each.room == room]
+        for user_id in [*members.robots, *members.anchors, *on_their_way]:
             self._put_out(room, members, user_id, LeaveCode.ROOM_DISMISSED)
         self._drop_if_empty(room)
 
@@ -185,7 +192,13 @@ class BuiltinRooms:
         """How many anchors are in all rooms."""
         return sum(len(room.anchors) for room in self._rooms.values())
 
+    def close(self) -> None:
+        """Put all anchors out: the server stops."""
+        for publication in list(self._publications.values()):
+            publication.session.close()
+
     def _join(self, publication: Publication) -> None:
+        self._reporter.entered(publication.room, publication.user_id, publication.session)
         former = self._rooms.get(publication.room, _Room()).anchors.get(publication.user_id)
         if former is not None:
             former.session.close()
@@ -198,6 +211,7 @@ class BuiltinRooms:
         self._publications.pop(publication.publication_id, None)
         self._port.remove(publication.session)
         _log.info("anchor left", **_fields(publication), reason=reason.value)
+        self._reporter.left(publication.room, publication.user_id, publication.session, reason)
         room = self._rooms.get(publication.room)
         if room is None or room.anchors.get(publication.user_id) is not publication:
             return
@@ -228,7 +242,7 @@ class BuiltinRooms:
     def _put_out(self, key: RoomKey, members: _Room, user_id: str, code: LeaveCode) -> None:
         robot = members.robots.pop(user_id, None)
         if robot is not None:
-            robot.on_evicted(code)
+            self._tell([robot], lambda each: each.on_evicted(code))
         # Also those on their way in: a removed user must not appear a moment later.
         for publication in [*self._publications.values()]:
             if publication.room == key and publication.user_id == user_id:

@@ -1,0 +1,66 @@
+"""A `Peer` on a UDP socket of its own, and a port that is read when the test says so."""
+
+import contextlib
+import socket
+from collections.abc import Callable
+
+from cloudslice.rtp.port import RtpPort
+from helpers.peer import Peer
+
+
+class UdpPeer:
+    """Exchanges datagrams with an RtpPort by calling its `read`, in place of its beat.
+
+    Args:
+        peer: whose datagrams.
+        answer: to its offer.
+        now: monotonic second for what the port reads.
+    """
+
+    def __init__(
+        self, port: RtpPort, peer: Peer, answer: str, now: Callable[[], float], *, host: str
+    ) -> None:
+        self.peer = peer
+        self.host = host
+        self.sockets: list[socket.socket] = []
+        self._port = port
+        self._now = now
+        self.move()
+        peer.begin(answer)
+
+    @property
+    def socket(self) -> socket.socket:
+        return self.sockets[-1]
+
+    def move(self) -> None:
+        """Send from another address from now on."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        opened = socket.socket(family, socket.SOCK_DGRAM)
+        opened.setblocking(False)
+        opened.connect((self.host, self._port.udp_port))
+        self.sockets.append(opened)
+
+    def connect(self) -> None:
+        """Exchange datagrams until the peer can send media."""
+        while self.peer.srtp is None:
+            self.exchange()
+        self.exchange()
+
+    def exchange(self) -> None:
+        """Send what is in the peer's outbox, read the port, and receive what it answers."""
+        while self.peer.outbox:
+            self.socket.send(self.peer.outbox.pop(0))
+        self._port.read(self._now())
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.peer.receive(self.socket.recv(2048))
+
+    def send(self, *datagrams: bytes) -> None:
+        """Send these, and have the port read them."""
+        for each in datagrams:
+            self.socket.send(each)
+        self._port.read(self._now())
+
+    def close(self) -> None:
+        for each in self.sockets:
+            each.close()

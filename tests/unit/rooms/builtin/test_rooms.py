@@ -1,0 +1,273 @@
+"""Robots hear who is in their room, whoever comes, goes, fails or is replaced."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from cloudslice.config import RtcSettings
+from cloudslice.rooms.base import Anchor, LeaveCode, RoomIdType, RoomKey, TrackKind
+from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication, UserIdTakenError
+from cloudslice.rooms.management import RoomNotFoundError
+from cloudslice.rtp.port import RtpPort
+from cloudslice.rtp.sdp import parse_offer
+from helpers.peer import Peer
+from helpers.slice_store import ManualClock
+from helpers.udp_peer import UdpPeer
+
+ROOM = RoomKey(1, "150", RoomIdType.NUMBER)
+SAME_NAME = RoomKey(1, "150", RoomIdType.STRING)
+
+
+@dataclass
+class Robot:
+    """A RoomListener that keeps what it hears; a broken one raises besides."""
+
+    is_broken: bool = False
+    heard: list[tuple[str, object]] = field(default_factory=list)
+    anchors: dict[str, Anchor] = field(default_factory=dict)
+
+    def on_anchor_joined(self, anchor: Anchor) -> None:
+        self.anchors[anchor.user_id] = anchor
+        self._hear("joined", anchor.user_id)
+
+    def on_anchor_changed(self, anchor: Anchor) -> None:
+        self._hear("changed", anchor.user_id)
+
+    def on_anchor_left(self, anchor: Anchor) -> None:
+        self._hear("left", anchor.user_id)
+
+    def on_evicted(self, code: LeaveCode) -> None:
+        self._hear("evicted", code)
+
+    def _hear(self, what: str, who: object) -> None:
+        self.heard.append((what, who))
+        if self.is_broken:
+            raise RuntimeError("a bug in a robot")
+
+
+class House:
+    """Rooms on a real port, read by hand, with time that stands still."""
+
+    def __init__(self, port: RtpPort, clock: ManualClock) -> None:
+        self.clock = clock
+        self.port = port
+        self.rooms = BuiltinRooms(port, RtcSettings(), clock)
+        self.peers: list[UdpPeer] = []
+
+    def publish(
+        self,
+        user_id: str,
+        *kinds: TrackKind,
+        room: RoomKey = ROOM,
+    ) -> tuple[Publication, UdpPeer]:
+        peer = Peer(kinds or (TrackKind.AUDIO, TrackKind.VIDEO))
+        publication, answer = self.rooms.publish(room, user_id, parse_offer(peer.offer))
+        udp = UdpPeer(self.port, peer, answer, self.clock.monotonic, host="127.0.0.1")
+        self.peers.append(udp)
+        return publication, udp
+
+    def join(self, user_id: str, *kinds: TrackKind, room: RoomKey = ROOM) -> Publication:
+        publication, udp = self.publish(user_id, *kinds, room=room)
+        udp.connect()
+        return publication
+
+
+@pytest.fixture
+def peers() -> Iterator[list[UdpPeer]]:
+    opened: list[UdpPeer] = []
+    yield opened
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+async def house(peers: list[UdpPeer]) -> AsyncIterator[House]:
+    clock = ManualClock()
+    async with RtpPort(0, "127.0.0.1", clock) as port:
+        house = House(port, clock)
+        house.peers = peers
+        yield house
+
+
+async def test_a_robot_hears_of_those_who_are_there_and_who_come(house: House) -> None:
+    """Once each; an anchor is there when its media can come."""
+    house.join("early")
+    robot = Robot()
+    await house.rooms.enter(ROOM, "robot", robot)
+    _publication, late = house.publish("late")
+    assert robot.heard == [("joined", "early")]
+    late.connect()
+    assert robot.heard == [("joined", "early"), ("joined", "late")]
+
+
+async def test_an_anchor_has_the_tracks_that_it_offered(house: House) -> None:
+    """Others are None."""
+    robot = Robot()
+    await house.rooms.enter(ROOM, "robot", robot)
+    house.join("speaker", TrackKind.AUDIO)
+    house.join("screen", TrackKind.VIDEO, TrackKind.AUX)
+    speaker, screen = robot.anchors["speaker"], robot.anchors["screen"]
+    assert speaker.audio is not None
+    assert (speaker.video, speaker.aux) == (None, None)
+    assert screen.audio is None
+    assert screen.video is not None
+    assert screen.aux is not None
+    assert screen.video is not screen.aux
+
+
+async def test_leaving_is_heard(house: House) -> None:
+    """By DELETE, by the peer's goodbye, and by its silence."""
+    robot = Robot()
+    await house.rooms.enter(ROOM, "robot", robot)
+    deleted = house.join("deleted")
+    house.join("goodbye")
+    house.join("silent")
+    deleted.session.close()
+    house.peers[1].peer.close()
+    house.peers[1].exchange()
+    assert robot.heard[3:] == [("left", "deleted"), ("left", "goodbye")]
+    house.clock.now += 15.5
+    house.port.give_feedback(house.clock.now)
+    assert robot.heard[5:] == [("left", "silent")]
+    assert house.rooms.anchor_count == 0
+
+
+async def test_the_newest_of_a_user_id_stays(house: House) -> None:
+    """The older one leaves when the newer one's media can come, not before."""
+    robot = Robot()
+    await house.rooms.enter(ROOM, "robot", robot)
+    house.join("anchor")
+    _publication, newer = house.publish("anchor")
+    assert robot.heard == [("joined", "anchor")]
+    newer.connect()
+    assert robot.heard == [("joined", "anchor"), ("left", "anchor"), ("joined", "anchor")]
+    assert house.rooms.anchor_count == 1
+
+
+async def test_an_older_one_on_its_way_never_arrives(house: House) -> None:
+    """Even if it would connect after the newer one."""
+    robot = Robot()
+    await house.rooms.enter(ROOM, "robot", robot)
+    older, _udp = house.publish("anchor")
+    newer = house.join("anchor")
+    assert house.rooms.publication(older.publication_id) is None
+    assert house.rooms.publication(newer.publication_id) is newer
+    assert robot.heard == [("joined", "anchor")]
+
+
+async def test_rooms_are_told_apart_by_type(house: House) -> None:
+    """Room 1 and room "1" are two."""
+    robot = Robot()
+    await house.rooms.enter(SAME_NAME, "robot", robot)
+    house.join("anchor")
+    assert robot.heard == []
+    assert list(house.rooms.user_ids(ROOM)) == ["anchor"]
+    assert list(house.rooms.user_ids(SAME_NAME)) == []
+
+
+async def test_a_newer_robot_replaces_its_older_self(house: House) -> None:
+    """LeaveCode 101 (contract C6.1); the older one's late leaving does not harm the newer one."""
+    house.join("anchor")
+    older, newer = Robot(), Robot()
+    attendance = await house.rooms.enter(ROOM, "robot", older)
+    await house.rooms.enter(ROOM, "robot", newer)
+    attendance.leave()
+    house.join("another")
+    assert older.heard == [("joined", "anchor"), ("evicted", LeaveCode.REPLACED)]
+    assert newer.heard == [("joined", "anchor"), ("joined", "another")]
+
+
+async def test_a_robot_that_left_hears_nothing_more(house: House) -> None:
+    """Leaving twice is harmless; an empty room is gone."""
+    robot = Robot()
+    attendance = await house.rooms.enter(ROOM, "robot", robot)
+    assert house.rooms.exists(ROOM)
+    attendance.leave()
+    attendance.leave()
+    assert not house.rooms.exists(ROOM)
+    house.join("anchor")
+    assert robot.heard == []
+
+
+async def test_an_anchor_cannot_take_a_robots_user_id(house: House) -> None:
+    """In that room; in another one it can."""
+    await house.rooms.enter(ROOM, "robot", Robot())
+    with pytest.raises(UserIdTakenError):
+        house.publish("robot")
+    house.join("robot", room=SAME_NAME)
+
+
+async def test_members_are_known_from_their_offer_on(house: House) -> None:
+    """holds_user tells a robot's UserId from an anchor's that is on its way."""
+    publication, udp = house.publish("anchor")
+    assert house.rooms.holds_user(ROOM, "anchor")
+    assert list(house.rooms.user_ids(ROOM)) == []
+    udp.connect()
+    assert list(house.rooms.user_ids(ROOM)) == ["anchor"]
+    publication.session.close()
+    assert not house.rooms.holds_user(ROOM, "anchor")
+    assert not house.rooms.exists(ROOM)
+
+
+async def test_removed_users_are_out(house: House) -> None:
+    """Anchors, those on their way, and robots; the others stay."""
+    robot, other = Robot(), Robot()
+    await house.rooms.enter(ROOM, "robot", robot)
+    await house.rooms.enter(ROOM, "other", other)
+    house.join("anchor")
+    house.join("stays")
+    _publication, late = house.publish("late")
+    await house.rooms.remove_users(ROOM, ["anchor", "late", "robot", "unknown"])
+    assert other.heard[2:] == [("left", "anchor")]
+    assert robot.heard[-1] == ("evicted", LeaveCode.REMOVED)
+    assert not house.rooms.holds_user(ROOM, "late")
+    assert list(house.rooms.user_ids(ROOM)) == ["stays"]
+    with pytest.raises(RoomNotFoundError):
+        await house.rooms.remove_users(SAME_NAME, ["stays"])
+
+
+async def test_a_dismissed_room_is_gone(house: House) -> None:
+    """With everybody in it and on the way into it; others are not touched."""
+    robot = Robot()
+    await house.rooms.enter(ROOM, "robot", robot)
+    house.join("anchor")
+    house.publish("late")
+    house.join("anchor", room=SAME_NAME)
+    await house.rooms.dismiss(ROOM)
+    assert robot.heard[-1] == ("evicted", LeaveCode.ROOM_DISMISSED)
+    assert not house.rooms.exists(ROOM)
+    assert not house.rooms.holds_user(ROOM, "late")
+    assert house.rooms.exists(SAME_NAME)
+    with pytest.raises(RoomNotFoundError):
+        await house.rooms.dismiss(ROOM)
+
+
+async def test_a_broken_robot_disturbs_no_other(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is logged, and the anchor's session goes on."""
+    broken, sound = Robot(is_broken=True), Robot()
+    await house.rooms.enter(ROOM, "broken", broken)
+    await house.rooms.enter(ROOM, "sound", sound)
+    publication = house.join("anchor")
+    publication.session.close()
+    await house.rooms.enter(ROOM, "broken", Robot())
+    await house.rooms.enter(ROOM, "second", Robot(is_broken=True))
+    await house.rooms.remove_users(ROOM, ["second"])
+    assert sound.heard == [("joined", "anchor"), ("left", "anchor")]
+    assert broken.heard[-1] == ("evicted", LeaveCode.REPLACED)
+    assert house.port.errors == 0
+    assert "a bug in a robot" in capsys.readouterr().out
+
+
+async def test_a_restarted_session_is_found_by_its_new_name(house: House) -> None:
+    """Checks with the new credentials are answered."""
+    publication, udp = house.publish("anchor")
+    udp.connect()
+    publication.session.restart_ice(publication.session.offer.ice)
+    house.rooms.restart_ice(publication)
+    udp.move()
+    udp.peer.begin(publication.session.answer(house.rooms.candidates))
+    udp.exchange()
+    assert house.port.foreign == 0

@@ -1,0 +1,54 @@
+"""Room ids and user ids are what the API's contract allows."""
+
+import pytest
+
+from cloudslice.rooms.base import RoomIdType, RoomKey
+from cloudslice.rooms.names import is_room_id, is_user_id
+
+
+@pytest.mark.parametrize(
+    ("room_id", "kind", "is_valid"),
+    [
+        pytest.param("1", RoomIdType.NUMBER, True, id="lowest number"),
+        pytest.param("4294967294", RoomIdType.NUMBER, True, id="highest number"),
+        pytest.param("4294967295", RoomIdType.NUMBER, False, id="number too high"),
+        pytest.param("0", RoomIdType.NUMBER, False, id="zero"),
+        pytest.param("01", RoomIdType.NUMBER, False, id="leading zero"),
+        pytest.param("-1", RoomIdType.NUMBER, False, id="negative"),
+        pytest.param("1 ", RoomIdType.NUMBER, False, id="space behind"),
+        pytest.param("1\n", RoomIdType.NUMBER, False, id="line end behind"),
+        pytest.param("\u0661", RoomIdType.NUMBER, False, id="another script's digit"),
+        pytest.param("9" * 5000, RoomIdType.NUMBER, False, id="far too long"),
+        pytest.param("", RoomIdType.NUMBER, False, id="no number"),
+        pytest.param("1", RoomIdType.STRING, True, id="digit as text"),
+        pytest.param("a" * 64, RoomIdType.STRING, True, id="longest text"),
+        pytest.param("a" * 65, RoomIdType.STRING, False, id="text too long"),
+        pytest.param("", RoomIdType.STRING, False, id="no text"),
+        pytest.param(" !#$%&()+-:;<=.>?@[]^_{}|~,", RoomIdType.STRING, True, id="signs"),
+        pytest.param("a/b", RoomIdType.STRING, False, id="slash"),
+        pytest.param("a\\b", RoomIdType.STRING, False, id="backslash"),
+        pytest.param("é", RoomIdType.STRING, False, id="accent"),
+        pytest.param("a\n", RoomIdType.STRING, False, id="line end"),
+    ],
+)
+def test_room_ids(room_id: str, kind: RoomIdType, is_valid: bool) -> None:
+    """Contract C1."""
+    assert is_room_id(RoomKey(1, room_id, kind)) is is_valid
+
+
+@pytest.mark.parametrize(
+    ("user_id", "is_valid"),
+    [
+        pytest.param("a", True, id="shortest"),
+        pytest.param("Az09_-" + "x" * 26, True, id="longest"),
+        pytest.param("x" * 33, False, id="too long"),
+        pytest.param("", False, id="none"),
+        pytest.param("a b", False, id="space"),
+        pytest.param("a.b", False, id="dot"),
+        pytest.param("a\n", False, id="line end"),
+        pytest.param("é", False, id="accent"),
+    ],
+)
+def test_user_ids(user_id: str, is_valid: bool) -> None:
+    """Contract F1."""
+    assert is_user_id(user_id) is is_valid
