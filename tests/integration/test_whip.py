@@ -77,7 +77,7 @@ def user_sig(user_id: str, app: int = APP, *, now_s: float | None = None) -> str
 @pytest.fixture
 async def rooms() -> AsyncIterator[BuiltinRooms]:
     async with RtpPort(0, "192.0.2.1", SystemClock()) as port:
-        yield BuiltinRooms(port, settings().rtc, SystemClock())
+        yield BuiltinRooms(port, settings().rtc, SystemClock(), RecordingObserver())
 
 
 async def open_endpoint(rooms: BuiltinRooms, configured: Settings) -> AsyncIterator[Endpoint]:
@@ -120,9 +120,7 @@ async def test_string_room_ids_come_percent_encoded(endpoint: Endpoint) -> None:
 
 async def test_ice_servers_come_as_links(rooms: BuiltinRooms) -> None:
     """4.6: one for each that is configured, with OPTIONS too."""
-    configured = settings(
-        ice_servers=["stun:stun.example.net", "turn:turn.example.net?transport=udp"]
-    )
+    configured = settings(ice_servers=["stun:stun.example.net", "turn:turn.example.net?a=b"])
     async for endpoint in open_endpoint(rooms, configured):
         for response in (await endpoint.publish(), await endpoint.http.options(URL)):
             assert response.headers["link"] == (

@@ -12,6 +12,7 @@ from cloudslice.rooms.management import RoomNotFoundError
 from cloudslice.rtp.port import RtpPort
 from cloudslice.rtp.sdp import parse_offer
 from helpers.peer import Peer
+from helpers.room_observer import RecordingObserver
 from helpers.slice_store import ManualClock
 from helpers.udp_peer import UdpPeer
 
@@ -52,7 +53,8 @@ class House:
     def __init__(self, port: RtpPort, clock: ManualClock) -> None:
         self.clock = clock
         self.port = port
-        self.rooms = BuiltinRooms(port, RtcSettings(), clock)
+        self.observer = RecordingObserver()
+        self.rooms = BuiltinRooms(port, RtcSettings(), clock, self.observer)
         self.peers: list[UdpPeer] = []
 
     def publish(
