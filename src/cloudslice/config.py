@@ -107,6 +107,8 @@ class AppSettings(_Section):
     """Where webhooks go; none are sent without it."""
     callback_key: _CallbackKey = SecretStr("")
     """Signs webhooks: up to 32 letters and digits; they go unsigned without it."""
+    room_events: bool = False
+    """Whether webhooks also tell of rooms, anchors and their media (EventGroupId 1 and 2)."""
     rooms: Literal["builtin", "livekit", "janus"] = "builtin"
     private_map_key_required: bool = False
     """Whether entering a room takes a PrivateMapKey (the console's advanced permission control)."""

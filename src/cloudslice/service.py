@@ -24,6 +24,7 @@ from cloudslice.delivery.model import SliceKind
 from cloudslice.delivery.service import Delivery
 from cloudslice.http_server import HttpServer
 from cloudslice.metrics import NodeMetrics
+from cloudslice.room_events import RoomEvents
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.rtp.port import RtpPort
@@ -79,7 +80,9 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
             Delivery(settings, database, box, clock, repair={SliceKind.AUDIO: repair_ogg})
         )
         pictures = stack.enter_context(PicturePool())
-        rooms = BuiltinRooms(port, settings.rtc, clock)
+        rooms = BuiltinRooms(port, settings.rtc, clock, RoomEvents(settings, delivery.tell))
+        # While delivery still takes the events of the anchors' leaving.
+        stack.callback(rooms.close)
         supervisor = await stack.enter_async_context(
             Supervisor(settings, database, box, delivery, {"builtin": rooms}, pictures, clock)
         )

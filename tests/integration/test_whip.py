@@ -18,6 +18,7 @@ from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.rtp.port import RtpPort
 from helpers.peer import Peer
+from helpers.room_observer import RecordingObserver
 
 APP, STRICT_APP, FOREIGN_APP = 1400000001, 1400000002, 1400000003
 KEY = "k" * 64

@@ -197,9 +197,15 @@ class Session:
             self._next_slow = now + _SLOW_INTERVAL_S
             self._check_timeouts(now)
 
-    def close(self) -> None:
+    def close(self, reason: CloseReason = CloseReason.ENDED) -> None:
         """End the session; harmless when it has ended."""
-        self._close(CloseReason.ENDED)
+        self._close(reason)
+
+    @property
+    def last_authentic(self) -> float:
+        """Monotonic second at which anything last came that is surely the peer's."""
+        media = (each.last_authentic for each in self.receivers.values())
+        return max([self._last_authentic, *media])
 
     def _connect(self, srtp: SrtpContext) -> None:
         self._srtp = srtp
@@ -230,12 +236,10 @@ class Session:
         if self.state is SessionState.CONNECTING:
             self._drive_handshake(now)
             return
-        receivers = self.receivers.values()
-        heard = max([self._last_authentic, *(each.last_authentic for each in receivers)])
-        if now - heard > self._consent_timeout_s:
+        if now - self.last_authentic > self._consent_timeout_s:
             self._close(CloseReason.LOST)
         else:
-            self._send_rtcp(self._reporter.report(receivers, now))
+            self._send_rtcp(self._reporter.report(self.receivers.values(), now))
 
     def _drive_handshake(self, now: float) -> None:
         try:

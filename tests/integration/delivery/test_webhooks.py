@@ -78,7 +78,7 @@ async def test_first_attempts_come_in_order(site: Site) -> None:
 
 
 async def test_a_room_does_not_wait_for_a_task(site: Site) -> None:
-    """Each is told of in order, and one that waits a second for each answer keeps no other waiting."""
+    """Each is told of in order; one that gets no answers keeps the other from nothing."""
 
     def answer(request: Request) -> int:
         return NO_ANSWER if request.type == 1001 else 200

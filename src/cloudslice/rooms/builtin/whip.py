@@ -26,6 +26,7 @@ from cloudslice.rooms.names import (
 from cloudslice.rtp.answer import candidate_lines
 from cloudslice.rtp.ice import IceCredentials
 from cloudslice.rtp.sdp import Offer, SdpError, UnusableOfferError, parse_offer
+from cloudslice.rtp.session import CloseReason
 
 _SDP = "application/sdp"
 _FRAGMENT = "application/trickle-ice-sdpfrag"
@@ -103,7 +104,7 @@ class _Whip:
         )
 
     async def leave(self, request: Request) -> Response:
-        self._publication(request).session.close()
+        self._publication(request).session.close(CloseReason.LEFT)
         return Response()
 
     async def patch(self, request: Request) -> Response:
