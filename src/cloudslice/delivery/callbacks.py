@@ -1,14 +1,10 @@
-"""Sends webhooks, signed, and decides what an answer means (contract E1)."""
+"""Sends webhooks and decides what becomes of each (contract E1)."""
 
 import asyncio
-import base64
-import hashlib
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import httpx
 import structlog
 
 from cloudslice.clock import Clock
@@ -18,9 +14,8 @@ from cloudslice.delivery import outbox
 from cloudslice.delivery.dispatcher import Attempted, Dispatcher
 from cloudslice.delivery.outbox import OutboxEvent
 from cloudslice.delivery.retries import CallbackPace
+from cloudslice.delivery.webhook_client import WebhookClient, WebhookError
 
-_ANSWER_BYTES = 64 * 1024
-"""What is read of an answer, so that its connection can be used again."""
 _KEEP_DONE_S = 24 * 3600
 _PURGE_EVERY_S = 600.0
 _PURGE_BATCH = 1000
@@ -37,11 +32,6 @@ class CallbackCounters:
     delivered: int = 0
     failed_attempts: int = 0
     given_up: int = 0
-
-
-def sign(body: bytes, key: str) -> str:
-    """The Sign header: HMAC-SHA256 of the body in Base64 (contract E1)."""
-    return base64.b64encode(hmac.digest(key.encode(), body, hashlib.sha256)).decode()
 
 
 class CallbackSender:
@@ -68,20 +58,15 @@ class CallbackSender:
         self._database = database
         self._find_app = find_app
         self._clock = clock
-        self._timeout_s = timeout_s
+        self._client = WebhookClient(timeout_s)
         self._pace = pace
         self._group: asyncio.TaskGroup | None = None
-        self._client: httpx.AsyncClient | None = None
         self._dispatchers: dict[int, Dispatcher] = {}
 
     async def run(self, ready: asyncio.Event) -> None:
         """Send until cancelled; `ready` is set once `notify` may be called."""
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
         unsent = await self._database.persist(lambda c: outbox.rebase(c, self._clock))
-        async with (
-            httpx.AsyncClient(limits=limits, timeout=None) as self._client,  # noqa: S113
-            asyncio.TaskGroup() as group,
-        ):
+        async with self._client, asyncio.TaskGroup() as group:
             self._group = group
             try:
                 for sdk_app_id in unsent:
@@ -108,11 +93,17 @@ class CallbackSender:
         started_at, started_ms = self._clock.monotonic(), self._clock.utc_ms()
         if app is None or not app.callback_url:
             return self._give_up(event, "the app has no callback_url any more")
-        error = await self._post(app, event.body)
-        if error is None:
-            self.counters.delivered += 1
-            done_ms = self._clock.utc_ms()
-            return Attempted(lambda c: outbox.mark_done(c, event.id, "delivered", done_ms, None))
+        try:
+            await self._client.post(app, event.body)
+        except WebhookError as error:
+            return self._fail(event, str(error), started_at, started_ms)
+        self.counters.delivered += 1
+        done_ms = self._clock.utc_ms()
+        return Attempted(lambda c: outbox.mark_done(c, event.id, "delivered", done_ms, None))
+
+    def _fail(
+        self, event: OutboxEvent, error: str, started_at: float, started_ms: int
+    ) -> Attempted:
         self.counters.failed_attempts += 1
         first_at = started_at if event.first_at is None else event.first_at
         due_at = self._pace.next_attempt_at(first_at, event.attempts + 1, self._clock.monotonic())
@@ -126,30 +117,6 @@ class CallbackSender:
             ),
             retry_at=due_at,
         )
-
-    async def _post(self, app: AppSettings, body: bytes) -> str | None:
-        """Why the request failed, or None."""
-        headers = {"Content-Type": "application/json", "SdkAppId": str(app.sdk_app_id)}
-        if key := app.callback_key.get_secret_value():
-            headers["Sign"] = sign(body, key)
-        assert self._client is not None  # noqa: S101 - attempts are made while `run` runs
-        status, error = None, ""
-        try:
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._client.stream(
-                    "POST", app.callback_url, content=body, headers=headers
-                ) as response,
-            ):
-                status = response.status_code
-                await _skim(response)
-        except TimeoutError:
-            error = f"no answer within {self._timeout_s:g} s"
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as failure:
-            error = str(failure) or type(failure).__name__
-        if status is None:
-            return error
-        return None if status == httpx.codes.OK else f"HTTP status {status}"
 
     def _give_up(self, event: OutboxEvent, error: str) -> Attempted:
         self.counters.given_up += 1
@@ -166,12 +133,3 @@ class CallbackSender:
             while await self._database.persist(purge):
                 pass
             await asyncio.sleep(_PURGE_EVERY_S)
-
-
-async def _skim(response: httpx.Response) -> None:
-    """Read an answer whose content is of no interest, so that its connection can be used again."""
-    size = 0
-    async for piece in response.aiter_raw():
-        size += len(piece)
-        if size > _ANSWER_BYTES:
-            return

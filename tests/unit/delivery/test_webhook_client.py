@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloudslice.delivery.callbacks import sign
+from cloudslice.delivery.webhook_client import sign
 
 PUBLISHED = (
     '{\n\t"EventGroupId":\t2,\n\t"EventType":\t204,\n\t"CallbackTs":\t1664209748188,\n'
