@@ -1,0 +1,140 @@
+"""Chromium in builtin rooms: connected by WHIP, repaired by NACK, and at full quality soon."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from cloudslice.clock import SystemClock
+from cloudslice.config import Settings
+from cloudslice.identity.user_sig import make_user_sig
+from cloudslice.rooms.base import Anchor, Keyframe, LeaveCode, RoomIdType, RoomKey, VideoCodec
+from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication
+from cloudslice.rooms.builtin.whip import whip_app
+from cloudslice.rtp.port import RtpPort
+from cloudslice.rtp.session import Session
+from cloudslice.rtp.video import VideoReceiver
+from helpers.asgi_server import serving
+from helpers.browser import BrowserAnchor, browser_anchor
+from helpers.encoded_video import decode_keyframe
+from helpers.lossy_relay import Weather, lossy_relay
+from helpers.room_observer import RecordingObserver
+from helpers.rtp import RecordingSink, runs
+
+pytestmark = pytest.mark.timeout(90)
+
+APP, KEY = 1400000001, "k" * 64
+ROOM = RoomKey(APP, "150", RoomIdType.NUMBER)
+SETTINGS = Settings.model_validate({"apps": [{"sdk_app_id": APP, "secret_key": KEY}]})
+
+
+@dataclass
+class Robot:
+    """A RoomListener on which tests can wait."""
+
+    joined: asyncio.Queue[Anchor] = field(default_factory=asyncio.Queue)
+    left: asyncio.Queue[Anchor] = field(default_factory=asyncio.Queue)
+
+    def on_anchor_joined(self, anchor: Anchor) -> None:
+        self.joined.put_nowait(anchor)
+
+    def on_anchor_changed(self, anchor: Anchor) -> None: ...
+
+    def on_anchor_left(self, anchor: Anchor) -> None:
+        self.left.put_nowait(anchor)
+
+    def on_evicted(self, code: LeaveCode) -> None: ...
+
+
+@dataclass
+class Stage:
+    """Rooms with a robot in them, and their WHIP endpoint on a real port."""
+
+    rooms: BuiltinRooms
+    robot: Robot
+    url: str
+
+    @contextlib.asynccontextmanager
+    async def anchor(
+        self, codec: VideoCodec
+    ) -> AsyncIterator[tuple[BrowserAnchor, Session, VideoReceiver, RecordingSink]]:
+        """Chromium in the room: the browser, and what the server has of it."""
+        sig = make_user_sig(KEY, APP, "anchor", now_s=time.time(), lifetime_s=100)
+        async with browser_anchor(self.url, sig, codec=codec.name) as browser:
+            async with asyncio.timeout(15):
+                anchor = await self.robot.joined.get()
+            assert isinstance(anchor, Publication)
+            assert isinstance(anchor.video, VideoReceiver)
+            assert anchor.audio is not None
+            sink = RecordingSink()
+            anchor.audio.add_sink(sink)
+            yield browser, anchor.session, anchor.video, sink
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    clock = SystemClock()
+    async with RtpPort(0, "", clock) as port:
+        rooms = BuiltinRooms(port, SETTINGS.rtc, clock, RecordingObserver())
+        robot = Robot()
+        await rooms.enter(ROOM, "robot", robot)
+        app = Starlette(routes=[Mount("/whip", whip_app(SETTINGS, rooms, clock))])
+        async with serving(app) as http_port:
+            yield Stage(rooms, robot, f"http://127.0.0.1:{http_port}/whip/{APP}/1/150/anchor")
+
+
+async def keyframe(video: VideoReceiver, within_s: float = 1) -> Keyframe:
+    granted: asyncio.Future[Keyframe] = asyncio.get_running_loop().create_future()
+    request = video.request_keyframe(granted.set_result, SystemClock().monotonic())
+    try:
+        async with asyncio.timeout(within_s):
+            return await granted
+    finally:
+        request.cancel()
+
+
+@pytest.mark.parametrize("codec", VideoCodec)
+async def test_quality_is_full_soon_and_key_frames_come_on_request(
+    stage: Stage, codec: VideoCodec
+) -> None:
+    """More than 1 Mbit/s within ten seconds, by REMB; pictures of the camera's size in a second."""
+    async with stage.anchor(codec) as (browser, session, video, sink):
+        first = await keyframe(video)
+        assert first.codec is codec
+        await browser.connected()
+        await browser.until("stats.video.targetKbps > 1000")
+        await browser.until("stats.video.height === 720")
+        for _ in range(3):
+            frame = decode_keyframe(codec, (await keyframe(video)).data)
+            assert frame.width * 9 == frame.height * 16
+        assert (session.not_authentic, session.malformed, session.unassigned) == (0, 0, 0)
+        ticks = [timestamp // 960 for timestamp in sink.timestamps]
+        assert len(runs(ticks)) == 1
+        await browser.stop()
+        async with asyncio.timeout(2):
+            await stage.robot.left.get()
+
+
+@pytest.mark.parametrize("codec", VideoCodec)
+async def test_lost_packets_are_repaired_on_the_media_ssrc(
+    stage: Stage, codec: VideoCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """We refuse RTX: Chromium answers NACKs with the packets themselves."""
+    weather = Weather(loss=0.05, late=0.05, late_s=0.03)
+    host, udp_port = stage.rooms.candidates[0]
+    async with lossy_relay((host, udp_port), weather) as (_relay, relay_port):
+        monkeypatch.setattr(RtpPort, "candidates", [(host, relay_port)])
+        async with stage.anchor(codec) as (browser, session, video, _sink):
+            for _ in range(8):
+                frame = decode_keyframe(codec, (await keyframe(video, 1.5)).data)
+                assert frame.width * 9 == frame.height * 16
+            assert weather.lost > 0
+            assert session.unassigned == 0
+            stats = await browser.stats()
+            assert stats["video"]["nackCount"] > 0
+            assert video.keyframe_requests <= 14
