@@ -51,5 +51,5 @@ lock: venv ## Resolve the dependencies anew, to the newest versions allowed
 	@scripts/lock
 
 clean: ## Remove the environment, caches, and what the demo left
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis data dist tests/node/node_modules
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis data dist tests/node/node_modules tests/*/target
 	find src tests bench scripts examples -name __pycache__ -prune -exec rm -rf {} +

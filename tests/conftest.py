@@ -3,10 +3,11 @@
 import asyncio
 import inspect
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
 
+from helpers.client_programs import ClientProgram, all_programs
 from helpers.s3_server import S3Server
 
 _IN_CI = os.environ.get("CI") == "true"
@@ -59,3 +60,12 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def client_programs() -> Iterator[Mapping[str, ClientProgram]]:
+    """The official clients; each is started when it is first used."""
+    programs = all_programs()
+    yield programs
+    for program in programs.values():
+        program.close()

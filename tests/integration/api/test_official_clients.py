@@ -1,16 +1,15 @@
 """The official clients against the gateway on a real port: they succeed, and where they fail it is
 with their own exception and the contract's code (contract A4, I)."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cloudslice.api.gateway import Gateway
+from cloudslice.api.transport import Receive, Scope, Send
 from cloudslice.clock import SystemClock
 from cloudslice.rooms.base import RoomIdType, RoomKey
 from cloudslice.slicing.params import SubscriptionLists
@@ -25,19 +24,20 @@ from helpers.api_fakes import (
     make_settings,
     user_sig,
 )
-from helpers.asgi_server import serving
-from helpers.official_clients import (
-    Result,
-    call_international_sdk,
-    call_sdk,
-    call_tccli,
-    sdk_client,
-)
+from helpers.asgi_server import serving_in_thread
+from helpers.client_programs import ClientProgram, Result
+from helpers.official_clients import EVERY_WAY, SHA1, SHA256, TC3, OfficialClient, Setup
 from helpers.signing import KeyPair
 
 TASK = {"SdkAppId": APP, "TaskId": TASK_ID}
-LISTS = {"SubscribeAudioUserIds": ["u1", "u2.*$"], "UnSubscribeVideoUserIds": ["u3"]}
-TC3, SHA1, SHA256 = "TC3-HMAC-SHA256", "HmacSHA1", "HmacSHA256"
+DESCRIBE = "DescribeCloudSliceTask"
+
+# More than ten: names are signed in the order of their text, so `.10` and `.11` come before `.2`.
+MANY = tuple(f"user_{number}.*$" for number in range(12))
+LISTS = {"SubscribeAudioUserIds": list(MANY), "UnSubscribeVideoUserIds": ["u3"]}
+PARSED_LISTS = SubscriptionLists(audio_allow=MANY, video_block=("u3",))
+
+Programs = Mapping[str, ClientProgram]
 
 
 @dataclass
@@ -48,83 +48,84 @@ class Server:
     tasks: FakeTasks
     rooms: FakeRooms
 
+    async def called_by(
+        self,
+        client: OfficialClient,
+        action: str,
+        parameters: Any,
+        keys: KeyPair = KEYS,
+        *,
+        host: str = "127.0.0.1",
+        path: str = "",
+        **changes: Any,
+    ) -> Result:
+        endpoint = f"{host}:{self.port}{path}"
+        return await client.call(endpoint, keys, action, parameters, **changes)
 
-Call = Callable[[Server, KeyPair, str, dict[str, Any]], Awaitable[Result]]
+
+class Served:
+    """What answers at the port, another gateway in each test: starting a server takes longer."""
+
+    gateway: Gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.gateway(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[Served, int]]:
+    app = Served()
+    with serving_in_thread(app) as port:
+        yield app, port
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
+def server(served: tuple[Served, int]) -> Server:
+    app, port = served
     tasks, rooms = FakeTasks(), FakeRooms()
-    async with serving(Gateway(make_settings(), tasks, rooms, SystemClock())) as port:
-        yield Server(port, tasks, rooms)
+    app.gateway = Gateway(make_settings(), tasks, rooms, SystemClock())
+    return Server(port, tasks, rooms)
 
 
-def python_sdk(**profile: Any) -> Call:
-    async def call(server: Server, keys: KeyPair, action: str, parameters: Any) -> Result:
-        return await call_sdk(sdk_client(server.port, keys, **profile), action, parameters)
-
-    return call
-
-
-def international_sdk(**profile: Any) -> Call:
-    async def call(server: Server, keys: KeyPair, action: str, parameters: Any) -> Result:
-        return await call_international_sdk(server.port, keys, action, parameters, **profile)
-
-    return call
+@pytest.fixture(params=[each.values for each in EVERY_WAY], ids=[each.id for each in EVERY_WAY])
+def client(request: pytest.FixtureRequest, client_programs: Programs) -> OfficialClient:
+    """Each client in each of its ways of signing."""
+    return OfficialClient(client_programs, *request.param)
 
 
 @pytest.fixture
-def tccli(tmp_path: Path) -> Call:
-    async def call(server: Server, keys: KeyPair, action: str, parameters: Any) -> Result:
-        return await call_tccli(server.port, keys, action, parameters, tmp_path)
-
-    return call
+def python(client_programs: Programs) -> OfficialClient:
+    """For what one client can show for all."""
+    return OfficialClient(client_programs, "python")
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(python_sdk(), id="python"),
-        pytest.param(python_sdk(http_method="GET"), id="python-get"),
-        pytest.param(python_sdk(unsigned_payload=True), id="python-unsigned-payload"),
-        pytest.param(python_sdk(sign_method=SHA1), id="python-sha1"),
-        pytest.param(python_sdk(sign_method=SHA256), id="python-sha256"),
-        pytest.param(international_sdk(), id="python-intl"),
-        pytest.param(international_sdk(http_method="GET"), id="python-intl-get"),
-        pytest.param(international_sdk(sign_method=SHA256), id="python-intl-sha256"),
-        pytest.param(None, id="tccli"),
-    ]
-)
-def call(request: pytest.FixtureRequest, tccli: Call) -> Call:
-    """Each client in each of its ways of signing."""
-    chosen: Call = request.param or tccli
-    return chosen
-
-
-async def test_a_client_leads_a_task_from_its_start_to_its_end(server: Server, call: Call) -> None:
+async def test_a_client_leads_a_task_from_its_start_to_its_end(
+    server: Server, client: OfficialClient
+) -> None:
     """Create, describe, modify and delete arrive as they were meant."""
     parameters = create_parameters() | {"UserSig": user_sig(now_s=time.time())}
     parameters["SliceParams"]["SubscribeStreamUserIds"] = LISTS
-    created = await call(server, KEYS, "CreateCloudSliceTask", parameters)
+    created = await server.called_by(client, "CreateCloudSliceTask", parameters)
     assert created.code is None, created
     assert created.outputs["TaskId"] == TASK_ID
     spec = server.tasks.created[0]
     assert spec.room == RoomKey(APP, "150", RoomIdType.NUMBER)
     assert spec.bucket.prefix == ("prefix1",)
-    lists = SubscriptionLists(audio_allow=("u1", "u2.*$"), video_block=("u3",))
-    assert spec.lists == lists
+    assert spec.lists == PARSED_LISTS
 
-    described = await call(server, KEYS, "DescribeCloudSliceTask", TASK)
+    described = await server.called_by(client, DESCRIBE, TASK)
     assert described.outputs["Status"] == "InProgress"
-    modified = await call(
-        server, KEYS, "ModifyCloudSliceTask", TASK | {"SubscribeStreamUserIds": LISTS}
-    )
+    lists = TASK | {"SubscribeStreamUserIds": LISTS}
+    modified = await server.called_by(client, "ModifyCloudSliceTask", lists)
     assert modified.code is None
-    assert server.tasks.modified == [(APP, TASK_ID, lists)]
-    assert (await call(server, KEYS, "DeleteCloudSliceTask", TASK)).code is None
+    assert server.tasks.modified == [(APP, TASK_ID, PARSED_LISTS)]
+    assert (await server.called_by(client, "DeleteCloudSliceTask", TASK)).code is None
     assert server.tasks.deleted == [(APP, TASK_ID)]
 
 
-async def test_a_client_raises_its_own_exception_with_the_code(server: Server, call: Call) -> None:
+async def test_a_client_raises_its_own_exception_with_the_code(
+    server: Server, client: OfficialClient
+) -> None:
     """Of the request, of the caller, and of the state alike."""
     for parameters, keys, code in (
         (TASK | {"TaskId": "other"}, KEYS, "ResourceNotFound"),
@@ -132,14 +133,14 @@ async def test_a_client_raises_its_own_exception_with_the_code(server: Server, c
         (TASK, replace(KEYS, secret_key="wrong"), "AuthFailure.SignatureFailure"),
         (TASK, replace(KEYS, secret_id="AKIDunknown"), "AuthFailure.SecretIdNotFound"),
     ):
-        result = await call(server, keys, "DescribeCloudSliceTask", parameters)
+        result = await server.called_by(client, DESCRIBE, parameters, keys)
         assert result.code == code
         assert result.message
 
 
-async def test_a_client_manages_rooms(server: Server, call: Call) -> None:
+async def test_a_client_manages_rooms(server: Server, client: OfficialClient) -> None:
     number = RoomKey(APP, "4294967294", RoomIdType.NUMBER)
-    string = RoomKey(APP, "room #1 + {}", RoomIdType.STRING)
+    string = RoomKey(APP, "room #1 + <&> {=}~", RoomIdType.STRING)
     server.rooms.rooms = {number, string}
     for action, room, users in (
         ("RemoveUser", number, ("u1", "u2")),
@@ -149,65 +150,111 @@ async def test_a_client_manages_rooms(server: Server, call: Call) -> None:
     ):
         parameters = {"SdkAppId": APP, "RoomId": room.wire_id}
         named = parameters | ({"UserIds": list(users)} if users else {})
-        assert (await call(server, KEYS, action, named)).code is None
+        result = await server.called_by(client, action, named)
+        assert result.code is None, result
     assert server.rooms.removed == [(number, ("u1", "u2")), (string, ("u1",))]
     assert server.rooms.dismissed == [number, string]
 
 
-# What only one way of calling can show; the Python SDK stands for all.
+# What only some clients do.
 
 
 @pytest.mark.parametrize(
-    ("profile", "code"),
+    "name", ["python", "python-intl", "tccli", "nodejs", "nodejs-intl", "java", "go"]
+)
+async def test_a_host_without_a_dot_is_an_endpoint(
+    server: Server, client_programs: Programs, name: str
+) -> None:
+    """Node.js and Java take the service's name from it, with the port (contract I14)."""
+    client = OfficialClient(client_programs, name)
+    assert (await server.called_by(client, DESCRIBE, TASK, host="localhost")).code is None
+
+
+async def test_an_endpoint_with_a_path_is_signed_without_it(
+    server: Server, client_programs: Programs
+) -> None:
+    """Go alone sends it (contract I4)."""
+    client = OfficialClient(client_programs, "go")
+    assert (await server.called_by(client, DESCRIBE, TASK, path="/base")).code is None
+
+
+@pytest.mark.parametrize(
+    ("name", "setup"),
+    [
+        pytest.param("nodejs", TC3, id="nodejs-leaves-it-out"),
+        pytest.param("nodejs-intl", TC3, id="nodejs-intl-sends-null"),
+        pytest.param("nodejs-intl", SHA256, id="nodejs-intl-sha256-leaves-it-out"),
+        pytest.param("go", replace(TC3, region=""), id="go-sends-nothing"),
+        pytest.param("go-typed", replace(SHA256, region=""), id="go-sha256-signs-nothing"),
+    ],
+)
+async def test_a_region_that_was_never_set_is_missing(
+    server: Server, client_programs: Programs, name: str, setup: Setup
+) -> None:
+    client = OfficialClient(client_programs, name, setup)
+    changes = {} if setup.region == "" else {"region": None}
+    result = await server.called_by(client, DESCRIBE, TASK, **changes)
+    assert result.code == "MissingParameter"
+    assert "`Region`" in result.message
+
+
+async def test_a_parameter_that_is_null_is_absent(
+    server: Server, client_programs: Programs
+) -> None:
+    client = OfficialClient(client_programs, "nodejs")
+    parameters = TASK | {"SubscribeStreamUserIds": None}
+    assert (await server.called_by(client, "ModifyCloudSliceTask", parameters)).code is None
+    assert server.tasks.modified == [(APP, TASK_ID, None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "setup"),
+    [
+        pytest.param("python", TC3, id="python"),
+        pytest.param("python", SHA256, id="python-sha256"),
+        pytest.param("tccli", TC3, id="tccli"),
+        pytest.param("nodejs", TC3, id="nodejs"),
+        pytest.param("java", SHA1, id="java-sha1"),
+        pytest.param("go", TC3, id="go"),
+    ],
+)
+async def test_messages_are_in_the_clients_language(
+    server: Server, client_programs: Programs, name: str, setup: Setup
+) -> None:
+    client = OfficialClient(client_programs, name, setup)
+    result = await server.called_by(client, DESCRIBE, TASK | {"TaskId": ""}, language="zh-CN")
+    assert "请求缺少必填参数 `TaskId`。" in result.message
+
+
+# What one client can show for all.
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
     [
         pytest.param({"region": ""}, "MissingParameter", id="no-region"),
         pytest.param({"region": "ap-tokyo"}, "UnsupportedRegion", id="region-not-served"),
         pytest.param({"region": "mars"}, "InvalidParameterValue", id="no-region-name"),
-        pytest.param({"token": "x"}, "AuthFailure.TokenFailure", id="unknown-token"),
-        pytest.param(
-            {"token": "x", "sign_method": SHA1}, "AuthFailure.TokenFailure", id="unknown-token-v1"
-        ),
     ],
 )
-async def test_a_profile_that_does_not_fit(
-    server: Server, profile: dict[str, Any], code: str
+async def test_a_region_that_does_not_fit(
+    server: Server, python: OfficialClient, changes: dict[str, Any], code: str
 ) -> None:
-    result = await call_sdk(
-        sdk_client(server.port, KEYS, **profile), "DescribeCloudSliceTask", TASK
-    )
-    assert result.code == code
-
-
-@pytest.mark.parametrize("sign_method", [TC3, SHA256])
-async def test_messages_are_in_the_clients_language(server: Server, sign_method: str) -> None:
-    client = sdk_client(server.port, KEYS, language="zh-CN", sign_method=sign_method)
-    result = await call_sdk(client, "DescribeCloudSliceTask", {"SdkAppId": APP})
-    assert result.message == "请求缺少必填参数 `TaskId`。"
+    assert (await server.called_by(python, DESCRIBE, TASK, **changes)).code == code
 
 
 @pytest.mark.parametrize("megabytes", [10, 50])
-async def test_a_client_that_sends_too_much_is_told_so(server: Server, megabytes: int) -> None:
+async def test_a_client_that_sends_too_much_is_told_so(
+    server: Server, python: OfficialClient, megabytes: int
+) -> None:
     """It sends everything before it reads: the server must not hang up on it meanwhile."""
     huge = TASK | {"TaskId": "x" * megabytes * 1024 * 1024}
-    result = await call_sdk(sdk_client(server.port, KEYS), "DescribeCloudSliceTask", huge)
-    assert result.code == "RequestSizeLimitExceeded"
+    assert (await server.called_by(python, DESCRIBE, huge)).code == "RequestSizeLimitExceeded"
 
 
-async def test_the_concurrency_limit_has_its_code(server: Server) -> None:
+async def test_the_concurrency_limit_has_its_code(server: Server, python: OfficialClient) -> None:
     server.tasks.failure = TooManyTasksError("500")
     parameters = create_parameters() | {"UserSig": user_sig(now_s=time.time())}
-    result = await call_sdk(sdk_client(server.port, KEYS), "CreateCloudSliceTask", parameters)
+    result = await server.called_by(python, "CreateCloudSliceTask", parameters)
     assert result.code == "FailedOperation.RestrictedConcurrency"
     assert result.request_id
-
-
-async def test_a_burst_is_refused_with_the_code_that_clients_retry_on() -> None:
-    apps = [{"sdk_app_id": APP, "secret_key": "k", "limits": {"requests_per_second": 1}}]
-    keys = {"secret_id": KEYS.secret_id, "secret_key": KEYS.secret_key, "sdk_app_ids": [APP]}
-    settings = make_settings(apps=apps, credentials=[keys])
-    gateway = Gateway(settings, FakeTasks(), FakeRooms(), SystemClock())
-    async with serving(gateway) as port:
-        client = sdk_client(port, KEYS)
-        calls = (call_sdk(client, "DescribeCloudSliceTask", TASK) for _ in range(8))
-        codes = [result.code for result in await asyncio.gather(*calls)]
-    assert set(codes) == {None, "RequestLimitExceeded"}
