@@ -22,6 +22,8 @@ _MAX_RETRIES = 32
 _WINDOW = 256
 """New events held in memory; the others stay in the database."""
 _ORDER_PATIENCE_S = 1.0
+_ORDER_GAP_S = 0.05
+"""Between events that no longer wait for answers: side by side, one could overtake the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Dispatcher:
         self._retry_at: float | None = 0.0  # when to look for retries; None: there are none
         self._under_way: dict[int, OutboxEvent] = {}
         self._first_attempts: Counter[str] = Counter()  # under way, by subject
+        self._last_start: dict[str, float] = {}  # of these
 
     def notify(self) -> None:
         """There are new events on record."""
@@ -86,17 +89,23 @@ class Dispatcher:
         held: set[str] = set()
         now = self._clock.monotonic()
         for event in self._new:
-            patient = now < event.due_at + _ORDER_PATIENCE_S
             if (
                 len(self._under_way) >= _MAX_REQUESTS
                 or event.subject in held
-                or (patient and self._first_attempts[event.subject] > 0)
+                or now < self._hold_until(event)
             ):
                 held.add(event.subject)
                 waiting.append(event)
             else:
                 self._start(attempts, event)
         self._new = waiting
+
+    def _hold_until(self, event: OutboxEvent) -> float:
+        """When a new event may be sent, for the sake of order, if no answer comes before."""
+        last_start = self._last_start.get(event.subject)
+        if last_start is None:
+            return event.due_at
+        return max(event.due_at + _ORDER_PATIENCE_S, last_start + _ORDER_GAP_S)
 
     async def _start_retries(self, attempts: asyncio.TaskGroup) -> None:
         now, room = self._clock.monotonic(), self._room_for_retries()
@@ -129,12 +138,15 @@ class Dispatcher:
         self._under_way[event.id] = event
         if event.attempts == 0:
             self._first_attempts[event.subject] += 1
+            self._last_start[event.subject] = self._clock.monotonic()
         attempts.create_task(self._send(event))
 
     async def _send(self, event: OutboxEvent) -> None:
         attempted = await self._attempt(self._sdk_app_id, event)
         if event.attempts == 0:
-            self._first_attempts -= Counter([event.subject])
+            self._first_attempts[event.subject] -= 1
+            if not self._first_attempts[event.subject]:
+                del self._first_attempts[event.subject], self._last_start[event.subject]
             self._wake.set()
         await self._database.persist(attempted.record)
         del self._under_way[event.id]
@@ -147,7 +159,7 @@ class Dispatcher:
             return
         times = []
         if self._new and len(self._under_way) < _MAX_REQUESTS:
-            times.append(self._new[0].due_at + _ORDER_PATIENCE_S)
+            times.append(min(self._hold_until(event) for event in self._new))
         if self._retry_at is not None and self._room_for_retries() > 0:
             times.append(self._retry_at)
         delay = max(min(times) - self._clock.monotonic(), 0) if times else None
