@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from cloudslice.api.errors import Code
-from cloudslice.delivery.events import EventType
+from cloudslice.delivery.events import EventType, RoomEventType
 from cloudslice.rooms.base import LeaveCode
+from cloudslice.rooms.observer import ExitReason
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
@@ -125,3 +126,10 @@ def test_every_code_is_expected_by_a_test(code: Code) -> None:
 def test_every_slicing_event_and_leave_code_is_in_the_tables() -> None:
     assert first_column("Slicing events") == [str(event.value) for event in EventType]
     assert first_column("for each reason |") == [str(code.value) for code in LeaveCode]
+
+
+def test_every_room_event_and_exit_reason_is_in_the_tables() -> None:
+    assert first_column("they have no `TaskId`:") == [str(event.value) for event in RoomEventType]
+    assert first_column("Why an anchor left (104):") == [str(code.value) for code in ExitReason]
+    names = {f"EVENT_TYPE_{event.name}" for event in RoomEventType}
+    assert names <= set(re.findall(r"EVENT_TYPE_\w+", PAGE))
