@@ -102,13 +102,12 @@ async def keyframe(video: VideoReceiver, within_s: float = 1) -> Keyframe:
 async def test_quality_is_full_soon_and_key_frames_come_on_request(
     stage: Stage, codec: VideoCodec
 ) -> None:
-    """More than 1 Mbit/s within ten seconds, by REMB; pictures of the camera's size in a second."""
+    """More than 1 Mbit/s to spend within ten seconds, by REMB; each picture within a second."""
     async with stage.anchor(codec) as (browser, session, video, sink):
         first = await keyframe(video)
         assert first.codec is codec
         await browser.connected()
         await browser.until("stats.video.targetKbps > 1000")
-        await browser.until("stats.video.height === 720")
         for _ in range(3):
             frame = decode_keyframe(codec, (await keyframe(video)).data)
             assert frame.width * 9 == frame.height * 16
