@@ -93,12 +93,16 @@ class FrameGrabber:
 
     def _on_keyframe(self, keyframe: Keyframe) -> None:
         self._request = None
+        due_ms = self._clock.utc_ms(self._due)
         self._due += self._interval_s
         utc_ms = self._clock.utc_ms(keyframe.arrival)
-        if not self._pool.encode(keyframe, self._image_format, partial(self._on_picture, utc_ms)):
+        on_picture = partial(self._on_picture, utc_ms, due_ms)
+        if not self._pool.encode(keyframe, self._image_format, on_picture):
             self._counters.pictures_pool_full += 1
 
-    def _on_picture(self, utc_ms: int, result: Picture | UndecodableKeyframeError) -> None:
+    def _on_picture(
+        self, utc_ms: int, due_ms: int, result: Picture | UndecodableKeyframeError
+    ) -> None:
         if isinstance(result, UndecodableKeyframeError):
             self._counters.pictures_undecodable += 1
             _log.warning(
@@ -106,5 +110,9 @@ class FrameGrabber:
             )
             return
         self._counters.pictures += 1
-        details = {"width": str(result.width), "height": str(result.height)}
+        details = {
+            "width": str(result.width),
+            "height": str(result.height),
+            "due-ms": str(due_ms),
+        }
         self._store.put(self._origin, utc_ms, result.data, details)
