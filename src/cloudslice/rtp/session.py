@@ -82,6 +82,7 @@ class Session:
         self._certificate = certificate
         self._send_datagram = send
         self._clock = clock
+        self._max_video_bitrate_kbps = max_video_bitrate_kbps
         self._consent_timeout_s = consent_timeout_s
         self._on_connected = on_connected
         self._on_closed = on_closed
@@ -111,6 +112,7 @@ class Session:
             ice=self.ice,
             fingerprint=self._certificate.fingerprint,
             candidates=candidates,
+            max_video_bitrate_kbps=self._max_video_bitrate_kbps,
         )
 
     def restart_ice(self, remote: IceCredentials) -> None:

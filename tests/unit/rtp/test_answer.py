@@ -14,12 +14,13 @@ OFFERS = {path.stem: path.read_text() for path in Path(__file__).parent.glob("of
 CANDIDATES = [("192.0.2.1", 7882), ("2001:db8::1", 7882)]
 
 
-def answer_to(offer: str) -> str:
+def answer_to(offer: str, max_video_bitrate_kbps: int = 2500) -> str:
     return make_answer(
         parse_offer(offer),
         ice=IceCredentials("ours", "our-password"),
         fingerprint=Fingerprint("sha-256", "AB:CD"),
         candidates=CANDIDATES,
+        max_video_bitrate_kbps=max_video_bitrate_kbps,
     )
 
 
@@ -86,6 +87,15 @@ def test_simulcast_is_not_taken_up() -> None:
 def test_stereo_is_taken_where_it_is_sent(name: str, parameters: str) -> None:
     """RFC 7587, 6.1: stereo is what we want to receive, sprop-stereo what the sender has."""
     assert f"a=fmtp:111 {parameters}\r\n" in answer_to(OFFERS[name])
+
+
+@pytest.mark.parametrize(("ceiling", "start"), [(2500, 1200), (800, 800)])
+def test_video_begins_at_a_good_bitrate(ceiling: int, start: int) -> None:
+    """But not above the ceiling."""
+    answer = answer_to(OFFERS["chromium"], ceiling)
+    assert f"a=fmtp:96 x-google-start-bitrate={start}\r\n" in answer
+    h264 = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f"
+    assert f"a=fmtp:103 {h264};x-google-start-bitrate={start}\r\n" in answer
 
 
 def test_candidates_come_in_order_of_priority() -> None:
