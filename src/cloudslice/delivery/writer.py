@@ -12,6 +12,7 @@ Everything here blocks: it belongs on the spool's own thread.
 import hashlib
 import os
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -19,9 +20,12 @@ from pathlib import Path
 
 import structlog
 
-from cloudslice.database import Database, DatabaseError
+from cloudslice.database import Database, DatabaseError, Operation
 from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.model import SliceOrigin
+
+_COMMIT_PAUSES_S = (0.5, 1, 2, 4)
+"""A full or stuck disk may come to itself; meanwhile the spool's orders wait in memory."""
 
 _log = structlog.get_logger(__name__)
 
@@ -158,6 +162,8 @@ class SliceWriter:
     def __init__(self, directory: Path, database: Database) -> None:
         self._directory = directory
         self._database = database
+        self._unrecorded: list[tuple[Draft, Sealed]] = []
+        """Slices that are whole while the database refuses to be told; the next batch tells it."""
 
     def carry_out(self, batch: Sequence[Order]) -> Outcome:
         """Carry out orders in order; what fails is lost alone, and named in the outcome."""
@@ -167,8 +173,8 @@ class SliceWriter:
         unused: list[Draft] = []
         for order in batch:
             self._write(order, finished, unused, outcome)
-        sealed = self._seal(finished, outcome)
-        self._record(sealed, unused, outcome)
+        self._unrecorded += self._seal(finished, outcome)
+        self._record(unused, outcome)
         return outcome
 
     def _register(self, batch: Sequence[Order], outcome: Outcome) -> None:
@@ -190,9 +196,8 @@ class SliceWriter:
                 elif draft.id is not None and not draft.lost:
                     slices.describe(connection, draft.id, order.duration_ms, order.details)
 
-        try:
-            self._database.submit(register).result()
-        except (DatabaseError, sqlite3.Error) as error:
+        error = self._commit(register)
+        if error is not None:
             refused = {order.draft: str(error) for order in announced}
         for draft, reason in refused.items():
             self._lose(draft, reason, outcome)
@@ -248,27 +253,34 @@ class SliceWriter:
             return []
         return sealed
 
-    def _record(
-        self, sealed: Sequence[tuple[Draft, Sealed]], unused: Sequence[Draft], outcome: Outcome
-    ) -> None:
-        if not sealed and not unused and not outcome.lost:
+    def _record(self, unused: Sequence[Draft], outcome: Outcome) -> None:
+        if not self._unrecorded and not unused and not outcome.lost:
             return
-        losses = list(outcome.lost)
 
         def record(connection: sqlite3.Connection) -> None:
-            for _, seal_ in sealed:
+            for _, seal_ in self._unrecorded:
                 slices.mark_waiting(connection, seal_.slice_id, seal_.size, seal_.sha256)
             slices.delete_unused(connection, [d.id for d in unused if d.id is not None])
-            for loss in losses:
+            for loss in outcome.lost:
                 consignors.add_lost(connection, loss.origin.task_id)
 
-        try:
-            self._database.submit(record).result()
-        except (DatabaseError, sqlite3.Error) as error:
-            for draft, _ in sealed:
-                self._lose(draft, str(error), outcome)
-            return
-        outcome.waiting.update(draft.origin.task_id for draft, _ in sealed)
+        if self._commit(record) is None:
+            outcome.waiting.update(draft.origin.task_id for draft, _ in self._unrecorded)
+            self._unrecorded.clear()
+
+    def _commit(self, operation: Operation[None]) -> Exception | None:
+        """Carry `operation` out, if need be after some tries; why it could not be, if it cannot."""
+        for pause_s in (*_COMMIT_PAUSES_S, None):
+            try:
+                self._database.submit(operation).result()
+            except (DatabaseError, sqlite3.Error) as error:
+                _log.error("database write refused", error=str(error), retry_in_s=pause_s)
+                if pause_s is None:
+                    return error
+                time.sleep(pause_s)
+            else:
+                break
+        return None
 
     def _lose(self, draft: Draft, reason: str, outcome: Outcome) -> None:
         if draft.lost:

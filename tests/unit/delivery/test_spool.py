@@ -3,15 +3,17 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cloudslice.clock import SystemClock
-from cloudslice.database import Database
+from cloudslice.database import Database, DatabaseError, Operation
 from cloudslice.delivery import consignors, slices
 from cloudslice.delivery import spool as spool_module
+from cloudslice.delivery import writer as writer_module
 from cloudslice.delivery.model import Bucket, SliceKind, Vendor
 from cloudslice.delivery.schema import SCHEMA
 from cloudslice.delivery.slices import SliceRecord
@@ -194,6 +196,42 @@ async def test_a_failing_disk_loses_the_slice_not_the_service(bench: Bench) -> N
         assert [record.origin for record in await bench.records()] == [PICTURE]
     assert [loss.origin for loss in bench.lost] == [AUDIO]
     assert "No space left on device" in bench.lost[0].reason
+
+
+@pytest.mark.parametrize(
+    "refusals",
+    [
+        pytest.param(2, id="for a moment"),
+        pytest.param(6, id="until the next batch"),
+    ],
+)
+async def test_a_database_that_refuses_loses_no_whole_slice(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    """The file is whole and stays; it is put on record as soon as that is possible."""
+    monkeypatch.setattr(writer_module, "_COMMIT_PAUSES_S", (0, 0, 0, 0))
+    async with bench.open() as spool:
+        growing = spool.grow(AUDIO, START_MS)
+        growing.append(b"audio")
+        await spool.flush()
+        submit, left = bench.database.submit, [refusals]
+
+        def refuse(operation: Operation[object]) -> "Future[object]":
+            # The first of the batch's two transactions, which describes the slice, goes through.
+            left[0] -= 1
+            if left[0] < refusals - 1 and left[0] >= 0:
+                failed: Future[object] = Future()
+                failed.set_exception(DatabaseError("the disk is full"))
+                return failed
+            return submit(operation)
+
+        monkeypatch.setattr(bench.database, "submit", refuse)
+        growing.finish(15000, {})
+        await spool.flush()
+        spool.put(PICTURE, START_MS, b"picture", {})
+        await spool.flush()
+        assert [record.size for record in await bench.records()] == [5, 7]
+    assert bench.lost == []
 
 
 async def test_a_disk_that_is_too_slow_bounds_memory(
