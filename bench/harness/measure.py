@@ -1,0 +1,202 @@
+"""One measurement: a server, its anchors, and what it took."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from harness.anchors import Anchors
+from harness.buckets import Bucket, open_bucket
+from harness.process import Meter, memory_mb, udp_drops
+from harness.slices import Punctuality, judge
+from helpers.node import CALLBACK_KEY, Node, Sdk, create_parameters
+from helpers.webhooks import WebhookReceiver
+
+AUDIO_SLICE_S = 15
+PICTURE_INTERVAL_S = 5
+_GRACE_S = 3
+"""After the window, for slices that were due at its end."""
+
+
+class Mode(Enum):
+    """What anchors send and tasks slice."""
+
+    PNG = "png"
+    JPG = "jpg"
+    AUDIO = "audio"
+
+    @property
+    def slice_params(self) -> dict[str, int]:
+        times = {"SliceAudio": AUDIO_SLICE_S, "SliceVideo": PICTURE_INTERVAL_S}
+        if self is Mode.AUDIO:
+            return times | {"SliceType": 1}
+        return times | {"SliceType": 3, "SliceImageType": int(self is Mode.JPG)}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How measurements are made. Times in seconds.
+
+    Attributes:
+        media: the pickled `Media` that anchors send, by mode.
+        loop_s: how long that is.
+        bucket: one of `buckets.KINDS`.
+        room_size: anchors in a room; each room has a task.
+        join_s: anchors join evenly over so long.
+        warm_up_s: from the last one's joining to the window that is measured.
+        processes: those that send.
+        profile: where py-spy puts its record of the server in the window, or None.
+    """
+
+    media: Mapping[Mode, Path]
+    loop_s: float
+    bucket: str
+    room_size: int
+    join_s: float
+    warm_up_s: float
+    window_s: float
+    processes: int
+    profile: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a server with so many anchors took in a window. CPU in % of one core."""
+
+    anchors: int
+    mode: str
+    window_s: float
+    cpu: float
+    cpu_per_anchor: float
+    base_mb: float
+    """Memory (PSS) before the first task and anchor."""
+    memory_mb: float
+    memory_per_anchor_mb: float
+    packets_per_s: float
+    us_per_packet: float
+    """All of the server's CPU time, that of pictures and delivery too, by datagrams received."""
+    packets_dropped: int
+    """By the server's full socket buffer."""
+    pictures: Punctuality | None
+    audio: Punctuality
+    webhooks: int
+    rejoined: int
+    generator_cpu: float
+    machine_cpu: float
+    """Of everybody, in % of all cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """What is read off while all anchors are live."""
+
+    seconds: float
+    utc_ms: tuple[int, int]
+    cpu: float
+    generator_cpu: float
+    machine_cpu: float
+    memory_mb: float
+    packets: float
+    packets_dropped: int
+
+
+async def measure(anchors: int, mode: Mode, plan: Plan, directory: Path) -> Result:
+    """Start everything, let it settle, measure for a window, end everything."""
+    async with (
+        WebhookReceiver(CALLBACK_KEY) as receiver,
+        open_bucket(plan.bucket, directory) as bucket,
+    ):
+        endpoints = f'[storage.endpoints]\ns3 = "{bucket.endpoint}"\n'
+        with Node(directory, receiver.url, more_settings=endpoints) as node:
+            await asyncio.to_thread(node.start)
+            base_mb = memory_mb(node.pid)
+            places = [(f"{1 + i // plan.room_size}", f"anchor{i}") for i in range(anchors)]
+            await asyncio.to_thread(_create_tasks, node, places, mode, bucket)
+            configs = [node.anchor(*place) for place in places]
+            async with Anchors(
+                plan.media[mode],
+                [(config.url, config.bearer) for config in configs],
+                join_s=plan.join_s,
+                loop_s=plan.loop_s,
+                processes=plan.processes,
+            ) as load:
+                await load.wait_live()
+                await asyncio.sleep(plan.warm_up_s)
+                window = await _observe(node, load.pids, plan)
+                await asyncio.sleep(_GRACE_S)
+                events = receiver.events
+                arrivals = bucket.arrivals(events)
+                sent = await load.stop()
+            await asyncio.to_thread(node.stop)
+    users = [user_id for _, user_id in places]
+    pictures = [each for each in arrivals if each.is_picture]
+    sounds = [each for each in arrivals if not each.is_picture]
+    return Result(
+        anchors=anchors,
+        mode=mode.value,
+        window_s=round(window.seconds, 1),
+        cpu=round(window.cpu, 2),
+        cpu_per_anchor=round(window.cpu / anchors, 4),
+        base_mb=round(base_mb, 1),
+        memory_mb=round(window.memory_mb, 1),
+        memory_per_anchor_mb=round((window.memory_mb - base_mb) / anchors, 3),
+        packets_per_s=round(window.packets / window.seconds),
+        us_per_packet=round(window.cpu / 100 * window.seconds / window.packets * 1e6, 2),
+        packets_dropped=window.packets_dropped,
+        pictures=None
+        if mode is Mode.AUDIO
+        else judge(pictures, users, window.utc_ms, PICTURE_INTERVAL_S),
+        audio=judge(sounds, users, window.utc_ms, AUDIO_SLICE_S),
+        webhooks=len(events),
+        rejoined=sent.rejoined,
+        generator_cpu=round(window.generator_cpu, 1),
+        machine_cpu=round(window.machine_cpu, 1),
+    )
+
+
+def _create_tasks(
+    node: Node, places: Sequence[tuple[str, str]], mode: Mode, bucket: Bucket
+) -> None:
+    sdk = Sdk(node)
+    for room_id in dict.fromkeys(room_id for room_id, _ in places):
+        parameters: dict[str, Any] = dict(bucket.parameters)
+        sdk.create(create_parameters(room_id, f"robot{room_id}", parameters, **mode.slice_params))
+
+
+async def _observe(node: Node, generator_pids: Sequence[int], plan: Plan) -> _Window:
+    packets = await _packets(node)
+    drops = udp_drops(node.udp_port)
+    meter = Meter(node.pid, generator_pids, time.monotonic())
+    start = time.monotonic()
+    start_ms = round(time.time() * 1000)
+    if plan.profile is None:
+        await asyncio.sleep(plan.window_s)
+    else:
+        await _profile(node.pid, plan.profile, plan.window_s)
+    usage = meter.usage(time.monotonic())
+    seconds = time.monotonic() - start
+    return _Window(
+        seconds=seconds,
+        utc_ms=(start_ms, round(time.time() * 1000)),
+        cpu=usage.process,
+        generator_cpu=usage.others,
+        machine_cpu=usage.machine,
+        memory_mb=memory_mb(node.pid),
+        packets=await _packets(node) - packets,
+        packets_dropped=udp_drops(node.udp_port) - drops,
+    )
+
+
+async def _packets(node: Node) -> float:
+    return await asyncio.to_thread(node.metric, "cloudslice_datagrams_total", what="received")
+
+
+async def _profile(pid: int, path: Path, seconds: float) -> None:
+    py_spy = await asyncio.create_subprocess_exec(
+        "py-spy", "record", "--pid", str(pid), "--duration", f"{seconds:.0f}", "--native",
+        "--threads", "--format", "raw", "--output", str(path),
+    )  # fmt: skip
+    await py_spy.wait()

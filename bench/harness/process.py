@@ -1,0 +1,75 @@
+"""What processes use, as the kernel counts it (proc(5))."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process so far, user and system, all its threads."""
+    # After the name, which may hold spaces, the third field follows.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def memory_mb(pid: int) -> float:
+    """The memory of a process, its part of what it shares with others (PSS), in MB."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise ValueError(f"no Pss of process {pid}")
+
+
+def udp_drops(port: int) -> int:
+    """Datagrams that the sockets of a UDP port did not take because their buffers were full."""
+    lines = [
+        line.split()
+        for table in ("/proc/net/udp", "/proc/net/udp6")
+        for line in Path(table).read_text().splitlines()[1:]
+    ]
+    return sum(int(fields[-1]) for fields in lines if fields[1].endswith(f":{port:04X}"))
+
+
+def machine_cpu_seconds() -> tuple[float, float]:
+    """CPU time of the machine so far: busy, and altogether."""
+    fields = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    total, idle = sum(fields), fields[3] + fields[4]
+    return (total - idle) / _TICKS_PER_S, total / _TICKS_PER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """CPU used between two moments; in % of one core."""
+
+    process: float
+    others: float
+    """Of the other processes that were asked for."""
+    machine: float
+    """Of the whole machine in % of all its cores, everybody's."""
+
+
+class Meter:
+    """Measures processes from its making on."""
+
+    def __init__(self, pid: int, others: Iterable[int], now: float) -> None:
+        self._pid = pid
+        self._others = tuple(others)
+        self._started = now
+        self._before = self._read()
+        self._machine_before = machine_cpu_seconds()
+
+    def usage(self, now: float) -> Usage:
+        process, others = self._read()
+        busy, total = machine_cpu_seconds()
+        percent = 100 / (now - self._started)
+        return Usage(
+            (process - self._before[0]) * percent,
+            (others - self._before[1]) * percent,
+            100 * (busy - self._machine_before[0]) / (total - self._machine_before[1]),
+        )
+
+    def _read(self) -> tuple[float, float]:
+        return cpu_seconds(self._pid), sum(map(cpu_seconds, self._others))

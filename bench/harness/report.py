@@ -1,0 +1,197 @@
+"""Results as JSON, as Markdown tables, and judged by the goals."""
+
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from harness.measure import Mode, Result
+from harness.yardsticks import NAMES, YardstickResult
+
+EGRESS_BY_FFMPEG = 3.1
+"""LiveKit Egress 1.12.0 (JPEG every 5 s, audio passed through) took 3.0 to 3.2 times the CPU of
+ffmpeg decoding all in the same run, on another day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One repetition: yardsticks and servers, one after the other on the same machine."""
+
+    load_before: float
+    """Load average of the last minute."""
+    yardsticks: list[YardstickResult]
+    results: list[Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All repetitions."""
+
+    machine: dict[str, Any]
+    turns: list[Turn]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def yardstick(self, name: str) -> float | None:
+        """The median CPU of a yardstick, in % of a core."""
+        found = [y.cpu_per_anchor for t in self.turns for y in t.yardsticks if y.name == name]
+        return median(found) if found else None
+
+    def of(self, mode: Mode) -> list[Result]:
+        """One result for each number of anchors: that of the median CPU."""
+        by_anchors: dict[int, list[Result]] = {}
+        for turn in self.turns:
+            for each in turn.results:
+                if each.mode == mode.value:
+                    by_anchors.setdefault(each.anchors, []).append(each)
+        return [
+            sorted(group, key=lambda each: each.cpu)[(len(group) - 1) // 2]
+            for _, group in sorted(by_anchors.items())
+        ]
+
+
+def describe_machine() -> dict[str, Any]:
+    """Where it was measured."""
+    model = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(": ")[2]
+            break
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def to_markdown(report: Report) -> str:
+    """The tables."""
+    parts = [_servers(report), _ratios(report), _goals(report)]
+    return "\n".join(part for part in parts if part)
+
+
+def _servers(report: Report) -> str:
+    rows = [
+        [
+            each.mode,
+            each.anchors,
+            f"{each.cpu_per_anchor:.3f} %",
+            f"{each.memory_per_anchor_mb:.2f} MB",
+            f"{each.packets_per_s:,}",
+            f"{each.us_per_packet:.1f}",
+            *_punctuality(each),
+            f"{each.generator_cpu:.0f} %",
+            f"{each.machine_cpu:.0f} %",
+        ]
+        for mode in Mode
+        for each in report.of(mode)
+    ]
+    head = [
+        "slices", "anchors", "CPU per anchor", "memory per anchor", "packets/s", "µs per packet",
+        "pictures due / made / late / missing", "picture latency p50 / p99",
+        "audio due / made / late / missing", "generator CPU", "machine busy",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def _punctuality(result: Result) -> tuple[str, str, str]:
+    pictures, audio = result.pictures, result.audio
+    heard = f"{audio.due} / {audio.made} / {audio.late} / {audio.missing}"
+    if pictures is None:
+        return "-", "-", heard
+    seen = f"{pictures.due} / {pictures.made} / {pictures.late} / {pictures.missing}"
+    return seen, f"{pictures.p50_ms} / {pictures.p99_ms} ms", heard
+
+
+def _ratios(report: Report) -> str:
+    measured = [(label, report.yardstick(name)) for name, label in NAMES.items()]
+    elsewhere = [(label, cpu) for label, cpu in measured if cpu is not None]
+    if not elsewhere:
+        return ""
+    ours = [
+        (f"cloudslice, {mode.value}, {each.anchors} anchors", each.cpu_per_anchor)
+        for mode in (Mode.PNG, Mode.JPG)
+        for each in report.of(mode)
+    ]
+    rows = [[label, f"{cpu:.2f} %", *("" for _ in elsewhere)] for label, cpu in elsewhere]
+    rows += [
+        [label, f"{cpu:.3f} %", *(f"{other / cpu:.1f} x less" for _, other in elsewhere)]
+        for label, cpu in ours
+    ]
+    return table(["", "CPU per anchor", *(f"than {label}" for label, _ in elsewhere)], rows)
+
+
+def _goals(report: Report) -> str:
+    rows = [
+        [goal, wanted, measured, "met" if is_met else "**not met**"]
+        for goal, wanted, measured, is_met in judge_goals(report)
+    ]
+    return table(["goal", "wanted", "measured", ""], rows) if rows else ""
+
+
+Judged = tuple[str, str, str, bool]
+"""What, the goal, what was measured, whether it is met."""
+
+
+def judge_goals(report: Report) -> Iterable[Judged]:
+    """The goals that the results say something about."""
+    yield from _judge_cpu(report)
+    yield from _judge_growth(report)
+    for mode in (Mode.PNG, Mode.JPG):
+        for each in report.of(mode):
+            if each.pictures is not None:
+                p50, p99 = each.pictures.p50_ms, each.pictures.p99_ms
+                yield (
+                    f"picture latency, {mode.value}, {each.anchors} anchors",
+                    "p50 < 300 ms, p99 < 1500 ms",
+                    f"{p50} ms, {p99} ms",
+                    p50 < 300 and p99 < 1500,
+                )
+
+
+def _judge_cpu(report: Report) -> Iterable[Judged]:
+    for mode, limit in ((Mode.PNG, 0.45), (Mode.JPG, 0.30), (Mode.AUDIO, 0.08)):
+        for each in report.of(mode):
+            cpu = each.cpu_per_anchor
+            name = f"{mode.value}, {each.anchors} anchors"
+            yield f"CPU, {name}", f"≤ {limit:.2f} %", f"{cpu:.3f} %", cpu <= limit
+    for each in report.of(Mode.PNG):
+        for name, factor in (("gstreamer", 14), ("ffmpeg-keyframes", 3)):
+            other = report.yardstick(name)
+            if other is not None:
+                ratio = other / each.cpu_per_anchor
+                yield (
+                    f"png, {each.anchors} anchors, against {NAMES[name]}",
+                    f"{factor} x less",
+                    f"{ratio:.1f} x less",
+                    ratio >= factor,
+                )
+
+
+def _judge_growth(report: Report) -> Iterable[Judged]:
+    for mode in Mode:
+        by_anchors = {each.anchors: each for each in report.of(mode)}
+        for each in by_anchors.values():
+            memory = each.memory_per_anchor_mb
+            name = f"memory, {mode.value}, {each.anchors} anchors"
+            yield name, "≤ 0.5 MB", f"{memory:.2f} MB", memory <= 0.5
+        if 20 in by_anchors and 200 in by_anchors:
+            few, many = by_anchors[20], by_anchors[200]
+            cpu = many.cpu_per_anchor / few.cpu_per_anchor
+            memory = many.memory_per_anchor_mb / few.memory_per_anchor_mb
+            name = f"growth from 20 to 200 anchors, {mode.value}"
+            yield f"{name}, CPU", "≤ 1.1 x", f"{cpu:.2f} x", cpu <= 1.1
+            yield f"{name}, memory", "≤ 1.1 x", f"{memory:.2f} x", memory <= 1.1
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)

@@ -1,0 +1,142 @@
+"""What a stream costs: a real server, real anchors, and other programs that do the same.
+
+Anchors (720p30 H.264 at 1.5 Mbit/s and Opus at 48 kbit/s, by WHIP, DTLS and SRTP) are sent by
+processes of their own into rooms of 20, each room with a task: an audio slice every 15 s, a
+picture every 5 s. After a warm-up the server process is measured for a window. ffmpeg and
+GStreamer, as far as they are installed (bench/install-yardsticks), get the same media as plain RTP.
+
+    python bench/streams.py --output results
+    python bench/streams.py --anchors 100 --modes jpg --profile profile.txt
+
+Writes streams.json, streams.md and streams.svg.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import pickle
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+
+from cloudslice.publisher.encode import VideoSpec
+from harness.buckets import KINDS
+from harness.measure import Mode, Plan, Result, measure
+from harness.plot import draw
+from harness.report import Report, Turn, describe_machine, to_markdown
+from harness.scene import camera_media
+from harness.yardsticks import NAMES, YardstickResult, run_yardsticks
+
+_LOOP_S = 10
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--output", type=Path, default=Path("bench-results"), help="directory for the results")
+    add("--anchors", type=int, nargs="+", default=[20, 50, 100, 200], metavar="N")
+    add("--modes", nargs="+", choices=[each.value for each in Mode], default=list(map(_value, Mode)))
+    add("--repeat", type=int, default=1, help="how often all is done; medians count")
+    add("--bucket", choices=KINDS, default="sink")
+    add("--window", type=float, default=45, metavar="S", help="is measured")
+    add("--warm-up", type=float, default=15, metavar="S", help="after the last anchor has joined")
+    add("--join", type=float, default=15, metavar="S", help="anchors join evenly over so long")
+    add("--processes", type=int, default=1, help="that send")
+    add("--size", default="1280x720", help="of the video")
+    add("--bitrate", type=int, default=1500, help="of the video, in kbit/s")
+    add("--yardsticks", nargs="*", choices=list(NAMES), default=list(NAMES))
+    add("--yardstick-streams", type=int, default=2, help="processes of each yardstick, at a time")
+    add("--profile", type=Path, help="have py-spy record the server, which disturbs the figures")
+    return parser.parse_args(arguments)
+
+
+async def main(options: argparse.Namespace) -> None:
+    """Measure all, report after each turn."""
+    report = Report(describe_machine(), [])
+    with tempfile.TemporaryDirectory(prefix="cloudslice-bench-") as temporary:
+        directory = Path(temporary)
+        plan = make_plan(options, directory)
+        for number in range(options.repeat):
+            turn = Turn(os.getloadavg()[0], [], [])
+            report.turns.append(turn)
+            turn.yardsticks.extend(await _yardsticks(options, plan, directory / f"others{number}"))
+            for mode in map(Mode, options.modes):
+                for anchors in options.anchors:
+                    place = directory / f"{mode.value}{anchors}-{number}"
+                    result = await measure(anchors, mode, plan, place)
+                    shutil.rmtree(place)
+                    turn.results.append(result)
+                    _say(f"{mode.value:5} {anchors:4} anchors: {result.cpu_per_anchor:.3f} % each")
+                    write(report, options.output)
+
+
+def make_plan(options: argparse.Namespace, directory: Path) -> Plan:
+    """Encode the media into `directory`, and plan by the options."""
+    _say("encoding the media ...")
+    width, height = map(int, options.size.split("x"))
+    media = camera_media(
+        VideoSpec(width=width, height=height, bitrate_kbps=options.bitrate), seconds=_LOOP_S
+    )
+    both, audio = directory / "media", directory / "audio"
+    both.write_bytes(pickle.dumps(media))
+    audio.write_bytes(pickle.dumps(replace(media, video=None)))
+    return Plan(
+        media={Mode.PNG: both, Mode.JPG: both, Mode.AUDIO: audio},
+        loop_s=_LOOP_S,
+        bucket=options.bucket,
+        room_size=20,
+        join_s=options.join,
+        warm_up_s=options.warm_up,
+        window_s=options.window,
+        processes=options.processes,
+        profile=options.profile,
+    )
+
+
+def write(report: Report, directory: Path) -> None:
+    """Write what there is by now."""
+    directory.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(report.to_json(), indent=2)
+    (directory / "streams.json").write_text(text + "\n", encoding="utf-8")
+    (directory / "streams.md").write_text(to_markdown(report), encoding="utf-8")
+    (directory / "streams.svg").write_text(draw(report), encoding="utf-8")
+
+
+async def _yardsticks(
+    options: argparse.Namespace, plan: Plan, directory: Path
+) -> list[YardstickResult]:
+    programs = {name: "gst-launch-1.0" if name == "gstreamer" else "ffmpeg" for name in NAMES}
+    names = [name for name in options.yardsticks if shutil.which(programs[name])]
+    if not names:
+        return []
+    found = await run_yardsticks(
+        names,
+        plan.media[Mode.PNG],
+        directory,
+        streams=options.yardstick_streams,
+        window_s=plan.window_s,
+    )
+    for each in found:
+        _say(f"{NAMES[each.name]}: {each.cpu_per_anchor:.2f} % each")
+    return found
+
+
+def _value(mode: Mode) -> str:
+    return mode.value
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(parse()))
