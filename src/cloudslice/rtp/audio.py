@@ -8,6 +8,7 @@ from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.packet import (
     HEADER_LENGTH,
     PLAIN_HEADER,
+    Datagram,
     RtpPacket,
     parse_rtp,
     unpack_header,
@@ -33,6 +34,19 @@ class AudioReceiver(Receiver):
         payload_types: those negotiated for Opus; packets of others are counted and dropped.
         can_nack: whether the sender negotiated retransmission.
     """
+
+    __slots__ = (
+        "_guard",
+        "_held",
+        "_nacks",
+        "_next",
+        "_payload_types",
+        "_sinks",
+        "_timestamp",
+        "foreign",
+        "late",
+        "lost",
+    )
 
     REORDER_WINDOW_S = 0.2
     """How long later packets wait for a missing one."""
@@ -63,8 +77,8 @@ class AudioReceiver(Receiver):
     def remove_sink(self, sink: AudioSink) -> None:
         self._sinks = tuple(each for each in self._sinks if each is not sink)
 
-    def receive(self, packet: bytes, arrival: float) -> None:
-        clear = self._unprotect(packet)
+    def receive(self, packet: Datagram, arrival: float) -> None:
+        clear = self._unprotect(bytes(packet))
         flags, second, sequence, timestamp = unpack_header(clear)
         if flags == PLAIN_HEADER:
             self._take(second & 0x7F, sequence, timestamp, clear[HEADER_LENGTH:], arrival)

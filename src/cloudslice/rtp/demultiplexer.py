@@ -29,8 +29,8 @@ class Demultiplexer:
         self._declared = {ssrc for plan, _receiver in media for ssrc in plan.ssrcs}
         self._was_replaced: dict[int, bool] = {}
         """Of every SSRC that was heard lately, oldest first."""
-        self.by_ssrc: dict[bytes, Receiver] = {}
-        """By the SSRC as it stands in packets; to be read only."""
+        self.by_ssrc: dict[int, Receiver] = {}
+        """To be read only."""
 
     def assign(self, ssrc: int, packet: RtpPacket, now: float) -> Receiver | None:
         """The receiver of an SSRC that is in `by_ssrc` not yet, which it is from now on.
@@ -50,9 +50,9 @@ class Demultiplexer:
             return None
         if receiver.ssrc is not None:
             self._was_replaced[receiver.ssrc] = True
-            self.by_ssrc.pop(receiver.ssrc.to_bytes(4), None)
+            self.by_ssrc.pop(receiver.ssrc, None)
         self._was_replaced[ssrc] = False
-        self.by_ssrc[ssrc.to_bytes(4)] = receiver
+        self.by_ssrc[ssrc] = receiver
         receiver.adopt(ssrc)
         return receiver
 
@@ -62,15 +62,13 @@ class Demultiplexer:
             return
         self._was_replaced[ssrc] = False
         if len(self._was_replaced) > _SSRC_LIMIT:
-            oldest = next(
-                each for each in self._was_replaced if each.to_bytes(4) not in self.by_ssrc
-            )
+            oldest = next(each for each in self._was_replaced if each not in self.by_ssrc)
             del self._was_replaced[oldest]
             self._srtp.forget(oldest)
 
     def release(self, ssrc: int) -> None:
         """The peer said that it will send no more of `ssrc` (RTCP BYE)."""
-        receiver = self.by_ssrc.pop(ssrc.to_bytes(4), None)
+        receiver = self.by_ssrc.pop(ssrc, None)
         if receiver is not None:
             receiver.release()
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from aiortc.rtp import (
     RTCP_PSFB_APP,
     RTCP_PSFB_PLI,
+    RTCP_RTPFB,
     RTCP_RTPFB_NACK,
     RtcpByePacket,
     RtcpPacket,
     RtcpPsfbPacket,
     RtcpReceiverInfo,
     RtcpRrPacket,
-    RtcpRtpfbPacket,
     RtcpSdesPacket,
     RtcpSourceInfo,
     RtcpSrPacket,
@@ -105,8 +105,17 @@ def remb(ssrc: int, bitrate_bps: int, media_ssrcs: Sequence[int]) -> bytes:
 
 def nack(ssrc: int, media_ssrc: int, sequences: Sequence[int]) -> bytes:
     """A generic NACK for extended `sequences`, ascending (RFC 4585, 6.2.1)."""
-    lost = [sequence & 0xFFFF for sequence in sequences]
-    return bytes(RtcpRtpfbPacket(fmt=RTCP_RTPFB_NACK, ssrc=ssrc, media_ssrc=media_ssrc, lost=lost))
+    pairs: list[tuple[int, int]] = []  # a lost packet, and which of the 16 after it are lost, too
+    for sequence in sequences:
+        first, others = pairs[-1] if pairs else (sequence, 0)
+        if 0 < sequence - first <= 16:
+            pairs[-1] = (first, others | 1 << (sequence - first - 1))
+        else:
+            pairs.append((sequence, 0))
+    header = struct.pack(
+        ">BBHII", 0x80 | RTCP_RTPFB_NACK, RTCP_RTPFB, 2 + len(pairs), ssrc, media_ssrc
+    )
+    return header + b"".join(struct.pack(">HH", first & 0xFFFF, others) for first, others in pairs)
 
 
 def picture_loss(ssrc: int, media_ssrc: int) -> bytes:

@@ -6,6 +6,11 @@ from typing import NamedTuple
 HEADER_LENGTH = 12
 PLAIN_HEADER = 0x80
 """The flags of a packet whose payload follows the fixed header and ends with the packet."""
+Datagram = bytes | memoryview
+"""What came from the socket: a view is of a buffer that is overwritten by the next datagram."""
+
+unpack_ssrc = struct.Struct(">8xI").unpack_from
+"""Of a packet of at least 12 bytes: a tuple of its SSRC."""
 unpack_header = struct.Struct(">BBHI").unpack_from
 """Of a packet of at least 8 bytes: flags, marker and payload type, sequence number, timestamp."""
 

@@ -19,6 +19,7 @@ import structlog
 from cloudslice.clock import Clock
 from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.ice import Address, StunError, addressed_ufrag, parse_stun
+from cloudslice.rtp.packet import HEADER_LENGTH
 from cloudslice.rtp.session import Session
 from cloudslice.rtp.srtp import MAX_PACKET
 
@@ -64,6 +65,7 @@ class RtpPort:
         self._by_ufrag: dict[str, Session] = {}
         self._by_address: dict[Address, Session] = {}
         self._sessions: dict[Session, _Place] = {}
+        self._buffer = bytearray(MAX_PACKET)
         self._timer: asyncio.TimerHandle | None = None
         self._beats = 0
         self._guard = Guard("port")
@@ -160,12 +162,14 @@ class RtpPort:
 
     def _read(self, sock: socket.socket, arrival: float) -> bool:
         """Read until the socket is empty, which is True, or it has been enough for a beat."""
-        receive, by_address = sock.recvfrom, self._by_address
+        receive, by_address = sock.recvfrom_into, self._by_address
+        # One buffer for all: what goes unread costs no allocation.
+        buffer = memoryview(self._buffer)
         count = 0
         is_emptied = False
         for count in range(1, _READS_PER_BEAT + 1):
             try:
-                packet, address = receive(MAX_PACKET)
+                size, address = receive(buffer)
             except OSError as error:
                 # Other than empty, it is an earlier datagram of ours that was refused (ICMP).
                 if not isinstance(error, BlockingIOError):
@@ -175,12 +179,12 @@ class RtpPort:
                 break
             session = by_address.get(address)
             try:
-                if session is None or len(packet) < 12 or packet[0] & 0xC0 != 0x80:
-                    self._receive_other(packet, address, session)
-                elif 192 <= packet[1] <= 223:  # RFC 5761, 4
-                    session.receive_rtcp(packet, arrival)
+                if session is None or size < HEADER_LENGTH or buffer[0] & 0xC0 != 0x80:
+                    self._receive_other(bytes(buffer[:size]), address, session)
+                elif 192 <= buffer[1] <= 223:  # RFC 5761, 4
+                    session.receive_rtcp(bytes(buffer[:size]), arrival)
                 else:
-                    session.receive_rtp(packet, arrival)
+                    session.receive_rtp(buffer[:size], arrival)
             except Exception as error:
                 self._caught(session, error)
         self.datagrams += count

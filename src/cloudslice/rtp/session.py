@@ -6,22 +6,18 @@ from enum import Enum
 from aioice import stun
 
 from cloudslice.clock import Clock
-from cloudslice.rooms.base import TrackKind, VideoCodec
+from cloudslice.rooms.base import TrackKind
 from cloudslice.rtp.answer import make_answer
-from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.demultiplexer import Demultiplexer
 from cloudslice.rtp.dtls import DtlsCertificate, DtlsEndpoint, DtlsError
 from cloudslice.rtp.feedback import RtcpParseError, SenderReport, parse_rtcp
-from cloudslice.rtp.h264 import H264Depacketizer
 from cloudslice.rtp.ice import Address, IceCredentials, answer_check
-from cloudslice.rtp.keyframes import Depacketizer
-from cloudslice.rtp.packet import RtpParseError, parse_rtp
+from cloudslice.rtp.packet import Datagram, RtpParseError, parse_rtp, unpack_ssrc
 from cloudslice.rtp.receiver import Receiver
+from cloudslice.rtp.receivers import make_receiver
 from cloudslice.rtp.reporter import Reporter
-from cloudslice.rtp.sdp import ORIENTATION_URI, MediaPlan, Offer
+from cloudslice.rtp.sdp import Offer
 from cloudslice.rtp.srtp import SrtpContext, SrtpError, is_repeated
-from cloudslice.rtp.video import VideoReceiver
-from cloudslice.rtp.vp8 import Vp8Depacketizer
 
 _CONNECT_TIMEOUT_S = 20.0
 _SLOW_INTERVAL_S = 0.1
@@ -62,6 +58,34 @@ class Session:
         on_closed: called once, when the session ends, whoever ended it.
     """
 
+    __slots__ = (
+        "_by_ssrc",
+        "_certificate",
+        "_clock",
+        "_consent_timeout_s",
+        "_created",
+        "_demultiplexer",
+        "_dtls",
+        "_last_authentic",
+        "_max_video_bitrate_kbps",
+        "_next_slow",
+        "_on_closed",
+        "_on_connected",
+        "_remote",
+        "_remote_ice",
+        "_reporter",
+        "_send_datagram",
+        "_srtp",
+        "ice",
+        "malformed",
+        "not_authentic",
+        "offer",
+        "receivers",
+        "repeated",
+        "state",
+        "unassigned",
+    )
+
     def __init__(
         self,
         offer: Offer,
@@ -95,7 +119,7 @@ class Session:
         )
         self._srtp: SrtpContext | None = None
         self._demultiplexer: Demultiplexer | None = None
-        self._by_ssrc: dict[bytes, Receiver] = {}
+        self._by_ssrc: dict[int, Receiver] = {}
         self._reporter = Reporter(max_video_bitrate_kbps)
         self._created = self._last_authentic = self._next_slow = clock.monotonic()
         self.not_authentic = 0
@@ -151,14 +175,15 @@ class Session:
         if self._dtls.is_closed:
             self._close(CloseReason.LEFT)
 
-    def receive_rtp(self, packet: bytes, arrival: float) -> None:
+    def receive_rtp(self, packet: Datagram, arrival: float) -> None:
         """Take in an SRTP packet from an address of the peer, at monotonic second `arrival`."""
-        receiver = self._by_ssrc.get(packet[8:12])
+        (ssrc,) = unpack_ssrc(packet)
+        receiver = self._by_ssrc.get(ssrc)
         try:
             if receiver is not None:
                 receiver.receive(packet, arrival)
             else:
-                self._receive_unknown(packet, arrival)
+                self._receive_unknown(ssrc, bytes(packet), arrival)
         except SrtpError as error:
             self._count_refused(error)
         except RtpParseError:
@@ -181,7 +206,7 @@ class Session:
             return
         for part in parts:
             if isinstance(part, SenderReport):
-                receiver = self._by_ssrc.get(part.ssrc.to_bytes(4))
+                receiver = self._by_ssrc.get(part.ssrc)
                 if receiver is not None:
                     receiver.on_sender_report(part, arrival)
             else:
@@ -212,17 +237,17 @@ class Session:
     def _connect(self, srtp: SrtpContext) -> None:
         self._srtp = srtp
         self.state = SessionState.CONNECTED
-        media = [(plan, _make_receiver(plan, srtp, self._clock)) for plan in self.offer.media]
+        media = [(plan, make_receiver(plan, srtp, self._clock)) for plan in self.offer.media]
         self.receivers = {plan.kind: receiver for plan, receiver in media}
         self._demultiplexer = Demultiplexer(srtp, media)
         self._by_ssrc = self._demultiplexer.by_ssrc
         self._on_connected(self)
 
-    def _receive_unknown(self, packet: bytes, arrival: float) -> None:
+    def _receive_unknown(self, ssrc: int, packet: bytes, arrival: float) -> None:
         if self._srtp is None or self._demultiplexer is None:
             return
         clear = parse_rtp(self._srtp.unprotect(packet))
-        receiver = self._demultiplexer.assign(int.from_bytes(packet[8:12]), clear, arrival)
+        receiver = self._demultiplexer.assign(ssrc, clear, arrival)
         if receiver is None:
             self.unassigned += 1
         else:
@@ -265,27 +290,3 @@ class Session:
             self.state = SessionState.CLOSED
             self._dtls.close()
             self._on_closed(self, reason)
-
-
-def _make_receiver(plan: MediaPlan, srtp: SrtpContext, clock: Clock) -> Receiver:
-    can_nack = any(("nack", None) in codec.feedback for codec in plan.codecs)
-    if plan.kind is TrackKind.AUDIO:
-        payload_types = frozenset(codec.payload_type for codec in plan.codecs)
-        return AudioReceiver(srtp, payload_types, can_nack=can_nack)
-    codecs: dict[int, tuple[VideoCodec, Depacketizer]] = {
-        codec.payload_type: (
-            codec.video,
-            H264Depacketizer(codec.parameter("sprop-parameter-sets"))
-            if codec.video is VideoCodec.H264
-            else Vp8Depacketizer(),
-        )
-        for codec in plan.codecs
-        if codec.video is not None
-    }
-    return VideoReceiver(
-        srtp,
-        codecs,
-        can_nack=can_nack,
-        orientation_id=plan.extension_id(ORIENTATION_URI),
-        monotonic=clock.monotonic,
-    )

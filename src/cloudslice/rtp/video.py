@@ -7,7 +7,7 @@ from cloudslice.rooms.base import Keyframe, KeyframeReceiver, VideoCodec
 from cloudslice.rtp.feedback import nack, picture_loss
 from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.keyframes import Depacketizer, KeyframeAssembler
-from cloudslice.rtp.packet import RtpPacket, find_extension, parse_rtp, unpack_header
+from cloudslice.rtp.packet import Datagram, RtpPacket, find_extension, parse_rtp, unpack_header
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.reception import NackSchedule
 from cloudslice.rtp.srtp import SrtpContext
@@ -47,6 +47,23 @@ class VideoReceiver(Receiver):
         orientation_id: the negotiated id of the header extension urn:3gpp:video-orientation.
         monotonic: the clock of `arrival`.
     """
+
+    __slots__ = (
+        "_asked_at",
+        "_codecs",
+        "_given_up_before",
+        "_guard",
+        "_monotonic",
+        "_nacks",
+        "_orientation_id",
+        "_read_from",
+        "_read_highest",
+        "_requests",
+        "_rotation",
+        "keyframe_requests",
+        "keyframes",
+        "unread",
+    )
 
     def __init__(
         self,
@@ -102,14 +119,14 @@ class VideoReceiver(Receiver):
     def sink_errors(self) -> int:
         return self._guard.errors
 
-    def receive(self, packet: bytes, arrival: float) -> None:
+    def receive(self, packet: Datagram, arrival: float) -> None:
         self.last_arrival = arrival
         _flags, _second, sequence, timestamp = unpack_header(packet)
         sequence = self._reception.on_packet(sequence, timestamp, arrival)
         if sequence < self._read_from:
             self.unread += 1
         else:
-            self._read(parse_rtp(self._unprotect(packet)), sequence, arrival)
+            self._read(parse_rtp(self._unprotect(bytes(packet))), sequence, arrival)
 
     def receive_clear(self, packet: RtpPacket, arrival: float) -> None:
         self.last_arrival = arrival
