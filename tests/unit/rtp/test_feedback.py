@@ -80,7 +80,9 @@ def test_nack_asks_for_exactly_the_missing_packets(base: int, offsets: set[int])
     assert len(packet) <= 12 + 4 * 256
     (parsed,) = RtcpPacket.parse(packet)
     assert isinstance(parsed, RtcpRtpfbPacket)
-    assert sorted(parsed.lost) == sorted(each & 0xFFFF for each in missing)
+    assert sorted(each & 0xFFFF for each in parsed.lost) == sorted(
+        each & 0xFFFF for each in missing
+    )
 
 
 def test_reads_sender_reports_and_goodbyes() -> None:
