@@ -14,6 +14,9 @@ from cloudslice.rtp.ice import IceCredentials
 MID_URI = "urn:ietf:params:rtp-hdrext:sdes:mid"
 ORIENTATION_URI = "urn:3gpp:video-orientation"
 
+_MAX_LINES = 1000
+"""Chromium's longest, of camera, screen and all codecs, has half of that; the parser's time can
+grow with the square."""
 _VIDEO_FEEDBACK = (("goog-remb", None), ("nack", None), ("nack", "pli"))
 _AUDIO_FEEDBACK = (("nack", None),)
 
@@ -90,15 +93,18 @@ def parse_offer(text: str) -> Offer:
         UnusableOfferError: it sends neither Opus nor a video that we know, or not bundled, or
             leaves checking connectivity to us.
     """
-    lines = "\n".join(line.strip() for line in text.splitlines())
+    lines = [line.strip() for line in text.splitlines()]
+    if len(lines) > _MAX_LINES:
+        raise SdpError(f"the offer has more than {_MAX_LINES} lines")
+    text = "\n".join(lines)
     try:
-        description = SessionDescription.parse(lines)
+        description = SessionDescription.parse(text)
     except (AssertionError, AttributeError, LookupError, StopIteration, TypeError, ValueError):
         # aiortc's parser meets malformed lines with whatever its expressions raise.
         raise SdpError("the offer is not valid SDP") from None
     if not description.media:
         raise SdpError("the offer has no media section")
-    bundle_only = ["a=bundle-only" in section for section in grouplines(lines)[1]]
+    bundle_only = ["a=bundle-only" in section for section in grouplines(text)[1]]
     plans = _plan(description.media, bundle_only)
     if not plans:
         raise UnusableOfferError(

@@ -1,5 +1,6 @@
 """Offers of real senders are understood; what cannot be used is refused with a reason."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,7 @@ def _with(old: str, new: str) -> Callable[[str], str]:
         pytest.param(_with("actpass", "holdconn"), "valid SDP", id="unknown setup"),
         pytest.param(lambda text: text.partition("m=")[0], "no media section", id="no media"),
         pytest.param(lambda _text: "", "no media section", id="empty"),
+        pytest.param(lambda text: text + "a=x\n" * 1000, "more than 1000 lines", id="long"),
         pytest.param(lambda _text: "m=audio", "valid SDP", id="broken section"),
         pytest.param(_with("RTP/SAVPF 96", "RTP/SAVPF"), "valid SDP", id="no formats"),
         pytest.param(_with("RTP/SAVPF 96", "RTP/SAVPF 300"), "valid SDP", id="payload type 300"),
@@ -185,6 +187,15 @@ def test_variations_make_no_difference(change: Callable[[str], str]) -> None:
     offer = parse_offer(change(OFFERS["obs"]))
     assert plan(offer) == {AUDIO: [111], VIDEO: [96]}
     assert offer.media[1].codecs[0].parameter("packetization-mode") == "1"
+
+
+def test_the_worst_offer_is_read_soon() -> None:
+    """The event loop waits for it: the parser's time grows with codecs times feedback lines."""
+    count = (1000 - OFFERS["obs"].count("\n")) // 2
+    worst = OFFERS["obs"] + "a=rtpmap:96 VP8/90000\na=rtcp-fb:* nack\n" * count
+    started = time.process_time()
+    assert parse_offer(worst).media
+    assert time.process_time() - started < 1  # measured: 0.1 s
 
 
 def test_one_section_needs_no_bundle() -> None:
