@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import httpx
 
 from cloudslice.api.gateway import Gateway
+from cloudslice.clock import Clock
 from cloudslice.config import Settings
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.rooms.base import RoomKey
@@ -156,15 +157,12 @@ def create_parameters(sdk_app_id: int = APP) -> dict[str, Any]:
     }
 
 
-class GatewayBench:
-    """A gateway without a network, and signed calls to it."""
+class GatewayCaller:
+    """Signed calls to a gateway, without a network."""
 
-    def __init__(self, settings: Settings | None = None, client: tuple[str, int] = ("::1", 9)):
-        self.tasks = FakeTasks()
-        self.rooms = FakeRooms()
-        self.clock = FakeClock()
-        self.gateway = Gateway(settings or make_settings(), self.tasks, self.rooms, self.clock)
-        transport = httpx.ASGITransport(self.gateway, raise_app_exceptions=True, client=client)
+    def __init__(self, gateway: Gateway, clock: Clock, client: tuple[str, int] = ("::1", 9)):
+        self._clock = clock
+        transport = httpx.ASGITransport(gateway, raise_app_exceptions=True, client=client)
         self.http = httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}")
         # httpx adds headers of its own to those of a test.
         self.http.headers.clear()
@@ -198,12 +196,12 @@ class GatewayBench:
         self, action: str, body: bytes, headers: Mapping[str, str | None] | None = None
     ) -> "Answer":
         """Call with these bytes for a JSON body, signed TC3."""
-        signed = tc3_headers(KEYS, action, timestamp=int(self.clock.now_s), host=HOST, body=body)
+        signed = tc3_headers(KEYS, action, timestamp=self._now, host=HOST, body=body)
         return await self.send("POST", {**signed, **(headers or {})}, content=body)
 
     async def call_encoded(self, encoding: str, action: str, parameters: Any) -> "Answer":
         """Call with `encoding`: json, get, multipart, v1-get or v1-post."""
-        now = int(self.clock.now_s)
+        now = self._now
         if encoding == "json":
             return await self.call(action, parameters)
         if encoding == "get":
@@ -233,6 +231,21 @@ class GatewayBench:
             return await self.send("GET", {}, query=encoded)
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         return await self.send("POST", form, content=encoded.encode())
+
+    @property
+    def _now(self) -> int:
+        return self._clock.utc_ms() // 1000
+
+
+class GatewayBench(GatewayCaller):
+    """A gateway over fakes, and signed calls to it."""
+
+    def __init__(self, settings: Settings | None = None, client: tuple[str, int] = ("::1", 9)):
+        self.tasks = FakeTasks()
+        self.rooms = FakeRooms()
+        self.clock = FakeClock()
+        self.gateway = Gateway(settings or make_settings(), self.tasks, self.rooms, self.clock)
+        super().__init__(self.gateway, self.clock, client)
 
 
 class Answer:

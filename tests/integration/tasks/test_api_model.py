@@ -1,0 +1,381 @@
+"""The API over real tasks, driven at random beside a small model of contract C, E3 and G.
+
+Whatever is done in whatever order, every answer has the code that the model expects, every task
+ends once and for the reason that the model expects, and no call is answered with InternalError.
+"""
+
+import asyncio
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
+
+from cloudslice.rooms.base import LeaveCode, RoomIdType, RoomKey
+from cloudslice.tasks import supervisor as supervisor_module
+from cloudslice.tasks.model import TaskStatus
+from helpers.api_fakes import APP, OTHER_APP
+from helpers.slice_store import ManualClock
+from helpers.task_stage import TaskStage, open_task_stage, task_parameters
+
+TASK_LIMIT = 3
+SETTLED_WITHIN_S = 3
+ROOMS = [RoomKey(APP, "7", kind) for kind in RoomIdType]
+ROBOTS = ["robot_1", "robot_2"]
+USERS = ["alice", "bob", "robot_1"]
+DAY_S = 86400
+
+# Lists, and whom they leave of USERS.
+LISTS = {
+    "no object": (None, None),
+    "no restriction": ({}, set(USERS)),
+    "block one": ({"UnSubscribeAudioUserIds": ["alice"]}, {"bob", "robot_1"}),
+    "allow a prefix": ({"SubscribeAudioUserIds": ["b.*$"]}, {"bob"}),
+    "block all": ({"UnSubscribeAudioUserIds": [".*$"]}, set()),
+}
+
+
+@dataclass(eq=False)
+class Task:
+    """What the model knows of a task."""
+
+    task_id: str
+    room: RoomKey
+    robot: str
+    max_idle_s: float
+    callable_until: float
+    user_sig_until: float
+    idle_since: float | None
+    subscribed: set[str] = field(default_factory=lambda: set(USERS))
+    sliced: set[str] = field(default_factory=set)
+    """Whose audio has an open slice."""
+    leave_code: LeaveCode | None = None
+    """Set once it has ended."""
+
+
+class ApiMachine(RuleBasedStateMachine):
+    """Rules act on a node and on the model alike; time and anchors move only by rules."""
+
+    tasks = Bundle("tasks")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = ManualClock()
+        self.known: list[Task] = []
+        self.anchors: set[tuple[RoomKey, str]] = set()
+        self.leave_codes: dict[str, list[LeaveCode]] = {}
+        self.directory = tempfile.TemporaryDirectory()
+        self.runner = asyncio.Runner()
+
+    # The node.
+
+    @initialize()
+    def start(self) -> None:
+        self.runner.run(self._start())
+
+    def teardown(self) -> None:
+        self.runner.run(self._stop())
+        self.runner.close()
+        self.directory.cleanup()
+
+    async def _start(self) -> None:
+        self.stage: TaskStage
+        self.stopping, ready = asyncio.Event(), asyncio.Event()
+        self.host = asyncio.create_task(self._host(ready))
+        await ready.wait()
+
+    async def _host(self, ready: asyncio.Event) -> None:
+        """Keeps the node open in one task, as its task groups demand."""
+        limits = {"tasks": TASK_LIMIT, "requests_per_second": 1_000_000}
+        directory = Path(self.directory.name)
+        async with open_task_stage(directory, self.clock, self.leave_codes, **limits) as stage:
+            self.stage = stage
+            ready.set()
+            await self.stopping.wait()
+
+    async def _stop(self) -> None:
+        self.stopping.set()
+        await self.host
+
+    def call(self, action: str, parameters: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """The code and the outputs."""
+        answer = self.runner.run(self.stage.api.call(action, parameters))
+        return answer.code, answer.body
+
+    async def _settle(self) -> None:
+        """Wait until what has begun to stop has stopped, and every robot is where it belongs."""
+        alive = self.alive
+        robots = {(task.room, task.robot) for task in alive}
+        statuses = dict.fromkeys(TaskStatus, 0)
+        for task in alive:
+            statuses[self._status(task)] += 1
+        async with asyncio.timeout(SETTLED_WITHIN_S):
+            while (  # noqa: ASYNC110 - a state with no event to await
+                self.stage.supervisor.count_by_status() != statuses
+                or self.stage.rooms.robots != robots
+            ):
+                await asyncio.sleep(0.001)
+
+    # The model.
+
+    @property
+    def alive(self) -> list[Task]:
+        return [task for task in self.known if task.leave_code is None]
+
+    def _is_callable(self, task: Task) -> bool:
+        return task.leave_code is None and self.clock.now < task.callable_until
+
+    def _status(self, task: Task) -> TaskStatus:
+        return TaskStatus.IN_PROGRESS if task.sliced else TaskStatus.IDLE
+
+    def _end(self, tasks: list[Task], code: LeaveCode) -> None:
+        for task in tasks:
+            task.leave_code = code
+
+    def _leave(self, room: RoomKey, user: str) -> None:
+        if (room, user) not in self.anchors:
+            return
+        self.anchors.remove((room, user))
+        is_empty = all(key != room for key, _ in self.anchors)
+        for task in self.alive:
+            if task.room == room:
+                task.sliced.discard(user)
+                if is_empty:
+                    task.idle_since = self.clock.now
+
+    def _exists(self, room: RoomKey) -> bool:
+        members = [key for key, _ in self.anchors] + [task.room for task in self.alive]
+        return room in members
+
+    def _create_code(self, room: RoomKey, robot: str) -> str | None:
+        if len(self.alive) >= TASK_LIMIT:
+            return "FailedOperation.RestrictedConcurrency"
+        return "FailedOperation" if (room, robot) in self.anchors else None
+
+    # The slicing actions.
+
+    @rule(
+        target=tasks,
+        room=st.sampled_from(ROOMS),
+        robot=st.sampled_from(ROBOTS),
+        max_idle_s=st.sampled_from([30, DAY_S]),
+        expired_hours=st.sampled_from([6, 720]),
+        user_sig_s=st.sampled_from([3600, 90 * DAY_S]),
+    )
+    def create(
+        self, room: RoomKey, robot: str, max_idle_s: int, expired_hours: int, user_sig_s: int
+    ) -> Any:
+        return self._create(room, robot, max_idle_s, expired_hours, user_sig_s)
+
+    @rule(target=tasks, task=tasks)
+    def create_with_the_same_robot(self, task: Task) -> Any:
+        return self._create(task.room, task.robot, DAY_S, 72, 90 * DAY_S)
+
+    @precondition(lambda self: self.anchors)
+    @rule(target=tasks, data=st.data())
+    def create_with_the_id_of_an_anchor(self, data: st.DataObject) -> Any:
+        room, user = data.draw(st.sampled_from(sorted(self.anchors, key=str)))
+        return self._create(room, user, DAY_S, 72, 90 * DAY_S)
+
+    def _create(
+        self, room: RoomKey, robot: str, max_idle_s: int, expired_hours: int, user_sig_s: int
+    ) -> Any:
+        parameters = task_parameters(
+            room,
+            robot,
+            self.clock,
+            max_idle_s=max_idle_s,
+            expired_hours=expired_hours,
+            user_sig_lifetime_s=user_sig_s,
+        )
+        code, outputs = self.call("CreateCloudSliceTask", parameters)
+        assert code == self._create_code(room, robot)
+        if code is not None:
+            return multiple()
+        replaced = [task for task in self.alive if (task.room, task.robot) == (room, robot)]
+        self._end(replaced, LeaveCode.REPLACED)
+        now = self.clock.now
+        is_empty = all(key != room for key, _ in self.anchors)
+        task = Task(
+            task_id=outputs["TaskId"],
+            room=room,
+            robot=robot,
+            max_idle_s=max_idle_s,
+            callable_until=now + expired_hours * 3600,
+            user_sig_until=now + user_sig_s,
+            idle_since=now if is_empty else None,
+        )
+        self.known.append(task)
+        return task
+
+    @rule(task=tasks)
+    def describe(self, task: Task) -> None:
+        code, outputs = self._call_on("DescribeCloudSliceTask", task)
+        if code is None:
+            assert outputs["Status"] == self._status(task).value
+
+    @rule(task=tasks, lists=st.sampled_from(sorted(LISTS)))
+    def modify(self, task: Task, lists: str) -> None:
+        given, subscribed = LISTS[lists]
+        more = {} if given is None else {"SubscribeStreamUserIds": given}
+        code, _ = self._call_on("ModifyCloudSliceTask", task, more)
+        if code is None and subscribed is not None:
+            task.subscribed = subscribed
+            task.sliced &= subscribed
+
+    @rule(task=tasks)
+    def delete(self, task: Task) -> None:
+        code, _ = self._call_on("DeleteCloudSliceTask", task)
+        if code is None:
+            self._end([task], LeaveCode.STOPPED)
+
+    @rule(
+        task=tasks,
+        action=st.sampled_from(
+            ["DescribeCloudSliceTask", "ModifyCloudSliceTask", "DeleteCloudSliceTask"]
+        ),
+    )
+    def call_for_another_app(self, task: Task, action: str) -> None:
+        code, _ = self.call(action, {"SdkAppId": OTHER_APP, "TaskId": task.task_id})
+        assert code == "ResourceNotFound"
+
+    def _call_on(
+        self, action: str, task: Task, more: dict[str, Any] | None = None
+    ) -> tuple[str | None, dict[str, Any]]:
+        code, outputs = self.call(action, {"SdkAppId": APP, "TaskId": task.task_id} | (more or {}))
+        assert code == (None if self._is_callable(task) else "ResourceNotFound")
+        assert code is not None or outputs["TaskId"] == task.task_id
+        return code, outputs
+
+    @rule(task=tasks)
+    def call_wrongly(self, task: Task) -> None:
+        """What is refused by its form changes nothing, whatever the state."""
+        stale = task_parameters(task.room, task.robot, self.clock, user_sig_lifetime_s=0)
+        assert self.call("CreateCloudSliceTask", stale)[0] == "InvalidParameter.UserSig"
+        both = {"SubscribeAudioUserIds": ["alice"], "UnSubscribeAudioUserIds": ["bob"]}
+        lists = {"SdkAppId": APP, "TaskId": task.task_id, "SubscribeStreamUserIds": both}
+        assert self.call("ModifyCloudSliceTask", lists)[0] == "InvalidParameter.OutOfRange"
+
+    # The room actions.
+
+    @rule(task=tasks, users=st.none() | st.sets(st.sampled_from([*USERS, *ROBOTS]), min_size=1))
+    def put_out(self, task: Task, users: set[str] | None) -> None:
+        """Remove some users from a task's room, or dismiss the room."""
+        room = task.room
+        name = "RemoveUser" if users else "DismissRoom"
+        action = name + ("" if room.room_id_type else "ByStrRoomId")
+        more = {"UserIds": sorted(users)} if users else {}
+        if self._call_on_room(action, room, more) is None:
+            code = LeaveCode.REMOVED if users else LeaveCode.ROOM_DISMISSED
+            self._put_out(room, users or {*USERS, *ROBOTS}, code)
+
+    def _call_on_room(self, action: str, room: RoomKey, more: dict[str, Any]) -> str | None:
+        code, _ = self.call(action, {"SdkAppId": APP, "RoomId": room.wire_id} | more)
+        assert code == (None if self._exists(room) else "FailedOperation.RoomNotExist")
+        return code
+
+    def _put_out(self, room: RoomKey, users: set[str], code: LeaveCode) -> None:
+        self._end([t for t in self.alive if t.room == room and t.robot in users], code)
+        for user in users:
+            self._leave(room, user)
+
+    # What happens by itself.
+
+    @rule(room=st.sampled_from(ROOMS), user=st.sampled_from(USERS))
+    def anchor_joins(self, room: RoomKey, user: str) -> None:
+        """Not under the id of a robot."""
+        if self.stage.rooms.join(room, user):
+            self.anchors.add((room, user))
+            for task in self.alive:
+                if task.room == room:
+                    assert task.robot != user
+                    task.idle_since = None
+
+    @precondition(lambda self: self.anchors)
+    @rule(data=st.data())
+    def anchor_sends(self, data: st.DataObject) -> None:
+        room, user = data.draw(st.sampled_from(sorted(self.anchors, key=str)))
+        audio = self.stage.rooms.anchor(room, user).audio
+        audio.timestamp = max(audio.timestamp, round(self.clock.now * 48000))
+        audio.send(self.clock.now)
+        for task in self.alive:
+            if task.room == room and user in task.subscribed:
+                task.sliced.add(user)
+
+    @precondition(lambda self: self.anchors)
+    @rule(data=st.data())
+    def anchor_leaves(self, data: st.DataObject) -> None:
+        room, user = data.draw(st.sampled_from(sorted(self.anchors, key=str)))
+        self.stage.rooms.leave(room, user)
+        self._leave(room, user)
+
+    @rule(seconds=st.sampled_from([30, DAY_S]))
+    def time_passes(self, seconds: float) -> None:
+        self._pass(seconds)
+
+    @rule(task=tasks)
+    def time_passes_until_a_task_expires(self, task: Task) -> None:
+        if task.callable_until - self.clock.now >= 30:
+            self._pass(task.callable_until - self.clock.now)
+
+    def _pass(self, seconds: float) -> None:
+        """Longer than a slice, so that without packets all are closed."""
+        self.clock.now += seconds
+        for task in self.alive:
+            task.sliced.clear()
+        idle = [
+            task
+            for task in self.alive
+            if task.idle_since is not None and self.clock.now - task.idle_since >= task.max_idle_s
+        ]
+        self._end(idle, LeaveCode.IDLE)
+
+    @rule()
+    def restart(self) -> None:
+        """Anchors have to come back by themselves; robots show their UserSig once more."""
+        self.runner.run(self._stop())
+        self.anchors.clear()
+        for task in self.alive:
+            task.sliced.clear()
+            task.idle_since = self.clock.now
+        self._end(
+            [task for task in self.alive if self.clock.now >= task.user_sig_until],
+            LeaveCode.CONNECTION_LOST,
+        )
+        self.runner.run(self._start())
+
+    @invariant()
+    def every_task_is_where_the_model_has_it(self) -> None:
+        if not hasattr(self, "stage"):
+            return
+        self.runner.run(self._settle())
+        ended = {t.task_id: [t.leave_code] for t in self.known if t.leave_code is not None}
+        assert self.leave_codes == ended
+
+
+@pytest.fixture(autouse=True)
+def _quick_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time is moved by hand, so the supervisor may as well look at it more often."""
+    monkeypatch.setattr(supervisor_module, "_TICK_S", 0.002)
+
+
+@pytest.mark.usefixtures("_quick_ticks")
+class TestApi(ApiMachine.TestCase):  # type: ignore[misc, valid-type]
+    settings = settings(
+        max_examples=100,
+        stateful_step_count=50,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
