@@ -33,6 +33,7 @@ def server_answer(media: Media) -> str:
         ice=SERVER_ICE,
         fingerprint=SERVER_FINGERPRINT,
         candidates=[("192.0.2.1", 7882), ("2001:db8::1", 7882)],
+        max_video_bitrate_kbps=2500,
     )
 
 
