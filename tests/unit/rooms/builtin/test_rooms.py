@@ -97,7 +97,7 @@ async def test_a_robot_hears_of_those_who_are_there_and_who_come(house: House) -
     house.join("early")
     robot = Robot()
     await house.rooms.enter(ROOM, "robot", robot)
-    _publication, late = house.publish("late")
+    house.publish("late")
     assert robot.heard == [("joined", "early")]
     late.connect()
     assert robot.heard == [("joined", "early"), ("joined", "late")]
@@ -219,7 +219,7 @@ async def test_removed_users_are_out(house: House) -> None:
     await house.rooms.enter(ROOM, "other", other)
     house.join("anchor")
     house.join("stays")
-    _publication, late = house.publish("late")
+    house.publish("late")
     await house.rooms.remove_users(ROOM, ["anchor", "late", "robot", "unknown"])
     assert other.heard[2:] == [("left", "anchor")]
     assert robot.heard[-1] == ("evicted", LeaveCode.REMOVED)
