@@ -97,7 +97,7 @@ async def test_a_robot_hears_of_those_who_are_there_and_who_come(house: House) -
     house.join("early")
     robot = Robot()
     await house.rooms.enter(ROOM, "robot", robot)
-    house.publish("late")
+    _publication, late = house.publish("late")
     assert robot.heard == [("joined", "early")]
     late.connect()
     assert robot.heard == [("joined", "early"), ("joined", "late")]
