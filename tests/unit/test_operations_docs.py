@@ -1,0 +1,95 @@
+"""docs/operations.md explains every metric that there is, and no other."""
+
+import re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from cloudslice.delivery.callbacks import CallbackCounters
+from cloudslice.delivery.lane import UploadCounters
+from cloudslice.delivery.service import Delivery
+from cloudslice.metrics import NodeMetrics
+from cloudslice.rooms.builtin.rooms import BuiltinRooms
+from cloudslice.rtp.port import RtpPort
+from cloudslice.slicing.counters import SlicingCounters
+from cloudslice.tasks.model import TaskStatus
+from cloudslice.tasks.supervisor import Supervisor
+
+PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+@dataclass
+class IdleNode:
+    """What metrics ask of all parts of a node at rest."""
+
+    datagrams: int = 0
+    foreign: int = 0
+    unsent: int = 0
+    anchor_count: int = 0
+    lost: int = 0
+    spool_bytes: int = 0
+    uploads: UploadCounters = field(default_factory=UploadCounters)
+    callbacks: CallbackCounters = field(default_factory=CallbackCounters)
+
+    def count_by_status(self) -> dict[TaskStatus, int]:
+        return dict.fromkeys(TaskStatus, 0)
+
+    def slicing_counters(self) -> SlicingCounters:
+        return SlicingCounters()
+
+
+@pytest.fixture(scope="module")
+def exported() -> dict[str, set[str]]:
+    """The values of the label `what` (`status`, `rooms`) by the metric's name."""
+    node = IdleNode()
+    metrics = NodeMetrics(
+        cast(Supervisor, node), cast(BuiltinRooms, node), cast(RtpPort, node), cast(Delivery, node)
+    )
+    names: dict[str, set[str]] = {}
+    for family in metrics.collect():
+        for sample in family.samples:
+            names.setdefault(sample.name, set()).update(sample.labels.values())
+    return names
+
+
+def rows(first: str) -> dict[str, str]:
+    """First cell and the rest of each row of the table whose head begins with `first`."""
+    table = re.search(rf"^\| {re.escape(first)}.*\n\| ---.*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    assert table is not None
+    cells = (line.strip("| ").split(" | ", 1) for line in table[1].splitlines())
+    return {name.strip("` "): rest for name, rest in cells}
+
+
+def test_every_metric_is_in_the_table(exported: dict[str, set[str]]) -> None:
+    assert set(rows("metric |")) - {"process_..."} == set(exported)
+
+
+@pytest.mark.parametrize(
+    ("metric", "counters", "more"),
+    [
+        pytest.param("cloudslice_slicing_total", SlicingCounters, set(), id="slicing"),
+        pytest.param("cloudslice_uploads_total", UploadCounters, {"lost"}, id="uploads"),
+    ],
+)
+def test_every_count_has_its_row(
+    exported: dict[str, set[str]], metric: str, counters: type, more: set[str]
+) -> None:
+    explained = set(rows(f"`{metric}`"))
+    assert explained == exported[metric] == {each.name for each in fields(counters)} | more
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "cloudslice_tasks",
+        "cloudslice_anchors",
+        "cloudslice_datagrams_total",
+        "cloudslice_waiting",
+        "cloudslice_callbacks_total",
+    ],
+)
+def test_every_label_is_named(exported: dict[str, set[str]], metric: str) -> None:
+    labels = rows("metric |")[metric].partition(" | ")[0]
+    assert set(re.findall(r"`(\w+)`", labels.partition(":")[2])) == exported[metric]
