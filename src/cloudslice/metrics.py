@@ -70,7 +70,14 @@ class NodeMetrics(Collector):
                 "received": self._port.datagrams,
                 "foreign": self._port.foreign,
                 "unsent": self._port.unsent,
+                "failed": self._port.errors,
             },
+        )
+        yield _counter(
+            "cloudslice_media",
+            "What anchors' media has come to.",
+            "what",
+            self._rooms.media_counts(),
         )
         yield from self._collect_delivery()
 

@@ -304,5 +304,7 @@ async def test_garbage_from_the_anchors_own_address_is_harmless(stage: Stage) ->
         assert_whole(await performer.hear(50))
         assert_intact(await performer.keyframe(), performer)
         assert session.not_authentic >= 3
+        assert stage.rooms.media_counts()["not_authentic"] == session.not_authentic
+        assert stage.rooms.media_counts()["keyframes"] >= 2
         assert stage.port.foreign >= 2
         assert stage.port.errors == 0

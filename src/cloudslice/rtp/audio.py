@@ -1,5 +1,6 @@
 """Receives an anchor's Opus: in order, each packet once, missing ones asked for."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from cloudslice.rooms.base import AudioSink
@@ -120,6 +121,15 @@ class AudioReceiver(Receiver):
     @property
     def sink_errors(self) -> int:
         return self._guard.errors
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return {
+            "audio_late": self.late,
+            "audio_lost": self.lost,
+            "audio_foreign": self.foreign,
+            "sink_errors": self.sink_errors,
+        }
 
     def _take(
         self, payload_type: int, sequence: int, timestamp: int, payload: bytes, arrival: float

@@ -1,6 +1,7 @@
 """What an audio and a video receiver have in common: one media section, one SSRC at a time."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from cloudslice.rtp.feedback import ReportBlock, SenderReport
 from cloudslice.rtp.packet import Datagram, RtpPacket
@@ -92,3 +93,8 @@ class Receiver(ABC):
     @abstractmethod
     def sink_errors(self) -> int:
         """How often one that receives this media raised an exception."""
+
+    @property
+    @abstractmethod
+    def counts(self) -> Mapping[str, int]:
+        """What was received and what was dropped so far, by a name that says it."""

@@ -1,5 +1,6 @@
 """One peer that sends us media: its ICE, DTLS and SRTP, over a port that many share."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import Enum
 
@@ -223,6 +224,19 @@ class Session:
         if now >= self._next_slow:
             self._next_slow = now + _SLOW_INTERVAL_S
             self._check_timeouts(now)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What was received and what was dropped so far, all media sections together."""
+        total = Counter(
+            not_authentic=self.not_authentic,
+            repeated=self.repeated,
+            malformed=self.malformed,
+            unassigned=self.unassigned,
+        )
+        for receiver in self.receivers.values():
+            total.update(receiver.counts)
+        return total
 
     def close(self, reason: CloseReason = CloseReason.ENDED) -> None:
         """End the session; harmless when it has ended."""

@@ -1,7 +1,7 @@
 """Receives an anchor's video: packets are looked at in the clear and dropped unread, but for those
 of the key frames that somebody asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cloudslice.rooms.base import Keyframe, KeyframeReceiver, VideoCodec
 from cloudslice.rtp.feedback import nack, picture_loss
@@ -118,6 +118,15 @@ class VideoReceiver(Receiver):
     @property
     def sink_errors(self) -> int:
         return self._guard.errors
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return {
+            "video_unread": self.unread,
+            "keyframes": self.keyframes,
+            "keyframe_requests": self.keyframe_requests,
+            "sink_errors": self.sink_errors,
+        }
 
     def receive(self, packet: Datagram, arrival: float) -> None:
         self.last_arrival = arrival

@@ -30,6 +30,7 @@ class IdleReceiver(Receiver):
 
     needs_attention = False
     sink_errors = 0
+    counts: dict[str, int] = {}  # noqa: RUF012
 
 
 def media(kind: TrackKind, mid: str, payload_type: int, *ssrcs: int) -> MediaPlan:

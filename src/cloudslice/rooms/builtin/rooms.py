@@ -1,6 +1,7 @@
 """Our own rooms: who is in them, and who hears of it."""
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -97,6 +98,7 @@ class BuiltinRooms:
         self._certificate = DtlsCertificate()
         self._rooms: dict[RoomKey, _Room] = {}
         self._publications: dict[str, Publication] = {}
+        self._counts_of_ended: Counter[str] = Counter()
         self._guard = Guard("room listener")
         self._reporter = RoomReporter(observer)
 
@@ -187,6 +189,13 @@ class BuiltinRooms:
             self._put_out(room, members, user_id, LeaveCode.ROOM_DISMISSED)
         self._drop_if_empty(room)
 
+    def media_counts(self) -> Counter[str]:
+        """What all anchors' sessions have received and dropped since the start."""
+        total = self._counts_of_ended.copy()
+        for publication in self._publications.values():
+            total.update(publication.session.counts)
+        return total
+
     @property
     def anchor_count(self) -> int:
         """How many anchors are in all rooms."""
@@ -210,6 +219,7 @@ class BuiltinRooms:
     def _leave(self, publication: Publication, reason: CloseReason) -> None:
         self._publications.pop(publication.publication_id, None)
         self._port.remove(publication.session)
+        self._counts_of_ended.update(publication.session.counts)
         _log.info("anchor left", **_fields(publication), reason=reason.value)
         self._reporter.left(publication.room, publication.user_id, publication.session, reason)
         room = self._rooms.get(publication.room)
