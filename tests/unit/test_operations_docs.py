@@ -1,21 +1,26 @@
 """docs/operations.md explains every metric that there is, and no other."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from cloudslice.clock import SystemClock
 from cloudslice.delivery.callbacks import CallbackCounters
 from cloudslice.delivery.lane import UploadCounters
 from cloudslice.delivery.service import Delivery
 from cloudslice.metrics import NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
+from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.port import RtpPort
+from cloudslice.rtp.video import VideoReceiver
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.tasks.model import TaskStatus
 from cloudslice.tasks.supervisor import Supervisor
+from helpers.rtp import ClearSrtp
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 
@@ -27,11 +32,21 @@ class IdleNode:
     datagrams: int = 0
     foreign: int = 0
     unsent: int = 0
+    errors: int = 0
     anchor_count: int = 0
     lost: int = 0
     spool_bytes: int = 0
     uploads: UploadCounters = field(default_factory=UploadCounters)
     callbacks: CallbackCounters = field(default_factory=CallbackCounters)
+
+    def media_counts(self) -> Counter[str]:
+        srtp = ClearSrtp().context
+        audio = AudioReceiver(srtp, frozenset(), can_nack=False)
+        video = VideoReceiver(
+            srtp, {}, can_nack=False, orientation_id=None, monotonic=SystemClock().monotonic
+        )
+        session = Counter(not_authentic=0, repeated=0, malformed=0, unassigned=0)
+        return Counter({**session, **audio.counts, **video.counts})
 
     def count_by_status(self) -> dict[TaskStatus, int]:
         return dict.fromkeys(TaskStatus, 0)
@@ -78,6 +93,10 @@ def test_every_count_has_its_row(
 ) -> None:
     explained = set(rows(f"`{metric}`"))
     assert explained == exported[metric] == {each.name for each in fields(counters)} | more
+
+
+def test_every_count_of_media_has_its_row(exported: dict[str, set[str]]) -> None:
+    assert set(rows("`cloudslice_media_total`")) == exported["cloudslice_media_total"]
 
 
 @pytest.mark.parametrize(
