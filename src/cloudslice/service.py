@@ -64,6 +64,8 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         DatabaseError, SecretKeyError, PortInUseError: the node cannot run here.
     """
     _check(settings)
+    # What people said and how they looked waits in here for its upload.
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         # What can fail for the operator to mend comes first, outside of all task groups, which

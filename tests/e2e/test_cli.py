@@ -113,6 +113,7 @@ def test_a_port_in_use_is_named(
 
 def test_a_second_server_on_the_same_data_is_refused(node: Node) -> None:
     node.start()
+    assert node.data_dir.stat().st_mode & 0o777 == 0o700  # of nobody else's concern, besides
     result = run(
         *("serve", "--config", node.settings_path),
         CLOUDSLICE_LISTEN="127.0.0.1:0",
