@@ -6,9 +6,10 @@ ends once and for the reason that the model expects, and no call is answered wit
 
 import asyncio
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -30,6 +31,8 @@ from helpers.api_fakes import APP, OTHER_APP
 from helpers.slice_store import ManualClock
 from helpers.task_stage import TaskStage, open_task_stage, task_parameters
 
+T = TypeVar("T")
+
 TASK_LIMIT = 3
 SETTLED_WITHIN_S = 3
 ROOMS = [RoomKey(APP, "7", kind) for kind in RoomIdType]
@@ -39,7 +42,6 @@ DAY_S = 86400
 
 # Lists, and whom they leave of USERS.
 LISTS = {
-    "no object": (None, None),
     "no restriction": ({}, set(USERS)),
     "block one": ({"UnSubscribeAudioUserIds": ["alice"]}, {"bob", "robot_1"}),
     "allow a prefix": ({"SubscribeAudioUserIds": ["b.*$"]}, {"bob"}),
@@ -113,6 +115,14 @@ class ApiMachine(RuleBasedStateMachine):
         """The code and the outputs."""
         answer = self.runner.run(self.stage.api.call(action, parameters))
         return answer.code, answer.body
+
+    def _move(self, move: Callable[[], T]) -> T:
+        """Move something in the rooms; what hears of it needs a running event loop."""
+
+        async def run() -> T:
+            return move()
+
+        return self.runner.run(run())
 
     async def _settle(self) -> None:
         """Wait until what has begun to stop has stopped, and every robot is where it belongs."""
@@ -226,12 +236,17 @@ class ApiMachine(RuleBasedStateMachine):
         if code is None:
             assert outputs["Status"] == self._status(task).value
 
-    @rule(task=tasks, lists=st.sampled_from(sorted(LISTS)))
-    def modify(self, task: Task, lists: str) -> None:
+    @rule(task=tasks)
+    def modify_nothing(self, task: Task) -> None:
+        self._call_on("ModifyCloudSliceTask", task)
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data(), lists=st.sampled_from(sorted(LISTS)))
+    def modify(self, data: st.DataObject, lists: str) -> None:
+        task = self._draw_alive(data)
         given, subscribed = LISTS[lists]
-        more = {} if given is None else {"SubscribeStreamUserIds": given}
-        code, _ = self._call_on("ModifyCloudSliceTask", task, more)
-        if code is None and subscribed is not None:
+        code, _ = self._call_on("ModifyCloudSliceTask", task, {"SubscribeStreamUserIds": given})
+        if code is None:
             task.subscribed = subscribed
             task.sliced &= subscribed
 
@@ -250,6 +265,9 @@ class ApiMachine(RuleBasedStateMachine):
     def call_for_another_app(self, task: Task, action: str) -> None:
         code, _ = self.call(action, {"SdkAppId": OTHER_APP, "TaskId": task.task_id})
         assert code == "ResourceNotFound"
+
+    def _draw_alive(self, data: st.DataObject) -> Task:
+        return data.draw(st.integers(0, len(self.alive) - 1).map(self.alive.__getitem__))
 
     def _call_on(
         self, action: str, task: Task, more: dict[str, Any] | None = None
@@ -293,10 +311,15 @@ class ApiMachine(RuleBasedStateMachine):
 
     # What happens by itself.
 
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data(), user=st.sampled_from(USERS))
+    def anchor_joins_a_task(self, data: st.DataObject, user: str) -> None:
+        self.anchor_joins(self._draw_alive(data).room, user)
+
     @rule(room=st.sampled_from(ROOMS), user=st.sampled_from(USERS))
     def anchor_joins(self, room: RoomKey, user: str) -> None:
         """Not under the id of a robot."""
-        if self.stage.rooms.join(room, user):
+        if self._move(lambda: self.stage.rooms.join(room, user)):
             self.anchors.add((room, user))
             for task in self.alive:
                 if task.room == room:
@@ -304,21 +327,21 @@ class ApiMachine(RuleBasedStateMachine):
                     task.idle_since = None
 
     @precondition(lambda self: self.anchors)
-    @rule(data=st.data())
-    def anchor_sends(self, data: st.DataObject) -> None:
-        room, user = data.draw(st.sampled_from(sorted(self.anchors, key=str)))
-        audio = self.stage.rooms.anchor(room, user).audio
-        audio.timestamp = max(audio.timestamp, round(self.clock.now * 48000))
-        audio.send(self.clock.now)
-        for task in self.alive:
-            if task.room == room and user in task.subscribed:
-                task.sliced.add(user)
+    @rule()
+    def anchors_send(self) -> None:
+        for room, user in self.anchors:
+            audio = self.stage.rooms.anchor(room, user).audio
+            audio.timestamp = max(audio.timestamp, round(self.clock.now * 48000))
+            self._move(lambda audio=audio: audio.send(self.clock.now))
+            for task in self.alive:
+                if task.room == room and user in task.subscribed:
+                    task.sliced.add(user)
 
     @precondition(lambda self: self.anchors)
     @rule(data=st.data())
     def anchor_leaves(self, data: st.DataObject) -> None:
         room, user = data.draw(st.sampled_from(sorted(self.anchors, key=str)))
-        self.stage.rooms.leave(room, user)
+        self._move(lambda: self.stage.rooms.leave(room, user))
         self._leave(room, user)
 
     @rule(seconds=st.sampled_from([30, DAY_S]))
@@ -344,9 +367,9 @@ class ApiMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        """Anchors have to come back by themselves; robots show their UserSig once more."""
+        """Robots show their UserSig once more, and anchors come back and go on."""
         self.runner.run(self._stop())
-        self.anchors.clear()
+        returning, self.anchors = self.anchors, set()
         for task in self.alive:
             task.sliced.clear()
             task.idle_since = self.clock.now
@@ -355,6 +378,10 @@ class ApiMachine(RuleBasedStateMachine):
             LeaveCode.CONNECTION_LOST,
         )
         self.runner.run(self._start())
+        self.runner.run(self._settle())
+        for room, user in returning:
+            self.anchor_joins(room, user)
+        self.anchors_send()
 
     @invariant()
     def every_task_is_where_the_model_has_it(self) -> None:
@@ -374,7 +401,7 @@ def _quick_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_quick_ticks")
 class TestApi(ApiMachine.TestCase):  # type: ignore[misc, valid-type]
     settings = settings(
-        max_examples=100,
+        max_examples=80,
         stateful_step_count=50,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
