@@ -16,6 +16,7 @@ from cloudslice.demo.scene import ROBOT, ROOM_ID, SDK_APP_ID, Scene, set_scene
 from cloudslice.demo.sdk import OfficialSdk, SdkMissingError
 from cloudslice.demo.webhooks import WebhookReceiver
 from cloudslice.identity.user_sig import make_user_sig
+from cloudslice.publisher.encode import VideoSpec
 from cloudslice.publisher.media import Look, Media, synthetic_media
 from cloudslice.publisher.publisher import PublishConfig, publisher_group
 from cloudslice.rooms.base import RoomIdType, RoomKey
@@ -25,7 +26,9 @@ _ANCHORS = (
     Look("alice", accent=(32, 64, 160), tone_hz=440),
     Look("bob", accent=(160, 64, 32), tone_hz=330),
 )
-_LOOP_S = 10
+# Pictures every 5 s of a loop of 12 s, with key frames in it to jump to, are all different.
+_LOOP_S = 12
+_VIDEO = VideoSpec(keyframe_interval_s=1)
 _START_TIMEOUT_S = 20
 _STOP_TIMEOUT_S = 10
 _DELIVERY_TIMEOUT_S = 30
@@ -110,7 +113,7 @@ async def _encode(look: Look, display: Display) -> Media:
 
     try:
         return await asyncio.to_thread(
-            synthetic_media, look, seconds=_LOOP_S, on_progress=on_progress
+            synthetic_media, look, video=_VIDEO, seconds=_LOOP_S, on_progress=on_progress
         )
     finally:
         is_cancelled.set()

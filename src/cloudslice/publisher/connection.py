@@ -17,10 +17,9 @@ from cloudslice.publisher.stream import ntp_time
 from cloudslice.rooms.base import TrackKind
 from cloudslice.rtp.dtls import DtlsCertificate, DtlsEndpoint, DtlsError
 from cloudslice.rtp.ice import Address, IceCredentials, StunError
-from cloudslice.rtp.srtp import SrtpContext, SrtpError
+from cloudslice.rtp.srtp import MAX_PACKET, SrtpContext, SrtpError
 
 _REPORT_INTERVAL_S = 1.0
-_RECEIVE_BUFFER = 2048
 # Holds the packets of a large key frame, which leave in one beat.
 _SEND_BUFFER = 1 << 20
 
@@ -147,7 +146,7 @@ class Connection:
             self._end("the server does not answer any more" if self._srtp else "no way to it")
         elif self._srtp is None:
             if self._dtls is not None and self._socket is not None:
-                self._dtls.retransmit_if_due()
+                self._drive_handshake(self._dtls)
         else:
             for sender in self._senders:
                 for packet in sender.due(now):
@@ -155,6 +154,12 @@ class Connection:
             if now >= self._next_report:
                 self._next_report = now + _REPORT_INTERVAL_S
                 self._report(now)
+
+    def _drive_handshake(self, dtls: DtlsEndpoint) -> None:
+        try:
+            dtls.retransmit_if_due()
+        except DtlsError as error:
+            self._end(str(error))
 
     def close(self, *, says_goodbye: bool = True) -> None:
         """Say goodbye (or not) and free the socket; harmless when it was done before."""
@@ -182,7 +187,7 @@ class Connection:
     def _read(self, readable: socket.socket) -> None:
         while not self._ended.done():
             try:
-                datagram, source = readable.recvfrom(_RECEIVE_BUFFER)
+                datagram, source = readable.recvfrom(MAX_PACKET)
             except BlockingIOError:
                 return
             except OSError:
