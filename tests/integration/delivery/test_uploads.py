@@ -340,6 +340,7 @@ async def test_slices_past_the_retention_are_given_up(
         await end(delivery)
         await receiver.wait_for_type(1005)
         assert delivery.uploads.given_up == 2
+        await delivery.flush()
         assert (site.spooled, delivery.spool_bytes) == ([], 0)
     messages = [event["EventInfo"]["Payload"]["Message"] for event in receiver.of_type(1006)]
     assert len(messages) == 2
