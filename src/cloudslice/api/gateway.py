@@ -75,6 +75,10 @@ class Gateway:
         self._actions = action_table(tasks, rooms, clock, settings.storage.endpoints)
         self._authenticator = Authenticator(settings.credentials, settings.api)
         self._limiter = RateLimiter()
+        self._rate_limits = {
+            credential.secret_id: _rate_limit(credential, settings)
+            for credential in settings.credentials
+        }
         self._draining = False
 
     def drain(self) -> None:
@@ -135,11 +139,7 @@ class Gateway:
         return self._actions[common.action]
 
     def _limit_rate(self, action: Action, credential: CredentialSettings) -> None:
-        """The limit comes before the parameters are looked at, so before the app is known: a
-        credential for several apps has the most that one of them allows."""
-        apps = (self._settings.app(sdk_app_id) for sdk_app_id in credential.sdk_app_ids)
-        limits = [app.limits.requests_per_second for app in apps if app is not None]
-        limit = max(limits, default=LimitSettings().requests_per_second)
+        limit = self._rate_limits[credential.secret_id]
         key = (credential.secret_id, action.name)
         if not self._limiter.admit(key, limit, self._clock.monotonic()):
             raise ApiError(
@@ -174,6 +174,14 @@ class _Exchange:
     @property
     def action_name(self) -> str:
         return self.action.name if self.action else ""
+
+
+def _rate_limit(credential: CredentialSettings, settings: Settings) -> int:
+    """The limit comes before the parameters are looked at, so before the app is known: a
+    credential for several apps has the most that one of them allows."""
+    apps = (settings.app(sdk_app_id) for sdk_app_id in credential.sdk_app_ids)
+    limits = [app.limits.requests_per_second for app in apps if app is not None]
+    return max(limits, default=LimitSettings().requests_per_second)
 
 
 def _client_address(scope: Scope) -> str:
