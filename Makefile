@@ -44,7 +44,8 @@ format: venv ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: venv ## Measure the cost of a stream (several minutes)
+bench: venv ## Measure the cost of a stream (half an hour)
+	@bench/install-yardsticks
 	@$(BIN)/python bench/streams.py
 
 lock: venv ## Resolve the dependencies anew, to the newest versions allowed

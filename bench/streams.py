@@ -7,8 +7,9 @@ GStreamer, as far as they are installed (bench/install-yardsticks), get the same
 
     python bench/streams.py --output results
     python bench/streams.py --anchors 100 --modes jpg --profile profile.txt
+    python bench/streams.py --output all --report results/streams.json more/streams.json
 
-Writes streams.json, streams.md and streams.svg.
+Writes streams.json, streams.md and streams.svg; with --report of earlier results, together.
 """
 
 import argparse
@@ -27,7 +28,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 from cloudslice.publisher.encode import VideoSpec
 from harness.buckets import KINDS
-from harness.measure import Mode, Plan, Result, measure
+from harness.measure import Mode, Plan, measure
 from harness.plot import draw
 from harness.report import Report, Turn, describe_machine, to_markdown
 from harness.scene import camera_media
@@ -44,7 +45,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--output", type=Path, default=Path("bench-results"), help="directory for the results")
     add("--anchors", type=int, nargs="+", default=[20, 50, 100, 200], metavar="N")
-    add("--modes", nargs="+", choices=[each.value for each in Mode], default=list(map(_value, Mode)))
+    modes = [each.value for each in Mode]
+    add("--modes", nargs="+", choices=modes, default=modes)
     add("--repeat", type=int, default=1, help="how often all is done; medians count")
     add("--bucket", choices=KINDS, default="sink")
     add("--window", type=float, default=45, metavar="S", help="is measured")
@@ -55,12 +57,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--bitrate", type=int, default=1500, help="of the video, in kbit/s")
     add("--yardsticks", nargs="*", choices=list(NAMES), default=list(NAMES))
     add("--yardstick-streams", type=int, default=2, help="processes of each yardstick, at a time")
+    add("--report", type=Path, nargs="+", help="measure nothing, put these results together")
     add("--profile", type=Path, help="have py-spy record the server, which disturbs the figures")
     return parser.parse_args(arguments)
 
 
 async def main(options: argparse.Namespace) -> None:
-    """Measure all, report after each turn."""
+    """Measure all, report as far as it has come."""
+    if options.report:
+        write(merge(options.report), options.output)
+        return
     report = Report(describe_machine(), [])
     with tempfile.TemporaryDirectory(prefix="cloudslice-bench-") as temporary:
         directory = Path(temporary)
@@ -77,6 +83,12 @@ async def main(options: argparse.Namespace) -> None:
                     turn.results.append(result)
                     _say(f"{mode.value:5} {anchors:4} anchors: {result.cpu_per_anchor:.3f} % each")
                     write(report, options.output)
+
+
+def merge(paths: Sequence[Path]) -> Report:
+    """The turns of several reports, as one of the first's machine."""
+    reports = [Report.from_json(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    return Report(reports[0].machine, [turn for report in reports for turn in report.turns])
 
 
 def make_plan(options: argparse.Namespace, directory: Path) -> Plan:
@@ -128,10 +140,6 @@ async def _yardsticks(
     for each in found:
         _say(f"{NAMES[each.name]}: {each.cpu_per_anchor:.2f} % each")
     return found
-
-
-def _value(mode: Mode) -> str:
-    return mode.value
 
 
 def _say(text: str) -> None:

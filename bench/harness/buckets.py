@@ -48,7 +48,8 @@ async def open_bucket(kind: str, directory: Path) -> AsyncIterator[Bucket]:
         async with server:
             port = server.sockets[0].getsockname()[1]
             parameters = _ROOM | {"Bucket": "sink"}
-            yield Bucket(f"http://127.0.0.1:{port}", parameters, lambda _events: list(sink.arrivals))
+            url = f"http://127.0.0.1:{port}"
+            yield Bucket(url, parameters, lambda _events: list(sink.arrivals))
             sink.close()
     elif kind == "file":
         parameters = _ROOM | {"Bucket": "bench"}

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import uvloop
 
-from cloudslice.publisher.media import Media
 from cloudslice.publisher.connection import ConnectionOptions
+from cloudslice.publisher.media import Media
 from cloudslice.publisher.publisher import (
     PublishConfig,
     Publisher,
@@ -50,7 +50,7 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     orders = Orders(**json.loads(await lines.readline()))
-    media: Media = pickle.loads(Path(orders.media_path).read_bytes())  # noqa: S301 - our own
+    media = load_media(Path(orders.media_path))
     async with publisher_group() as group:
         publishers: list[Publisher] = []
         returns = 0
@@ -63,12 +63,19 @@ async def main() -> None:
         for url, bearer, join_s, offset_s in orders.anchors:
             await asyncio.sleep(started + join_s - loop.time())
             options = ConnectionOptions(offset_s=offset_s)
-            publishers.append(group.start(PublishConfig(url, bearer, connection=options), media, note))
+            config = PublishConfig(url, bearer, connection=options)
+            publishers.append(group.start(config, media, note))
         for each in publishers:
             await each.wait_live()
         print("live", flush=True)
         await lines.read()
         print(json.dumps(asdict(_add_up(publishers, returns))), flush=True)
+
+
+def load_media(path: Path) -> Media:
+    """Media that `streams.py` has pickled."""
+    media: Media = pickle.loads(path.read_bytes())  # noqa: S301 - our own
+    return media
 
 
 def _add_up(publishers: list[Publisher], rejoined: int) -> Sent:

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from harness.measure import Mode, Result
+from harness.slices import Punctuality
 from harness.yardsticks import NAMES, YardstickResult
 
 EGRESS_BY_FFMPEG = 3.1
@@ -37,6 +38,19 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, report: dict[str, Any]) -> "Report":
+        """What `to_json` gave."""
+        turns = [
+            Turn(
+                turn["load_before"],
+                [YardstickResult(**each) for each in turn["yardsticks"]],
+                [_result(each) for each in turn["results"]],
+            )
+            for turn in report["turns"]
+        ]
+        return cls(report["machine"], turns)
+
     def yardstick(self, name: str) -> float | None:
         """The median CPU of a yardstick, in % of a core."""
         found = [y.cpu_per_anchor for t in self.turns for y in t.yardsticks if y.name == name]
@@ -53,6 +67,11 @@ class Report:
             sorted(group, key=lambda each: each.cpu)[(len(group) - 1) // 2]
             for _, group in sorted(by_anchors.items())
         ]
+
+
+def _result(fields: dict[str, Any]) -> Result:
+    pictures = fields["pictures"] and Punctuality(**fields["pictures"])
+    return Result(**fields | {"pictures": pictures, "audio": Punctuality(**fields["audio"])})
 
 
 def describe_machine() -> dict[str, Any]:

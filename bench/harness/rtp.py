@@ -1,11 +1,10 @@
 """Sends media as plain RTP to many receivers until standard input ends: neither DTLS nor SRTP.
 
-    python -m harness.rtp MEDIA VIDEO_PORT:AUDIO_PORT ...
+python -m harness.rtp MEDIA VIDEO_PORT:AUDIO_PORT ...
 """
 
 import asyncio
 import contextlib
-import pickle
 import socket
 import struct
 import sys
@@ -15,9 +14,9 @@ from pathlib import Path
 import uvloop
 
 from cloudslice.clock import SystemClock
-from cloudslice.publisher.media import Media
 from cloudslice.publisher.pacer import Pacer
 from cloudslice.publisher.playback import AudioPlayback, VideoPlayback
+from harness.load import load_media
 
 VIDEO_PAYLOAD_TYPE, AUDIO_PAYLOAD_TYPE = 96, 111
 
@@ -45,7 +44,7 @@ class PlainSender:
 
 async def main(media_path: str, *receivers: str) -> None:
     """Send until standard input ends."""
-    media: Media = pickle.loads(Path(media_path).read_bytes())  # noqa: S301 - our own
+    media = load_media(Path(media_path))
     assert media.video is not None
     assert media.audio is not None
     ports = [each.split(":") for each in receivers]

@@ -56,9 +56,11 @@ def judge(
         first_ms = min((each.due_ms for each in by_user[user_id]), default=window_ms[0])
         first, end = (math.ceil((edge - first_ms) / (interval_s * 1000)) for edge in window_ms)
         due += end - first
-        for each in by_user[user_id]:
-            if first <= round((each.due_ms - first_ms) / (interval_s * 1000)) < end:
-                delays.append(each.stored_ms - each.due_ms)
+        delays += [
+            each.stored_ms - each.due_ms
+            for each in by_user[user_id]
+            if first <= round((each.due_ms - first_ms) / (interval_s * 1000)) < end
+        ]
     delays.sort()
     return Punctuality(
         due=due,

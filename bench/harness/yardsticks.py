@@ -65,16 +65,17 @@ async def run_yardsticks(
 def command(name: str, video_port: int, audio_port: int, output: Path) -> list[str]:
     """How a yardstick is run: a PNG every 5 s, audio copied; one thread, which costs least."""
     if name == "gstreamer":
-        video = f"application/x-rtp,media=video,clock-rate=90000,encoding-name=H264,payload={VIDEO_PAYLOAD_TYPE}"
-        audio = f"application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload={AUDIO_PAYLOAD_TYPE}"
+        caps = "caps=application/x-rtp,media={},clock-rate={},encoding-name={},payload={}"
         return [
             "gst-launch-1.0", "-q",
-            "udpsrc", f"port={video_port}", "buffer-size=4000000", f"caps={video}",
+            "udpsrc", f"port={video_port}", "buffer-size=4000000",
+            caps.format("video", 90000, "H264", VIDEO_PAYLOAD_TYPE),
             "!", "rtph264depay", "!", "h264parse", "!", "avdec_h264", "max-threads=1",
             "!", "videorate", "!", f"video/x-raw,framerate=1/{PICTURE_INTERVAL_S}",
             "!", "videoconvert", "!", "pngenc",
             "!", "multifilesink", f"location={output}/%05d.png",
-            "udpsrc", f"port={audio_port}", f"caps={audio}",
+            "udpsrc", f"port={audio_port}",
+            caps.format("audio", 48000, "OPUS", AUDIO_PAYLOAD_TYPE),
             "!", "rtpopusdepay", "!", "filesink", f"location={output}/audio.opus",
         ]  # fmt: skip
     description = output / "stream.sdp"

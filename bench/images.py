@@ -1,0 +1,138 @@
+"""What a picture costs, from the key frame to the file: the image path alone, on one thread.
+
+The key frames are those of camera-like H.264 at 1.5 Mbit/s. The yardstick, in turns with it, is
+FFmpeg's own way: its decoder, its conversion, and its PNG or MJPEG encoder as they are by default.
+
+    python bench/images.py [--pictures 60] [--size 1280x720] [--json FILE] [--profile]
+"""
+
+import argparse
+import cProfile
+import json
+import pstats
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+
+import av
+
+from cloudslice.memory import keep_freed_memory
+from cloudslice.publisher.encode import VideoSpec
+from cloudslice.rooms.base import Keyframe, VideoCodec
+from cloudslice.rtp.h264 import H264Depacketizer
+from cloudslice.slicing.images import encode_picture
+from cloudslice.slicing.params import ImageFormat
+from harness.report import describe_machine, table
+from harness.scene import camera_media
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """CPU time of a picture, in milliseconds."""
+
+    name: str
+    format: str
+    median_ms: float
+    least_ms: float
+    kbytes: float
+    page_faults: float
+
+
+def make_keyframes(size: str) -> list[Keyframe]:
+    """Some seconds of a scene, as the packet path hands its key frames over."""
+    width, height = map(int, size.split("x"))
+    spec = VideoSpec(width=width, height=height, keyframe_interval_s=1)
+    video = camera_media(spec, seconds=4).video
+    assert video is not None
+    depacketizer = H264Depacketizer("")
+    frames = [depacketizer.assemble(f.payloads) for f in video.frames if f.is_keyframe]
+    return [Keyframe(VideoCodec.H264, data, 0, 0) for data in frames if data is not None]
+
+
+def ours(keyframe: Keyframe, image_format: ImageFormat) -> bytes:
+    """The picture as cloudslice makes it."""
+    return encode_picture(keyframe, image_format).data
+
+
+def by_ffmpeg(keyframe: Keyframe, image_format: ImageFormat) -> bytes:
+    """The picture as ffmpeg would make it by default."""
+    decoder = av.VideoCodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    [frame] = [*decoder.decode(av.Packet(keyframe.data)), *decoder.decode(None)]
+    is_png = image_format is ImageFormat.PNG
+    encoder = av.VideoCodecContext.create("png" if is_png else "mjpeg", "w")
+    encoder.width, encoder.height = frame.width, frame.height
+    encoder.pix_fmt = "rgb24" if is_png else "yuvj420p"
+    encoder.time_base = frame.time_base = Fraction(1)
+    return b"".join(map(bytes, encoder.encode(frame.reformat(format=encoder.pix_fmt))))
+
+
+def measure(keyframes: Sequence[Keyframe], pictures: int) -> list[Result]:
+    """All ways to both formats, in turns."""
+    ways: list[tuple[str, Callable[[Keyframe, ImageFormat], bytes], ImageFormat]] = [
+        (name, way, image_format)
+        for image_format in ImageFormat
+        for name, way in (("cloudslice", ours), ("FFmpeg's decoder and encoder", by_ffmpeg))
+    ]
+    times: list[list[float]] = [[] for _ in ways]
+    faults = [0] * len(ways)
+    sizes = [0] * len(ways)
+    for turn in range(-len(keyframes), pictures):  # the first ones warm up
+        for index, (_, way, image_format) in enumerate(ways):
+            before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+            started = time.thread_time()
+            size = len(way(keyframes[turn % len(keyframes)], image_format))
+            spent = time.thread_time() - started
+            if turn >= 0:
+                times[index].append(spent * 1000)
+                faults[index] += resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
+                sizes[index] += size
+    return [
+        Result(
+            name,
+            image_format.value,
+            round(statistics.median(times[index]), 2),
+            round(min(times[index]), 2),
+            round(sizes[index] / pictures / 1000, 1),
+            round(faults[index] / pictures, 1),
+        )
+        for index, (name, _, image_format) in enumerate(ways)
+    ]
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=60)
+    parser.add_argument("--size", default="1280x720")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--profile", action="store_true", help="print where the time goes")
+    options = parser.parse_args()
+    keep_freed_memory()  # as the server does
+    keyframes = make_keyframes(options.size)
+    results = measure(keyframes, options.pictures)
+    rows = [
+        [each.format, each.name, each.median_ms, each.least_ms, each.kbytes, each.page_faults]
+        for each in results
+    ]
+    print(table(["", "", "ms (median)", "ms (least)", "kB", "page faults"], rows))
+    if options.json is not None:
+        report = {"machine": describe_machine(), "results": [asdict(each) for each in results]}
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if options.profile:
+        with cProfile.Profile() as profile:
+            for image_format in ImageFormat:
+                for each in keyframes * 5:
+                    ours(each, image_format)
+        pstats.Stats(profile).sort_stats("tottime").print_stats(12)
+
+
+if __name__ == "__main__":
+    main()
