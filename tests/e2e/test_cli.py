@@ -45,11 +45,11 @@ def change(node: Node, old: str, new: str) -> None:
 
 def test_help_names_every_command_and_where_to_begin() -> None:
     text = run("--help").stdout
-    for word in ("serve", "demo", "publish", "usersig", "version", "cloudslice demo"):
+    for word in ("serve", "demo", "publish", "usersig", "token", "version", "cloudslice demo"):
         assert word in text
 
 
-@pytest.mark.parametrize("command", ["serve", "demo", "publish", "usersig"])
+@pytest.mark.parametrize("command", ["serve", "demo", "publish", "usersig", "token"])
 def test_every_command_explains_itself(command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0

@@ -1,6 +1,9 @@
 """A whole task by every official client against a running server, from Create to its end."""
 
 import asyncio
+import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +12,7 @@ import pytest
 
 from helpers.client_programs import ClientProgram
 from helpers.node import APP_ID, SECRET_ID, SECRET_KEY, Node, create_parameters
-from helpers.official_clients import EVERY_WAY, TC3, OfficialClient, Setup
+from helpers.official_clients import EVERY_WAY, SHA1, SHA256, TC3, OfficialClient, Setup
 from helpers.signing import KeyPair
 
 KEYS = KeyPair(SECRET_ID, SECRET_KEY)
@@ -82,6 +85,39 @@ async def test_a_wrong_key_creates_nothing(node: Node, client_programs: Programs
     )
     assert result.code == "AuthFailure.SignatureFailure"
     assert node.metric("cloudslice_tasks", status="Idle") == before
+
+
+@pytest.mark.parametrize(
+    ("program", "setup"),
+    [
+        pytest.param("python", TC3, id="python-tc3"),
+        pytest.param("python-intl", SHA256, id="python-intl-sha256"),
+        pytest.param("tccli", TC3, id="tccli-tc3"),
+        pytest.param("nodejs", TC3, id="nodejs-tc3"),
+        pytest.param("nodejs-intl", SHA256, id="nodejs-intl-sha256"),
+        pytest.param("java", SHA1, id="java-sha1"),
+        pytest.param("go", TC3, id="go-tc3"),
+        pytest.param("go-typed", SHA256, id="go-sha256"),
+    ],
+)
+async def test_a_client_calls_with_temporary_keys(
+    node: Node, client_programs: Programs, program: str, setup: Setup
+) -> None:
+    """As `cloudslice token` prints them, without a word to the server."""
+    client = OfficialClient(client_programs, program, setup)
+    command = [sys.executable, "-m", "cloudslice", "token", "--config", str(node.settings_path)]
+    printed = await asyncio.to_thread(subprocess.check_output, command)
+    made = json.loads(printed)
+    keys = KeyPair(made["SecretId"], made["SecretKey"])
+    unknown = {"SdkAppId": APP_ID, "TaskId": "unknown"}
+
+    async def describe(token: str) -> str | None:
+        endpoint = f"127.0.0.1:{node.http_port}"
+        action = "DescribeCloudSliceTask"
+        return (await client.call(endpoint, keys, action, unknown, token=token)).code
+
+    assert await describe(made["Token"]) == "ResourceNotFound"
+    assert await describe("wrong") == "AuthFailure.TokenFailure"
 
 
 async def test_a_client_retries_until_the_rate_limit_lets_it_through(

@@ -6,6 +6,7 @@ from cloudslice import __version__
 from cloudslice.cli.demo import demo_command
 from cloudslice.cli.publish import publish_command
 from cloudslice.cli.serve import serve_command
+from cloudslice.cli.token import token_command
 from cloudslice.cli.usersig import usersig_command
 
 
@@ -29,5 +30,12 @@ def version_command() -> None:
     click.echo(f"cloudslice {__version__}")
 
 
-for _command in (serve_command, demo_command, publish_command, usersig_command, version_command):
+for _command in (
+    serve_command,
+    demo_command,
+    publish_command,
+    usersig_command,
+    token_command,
+    version_command,
+):
     main.add_command(_command)
