@@ -226,3 +226,9 @@ def processes_that_mention(text: str) -> list[str]:
         if text in command:
             found.append(command)
     return found
+
+
+def test_keys_of_a_credential_that_is_not_there_are_not_made(node: Node) -> None:
+    result = run("token", "--config", node.settings_path, "--credential", "AKIDother")
+    assert result.returncode == 2
+    assert "AKIDother is not in the settings" in result.stderr
