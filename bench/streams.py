@@ -18,6 +18,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ from harness.measure import Mode, Plan, measure
 from harness.plot import draw
 from harness.report import Report, Turn, describe_machine, to_markdown
 from harness.scene import camera_media
-from harness.yardsticks import NAMES, YardstickResult, run_yardsticks
+from harness.yardsticks import NAMES, YardstickResult, running_yardsticks
 
 _LOOP_S = 10
 
@@ -57,6 +58,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--bitrate", type=int, default=1500, help="of the video, in kbit/s")
     add("--yardsticks", nargs="*", choices=list(NAMES), default=list(NAMES))
     add("--yardstick-streams", type=int, default=2, help="processes of each yardstick, at a time")
+    add(
+        "--beside",
+        nargs="*",
+        choices=list(NAMES),
+        default=["ffmpeg"] if shutil.which("ffmpeg") else [],
+        help="yardsticks to run, a process of each, beside each server",
+    )
     add("--report", type=Path, nargs="+", help="measure nothing, put these results together")
     add("--profile", type=Path, help="have py-spy record the server, which disturbs the figures")
     return parser.parse_args(arguments)
@@ -110,6 +118,7 @@ def make_plan(options: argparse.Namespace, directory: Path) -> Plan:
         warm_up_s=options.warm_up,
         window_s=options.window,
         processes=options.processes,
+        beside=options.beside,
         profile=options.profile,
     )
 
@@ -130,13 +139,10 @@ async def _yardsticks(
     names = [name for name in options.yardsticks if shutil.which(programs[name])]
     if not names:
         return []
-    found = await run_yardsticks(
-        names,
-        plan.media[Mode.PNG],
-        directory,
-        streams=options.yardstick_streams,
-        window_s=plan.window_s,
-    )
+    async with running_yardsticks(
+        names, plan.media[Mode.PNG], directory, streams=options.yardstick_streams
+    ) as yardsticks:
+        found = await yardsticks.observe(plan.window_s)
     for each in found:
         _say(f"{NAMES[each.name]}: {each.cpu_per_anchor:.2f} % each")
     return found
@@ -147,4 +153,5 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what was started, too
     asyncio.run(main(parse()))

@@ -11,12 +11,11 @@ from typing import Any
 from harness.anchors import Anchors
 from harness.buckets import Bucket, open_bucket
 from harness.process import Meter, memory_mb, udp_drops
-from harness.slices import Punctuality, judge
+from harness.slices import AUDIO_SLICE_S, PICTURE_INTERVAL_S, Punctuality, judge
+from harness.yardsticks import Yardsticks, running_yardsticks
 from helpers.node import CALLBACK_KEY, Node, Sdk, create_parameters
 from helpers.webhooks import WebhookReceiver
 
-AUDIO_SLICE_S = 15
-PICTURE_INTERVAL_S = 5
 _GRACE_S = 3
 """After the window, for slices that were due at its end."""
 
@@ -48,6 +47,8 @@ class Plan:
         join_s: anchors join evenly over so long.
         warm_up_s: from the last one's joining to the window that is measured.
         processes: those that send.
+        beside: yardsticks that run, a process of each, in the same window: they tell what the
+            machine was like meanwhile.
         profile: where py-spy puts its record of the server in the window, or None.
     """
 
@@ -59,6 +60,7 @@ class Plan:
     warm_up_s: float
     window_s: float
     processes: int
+    beside: Sequence[str]
     profile: Path | None
 
 
@@ -87,6 +89,8 @@ class Result:
     generator_cpu: float
     machine_cpu: float
     """Of everybody, in % of all cores."""
+    beside: dict[str, float]
+    """CPU of the yardsticks that ran in the same window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class _Window:
     memory_mb: float
     packets: float
     packets_dropped: int
+    beside: dict[str, float]
 
 
 async def measure(anchors: int, mode: Mode, plan: Plan, directory: Path) -> Result:
@@ -116,16 +121,21 @@ async def measure(anchors: int, mode: Mode, plan: Plan, directory: Path) -> Resu
             places = [(f"{1 + i // plan.room_size}", f"anchor{i}") for i in range(anchors)]
             await asyncio.to_thread(_create_tasks, node, places, mode, bucket)
             configs = [node.anchor(*place) for place in places]
-            async with Anchors(
-                plan.media[mode],
-                [(config.url, config.bearer) for config in configs],
-                join_s=plan.join_s,
-                loop_s=plan.loop_s,
-                processes=plan.processes,
-            ) as load:
+            async with (
+                Anchors(
+                    plan.media[mode],
+                    [(config.url, config.bearer) for config in configs],
+                    join_s=plan.join_s,
+                    loop_s=plan.loop_s,
+                    processes=plan.processes,
+                ) as load,
+                running_yardsticks(
+                    plan.beside, plan.media[Mode.PNG], directory / "beside", streams=1
+                ) as yardsticks,
+            ):
                 await load.wait_live()
                 await asyncio.sleep(plan.warm_up_s)
-                window = await _observe(node, load.pids, plan)
+                window = await _observe(node, load.pids, yardsticks, plan)
                 await asyncio.sleep(_GRACE_S)
                 events = receiver.events
                 arrivals = bucket.arrivals(events)
@@ -154,6 +164,7 @@ async def measure(anchors: int, mode: Mode, plan: Plan, directory: Path) -> Resu
         rejoined=sent.rejoined,
         generator_cpu=round(window.generator_cpu, 1),
         machine_cpu=round(window.machine_cpu, 1),
+        beside=window.beside,
     )
 
 
@@ -166,16 +177,18 @@ def _create_tasks(
         sdk.create(create_parameters(room_id, f"robot{room_id}", parameters, **mode.slice_params))
 
 
-async def _observe(node: Node, generator_pids: Sequence[int], plan: Plan) -> _Window:
+async def _observe(
+    node: Node, generator_pids: Sequence[int], yardsticks: Yardsticks, plan: Plan
+) -> _Window:
     packets = await _packets(node)
     drops = udp_drops(node.udp_port)
     meter = Meter(node.pid, generator_pids, time.monotonic())
     start = time.monotonic()
     start_ms = round(time.time() * 1000)
-    if plan.profile is None:
-        await asyncio.sleep(plan.window_s)
-    else:
-        await _profile(node.pid, plan.profile, plan.window_s)
+    async with asyncio.TaskGroup() as group:
+        if plan.profile is not None:
+            group.create_task(_profile(node.pid, plan.profile, plan.window_s))
+        others = await yardsticks.observe(plan.window_s)
     usage = meter.usage(time.monotonic())
     seconds = time.monotonic() - start
     return _Window(
@@ -187,6 +200,7 @@ async def _observe(node: Node, generator_pids: Sequence[int], plan: Plan) -> _Wi
         memory_mb=memory_mb(node.pid),
         packets=await _packets(node) - packets,
         packets_dropped=udp_drops(node.udp_port) - drops,
+        beside={each.name: each.cpu_per_anchor for each in others},
     )
 
 

@@ -56,6 +56,22 @@ class Report:
         found = [y.cpu_per_anchor for t in self.turns for y in t.yardsticks if y.name == name]
         return median(found) if found else None
 
+    def times_less(self, name: str, result: Result) -> float | None:
+        """How many times the CPU of a stream a yardstick takes.
+
+        What ran beside the server, on the same busy machine, is what counts; a yardstick that did
+        not is brought to that machine by the one that did both.
+        """
+        cpu = result.cpu_per_anchor
+        if name in result.beside:
+            return result.beside[name] / cpu
+        alone = self.yardstick(name)
+        for both, beside in result.beside.items():
+            alone_too = self.yardstick(both)
+            if alone is not None and alone_too:
+                return beside * alone / alone_too / cpu
+        return None if alone is None else alone / cpu
+
     def of(self, mode: Mode) -> list[Result]:
         """One result for each number of anchors: that of the median CPU."""
         by_anchors: dict[int, list[Result]] = {}
@@ -108,6 +124,7 @@ def _servers(report: Report) -> str:
             *_punctuality(each),
             f"{each.generator_cpu:.0f} %",
             f"{each.machine_cpu:.0f} %",
+            f"{each.beside['ffmpeg']:.2f} %" if "ffmpeg" in each.beside else "-",
         ]
         for mode in Mode
         for each in report.of(mode)
@@ -116,6 +133,7 @@ def _servers(report: Report) -> str:
         "slices", "anchors", "CPU per anchor", "memory per anchor", "packets/s", "µs per packet",
         "pictures due / made / late / missing", "picture latency p50 / p99",
         "audio due / made / late / missing", "generator CPU", "machine busy",
+        "ffmpeg beside it",
     ]  # fmt: skip
     return table(head, rows)
 
@@ -130,20 +148,17 @@ def _punctuality(result: Result) -> tuple[str, str, str]:
 
 
 def _ratios(report: Report) -> str:
-    measured = [(label, report.yardstick(name)) for name, label in NAMES.items()]
-    elsewhere = [(label, cpu) for label, cpu in measured if cpu is not None]
-    if not elsewhere:
+    names = [name for name in NAMES if report.yardstick(name) is not None]
+    if not names:
         return ""
-    ours = [
-        (f"cloudslice, {mode.value}, {each.anchors} anchors", each.cpu_per_anchor)
-        for mode in (Mode.PNG, Mode.JPG)
-        for each in report.of(mode)
-    ]
+    elsewhere = [(NAMES[name], report.yardstick(name)) for name in names]
     rows = [[label, f"{cpu:.2f} %", *("" for _ in elsewhere)] for label, cpu in elsewhere]
-    rows += [
-        [label, f"{cpu:.3f} %", *(f"{other / cpu:.1f} x less" for _, other in elsewhere)]
-        for label, cpu in ours
-    ]
+    for mode in (Mode.PNG, Mode.JPG):
+        for each in report.of(mode):
+            ratios = [report.times_less(name, each) for name in names]
+            label = f"cloudslice, {mode.value}, {each.anchors} anchors"
+            cells = ["" if ratio is None else f"{ratio:.1f} x less" for ratio in ratios]
+            rows.append([label, f"{each.cpu_per_anchor:.3f} %", *cells])
     return table(["", "CPU per anchor", *(f"than {label}" for label, _ in elsewhere)], rows)
 
 
@@ -183,9 +198,8 @@ def _judge_cpu(report: Report) -> Iterable[Judged]:
             yield f"CPU, {name}", f"≤ {limit:.2f} %", f"{cpu:.3f} %", cpu <= limit
     for each in report.of(Mode.PNG):
         for name, factor in (("gstreamer", 14), ("ffmpeg-keyframes", 3)):
-            other = report.yardstick(name)
-            if other is not None:
-                ratio = other / each.cpu_per_anchor
+            ratio = report.times_less(name, each)
+            if ratio is not None:
                 yield (
                     f"png, {each.anchors} anchors, against {NAMES[name]}",
                     f"{factor} x less",

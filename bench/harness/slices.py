@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+AUDIO_SLICE_S = 15
+PICTURE_INTERVAL_S = 5
 LATE_MS = 1500
 """The goal for the 99th percentile: what comes later counts as late."""
 

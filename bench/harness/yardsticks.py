@@ -5,14 +5,15 @@ import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from harness.measure import AUDIO_SLICE_S, PICTURE_INTERVAL_S
 from harness.process import cpu_seconds, machine_cpu_seconds, memory_mb
 from harness.rtp import AUDIO_PAYLOAD_TYPE, VIDEO_PAYLOAD_TYPE
+from harness.slices import AUDIO_SLICE_S, PICTURE_INTERVAL_S
 
 _WARM_UP_S = 8
 
@@ -36,30 +37,75 @@ class YardstickResult:
     machine_cpu: float
 
 
-async def run_yardsticks(
-    names: list[str], media_path: Path, directory: Path, *, streams: int, window_s: float
-) -> list[YardstickResult]:
-    """Run all side by side, `streams` processes of each, each with a stream of its own."""
+class Yardsticks:
+    """Programs at work, side by side, each process with a stream of its own."""
+
+    def __init__(self) -> None:
+        self._processes: dict[str, list[Process]] = {}
+        self._outputs: dict[str, list[Path]] = {}
+
+    async def start(self, name: str, ports: tuple[int, int], directory: Path) -> Process:
+        """Start one more process; `ports` are those of its video and audio."""
+        output = directory / f"{name}{len(self._processes.get(name, []))}"
+        output.mkdir(parents=True)
+        process = await asyncio.create_subprocess_exec(*command(name, *ports, output))
+        self._processes.setdefault(name, []).append(process)
+        self._outputs.setdefault(name, []).append(output)
+        return process
+
+    async def observe(self, window_s: float) -> list[YardstickResult]:
+        """What each takes from now on, for `window_s`."""
+        cpu = {name: self._cpu_s(name) for name in self._processes}
+        pictures = {name: self._count(name) for name in self._processes}
+        busy, total = machine_cpu_seconds()
+        started = time.monotonic()
+        await asyncio.sleep(window_s)
+        seconds = time.monotonic() - started
+        busy_now, total_now = machine_cpu_seconds()
+        machine_cpu = 100 * (busy_now - busy) / (total_now - total)
+        return [
+            YardstickResult(
+                name=name,
+                streams=len(group),
+                cpu_per_anchor=round(
+                    (self._cpu_s(name) - cpu[name]) / seconds / len(group) * 100, 3
+                ),
+                memory_per_anchor_mb=round(fmean(memory_mb(each.pid) for each in group), 1),
+                pictures_due=int(seconds / PICTURE_INTERVAL_S) * len(group),
+                pictures_made=self._count(name) - pictures[name],
+                machine_cpu=round(machine_cpu, 1),
+            )
+            for name, group in self._processes.items()
+        ]
+
+    def _cpu_s(self, name: str) -> float:
+        return sum(cpu_seconds(each.pid) for each in self._processes[name])
+
+    def _count(self, name: str) -> int:
+        return sum(1 for each in self._outputs[name] for _ in each.glob("*.png"))
+
+
+@asynccontextmanager
+async def running_yardsticks(
+    names: Sequence[str], media_path: Path, directory: Path, *, streams: int
+) -> AsyncIterator[Yardsticks]:
+    """`streams` processes of each, warmed up."""
     async with AsyncExitStack() as stack:
-        ports = [(_free_port(), _free_port()) for _ in range(streams * len(names))]
-        processes: dict[str, list[Process]] = {name: [] for name in names}
-        outputs: dict[str, list[Path]] = {name: [] for name in names}
-        for index, (video, audio) in enumerate(ports):
-            name = names[index % len(names)]
-            output = directory / f"{name}{index}"
-            output.mkdir(parents=True)
-            process = await asyncio.create_subprocess_exec(*command(name, video, audio, output))
+        yardsticks = Yardsticks()
+        receivers = []
+        for name in [*names] * streams:
+            ports = _free_port(), _free_port()
+            receivers.append(f"{ports[0]}:{ports[1]}")
+            process = await yardsticks.start(name, ports, directory)
             stack.push_async_callback(_end, process)
-            processes[name].append(process)
-            outputs[name].append(output)
-        sender = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "harness.rtp", str(media_path),
-            *(f"{video}:{audio}" for video, audio in ports),
-            stdin=PIPE, cwd=Path(__file__).parents[1],
-        )  # fmt: skip
-        stack.push_async_callback(_end, sender)
-        await asyncio.sleep(_WARM_UP_S)
-        return await _observe(processes, outputs, window_s)
+        if receivers:
+            sender = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "harness.rtp", str(media_path), *receivers,
+                stdin=PIPE, cwd=Path(__file__).parents[1],
+            )  # fmt: skip
+            stack.push_async_callback(_end, sender)
+            await asyncio.sleep(_WARM_UP_S)
+        yield yardsticks
 
 
 def command(name: str, video_port: int, audio_port: int, output: Path) -> list[str]:
@@ -88,37 +134,6 @@ def command(name: str, video_port: int, audio_port: int, output: Path) -> list[s
         "-map", "0:a", "-c:a", "copy", "-f", "segment", "-segment_time", str(AUDIO_SLICE_S),
         f"{output}/%03d.ogg",
     ]  # fmt: skip
-
-
-async def _observe(
-    processes: dict[str, list[Process]], outputs: dict[str, list[Path]], window_s: float
-) -> list[YardstickResult]:
-    cpu = {name: sum(cpu_seconds(each.pid) for each in processes[name]) for name in processes}
-    pictures = {name: _count(outputs[name]) for name in outputs}
-    busy, total = machine_cpu_seconds()
-    started = time.monotonic()
-    await asyncio.sleep(window_s)
-    seconds = time.monotonic() - started
-    busy_now, total_now = machine_cpu_seconds()
-    return [
-        YardstickResult(
-            name=name,
-            streams=len(group),
-            cpu_per_anchor=round(
-                (sum(cpu_seconds(each.pid) for each in group) - cpu[name])
-                / seconds / len(group) * 100, 3,
-            ),
-            memory_per_anchor_mb=round(fmean(memory_mb(each.pid) for each in group), 1),
-            pictures_due=int(seconds / PICTURE_INTERVAL_S) * len(group),
-            pictures_made=_count(outputs[name]) - pictures[name],
-            machine_cpu=round(100 * (busy_now - busy) / (total_now - total), 1),
-        )
-        for name, group in processes.items()
-    ]  # fmt: skip
-
-
-def _count(directories: list[Path]) -> int:
-    return sum(1 for each in directories for _ in each.glob("*.png"))
 
 
 def _sdp(video_port: int, audio_port: int) -> str:
