@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +20,7 @@ from cloudslice.rooms.base import (
     RoomEntryError,
     RoomProvider,
 )
+from cloudslice.rtp.guard import Guard
 from cloudslice.secrets import SecretBox
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SubscriptionLists
@@ -50,6 +51,7 @@ class RunningTask:
     stored: StoredTask
     robot: Robot
     attendance: Attendance | None = None
+    guard: Guard = field(default_factory=lambda: Guard("robot"))
 
     @property
     def status(self) -> TaskStatus:
@@ -307,7 +309,11 @@ class Supervisor:
             await asyncio.sleep(_TICK_S)
             now = self._clock.monotonic()
             for task in list(self._tasks.values()):
-                task.robot.tick(now)
+                try:
+                    task.robot.tick(now)
+                except Exception as error:
+                    # A bug that one task meets is not to end the others.
+                    task.guard.caught(error)
 
 
 async def _persist(write: Callable[[], Awaitable[None]]) -> None:

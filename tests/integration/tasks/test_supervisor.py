@@ -28,6 +28,7 @@ from cloudslice.secrets import SecretBox
 from cloudslice.slicing.ogg import repair_ogg
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.robot import Robot
 from cloudslice.tasks import registry
 from cloudslice.tasks.model import (
     RobotIdTakenError,
@@ -223,6 +224,26 @@ async def test_a_full_spool_refuses_new_tasks(
     monkeypatch.setattr(Delivery, "is_full", True)
     with pytest.raises(SpoolFullError):
         await stage.supervisor.create(a_spec(stage.clock))
+
+
+async def test_a_task_that_meets_a_bug_disturbs_no_other(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broken one stays as it is; the other one's time goes on."""
+    broken = await stage.supervisor.create(a_spec(stage.clock, robot="broken"))
+    tick = Robot.tick
+
+    def fail_for_one(robot: Robot, now: float) -> None:
+        if robot is stage.rooms.listeners["broken"]:
+            raise RuntimeError("a bug")
+        tick(robot, now)
+
+    monkeypatch.setattr(Robot, "tick", fail_for_one)
+    other = await stage.supervisor.create(a_spec(stage.clock))
+    await stage.events(other, until=1001)
+    stage.clock.now += 30
+    assert (1002, {"LeaveCode": 99}) in await stage.events(other)
+    assert stage.supervisor.describe(APP, broken) is TaskStatus.IDLE
 
 
 async def test_tasks_of_other_apps_and_expired_ones_are_not_found(stage: Stage) -> None:

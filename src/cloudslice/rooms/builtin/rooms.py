@@ -4,6 +4,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import methodcaller
 
 import structlog
 
@@ -12,6 +13,7 @@ from cloudslice.config import RtcSettings
 from cloudslice.rooms.base import (
     AudioTrack,
     LeaveCode,
+    RoomEntryError,
     RoomKey,
     RoomListener,
     TrackKind,
@@ -153,14 +155,20 @@ class BuiltinRooms:
     async def enter(
         self, key: RoomKey, robot_user_id: str, listener: RoomListener
     ) -> _RobotAttendance:
-        """Enter a room as a robot; an older robot of this UserId leaves (contract C6.1)."""
+        """Enter a room as a robot; an older robot of this UserId leaves (contract C6.1).
+
+        Raises:
+            RoomEntryError: an anchor of this UserId has come since the task was admitted.
+        """
+        if self.holds_user(key, robot_user_id):
+            raise RoomEntryError(f"UserId {robot_user_id} is in the room already")
         room = self._rooms.setdefault(key, _Room())
         former = room.robots.pop(robot_user_id, None)
         if former is not None:
             self._tell([former], lambda robot: robot.on_evicted(LeaveCode.REPLACED))
         room.robots[robot_user_id] = listener
         for anchor in list(room.anchors.values()):
-            listener.on_anchor_joined(anchor)
+            self._tell([listener], methodcaller("on_anchor_joined", anchor))
         return _RobotAttendance(lambda: self._robot_left(key, robot_user_id, listener))
 
     def holds_user(self, key: RoomKey, user_id: str) -> bool:

@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from cloudslice.config import RtcSettings
-from cloudslice.rooms.base import Anchor, LeaveCode, RoomIdType, RoomKey, TrackKind
+from cloudslice.rooms.base import (
+    Anchor,
+    LeaveCode,
+    RoomEntryError,
+    RoomIdType,
+    RoomKey,
+    TrackKind,
+)
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication, UserIdTakenError
 from cloudslice.rooms.management import RoomNotFoundError
 from cloudslice.rtp.port import RtpPort
@@ -190,6 +197,14 @@ async def test_a_robot_that_left_hears_nothing_more(house: House) -> None:
     assert not house.rooms.exists(ROOM)
     house.join("anchor")
     assert robot.heard == []
+
+
+async def test_a_robot_cannot_take_the_user_id_of_an_anchor_on_its_way(house: House) -> None:
+    """The anchor was let in between the task's admission and the robot's entry."""
+    house.publish("alice")
+    with pytest.raises(RoomEntryError, match="alice"):
+        await house.rooms.enter(ROOM, "alice", Robot())
+    assert not house.rooms.exists(ROOM)
 
 
 async def test_an_anchor_cannot_take_a_robots_user_id(house: House) -> None:
