@@ -69,9 +69,10 @@ class BrowserAnchor:
         """Press "Stop": the browser leaves the room."""
         await self.page.get_by_role("button", name="Stop").click()
 
-    async def close_tab(self) -> None:
-        """End as most users do."""
-        await self.page.close(run_before_unload=False)
+    async def leave_page(self) -> None:
+        """Go somewhere else without pressing "Stop". (To close the only tab would end the browser's
+        last process before it has said goodbye, now and then.)"""
+        await self.page.goto("about:blank")
 
 
 @contextlib.asynccontextmanager

@@ -72,7 +72,7 @@ class Endpoint:
 
 
 def user_sig(user_id: str, app: int = APP, *, now_s: float | None = None) -> str:
-    return make_user_sig(KEY, app, user_id, now_s=now_s or time.time(), lifetime_s=100)
+    return make_user_sig(KEY, app, user_id, now_s=now_s or time.time(), lifetime_s=86400)
 
 
 @pytest.fixture
@@ -292,7 +292,7 @@ async def test_409_while_a_robot_has_the_user_id(endpoint: Endpoint) -> None:
 
 def map_key(privileges: Privilege, *, user_id: str = "anchor", app: int = STRICT_APP) -> str:
     room = RoomKey(app, "150", RoomIdType.NUMBER)
-    return make_private_map_key(KEY, room, user_id, privileges, now_s=time.time(), lifetime_s=100)
+    return make_private_map_key(KEY, room, user_id, privileges, now_s=time.time(), lifetime_s=86400)
 
 
 @pytest.mark.parametrize(

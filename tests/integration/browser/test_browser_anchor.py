@@ -46,9 +46,9 @@ async def test_the_page_says_why_it_was_refused(receiver: WhipReceiver) -> None:
         await anchor.shows("HTTP 401: the token is a wrong one")
 
 
-async def test_closing_the_tab_leaves_the_room(receiver: WhipReceiver) -> None:
+async def test_leaving_the_page_leaves_the_room(receiver: WhipReceiver) -> None:
     """The page says goodbye on its way out."""
     async with browser_anchor(receiver.url, "token") as anchor:
         await anchor.connected()
-        await anchor.close_tab()
+        await anchor.leave_page()
         await receiver.goodbye()

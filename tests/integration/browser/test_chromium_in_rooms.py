@@ -64,7 +64,7 @@ class Stage:
         self, codec: VideoCodec
     ) -> AsyncIterator[tuple[BrowserAnchor, Session, VideoReceiver, RecordingSink]]:
         """Chromium in the room: the browser, and what the server has of it."""
-        sig = make_user_sig(KEY, APP, "anchor", now_s=time.time(), lifetime_s=100)
+        sig = make_user_sig(KEY, APP, "anchor", now_s=time.time(), lifetime_s=86400)
         async with browser_anchor(self.url, sig, codec=codec.name) as browser:
             async with asyncio.timeout(15):
                 anchor = await self.robot.joined.get()
