@@ -1,4 +1,4 @@
-"""That large blocks are used again, and that the collector does not look at old objects."""
+"""That large blocks are used again instead of fetched from the kernel anew."""
 
 import subprocess
 import sys
@@ -39,12 +39,3 @@ def _faults(kept: bool) -> int:
 
 def test_large_blocks_cost_no_page_faults_again() -> None:
     assert _faults(kept=True) < 1200 < _faults(kept=False)
-
-
-def test_the_collector_leaves_alone_what_was_there_before() -> None:
-    probe = "import gc; from cloudslice.memory import collect_rarely; collect_rarely()"
-    report = "print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 100, gc.isenabled())"
-    output = subprocess.run(
-        [sys.executable, "-c", f"{probe}; {report}"], check=True, capture_output=True, text=True
-    ).stdout
-    assert output.split() == ["True", "True", "True"]

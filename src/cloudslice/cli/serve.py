@@ -9,7 +9,7 @@ from cloudslice.cli.common import fail, read_settings, settings_option
 from cloudslice.config import SettingsError
 from cloudslice.database import DatabaseError
 from cloudslice.logs import set_up_logging
-from cloudslice.memory import collect_rarely, keep_freed_memory
+from cloudslice.memory import keep_freed_memory
 from cloudslice.rtp.port import PortInUseError
 from cloudslice.secrets import SecretKeyError
 from cloudslice.service import ListenError, serve
@@ -26,7 +26,6 @@ def serve_command(path: Path) -> None:
     settings = read_settings(path)
     set_up_logging(settings.log)
     keep_freed_memory()
-    collect_rarely()
     try:
         uvloop.run(serve(settings))
     except (SettingsError, DatabaseError, SecretKeyError, PortInUseError, ListenError) as error:
