@@ -196,8 +196,20 @@ def test_pictures_have_the_size_and_pattern_that_was_sent(outcome: Outcome, s3: 
             assert_shows_bars(picture)
 
 
-def test_slices_follow_each_other_without_a_hole(outcome: Outcome) -> None:
-    """A slice starts where the one before it has ended, to the millisecond of our estimate."""
+def test_slices_follow_each_other_without_a_hole(outcome: Outcome, s3: S3Server) -> None:
+    """By the count of samples a slice begins where the one before it has ended, exactly."""
+    for user_id in ("alice", "bob"):
+        keys = [key for key in s3.keys(outcome.bucket) if f"/{user_id}/audios/" in key]
+        details = [s3.get(outcome.bucket, key).metadata for key in keys]
+        spans = sorted((int(each["first-sample"]), int(each["samples"])) for each in details)
+        assert spans[0] == (0, 15 * 48000)
+        assert len(spans) >= 2
+        for (start, samples), (next_start, _) in pairwise(spans):
+            assert next_start == start + samples
+
+
+def test_times_follow_each_other_as_the_samples_do(outcome: Outcome) -> None:
+    """Times are an estimate, which the machine's load may move; half a second would be a fault."""
     for user_id in ("alice", "bob"):
         times = sorted(
             (payload["StartTimeStamp"], payload["EndTimeStamp"])
@@ -206,7 +218,5 @@ def test_slices_follow_each_other_without_a_hole(outcome: Outcome) -> None:
             for payload in [event["EventInfo"]["Payload"]]
             if payload["MediaType"] == 1
         )
-        assert len(times) >= 2
         for (_, end), (start, _) in pairwise(times):
-            # The clock estimate may move by the jitter of arrivals, which a beat of 10 ms bounds.
-            assert abs(start - end) <= 25
+            assert abs(start - end) <= 500
