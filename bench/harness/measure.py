@@ -210,7 +210,7 @@ async def _packets(node: Node) -> float:
 
 async def _profile(pid: int, path: Path, seconds: float) -> None:
     py_spy = await asyncio.create_subprocess_exec(
-        "py-spy", "record", "--pid", str(pid), "--duration", f"{seconds:.0f}", "--native",
+        "py-spy", "record", "--pid", str(pid), "--duration", f"{seconds:.0f}", "--nonblocking",
         "--threads", "--format", "raw", "--output", str(path),
     )  # fmt: skip
     await py_spy.wait()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from harness.measure import Mode
-from harness.report import Report
+from harness.report import Report, is_whole
 from harness.yardsticks import NAMES
 
 _WIDTH, _HEIGHT = 920, 400
@@ -36,7 +36,7 @@ def _bar_values(report: Report) -> list[tuple[str, float, str]]:
     others = [(label, report.yardstick(name), _OTHERS) for name, label in NAMES.items()]
     values = [(label, cpu, colour) for label, cpu, colour in others if cpu is not None]
     for mode in Mode:
-        results = report.of(mode)
+        results = [each for each in report.of(mode) if is_whole(each)]
         if results:
             most = results[-1]
             label = f"cloudslice, {_LABELS[mode]}, {most.anchors} anchors"
@@ -60,7 +60,8 @@ def _lines(report: Report, *, left: int, width: int) -> Iterable[str]:
     top, height = 76, 240
     yield _text(left, 34, "Flat as rooms grow", "title")
     yield _text(left, 54, "CPU per anchor, % of a core, by the number of anchors", "small")
-    series = {mode: report.of(mode) for mode in Mode if report.of(mode)}
+    whole = {mode: [each for each in report.of(mode) if is_whole(each)] for mode in Mode}
+    series = {mode: group for mode, group in whole.items() if group}
     most = max((each.anchors for group in series.values() for each in group), default=1)
     highest = max((each.cpu_per_anchor for group in series.values() for each in group), default=1)
     step = next(step for step in (0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10) if highest / step <= 6)

@@ -28,8 +28,9 @@ def camera_media(spec: VideoSpec, *, seconds: int = 10) -> Media:
 
     Pictures follow the "dead leaves" model of natural images (Lee, Mumford and Huang, 2001): things
     of all sizes that hide each other, so that there are flat parts, edges and fine detail in about
-    the proportions that photographs have. A photograph under the same sway and grain came out alike
-    at 1280x720 and 1.5 Mbit/s: key frames of 42 KB (this: 39), PNG of 1.02 MB (1.06).
+    the proportions that photographs have. At 1280x720 and 1.5 Mbit/s one photograph (enlarged from
+    720x477), under the same sway and grain, had a key frame of 42 KB and a PNG of 1.02 MB; a key
+    frame of this has 42 KB, and its PNG 1.09 MB.
     """
     frames = tuple(
         PacketizedFrame(packetize(spec.codec, frame.data), frame.is_keyframe)

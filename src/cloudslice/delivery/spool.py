@@ -2,8 +2,7 @@
 
 Its calls come from the event loop and return at once; one thread carries them out in order. Not a
 pool: a group of slices costs little more than one (see `writer`), and order needs no locks. So
-orders gather for a moment before the thread is woken: at 100 anchors, whose growing files alone
-make 100 orders a second, waking it for each took a tenth of the event loop's time.
+orders gather for a moment before the thread is woken; they share flushes and transactions then.
 """
 
 import asyncio
@@ -39,7 +38,7 @@ from cloudslice.delivery.writer import (
 )
 
 _GATHER_S = 0.05
-"""From the first order to the thread's waking; a picture's delay grows by half of it."""
+"""From the first order to the thread's waking: a picture's delay grows by so much at most."""
 _BATCH = 256
 """Orders carried out together: bounds how long a picture waits for others' flushes."""
 _BACKLOG_BYTES = 64 * 1024 * 1024

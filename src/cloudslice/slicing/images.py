@@ -2,7 +2,7 @@
 
 PyAV, NumPy, ISA-L and libjpeg-turbo let other threads run while they work.
 
-Measured with 1280x720 of an H.264 key frame of 42 KB on one core: decode 3.1 ms; planar RGB by
+At best, with 1280x720 of an H.264 key frame of 42 KB on one core: decode 3.1 ms; planar RGB by
 swscale's accurate path with the up-filter 2.4 ms (its fast path takes 0.4 ms, but is off by up to
 3 levels before the codec's own error), deflate by ISA-L 6.2 ms; full-range BT.601 1.6 ms, JPEG
 from its planes 2.2 ms. See bench/images.py.
