@@ -25,18 +25,19 @@ class Reporter:
         self._max_video_bitrate_bps = max_video_bitrate_kbps * 1000
         self._ssrc = secrets.randbits(32)
         self._cname = secrets.token_hex(8)
-        self._due = float("-inf")
+        self.due = float("-inf")
+        """Monotonic second of the next report."""
         self._made = 0
 
     def report(self, receivers: Collection[Receiver], now: float) -> bytes | None:
         """The report on all that comes, if one is due at monotonic second `now`."""
-        if now < self._due:
+        if now < self.due:
             return None
         blocks = [block for each in receivers if (block := each.report_block(now)) is not None]
         if not blocks:
             return None
         self._made += 1
-        self._due = now + (_EAGER_INTERVAL_S if self._made < _EAGER_REPORTS else _INTERVAL_S)
+        self.due = now + (_EAGER_INTERVAL_S if self._made < _EAGER_REPORTS else _INTERVAL_S)
         packet = feedback.receiver_report(self._ssrc, self._cname, blocks)
         video = [
             each.ssrc

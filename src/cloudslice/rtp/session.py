@@ -215,14 +215,14 @@ class Session:
                     self._demultiplexer.release(ssrc)
 
     def beat(self, now: float) -> None:
-        """Do what is due at monotonic second `now`; call every 20 ms."""
+        """Do what is due at monotonic second `now`; call every 50 ms."""
         if self.state is SessionState.CLOSED:
             return  # by what another session did in the same beat
         for receiver in self.receivers.values():
             if receiver.needs_attention:
                 self._send_rtcp(self._reporter.feedback(receiver, now))
         if now >= self._next_slow:
-            self._next_slow = now + _SLOW_INTERVAL_S
+            self._next_slow = max(now + _SLOW_INTERVAL_S, self._reporter.due)
             self._check_timeouts(now)
 
     @property

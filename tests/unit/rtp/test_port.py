@@ -193,11 +193,11 @@ async def test_a_session_has_a_few_addresses_at_most(port: RtpPort, join: Join) 
         client.udp.move()
         client.peer.check(100 * (index + 1))
         client.udp.exchange()
-    assert len(port._by_address) <= 16
+    assert len(port._by_source) <= 16
     client.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
     assert client.sink.payloads == [b"x"]
     client.session.close()
-    assert port._by_address == {}
+    assert port._by_source == {}
 
 
 async def test_new_credentials_replace_the_old_ones(port: RtpPort, join: Join) -> None:

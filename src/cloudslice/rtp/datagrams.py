@@ -1,0 +1,192 @@
+"""A UDP socket that is read many datagrams at a time, each with the time at which it came.
+
+recvmmsg(2) fills a row of slots in one call; Python's only way to it is `ctypes`. The kernel's
+timestamps (SO_TIMESTAMPNS) make a packet's arrival independent of when we come to read it.
+"""
+
+import ctypes
+import errno
+import mmap
+import socket
+import struct
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from cloudslice.rtp.ice import Address
+from cloudslice.rtp.srtp import MAX_PACKET
+
+_SLOTS = 4096
+"""Datagrams of one `read`: what 400 anchors send in 50 ms. Slots take memory once they are used."""
+_SLOT_BYTES = 1536
+_CALL_LIMIT = 1024
+"""recvmmsg takes no more at a time."""
+_SO_TIMESTAMPNS = 35
+_OLDEST_S = 0.1
+"""Arrivals before that are held to be later. So after a stall of ours there is time left to have a
+missing packet sent again, and a step of the wall clock moves no packet further."""
+
+
+class Batch(NamedTuple):
+    """What a socket had."""
+
+    by_source: Mapping[bytes, Sequence[tuple[memoryview, float]]]
+    """Datagrams and their arrivals (monotonic seconds), in order, by the raw socket address that
+    they came from (see `unpack_source`). They are views of memory that the next `read` overwrites.
+    """
+    size: int
+    """How many datagrams."""
+    is_all: bool
+    """False if there may be more."""
+
+
+class _IoVector(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class _MessageHeader(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint32),
+        ("vectors", ctypes.c_void_p),
+        ("vector_count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Message(ctypes.Structure):
+    _fields_ = (("header", _MessageHeader), ("length", ctypes.c_uint32))
+
+
+_MESSAGE_BYTES = ctypes.sizeof(_Message)
+_NAME = struct.Struct("=28s4x")
+"""A sockaddr_in or sockaddr_in6, filled up to its slot."""
+_CONTROL = struct.Struct("=16xqq")
+"""A cmsghdr of SCM_TIMESTAMPNS; seconds and nanoseconds of the wall clock."""
+_INET = struct.Struct("=H2s4s20x")
+"""Family, port and host of a sockaddr_in."""
+_INET6 = struct.Struct("=4xI16sI")
+"""Flow, host and scope of a sockaddr_in6, whose family and port are in the same places."""
+
+_recvmmsg = ctypes.CDLL(None, use_errno=True).recvmmsg
+_recvmmsg.argtypes = (
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.c_uint,
+    ctypes.c_int,
+    ctypes.c_void_p,
+)
+
+
+class DatagramSocket:
+    """A UDP socket and a row of slots that it is read into. Never waits."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._socket = sock
+        self.family = sock.family
+        self.send = sock.sendto
+        """`socket.socket.sendto`."""
+        memory = mmap.mmap(-1, _SLOTS * _SLOT_BYTES)
+        names = mmap.mmap(-1, _SLOTS * _NAME.size)
+        controls = mmap.mmap(-1, _SLOTS * _CONTROL.size)
+        self._memory = memoryview(memory)
+        self._names = memoryview(names)
+        self._controls = memoryview(controls)
+        self._vectors = (_IoVector * _SLOTS)()
+        self._messages = (_Message * _SLOTS)()
+        data_at, names_at, controls_at = map(_address_of, (memory, names, controls))
+        for index, vector in enumerate(self._vectors):
+            vector.base = data_at + index * _SLOT_BYTES
+            vector.length = MAX_PACKET
+            header = self._messages[index].header
+            header.name = names_at + index * _NAME.size
+            header.name_length = _NAME.size
+            header.vectors = ctypes.addressof(vector)
+            header.vector_count = 1
+            header.control = controls_at + index * _CONTROL.size
+            header.control_length = _CONTROL.size
+        self._unused = bytes(self._messages)
+        words = memoryview(self._messages).cast("B").cast("I")
+        self._lengths = words[_Message.length.offset // 4 :: _MESSAGE_BYTES // 4]
+
+    @property
+    def port(self) -> int:
+        """The UDP port that it is bound to."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def read(self, now: float) -> Batch:
+        """Take in what there is by monotonic second `now`.
+
+        Raises:
+            OSError: there is nothing but an error, of an earlier datagram that was sent.
+        """
+        count, is_all = self._fill()
+        by_source: dict[bytes, list[tuple[memoryview, float]]] = defaultdict(list)
+        if count:
+            sources = _NAME.iter_unpack(self._names[: count * _NAME.size])
+            starts = range(0, count * _SLOT_BYTES, _SLOT_BYTES)
+            arrivals = self._arrivals(count, now)
+            memory = self._memory
+            for (source,), start, length, arrival in zip(
+                sources, starts, self._lengths[:count].tolist(), arrivals, strict=True
+            ):
+                by_source[source].append((memory[start : start + length], arrival))
+            # What the kernel has changed in the headers it would take for what it may use.
+            ctypes.memmove(self._messages, self._unused, count * _MESSAGE_BYTES)
+        return Batch(by_source, count, is_all)
+
+    def _fill(self) -> tuple[int, bool]:
+        """How many slots are filled, and whether the socket is empty."""
+        count = 0
+        descriptor = self._socket.fileno()
+        first = ctypes.addressof(self._messages)
+        while count < _SLOTS:
+            room = min(_CALL_LIMIT, _SLOTS - count)
+            got = _recvmmsg(
+                descriptor, first + count * _MESSAGE_BYTES, room, socket.MSG_DONTWAIT, None
+            )
+            if got < 0:
+                code = ctypes.get_errno()
+                if code != errno.EAGAIN and not count:
+                    raise OSError(code, errno.errorcode.get(code, ""))
+                return count, True
+            count += got
+            if got < room:
+                return count, True
+        return count, False
+
+    def _arrivals(self, count: int, now: float) -> list[float]:
+        since_wall = now - time.time()
+        arrivals = [
+            since_wall + seconds + nanoseconds * 1e-9
+            for seconds, nanoseconds in _CONTROL.iter_unpack(
+                self._controls[: count * _CONTROL.size]
+            )
+        ]
+        oldest = now - _OLDEST_S
+        if min(arrivals) < oldest or max(arrivals) > now:
+            return [min(now, max(oldest, each)) for each in arrivals]
+        return arrivals
+
+
+def unpack_source(source: bytes) -> Address:
+    """A raw socket address as `socket` has it."""
+    family, port, host = _INET.unpack(source)
+    if family == socket.AF_INET:
+        return socket.inet_ntop(socket.AF_INET, host), int.from_bytes(port)
+    flow, host, scope = _INET6.unpack(source)
+    return socket.inet_ntop(socket.AF_INET6, host), int.from_bytes(port), flow, scope
+
+
+def _address_of(memory: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
