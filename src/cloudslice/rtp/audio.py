@@ -49,10 +49,11 @@ class AudioReceiver(Receiver):
         "lost",
     )
 
-    REORDER_WINDOW_S = 0.2
-    """How long later packets wait for a missing one."""
-    _HELD_LIMIT = 128
-    """And how many of them: 200 ms of the shortest packets (2.5 ms) are 80."""
+    REORDER_WINDOW_S = 0.4
+    """How long later packets wait for a missing one: until it is missed in a beat, asked for over a
+    round trip of 200 ms, and read in another beat."""
+    _HELD_LIMIT = 256
+    """And how many of them: 400 ms of the shortest packets (2.5 ms) are 160."""
 
     def __init__(self, srtp: SrtpContext, payload_types: frozenset[int], *, can_nack: bool) -> None:
         super().__init__(srtp, OPUS_CLOCK_RATE)

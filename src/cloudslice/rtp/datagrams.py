@@ -11,8 +11,7 @@ import socket
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
 from cloudslice.rtp.ice import Address
 from cloudslice.rtp.srtp import MAX_PACKET
@@ -26,19 +25,6 @@ _SO_TIMESTAMPNS = 35
 _OLDEST_S = 0.1
 """Arrivals before that are held to be later. So after a stall of ours there is time left to have a
 missing packet sent again, and a step of the wall clock moves no packet further."""
-
-
-class Batch(NamedTuple):
-    """What a socket had."""
-
-    by_source: Mapping[bytes, Sequence[tuple[memoryview, float]]]
-    """Datagrams and their arrivals (monotonic seconds), in order, by the raw socket address that
-    they came from (see `unpack_source`). They are views of memory that the next `read` overwrites.
-    """
-    size: int
-    """How many datagrams."""
-    is_all: bool
-    """False if there may be more."""
 
 
 class _IoVector(ctypes.Structure):
@@ -112,7 +98,11 @@ class DatagramSocket:
             header.control_length = _CONTROL.size
         self._unused = bytes(self._messages)
         words = memoryview(self._messages).cast("B").cast("I")
-        self._lengths = words[_Message.length.offset // 4 :: _MESSAGE_BYTES // 4]
+        self._length_words = words[_Message.length.offset // 4 :: _MESSAGE_BYTES // 4]
+        self._lengths: list[int] = []
+        self._now = self._since_wall = 0.0
+        self.size = 0
+        """How many datagrams were read the last time."""
 
     @property
     def port(self) -> int:
@@ -124,26 +114,43 @@ class DatagramSocket:
         """Close the socket."""
         self._socket.close()
 
-    def read(self, now: float) -> Batch:
-        """Take in what there is by monotonic second `now`.
+    def read(self, now: float) -> bool:
+        """Take in what there is by monotonic second `now`; whether that was all.
 
         Raises:
             OSError: there is nothing but an error, of an earlier datagram that was sent.
         """
-        count, is_all = self._fill()
-        by_source: dict[bytes, list[tuple[memoryview, float]]] = defaultdict(list)
-        if count:
-            sources = _NAME.iter_unpack(self._names[: count * _NAME.size])
-            starts = range(0, count * _SLOT_BYTES, _SLOT_BYTES)
-            arrivals = self._arrivals(count, now)
-            memory = self._memory
-            for (source,), start, length, arrival in zip(
-                sources, starts, self._lengths[:count].tolist(), arrivals, strict=True
-            ):
-                by_source[source].append((memory[start : start + length], arrival))
-            # What the kernel has changed in the headers it would take for what it may use.
-            ctypes.memmove(self._messages, self._unused, count * _MESSAGE_BYTES)
-        return Batch(by_source, count, is_all)
+        # What the kernel has changed in the headers it would take for what it may use.
+        ctypes.memmove(self._messages, self._unused, self.size * _MESSAGE_BYTES)
+        self.size, is_all = self._fill()
+        self._now, self._since_wall = now, now - time.time()
+        self._lengths = self._length_words[: self.size].tolist()
+        return is_all
+
+    def sources(self) -> Mapping[bytes, Sequence[int]]:
+        """The slots of what was read, in order, by the raw socket address that it came from (see
+        `unpack_source`)."""
+        slots: dict[bytes, list[int]] = defaultdict(list)
+        names = self._names[: self.size * _NAME.size]
+        for slot, (source,) in enumerate(_NAME.iter_unpack(names)):
+            slots[source].append(slot)
+        return slots
+
+    def datagrams(self, slots: Sequence[int]) -> Iterator[tuple[memoryview, float]]:
+        """What is in these slots, and when it came (monotonic second).
+
+        The views are of memory that the next `read` overwrites.
+        """
+        memory, lengths, controls = self._memory, self._lengths, self._controls
+        since_wall, now = self._since_wall, self._now
+        oldest = now - _OLDEST_S
+        for slot in slots:
+            seconds, nanoseconds = _CONTROL.unpack_from(controls, slot * _CONTROL.size)
+            arrival = since_wall + seconds + nanoseconds * 1e-9
+            if not oldest <= arrival <= now:
+                arrival = max(oldest, min(now, arrival))
+            start = slot * _SLOT_BYTES
+            yield memory[start : start + lengths[slot]], arrival
 
     def _fill(self) -> tuple[int, bool]:
         """How many slots are filled, and whether the socket is empty."""
@@ -164,19 +171,6 @@ class DatagramSocket:
             if got < room:
                 return count, True
         return count, False
-
-    def _arrivals(self, count: int, now: float) -> list[float]:
-        since_wall = now - time.time()
-        arrivals = [
-            since_wall + seconds + nanoseconds * 1e-9
-            for seconds, nanoseconds in _CONTROL.iter_unpack(
-                self._controls[: count * _CONTROL.size]
-            )
-        ]
-        oldest = now - _OLDEST_S
-        if min(arrivals) < oldest or max(arrivals) > now:
-            return [min(now, max(oldest, each)) for each in arrivals]
-        return arrivals
 
 
 def unpack_source(source: bytes) -> Address:

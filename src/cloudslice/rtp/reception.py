@@ -38,6 +38,7 @@ class Reception:
         "_expected_before",
         "_jitter",
         "_received_before",
+        "_timestamp",
         "_transit",
         "highest",
         "received",
@@ -46,6 +47,7 @@ class Reception:
     def __init__(self, clock_rate: int) -> None:
         self._clock_rate = clock_rate
         self._base = -1
+        self._timestamp = -1
         self._transit: float | None = None
         self._jitter = 0.0
         self._expected_before = 0
@@ -71,12 +73,14 @@ class Reception:
             extended = highest + ((sequence - highest + 0x8000) & 0xFFFF) - 0x8000
             if extended > highest:
                 self.highest = extended
-        transit = arrival * self._clock_rate - timestamp
-        if self._transit is not None:
-            difference = abs(transit - self._transit)
-            if difference < self._clock_rate:  # not where the 32 bits wrap
-                self._jitter += (difference - self._jitter) / 16
-        self._transit = transit
+        if timestamp != self._timestamp:  # the packets of a frame follow each other at once
+            self._timestamp = timestamp
+            transit = arrival * self._clock_rate - timestamp
+            if self._transit is not None:
+                difference = abs(transit - self._transit)
+                if difference < self._clock_rate:  # not where the 32 bits wrap
+                    self._jitter += (difference - self._jitter) / 16
+            self._transit = transit
         return extended
 
     def report(self) -> ReceptionReport:

@@ -8,6 +8,8 @@ from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.video import VideoReceiver
 
 _INTERVAL_S = 1.0
+_AUDIO_INTERVAL_S = 5.0
+"""RFC 3550's least (6.2): audio's bitrate hangs on no report."""
 _EAGER_INTERVAL_S = 0.1
 # The first estimate counts most: Chromium jumps to it at once in its first two seconds, later it
 # only climbs by some percent a second.
@@ -36,14 +38,15 @@ class Reporter:
         blocks = [block for each in receivers if (block := each.report_block(now)) is not None]
         if not blocks:
             return None
-        self._made += 1
-        self.due = now + (_EAGER_INTERVAL_S if self._made < _EAGER_REPORTS else _INTERVAL_S)
-        packet = feedback.receiver_report(self._ssrc, self._cname, blocks)
         video = [
             each.ssrc
             for each in receivers
             if isinstance(each, VideoReceiver) and each.ssrc is not None
         ]
+        self._made += 1
+        interval = _INTERVAL_S if video else _AUDIO_INTERVAL_S
+        self.due = now + (_EAGER_INTERVAL_S if self._made < _EAGER_REPORTS else interval)
+        packet = feedback.receiver_report(self._ssrc, self._cname, blocks)
         if video:
             bitrate_bps = self._max_video_bitrate_bps * len(video)
             packet += feedback.remb(self._ssrc, bitrate_bps, video)

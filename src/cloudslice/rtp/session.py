@@ -22,6 +22,12 @@ from cloudslice.rtp.srtp import SrtpContext, SrtpError, is_repeated
 
 _CONNECT_TIMEOUT_S = 20.0
 _SLOW_INTERVAL_S = 0.1
+QUICK_BEAT_S = 0.01
+"""While a peer connects, which takes some exchanges."""
+ATTENTIVE_BEAT_S = 0.05
+"""While something is waited for: a missing packet, a key frame."""
+BEAT_S = 0.1
+"""All else has time."""
 
 
 class SessionState(Enum):
@@ -214,16 +220,24 @@ class Session:
                 for ssrc in part.ssrcs:
                     self._demultiplexer.release(ssrc)
 
-    def beat(self, now: float) -> None:
-        """Do what is due at monotonic second `now`; call every 50 ms."""
+    def beat(self, now: float) -> float:
+        """Do what is due at monotonic second `now`; how many seconds later to call again at most.
+
+        What comes is to be read by then, too.
+        """
         if self.state is SessionState.CLOSED:
-            return  # by what another session did in the same beat
+            return BEAT_S  # by what another session did in the same beat
+        is_attentive = False
         for receiver in self.receivers.values():
             if receiver.needs_attention:
+                is_attentive = True
                 self._send_rtcp(self._reporter.feedback(receiver, now))
         if now >= self._next_slow:
             self._next_slow = max(now + _SLOW_INTERVAL_S, self._reporter.due)
             self._check_timeouts(now)
+        if self.state is SessionState.CONNECTING:
+            return QUICK_BEAT_S
+        return ATTENTIVE_BEAT_S if is_attentive else BEAT_S
 
     @property
     def counts(self) -> Counter[str]:

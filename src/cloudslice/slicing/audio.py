@@ -28,6 +28,9 @@ PRE_ROLL = 15_360
 20 ms of a CELT slice differed from the whole stream by up to 1251 of 32768; with this by nothing.
 """
 
+_RECENT_SAMPLES = 4 * PRE_ROLL
+"""What is kept at most; what is more than is needed is dropped all at once."""
+
 _FLUSH_AFTER_S = 1.0
 """When packets stop for so long, what is in memory goes to the file, up to the last packet."""
 
@@ -136,13 +139,17 @@ class AudioSlicer:
         self._recent.append((packet, samples))
         self._recent_samples += samples
         self._end += samples
-        while self._recent_samples - self._recent[0][1] >= PRE_ROLL + MAX_PACKET_SAMPLES:
-            self._recent_samples -= self._recent.popleft()[1]
+        if self._recent_samples >= _RECENT_SAMPLES:
+            self._forget_old()
         if self._end >= open_slice.end:
             self._finish(open_slice, open_slice.end)
             self._slice = None
             if self._end > open_slice.end:
                 self._open(open_slice.end)
+
+    def _forget_old(self) -> None:
+        while self._recent_samples - self._recent[0][1] >= PRE_ROLL + MAX_PACKET_SAMPLES:
+            self._recent_samples -= self._recent.popleft()[1]
 
     def _fill_gap(self, samples: int) -> None:
         self._counters.gaps_filled += 1

@@ -88,14 +88,14 @@ def test_a_missing_packet_is_waited_for_and_given_up() -> None:
     stream.send(2, 1.04)
     stream.send(3, 1.06)
     assert stream.receiver.needs_attention
-    stream.receiver.feedback(1, 1.23)
+    stream.receiver.feedback(1, 1.43)
     assert stream.received == [0]
-    stream.receiver.feedback(1, 1.25)
+    stream.receiver.feedback(1, 1.45)
     assert stream.received == [0, 2, 3]
     assert [arrival for *_, arrival in stream.sink.packets] == [1.0, 1.04, 1.06]
     assert not stream.receiver.needs_attention
     assert stream.receiver.lost == 1
-    stream.send(1, 1.26)
+    stream.send(1, 1.46)
     assert stream.received == [0, 2, 3]
     assert stream.receiver.late == 1
 
@@ -138,7 +138,7 @@ def test_gaps_without_end_are_not_held_for_long() -> None:
     stream = Stream()
     for index in range(0, 10000, 2):
         stream.send(index, 1.0)
-    assert len(stream.received) > 4800
+    assert len(stream.received) > 4700
 
 
 def test_packets_of_other_payload_types_keep_their_place() -> None:

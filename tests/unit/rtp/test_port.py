@@ -114,6 +114,29 @@ async def test_the_beat_reads_by_itself(port: RtpPort, join: Join) -> None:
 
 
 @pytest.mark.parametrize(
+    ("buffer_datagrams", "delay_s"),
+    [
+        pytest.param(100_000, 0.1, id="large: as rarely as sessions allow"),
+        pytest.param(800, 0.05, id="small: before it can be more than a quarter full"),
+    ],
+)
+async def test_the_beat_keeps_the_buffer_from_overflowing(
+    port: RtpPort, join: Join, buffer_datagrams: int, delay_s: float
+) -> None:
+    """However small the system lets it be."""
+    client = join().connect()
+    port._room = buffer_datagrams
+    now = port._clock.monotonic()
+    port._last_beat = now - 0.1
+    for index in range(400):
+        client.udp.socket.send(client.peer.rtp(AUDIO, index, 0, b"x"))
+    port._beat()
+    assert port._timer is not None
+    assert port._timer.when() - now == pytest.approx(delay_s, abs=0.03)
+    client.session.close()
+
+
+@pytest.mark.parametrize(
     "garbage",
     [
         pytest.param(b"", id="empty"),
@@ -223,11 +246,11 @@ async def test_an_unforeseen_error_stays_with_its_session(
         method = getattr(Session, name)
 
         def fail(
-            session: Session, *arguments: object, method: Callable[..., None] = method
-        ) -> None:
+            session: Session, *arguments: object, method: Callable[..., object] = method
+        ) -> object:
             if session is broken.session:
                 raise ZeroDivisionError("a bug")
-            method(session, *arguments)
+            return method(session, *arguments)
 
         monkeypatch.setattr(Session, name, fail)
     for index in range(3):

@@ -1,11 +1,14 @@
-"""Reports come often at first and then each second, and say what came."""
+"""Reports come often at first and then seldom, and say what came."""
 
+from itertools import pairwise
 from typing import cast
 
+import pytest
 from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, RtcpRrPacket, RtcpSdesPacket, unpack_remb_fci
 
 from cloudslice.rooms.base import VideoCodec
 from cloudslice.rtp.audio import AudioReceiver
+from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.reporter import Reporter
 from cloudslice.rtp.video import VideoReceiver
 from cloudslice.rtp.vp8 import Vp8Depacketizer
@@ -43,13 +46,19 @@ def test_nothing_is_reported_before_the_first_packet() -> None:
     assert isinstance(sdes, RtcpSdesPacket)
 
 
-def test_reports_are_eager_for_two_seconds() -> None:
-    """Every 0.1 s, later every second."""
-    reporter, receiver = Reporter(1000), audio()
+@pytest.mark.parametrize(
+    ("receiver", "interval_s"),
+    [pytest.param(video(1), 1, id="video"), pytest.param(audio(), 5, id="audio alone")],
+)
+def test_reports_are_eager_for_two_seconds(receiver: Receiver, interval_s: float) -> None:
+    """Every 0.1 s, later as often as their media needs."""
+    reporter = Reporter(1000)
     receiver.receive(rtp_packet(1, 2), 0)
-    times = [index / 20 for index in range(120) if reporter.report([receiver], index / 20)]
+    times = [index / 20 for index in range(400) if reporter.report([receiver], index / 20)]
     assert len([each for each in times if each < 2]) >= 17
-    assert len([each for each in times if each >= 2.2]) <= 4
+    later = [each for each in times if each >= 2]
+    assert [round(b - a, 6) for a, b in pairwise(later)] == [interval_s] * (len(later) - 1)
+    assert len(later) >= 3
 
 
 def test_each_video_may_send_the_ceiling() -> None:

@@ -10,7 +10,14 @@ from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.ice import Address, IceCredentials, StunError, parse_stun
 from cloudslice.rtp.sdp import parse_offer
-from cloudslice.rtp.session import CloseReason, Session, SessionState
+from cloudslice.rtp.session import (
+    ATTENTIVE_BEAT_S,
+    BEAT_S,
+    QUICK_BEAT_S,
+    CloseReason,
+    Session,
+    SessionState,
+)
 from cloudslice.rtp.video import VideoReceiver
 from helpers.encoded_video import decode_keyframe, encoded_frames, picture_number
 from helpers.peer import ADDRESS, SERVER, SSRCS, Peer, shuttle
@@ -113,6 +120,22 @@ def test_media_comes_through(codec: VideoCodec) -> None:
         meeting.deliver(meeting.peer.rtp(VIDEO, index, 0, payload, marker=is_last))
     assert sink.payloads == [b"0", b"1", b"2", b"3", b"4"]
     assert picture_number(decode_keyframe(codec, granted[0].data)) == 0
+
+
+def test_a_session_is_called_the_sooner_the_more_it_waits_for() -> None:
+    """Handshakes have many steps; a missing packet or a wanted key frame is worth a wake-up."""
+    meeting = Meeting()
+    session = meeting.session
+    assert session.beat(0) == QUICK_BEAT_S
+    meeting.connect()
+    assert session.beat(0) == BEAT_S
+    request = meeting.video.request_keyframe(lambda _: None, 0)
+    assert session.beat(0) == ATTENTIVE_BEAT_S
+    request.cancel()
+    assert session.beat(0) == BEAT_S
+    for sequence in (0, 2):
+        meeting.deliver(meeting.peer.rtp(AUDIO, sequence, 0, b"x"))
+    assert session.beat(0) == ATTENTIVE_BEAT_S
 
 
 def test_feedback_reaches_the_peer() -> None:

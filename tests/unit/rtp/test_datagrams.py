@@ -1,0 +1,124 @@
+"""A socket that is read in batches."""
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from cloudslice.rtp.datagrams import DatagramSocket, unpack_source
+
+
+class Wire:
+    """A DatagramSocket, and sockets that send to it."""
+
+    def __init__(self, host: str) -> None:
+        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._host = host
+        bound = socket.socket(self._family, socket.SOCK_DGRAM)
+        bound.bind((host, 0))
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        self.socket = DatagramSocket(bound)
+        self._senders: list[socket.socket] = []
+
+    def sender(self) -> socket.socket:
+        sender = socket.socket(self._family, socket.SOCK_DGRAM)
+        sender.bind((self._host, 0))
+        sender.connect((self._host, self.socket.port))
+        self._senders.append(sender)
+        return sender
+
+    def read(self, now: float = 0) -> dict[tuple[str, int], list[bytes]]:
+        self.socket.read(now)
+        return {
+            unpack_source(source)[:2]: [bytes(data) for data, _ in self.socket.datagrams(slots)]
+            for source, slots in self.socket.sources().items()
+        }
+
+    def arrivals(self) -> list[float]:
+        slots = [slot for each in self.socket.sources().values() for slot in each]
+        return [arrival for _, arrival in self.socket.datagrams(slots)]
+
+    def close(self) -> None:
+        self.socket.close()
+        for each in self._senders:
+            each.close()
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
+    wire = Wire(request.param)
+    yield wire
+    wire.close()
+
+
+def test_datagrams_come_by_their_source_and_in_order(wire: Wire) -> None:
+    """Whatever the sources' turns were; an empty and a long one among them."""
+    one, other = wire.sender(), wire.sender()
+    for index in range(3):
+        one.send(b"%d" % index)
+        other.send(b"" if index else b"x" * 1500)
+    assert wire.read() == {
+        one.getsockname()[:2]: [b"0", b"1", b"2"],
+        other.getsockname()[:2]: [b"x" * 1500, b"", b""],
+    }
+
+
+def test_what_was_read_does_not_come_again(wire: Wire) -> None:
+    """Neither from the socket nor from slots of an earlier read."""
+    sender = wire.sender()
+    sender.send(b"first, and long")
+    sender.send(b"second")
+    wire.read()
+    sender.send(b"short")
+    assert list(wire.read().values()) == [[b"short"]]
+    assert wire.read() == {}
+
+
+def test_a_datagram_that_fits_no_slot_is_cut_off(wire: Wire) -> None:
+    """And spoils none of its neighbours."""
+    sender = wire.sender()
+    for datagram in (b"a" * 9000, b"b"):
+        sender.send(datagram)
+    assert list(wire.read().values()) == [[b"a" * 1500, b"b"]]
+
+
+def test_more_than_one_read_takes_is_left_for_the_next(wire: Wire) -> None:
+    """A read is bounded, and says whether it has taken all."""
+    sender = wire.sender()
+    for index in range(5000):
+        sender.send(index.to_bytes(2))
+    assert wire.socket.read(0) is False
+    assert wire.socket.size == 4096
+    assert list(wire.read().values()) == [[index.to_bytes(2) for index in range(4096, 5000)]]
+
+
+def test_an_arrival_is_when_the_datagram_came(wire: Wire) -> None:
+    """Not when it was read."""
+    sender = wire.sender()
+    sent = []
+    for _ in range(2):
+        sent.append(time.monotonic())
+        sender.send(b"x")
+        while time.monotonic() < sent[-1] + 0.02:
+            pass
+    wire.socket.read(time.monotonic())
+    assert wire.arrivals() == pytest.approx(sent, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("step_s", "expected"),
+    [
+        pytest.param(3600, 99.9, id="ahead: held to have come as long ago as is believed"),
+        pytest.param(-3600, 100.0, id="back: held to have come just now"),
+    ],
+)
+def test_a_step_of_the_wall_clock_moves_arrivals_by_little(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, step_s: float, expected: float
+) -> None:
+    """Between a datagram's coming and its reading."""
+    wire.sender().send(b"x")
+    stepped = time.time() + step_s
+    monkeypatch.setattr(time, "time", lambda: stepped)
+    wire.socket.read(100.0)
+    assert wire.arrivals() == [pytest.approx(expected)]
