@@ -1,18 +1,24 @@
-"""The one SQLite file of a node, behind one thread that commits in groups.
+"""The one SQLite file of a node, behind one writer that commits in groups.
 
 Every durable step of the service is a small transaction, and a commit costs a disk flush. So all
-parts share one writer: what is queued while a commit is under way is committed together by the
+parts share one connection: what is queued while a commit is under way is committed together by the
 next one, each operation in a savepoint of its own, so that one that fails fails alone. This is
 also why no pool of connections is used: writers would only wait for each other's flushes.
+
+The connection belongs to whoever has the lock. For the event loop that is a thread of ours; another
+thread that has to wait for its operation anyway carries it out itself (`perform`), and all that is
+queued before it. A thread that has slept costs more to wake than most operations take: so what is
+in no hurry can say so, and goes along with what is.
 """
 
 import asyncio
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -21,8 +27,8 @@ import structlog
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
-"""Reads and writes through the connection; runs on the database's thread, within a transaction
-that others share, so it must neither commit nor roll back nor take long."""
+"""Reads and writes through the connection; runs on another thread than the event loop's, within a
+transaction that others share, so it must neither commit nor roll back nor take long."""
 
 _GROUP_LIMIT = 500
 """Operations in one transaction: bounds how long the first of them waits for its commit."""
@@ -59,6 +65,7 @@ class _Job:
     future: Future[object]
     result: object = None
     error: Exception | None = None
+    after: list[Callable[[], object]] = field(default_factory=list)
 
 
 class Database:
@@ -75,8 +82,14 @@ class Database:
         self.failures = 0
         self._path = path
         self._schemas = tuple(schemas)
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: deque[_Job] = deque()
+        self._bell: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        """Wakes the thread; False for the last time."""
+        self._timer: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None  # with the lock only
+        self._current: _Job | None = None  # likewise
 
     async def __aenter__(self) -> Self:
         """Open or create the file and bring its tables up to date.
@@ -98,39 +111,45 @@ class Database:
         traceback: TracebackType | None,
     ) -> None:
         thread, self._thread = self._thread, None
+        self._stop_timer()
         if thread is not None:
-            self._jobs.put(None)
+            self._bell.put(False)
             await asyncio.to_thread(thread.join)
 
-    async def run(self, operation: Operation[T]) -> T:
+    async def run(self, operation: Operation[T], *, within_s: float = 0) -> T:
         """The result of `operation`, after its commit; its exception, if it raises one.
+
+        Args:
+            operation: what to carry out.
+            within_s: so long it may wait for others to be committed with.
 
         Raises:
             DatabaseError: the commit failed.
         """
-        return await asyncio.wrap_future(self.submit(operation))
+        future = self._queue(operation)
+        self._ring(within_s)
+        return await asyncio.wrap_future(future)
 
-    async def persist(self, operation: Operation[T]) -> T:
+    async def persist(self, operation: Operation[T], *, within_s: float = 0) -> T:
         """As `run`, but repeated for as long as the disk refuses: for what must not be left out."""
         while True:
             try:
-                return await self.run(operation)
+                return await self.run(operation, within_s=within_s)
             except DatabaseError as error:
                 _log.error("database write refused", error=str(error), retry_in_s=_RETRY_S)
                 await asyncio.sleep(_RETRY_S)
 
-    def submit(self, operation: Operation[T]) -> Future[T]:
-        """As `run`, for other threads: a future of the result. Must not be waited for in a loop."""
-        future: Future[T] = Future()
-        self._put(operation, future)
-        return future
+    def perform(self, operation: Operation[T]) -> T:
+        """As `run`, for other threads than the event loop's: blocks, and works on the caller's."""
+        future = self._queue(operation)
+        self._carry_out()
+        return future.result()
 
     def post(self, operation: Operation[object], what: str) -> None:
         """Carry out `operation` in its turn, without waiting for it.
 
         A failure is logged as that of `what` and counted in `failures`.
         """
-        future: Future[object] = Future()
 
         def note(done: Future[object]) -> None:
             error = done.exception()
@@ -138,48 +157,105 @@ class Database:
                 self.failures += 1
                 _log.error("database operation failed", what=what, error=str(error))
 
-        future.add_done_callback(note)
-        self._put(operation, future)
+        self._queue(operation).add_done_callback(note)
+        self._ring(0)
 
-    def _put(self, operation: Operation[T], future: Future[T]) -> None:
+    def after_commit(self, call: Callable[[], object]) -> None:
+        """For an operation to say: `call` this when my work is durable, and only then.
+
+        It is called on the operation's thread, in the order of operations, so it must be quick and
+        must not raise.
+        """
+        if self._current is None:
+            raise RuntimeError("only an operation knows what comes after its commit")
+        self._current.after.append(call)
+
+    def _queue(self, operation: Operation[T]) -> Future[T]:
         if self._thread is None:
             raise RuntimeError("the database is not open")
-        self._jobs.put(_Job(operation, future))  # type: ignore[arg-type]  # T is erased in the queue
+        future: Future[T] = Future()
+        self._jobs.append(_Job(operation, future))  # type: ignore[arg-type]  # T is erased here
+        return future
+
+    def _ring(self, within_s: float) -> None:
+        """Have the thread see to what is queued; at some other time than now only on the loop."""
+        if within_s == 0:
+            self._bell.put(True)
+            return
+        loop = asyncio.get_running_loop()
+        if self._timer is None or self._timer.when() > loop.time() + within_s:
+            self._stop_timer()
+            self._timer = loop.call_later(within_s, self._ring_late)
+
+    def _ring_late(self) -> None:
+        self._timer = None
+        if self._jobs:
+            self._bell.put(True)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _work(self, opened: Future[None]) -> None:
         try:
-            connection = _open(self._path, self._schemas)
+            self._connection = _open(self._path, self._schemas)
         except (OSError, sqlite3.Error, DatabaseError) as error:
             opened.set_exception(_explain(self._path, error))
             return
         opened.set_result(None)
         try:
-            while (job := self._jobs.get()) is not None:
-                group, last = self._gather(job)
-                _commit(connection, self._path, group)
-                if last:
-                    break
+            while self._bell.get():
+                self._carry_out()
+            self._carry_out()
         finally:
-            connection.close()
+            self._connection.close()
 
-    def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
-        """What waits by now, in order, less what was cancelled; and whether it is the last."""
-        group = [first] if first.future.set_running_or_notify_cancel() else []
-        while len(group) < _GROUP_LIMIT:
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                break
-            if job is None:
-                return group, True
+    def _carry_out(self) -> None:
+        """Commit all that is queued."""
+        with self._lock:
+            while group := self._gather():
+                self._commit(group)
+
+    def _gather(self) -> list[_Job]:
+        """What is queued, in order, less what was cancelled."""
+        group: list[_Job] = []
+        while self._jobs and len(group) < _GROUP_LIMIT:
+            job = self._jobs.popleft()
             if job.future.set_running_or_notify_cancel():
                 group.append(job)
-        return group, False
+        return group
+
+    def _commit(self, group: list[_Job]) -> None:
+        """Carry out a group in one transaction and tell each its end."""
+        connection = self._connection
+        assert connection is not None  # noqa: S101 - it is open as long as there is a thread
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for job in group:
+                self._current = job
+                _attempt(connection, job)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            for job in group:
+                job.error = job.error or _explain(self._path, error)
+        self._current = None
+        for job in group:
+            if job.error is not None:
+                job.future.set_exception(job.error)
+                continue
+            for call in job.after:
+                call()
+            job.future.set_result(job.result)
 
 
 def _open(path: Path, schemas: Sequence[Schema]) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
     try:
         # An exclusive lock for as long as we run: two processes over one spool would upload and
         # delete each other's slices. It also spares WAL its shared-memory file.
@@ -229,25 +305,6 @@ def _execute_script(connection: sqlite3.Connection, script: str) -> None:
             statement = ""
     if statement.strip():
         raise DatabaseError(f"migration ends in an incomplete statement: {statement.strip()!r}")
-
-
-def _commit(connection: sqlite3.Connection, path: Path, group: list[_Job]) -> None:
-    """Carry out a group in one transaction and tell each its end."""
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        for job in group:
-            _attempt(connection, job)
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        for job in group:
-            job.error = job.error or _explain(path, error)
-    for job in group:
-        if job.error is None:
-            job.future.set_result(job.result)
-        else:
-            job.future.set_exception(job.error)
 
 
 def _attempt(connection: sqlite3.Connection, job: _Job) -> None:

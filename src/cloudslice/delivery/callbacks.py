@@ -64,29 +64,34 @@ class CallbackSender:
         self._dispatchers: dict[int, Dispatcher] = {}
 
     async def run(self, ready: asyncio.Event) -> None:
-        """Send until cancelled; `ready` is set once `notify` may be called."""
+        """Send until cancelled; `ready` is set once `take` may be called."""
         unsent = await self._database.persist(lambda c: outbox.rebase(c, self._clock))
         async with self._client, asyncio.TaskGroup() as group:
             self._group = group
             try:
                 for sdk_app_id in unsent:
-                    self.notify(sdk_app_id)
+                    self._find_dispatcher(sdk_app_id, group, is_behind=True)
                 ready.set()
                 await self._purge_forever()
             finally:
                 self._group = None
 
-    def notify(self, sdk_app_id: int) -> None:
-        """An app has new events on record; if not running, they wait for the next start."""
-        if self._group is None:
-            return
+    def take(self, sdk_app_id: int, event: OutboxEvent) -> None:
+        """An app has a new event on record; if not running, it waits for the next start."""
+        if self._group is not None:
+            self._find_dispatcher(sdk_app_id, self._group, is_behind=False).take(event)
+
+    def _find_dispatcher(
+        self, sdk_app_id: int, group: asyncio.TaskGroup, *, is_behind: bool
+    ) -> Dispatcher:
+        """The dispatcher of an app, made if it is not there."""
         dispatcher = self._dispatchers.get(sdk_app_id)
         if dispatcher is None:
             dispatcher = self._dispatchers[sdk_app_id] = Dispatcher(
-                self._database, self._clock, sdk_app_id, self._attempt
+                self._database, self._clock, sdk_app_id, self._attempt, is_behind=is_behind
             )
-            self._group.create_task(dispatcher.run())
-        dispatcher.notify()
+            group.create_task(dispatcher.run())
+        return dispatcher
 
     async def _attempt(self, sdk_app_id: int, event: OutboxEvent) -> Attempted:
         app = self._find_app(sdk_app_id)

@@ -3,6 +3,9 @@
 Each app has a dispatcher of its own with a bounded number of requests under way, so that a dead
 receiver delays nobody but itself, and itself no more than it must: within a task or a room an
 event waits for the answers to those before it, but for a second at most.
+
+New events are handed over when they are on record. The database is asked for those of a former
+process, for more of them than are held in memory, and for retries.
 """
 
 import asyncio
@@ -21,6 +24,9 @@ _MAX_RETRIES = 32
 """Of these, so that a backlog of retries does not keep new events waiting."""
 _WINDOW = 256
 """New events held in memory; the others stay in the database."""
+_RECORD_WITHIN_S = 1.0
+"""That an event was delivered is on record so much later at most. A crash before that has it sent
+again, which the contract allows; meanwhile it goes along with something that is in a hurry."""
 _ORDER_PATIENCE_S = 1.0
 _ORDER_GAP_S = 0.05
 """Between events that no longer wait for answers: side by side, one could overtake the other."""
@@ -33,7 +39,7 @@ class Attempted:
     record: Operation[object]
     """Puts it on record."""
     retry_at: float | None = None
-    """Monotonic second of the next attempt, if there is to be one."""
+    """Monotonic second of the next attempt; None if there is to be none."""
 
 
 Attempt = Callable[[int, OutboxEvent], Awaitable[Attempted]]
@@ -42,23 +48,45 @@ Attempt = Callable[[int, OutboxEvent], Awaitable[Attempted]]
 class Dispatcher:
     """Sends the events of one app, until cancelled."""
 
-    def __init__(self, database: Database, clock: Clock, sdk_app_id: int, attempt: Attempt) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        sdk_app_id: int,
+        attempt: Attempt,
+        *,
+        is_behind: bool,
+    ) -> None:
+        """
+        Args:
+            database: holds the outbox.
+            clock: paces the attempts.
+            sdk_app_id: the app.
+            attempt: sends an event.
+            is_behind: whether there are events on record that it will not be handed.
+        """
         self._database = database
         self._clock = clock
         self._sdk_app_id = sdk_app_id
         self._attempt = attempt
         self._wake = asyncio.Event()
-        self._more = True  # whether the database may hold new events behind `_last_id`
+        self._is_behind = is_behind  # whether the database holds new events behind `_last_id`
+        self._is_asking = False
         self._last_id = 0
         self._new: deque[OutboxEvent] = deque()
         self._retry_at: float | None = 0.0  # when to look for retries; None: there are none
         self._under_way: dict[int, OutboxEvent] = {}
+        self._answered: set[int] = set()  # what came of these is not on record yet
         self._first_attempts: Counter[str] = Counter()  # under way, by subject
         self._last_start: dict[str, float] = {}  # of these
 
-    def notify(self) -> None:
-        """There are new events on record."""
-        self._more = True
+    def take(self, event: OutboxEvent) -> None:
+        """There is a new event, on record."""
+        if self._is_behind or self._is_asking or len(self._new) >= _WINDOW:
+            self._is_behind = True
+        else:
+            self._last_id = event.id
+            self._new.append(event)
         self._wake.set()
 
     async def run(self) -> None:
@@ -72,17 +100,19 @@ class Dispatcher:
 
     async def _fetch_new(self) -> None:
         room = _WINDOW - len(self._new)
-        if not self._more or room == 0:
+        if not self._is_behind or room == 0:
             return
-        self._more = False
+        # Reset first: what comes while we ask may not be in the answer.
+        self._is_behind, self._is_asking = False, True
         found = await self._database.persist(
             lambda c: outbox.find_new(c, self._sdk_app_id, self._last_id, room)
         )
+        self._is_asking = False
         if found:
             self._last_id = found[-1].id
             self._new.extend(found)
         if len(found) == room:
-            self._more = True
+            self._is_behind = True
 
     def _start_new(self, attempts: asyncio.TaskGroup) -> None:
         waiting: deque[OutboxEvent] = deque()
@@ -111,19 +141,25 @@ class Dispatcher:
         now, room = self._clock.monotonic(), self._room_for_retries()
         if self._retry_at is None or now < self._retry_at or room <= 0:
             return
+        known = self._known
         due = await self._database.persist(
-            lambda c: outbox.find_retries(c, self._sdk_app_id, now, room, tuple(self._under_way))
+            lambda c: outbox.find_retries(c, self._sdk_app_id, now, room, known)
         )
         for event in due:
             self._start(attempts, event)
         # Reset first: what fails while we look is not seen by the query, but adds its own time.
         self._retry_at = None
-        under_way = tuple(self._under_way)
+        known = self._known
         self._look_at(
             await self._database.persist(
-                lambda c: outbox.find_next_retry(c, self._sdk_app_id, under_way)
+                lambda c: outbox.find_next_retry(c, self._sdk_app_id, known)
             )
         )
+
+    @property
+    def _known(self) -> tuple[int, ...]:
+        """Events whose place in the database is out of date."""
+        return (*self._under_way, *self._answered)
 
     def _look_at(self, time: float | None) -> None:
         """Look for retries at `time`, or when it was to be done anyway, if that is earlier."""
@@ -147,15 +183,19 @@ class Dispatcher:
             self._first_attempts[event.subject] -= 1
             if not self._first_attempts[event.subject]:
                 del self._first_attempts[event.subject], self._last_start[event.subject]
-            self._wake.set()
-        await self._database.persist(attempted.record)
         del self._under_way[event.id]
+        self._answered.add(event.id)
+        if self._new:
+            self._wake.set()
+        is_done = attempted.retry_at is None
+        await self._database.persist(attempted.record, within_s=_RECORD_WITHIN_S if is_done else 0)
+        self._answered.remove(event.id)
         self._look_at(attempted.retry_at)
         self._wake.set()
 
     async def _sleep(self) -> None:
         """Until there may be something to do."""
-        if self._more and len(self._new) < _WINDOW:
+        if self._is_behind and len(self._new) < _WINDOW:
             return
         times = []
         if self._new and len(self._under_way) < _MAX_REQUESTS:

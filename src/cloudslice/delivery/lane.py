@@ -3,10 +3,14 @@
 A task has a bucket, and a bucket fails as a whole more often than not. So the lane as a whole
 pauses after a failure and then tries a single slice, while each slice has a pace of its own on
 top, so that one that the store will never take does not hold up the others.
+
+While all goes well a lane is handed its slices and asks the database for nothing. It does so when
+it has fallen behind: after a restart or a failure, or when more slices came than it holds.
 """
 
 import asyncio
 import sqlite3
+from collections import deque
 from dataclasses import dataclass, field
 from random import Random
 
@@ -23,6 +27,10 @@ from cloudslice.delivery.spool import Spool
 from cloudslice.delivery.storage import BucketOpener, ObjectStore, StorageError, StoredObject
 
 _PARALLEL = 4
+_FRESH = 32
+"""Slices held in memory until their turn; more of them wait in the database."""
+_RECORD_WITHIN_S = 0.1
+"""What is stored is on record, and its event on its way, so much later at most."""
 _CONTENT_TYPES = {"ogg": "audio/ogg", "png": "image/png", "jpg": "image/jpeg"}
 
 _log = structlog.get_logger(__name__)
@@ -67,30 +75,57 @@ class UploadContext:
 class Lane:
     """Uploads a task's slices, from its first one until after its end."""
 
-    def __init__(self, task_id: str, context: UploadContext) -> None:
+    def __init__(self, task_id: str, context: UploadContext, *, is_behind: bool) -> None:
+        """
+        Args:
+            task_id: the task.
+            context: what all lanes share.
+            is_behind: whether there are slices on record that it will not be handed.
+        """
         self._task_id = task_id
         self._context = context
+        self._is_behind = is_behind
+        self._is_asking = False
+        self._fresh: deque[SliceRecord] = deque()  # empty while behind
         self._ended_at: float | None = None
         self._wake = asyncio.Event()
         self._bucket: Bucket | None = None
         self._store: ObjectStore | None = None
         self._under_way: dict[int, SliceRecord] = {}
+        self._stored: set[int] = set()  # those of them that are only to be put on record
         self._failures = 0  # in a row
         self._failing_since = 0.0
         self._last_failure_at = 0.0
         self._paused_until = 0.0
-        self._postponed = True  # whether slices may have to be waited for, as after a restart
+        self._postponed = is_behind  # whether slices may have to be waited for
 
     @property
     def under_way(self) -> tuple[int, ...]:
         """The slices that are being uploaded."""
         return tuple(self._under_way)
 
-    def notify(self, *, ended: bool = False) -> None:
-        """There are new slices, or the task has ended."""
-        if ended and self._ended_at is None:
+    def take(self, record: SliceRecord) -> None:
+        """There is a new slice, on record."""
+        if self._is_behind or self._is_asking or len(self._fresh) >= _FRESH:
+            self._fall_behind()
+        else:
+            self._fresh.append(record)
+        self._wake.set()
+
+    def end(self) -> None:
+        """The task has ended, which is on record."""
+        if self._ended_at is None:
             self._ended_at = self._context.clock.monotonic()
         self._wake.set()
+
+    def look(self) -> None:
+        """Slices that wait may be off the record by now."""
+        self._fall_behind()
+        self._wake.set()
+
+    def _fall_behind(self) -> None:
+        self._is_behind = True
+        self._fresh.clear()
 
     async def run(self) -> None:
         """Upload until the task has ended and nothing is left to do for it."""
@@ -110,7 +145,8 @@ class Lane:
     @property
     def _room(self) -> int:
         """How many more uploads may be started."""
-        return (1 if self._failures else _PARALLEL) - len(self._under_way)
+        uploading = len(self._under_way) - len(self._stored)
+        return (1 if self._failures else _PARALLEL) - uploading
 
     async def _start_uploads(self, uploads: asyncio.TaskGroup) -> None:
         if self._failures:
@@ -118,14 +154,25 @@ class Lane:
         room = self._room
         if room <= 0:
             return
-        now, under_way = self._context.clock.monotonic(), self.under_way
-        due = await self._context.database.persist(
-            lambda c: slices.find_due(c, self._task_id, now, room, exclude=under_way)
-        )
+        due = await self._find_due(room)
         if due and (self._store is not None or await self._open_store()):
             for record in due:
                 self._under_way[record.id] = record
                 uploads.create_task(self._upload(record))
+
+    async def _find_due(self, limit: int) -> list[SliceRecord]:
+        if not self._is_behind:
+            return [self._fresh.popleft() for _ in range(min(limit, len(self._fresh)))]
+        now, under_way = self._context.clock.monotonic(), self.under_way
+        # Reset first: what comes while we ask may not be in the answer.
+        self._is_behind, self._is_asking = False, True
+        due = await self._context.database.persist(
+            lambda c: slices.find_due(c, self._task_id, now, limit, exclude=under_way)
+        )
+        self._is_asking = False
+        if len(due) == limit:
+            self._fall_behind()
+        return due
 
     async def _open_store(self) -> bool:
         """Whether there is a store now; event 1003 is on record then, before the first upload."""
@@ -163,6 +210,7 @@ class Lane:
             await self._note_success(record)
         finally:
             del self._under_way[record.id]
+            self._stored.discard(record.id)
             self._wake.set()
 
     async def _put(self, record: SliceRecord) -> None:
@@ -188,6 +236,9 @@ class Lane:
         assert bucket is not None  # noqa: S101 - it came with the store
         self._failures = 0
         self._paused_until = 0.0
+        self._stored.add(record.id)
+        if self._fresh or self._is_behind:
+            self._wake.set()
 
         def note(connection: sqlite3.Connection) -> None:
             context.ledger.complete(connection, record, bucket)
@@ -195,7 +246,9 @@ class Lane:
                 # Only then: after a single failure it may well be the slice that is at fault.
                 slices.hasten(connection, self._task_id)
 
-        await context.database.persist(note)
+        await context.database.persist(note, within_s=_RECORD_WITHIN_S)
+        if was_outage:
+            self._fall_behind()
         context.spool.remove(record)
         context.counters.stored += 1
         context.counters.stored_bytes += record.size
@@ -214,6 +267,7 @@ class Lane:
             self._last_failure_at = now
             self._paused_until = now + self._delay_s(self._failures, error)
         self._postponed = True
+        self._fall_behind()
 
         def note(connection: sqlite3.Connection) -> bool:
             if record is not None:
@@ -279,7 +333,7 @@ class Lane:
             async with asyncio.timeout(delay):
                 await self._wake.wait()
         except TimeoutError:
-            pass
+            self._fall_behind()
 
     async def _find_next_due(self) -> list[float]:
         under_way = self.under_way

@@ -42,14 +42,14 @@ class EventRecorder:
         self,
         find_app: Callable[[int], AppSettings | None],
         clock: Clock,
-        on_recorded: Callable[[int], None],
+        on_recorded: Callable[[int, OutboxEvent], None],
     ) -> None:
         """
         Args:
             find_app: the settings of an app: whether it has a callback URL.
             clock: labels the events.
-            on_recorded: called on the database's thread with the app that has a new event. What
-                it has the database do comes after the event.
+            on_recorded: called within the operation that records it with an app and its new
+                event, which is not on record before the operation is committed.
         """
         self._find_app = find_app
         self._clock = clock
@@ -72,23 +72,21 @@ class EventRecorder:
         app = self._find_app(event.sdk_app_id)
         if app is None or not app.callback_url:
             return
-        now_ms = self._clock.utc_ms()
+        now_ms, now_at = self._clock.utc_ms(), self._clock.monotonic()
         body = build_body(
             event, event_ms=now_ms if event_ms is None else event_ms, callback_ms=now_ms
         )
-        connection.execute(
+        cursor = connection.execute(
             "INSERT INTO events (subject, sdk_app_id, event_type, body, created_ms, due_at)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                event.subject,
-                event.sdk_app_id,
-                event.type,
-                body,
-                now_ms,
-                self._clock.monotonic(),
-            ),
+            (event.subject, event.sdk_app_id, event.type, body, now_ms, now_at),
         )
-        self._on_recorded(event.sdk_app_id)
+        assert cursor.lastrowid is not None  # noqa: S101 - an INSERT has one
+        recorded = OutboxEvent(
+            cursor.lastrowid, event.subject, event.type, body, attempts=0, due_at=now_at,
+            first_at=None,
+        )  # fmt: skip
+        self._on_recorded(event.sdk_app_id, recorded)
 
 
 def rebase(connection: sqlite3.Connection, clock: Clock) -> list[int]:

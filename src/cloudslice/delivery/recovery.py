@@ -46,7 +46,7 @@ def recover(directory: Path, database: Database, repairs: Mapping[SliceKind, Rep
         OSError: the directory cannot be read or written.
         DatabaseError: the record cannot be written.
     """
-    unfinished = database.submit(slices.find_unfinished).result()
+    unfinished = database.perform(slices.find_unfinished)
     repaired: list[_Repaired] = []
     unused: list[int] = []
     lost: list[Loss] = []
@@ -62,7 +62,7 @@ def recover(directory: Path, database: Database, repairs: Mapping[SliceKind, Rep
         else:
             repaired.append(result)
     sync_directory(directory)
-    database.submit(lambda connection: _record(connection, repaired, unused, lost)).result()
+    database.perform(lambda connection: _record(connection, repaired, unused, lost))
     missing = _find_missing(directory, database)
     used = _remove_strays(directory, database)
     return Recovery(used, lost + missing)
@@ -110,12 +110,12 @@ def _find_missing(directory: Path, database: Database) -> list[Loss]:
                 missing.append(Loss(record.origin, "its file is gone from the spool"))
         return missing
 
-    return database.submit(forget_missing).result()
+    return database.perform(forget_missing)
 
 
 def _remove_strays(directory: Path, database: Database) -> int:
     """Remove files of no slice (their upload is on record already); the bytes of the others."""
-    sizes = database.submit(slices.find_sizes).result()
+    sizes = database.perform(slices.find_sizes)
     for path in directory.iterdir():
         if path.suffix in (".part", ".slice") and not (
             path.suffix == ".slice" and path.stem.isdecimal() and int(path.stem) in sizes

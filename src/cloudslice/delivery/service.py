@@ -27,8 +27,9 @@ from cloudslice.delivery.model import (
     SliceKind,
     SliceOrigin,
 )
-from cloudslice.delivery.outbox import EventRecorder
+from cloudslice.delivery.outbox import EventRecorder, OutboxEvent
 from cloudslice.delivery.retries import CallbackPace, UploadPace
+from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
 from cloudslice.delivery.storage import BucketOpener, StorageError, open_bucket
 from cloudslice.delivery.uploader import Uploader
@@ -268,12 +269,15 @@ class Delivery:
             self._events.record(connection, task_event(consignor, event_type, payload))
         _also(connection, also)
 
-    def _on_recorded(self, sdk_app_id: int) -> None:
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._sender.notify, sdk_app_id)
+    def _on_recorded(self, sdk_app_id: int, event: OutboxEvent) -> None:
+        loop = self._loop
+        if loop is not None:
+            self._database.after_commit(
+                lambda: loop.call_soon_threadsafe(self._sender.take, sdk_app_id, event)
+            )
 
-    def _on_waiting(self, task_ids: set[str]) -> None:
-        self._uploader.notify(task_ids)
+    def _on_waiting(self, records: list[SliceRecord]) -> None:
+        self._uploader.take(records)
         if self._spool.used_bytes > self._limit_bytes:
             self._over_limit.set()
 

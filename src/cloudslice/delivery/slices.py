@@ -98,11 +98,15 @@ def describe(
     )
 
 
-def mark_waiting(connection: sqlite3.Connection, slice_id: int, size: int, sha256: str) -> None:
-    """The slice's file is complete and durable."""
-    connection.execute(
-        "UPDATE slices SET waiting = 1, size = ?, sha256 = ? WHERE id = ?", (size, sha256, slice_id)
-    )
+def mark_waiting(
+    connection: sqlite3.Connection, slice_id: int, size: int, sha256: str
+) -> SliceRecord:
+    """The slice's file is complete and durable; the slice must be on record."""
+    row = connection.execute(
+        f"UPDATE slices SET waiting = 1, size = ?, sha256 = ? WHERE id = ? RETURNING {_COLUMNS}",  # noqa: S608
+        (size, sha256, slice_id),
+    ).fetchone()
+    return _to_record(row)
 
 
 def find_due(
@@ -235,15 +239,12 @@ def delete_unused(connection: sqlite3.Connection, slice_ids: Iterable[int]) -> N
 def _reserve_second(connection: sqlite3.Connection, origin: SliceOrigin, second: int) -> int:
     """The first second from `second` on that names no slice of the task yet (contract D2)."""
     lane = (origin.task_id, origin.user_id, origin.kind.value, origin.extension)
-    connection.execute(
-        "INSERT OR IGNORE INTO name_lanes (task_id, user_id, kind, extension) VALUES (?, ?, ?, ?)",
-        lane,
-    )
-    (lane_id,) = connection.execute(
-        "SELECT id FROM name_lanes"
-        " WHERE task_id = ? AND user_id = ? AND kind = ? AND extension = ?",
-        lane,
-    ).fetchone()
+    lane_id = _find_lane(connection, lane)
+    if lane_id is None:
+        connection.execute(
+            "INSERT INTO name_lanes (task_id, user_id, kind, extension) VALUES (?, ?, ?, ?)", lane
+        )
+        lane_id = _find_lane(connection, lane)
     for (used,) in connection.execute(
         "SELECT second FROM names WHERE lane_id = ? AND second >= ? ORDER BY second",
         (lane_id, second),
@@ -253,6 +254,15 @@ def _reserve_second(connection: sqlite3.Connection, origin: SliceOrigin, second:
         second += 1
     connection.execute("INSERT INTO names VALUES (?, ?)", (lane_id, second))
     return second
+
+
+def _find_lane(connection: sqlite3.Connection, lane: tuple[str, str, str, str]) -> int | None:
+    row = connection.execute(
+        "SELECT id FROM name_lanes"
+        " WHERE task_id = ? AND user_id = ? AND kind = ? AND extension = ?",
+        lane,
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def _to_origin(row: tuple[str, str, str, str]) -> SliceOrigin:

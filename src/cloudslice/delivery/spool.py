@@ -19,9 +19,7 @@ import structlog
 from cloudslice.clock import Clock
 from cloudslice.database import Database
 from cloudslice.delivery.model import GrowingSlice, Repair, SliceKind, SliceOrigin
-from cloudslice.delivery.recovery import Recovery, recover
-from cloudslice.delivery.slices import SliceRecord
-from cloudslice.delivery.writer import (
+from cloudslice.delivery.orders import (
     Abandon,
     Append,
     Begin,
@@ -29,16 +27,17 @@ from cloudslice.delivery.writer import (
     Draft,
     Finish,
     Flush,
-    Loss,
     Order,
-    Outcome,
     Remove,
-    SliceWriter,
-    slice_path,
 )
+from cloudslice.delivery.recovery import Recovery, recover
+from cloudslice.delivery.slices import SliceRecord
+from cloudslice.delivery.writer import Loss, Outcome, SliceWriter, slice_path
 
-_GATHER_S = 0.05
-"""From the first order to the thread's waking: a picture's delay grows by so much at most."""
+_GATHER_S = 0.25
+"""From the first order to the thread's waking: so much later what was heard is on the disk."""
+_PUT_GATHER_S = 0.08
+"""The same for a picture, of which nothing is on the disk yet and which is awaited sooner."""
 _BATCH = 256
 """Orders carried out together: bounds how long a picture waits for others' flushes."""
 _BACKLOG_BYTES = 64 * 1024 * 1024
@@ -61,7 +60,7 @@ class Spool:
         repairs: Mapping[SliceKind, Repair],
         clock: Clock,
         *,
-        on_waiting: Callable[[set[str]], None],
+        on_waiting: Callable[[list[SliceRecord]], None],
         on_lost: Callable[[Loss], None],
     ) -> None:
         """
@@ -70,7 +69,7 @@ class Spool:
             database: the record of the slices.
             repairs: for each kind how a file that was cut off is made valid; without: discarded.
             clock: labels slices with the time of their beginning.
-            on_waiting: called on the loop with the tasks that have new slices to upload.
+            on_waiting: called on the loop with new slices to upload.
             on_lost: called on the loop for each slice that could not be kept.
         """
         self.used_bytes = 0
@@ -134,6 +133,7 @@ class Spool:
         growing = self.grow(origin, start_utc_ms)
         growing.append(data)
         growing.finish(0, details)
+        self._hand_over_within(_PUT_GATHER_S)
 
     def remove(self, record: SliceRecord) -> None:
         """Remove the file of a slice that is off the record."""
@@ -175,8 +175,14 @@ class Spool:
 
     def _gather(self, order: Order) -> None:
         self._gathered.append(order)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_GATHER_S, self._hand_over)
+        self._hand_over_within(_GATHER_S)
+
+    def _hand_over_within(self, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is None or self._timer.when() > loop.time() + delay_s:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_later(delay_s, self._hand_over)
 
     def _hand_over(self) -> None:
         """Wake the thread for what has been gathered."""
@@ -206,7 +212,8 @@ class Spool:
             batch, running = self._take()
             outcome = writer.carry_out(batch)
             self._bytes_out += sum(len(order.data) for order in batch if isinstance(order, Append))
-            loop.call_soon_threadsafe(self._report, outcome)
+            if not outcome.is_empty:
+                loop.call_soon_threadsafe(self._report, outcome)
             for order in batch:
                 if isinstance(order, Flush):
                     order.done.set_result(None)

@@ -97,11 +97,8 @@ BucketOpener = Callable[[Bucket], ObjectStore]
 class S3Bucket:
     """A bucket behind the S3 protocol."""
 
-    def __init__(
-        self, endpoint: S3Endpoint, bucket: Bucket, timeout_s: float, readers: Executor
-    ) -> None:
+    def __init__(self, endpoint: S3Endpoint, bucket: Bucket, timeout_s: float) -> None:
         self._bucket = bucket
-        self._readers = readers
         # The provider, not plain arguments: obstore would complete those by AWS_* variables of
         # our environment, such as a session token that belongs to somebody else's key.
         self._store = S3Store(
@@ -121,15 +118,20 @@ class S3Bucket:
         )
 
     async def put(self, item: StoredObject) -> None:
-        data = await asyncio.get_running_loop().run_in_executor(self._readers, item.path.read_bytes)
         try:
-            await obstore.put_async(
+            # The path, not the content: the file is opened here and now, so that this raises
+            # OSError if there is none, but read on a thread of obstore's own.
+            answer = obstore.put_async(
                 self._store,
                 item.key,
-                data,
+                item.path,
                 attributes={"Content-Type": item.content_type, **item.metadata},
                 use_multipart=False,
             )
+        except (BaseError, ValueError) as error:
+            raise translate_error(error, hide=_secrets(self._bucket)) from error
+        try:
+            await answer
         except (BaseError, OSError, ValueError, NotImplementedError) as error:
             raise translate_error(error, hide=_secrets(self._bucket)) from error
 
@@ -173,7 +175,7 @@ def open_bucket(bucket: Bucket, settings: StorageSettings, workers: Executor) ->
     if isinstance(endpoint, DirectoryEndpoint):
         return DirectoryBucket(endpoint, workers)
     try:
-        return S3Bucket(endpoint, bucket, settings.upload_timeout_s, workers)
+        return S3Bucket(endpoint, bucket, settings.upload_timeout_s)
     except (BaseError, ValueError) as error:
         raise translate_error(error, hide=_secrets(bucket)) from error
 

@@ -9,6 +9,7 @@ import structlog
 
 from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.lane import Lane, UploadContext
+from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.storage import StorageError
 
 _log = structlog.get_logger(__name__)
@@ -23,12 +24,13 @@ class Uploader:
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self, ready: asyncio.Event) -> None:
-        """Upload until cancelled; `ready` is set once `notify` and `end` may be called."""
+        """Upload until cancelled; `ready` is set once `take` and `end` may be called."""
         waiting, ended = await self._context.database.persist(_take_up)
         async with asyncio.TaskGroup() as group:
             self._group = group
             try:
-                self.notify(waiting)
+                for task_id in waiting:
+                    self._find_lane(task_id, is_behind=True)
                 for task_id in ended:
                     self.end(task_id)
                 ready.set()
@@ -36,16 +38,16 @@ class Uploader:
             finally:
                 self._group = None
 
-    def notify(self, task_ids: Iterable[str]) -> None:
-        """Tasks have new slices; if not running, they wait for the next start."""
-        for task_id in task_ids:
-            if lane := self._find_lane(task_id):
-                lane.notify()
+    def take(self, records: Iterable[SliceRecord]) -> None:
+        """There are new slices; if not running, they wait for the next start."""
+        for record in records:
+            if lane := self._find_lane(record.origin.task_id):
+                lane.take(record)
 
     def end(self, task_id: str) -> None:
         """A task has ended, which is on record."""
         if lane := self._find_lane(task_id):
-            lane.notify(ended=True)
+            lane.end()
 
     async def make_room(self, size: int) -> int:
         """Give up the oldest waiting slices of all tasks to free `size` bytes; how many it were."""
@@ -60,14 +62,16 @@ class Uploader:
             context.spool.remove(record)
             _log.error("slice dropped", task_id=record.origin.task_id, key=record.object_key)
         context.counters.dropped += len(oldest)
-        self.notify({record.origin.task_id for record in oldest})
+        for task_id in {record.origin.task_id for record in oldest}:
+            if lane := self._find_lane(task_id):
+                lane.look()
         return len(oldest)
 
-    def _find_lane(self, task_id: str) -> Lane | None:
+    def _find_lane(self, task_id: str, *, is_behind: bool = False) -> Lane | None:
         """The lane of a task, made if it is not there; None if not running."""
         lane = self._lanes.get(task_id)
         if lane is None and self._group is not None:
-            lane = self._lanes[task_id] = Lane(task_id, self._context)
+            lane = self._lanes[task_id] = Lane(task_id, self._context, is_behind=is_behind)
             self._group.create_task(self._run_lane(task_id, lane))
         return lane
 

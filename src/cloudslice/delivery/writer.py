@@ -4,7 +4,8 @@ A slice goes through four steps, each of which can be repeated and none skipped:
 record (with what it covers, if it is being finished) before its file is touched; the file is
 written and flushed as ``<id>.part``; it is renamed to ``<id>.slice``, which says that it is whole;
 it is marked as waiting. A kill between any two of them is put right by `recovery`. Steps are taken
-for a whole batch together: two transactions and one flush of the directory, however many slices.
+for a whole batch together: two transactions and one flush of the directory, however many slices,
+and each file is opened once, however much there is to write to it.
 
 Everything here blocks: it belongs on the spool's own thread.
 """
@@ -13,85 +14,25 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from cloudslice.database import Database, DatabaseError, Operation
 from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.model import SliceOrigin
+from cloudslice.delivery.orders import Abandon, Append, Begin, Discard, Draft, Finish, Order, Remove
+from cloudslice.delivery.slices import SliceRecord
+
+T = TypeVar("T")
 
 _COMMIT_PAUSES_S = (0.5, 1, 2, 4)
 """A full or stuck disk may come to itself; meanwhile the spool's orders wait in memory."""
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class Draft:
-    """A slice that is being written."""
-
-    origin: SliceOrigin
-    start_ms: int
-    created_ms: int
-    id: int | None = None
-    """Its row and file; given by the writer, which alone touches this and the next two."""
-    written: int = 0
-    """Bytes that count as the spool's."""
-    lost: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Begin:
-    draft: Draft
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    draft: Draft
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    draft: Draft
-    duration_ms: int
-    details: Mapping[str, str]
-    head: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Discard:
-    draft: Draft
-
-
-@dataclass(frozen=True, slots=True)
-class Abandon:
-    """The slice cannot be kept, for a reason that lies before the disk."""
-
-    draft: Draft
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Remove:
-    """A waiting slice is off the record: its file may go."""
-
-    slice_id: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Flush:
-    """Nothing to write: `done` is for the spool to set when the batch is carried out."""
-
-    done: Future[None]
-
-
-Order = Begin | Append | Finish | Discard | Abandon | Remove | Flush
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +56,15 @@ class Loss:
 class Outcome:
     """What became of a batch."""
 
-    waiting: set[str] = field(default_factory=set)
-    """Tasks that have new slices to upload."""
+    waiting: list[SliceRecord] = field(default_factory=list)
+    """Slices that are to be uploaded now."""
     lost: list[Loss] = field(default_factory=list)
     freed: int = 0
     """Bytes that the spool holds no more."""
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.waiting or self.lost or self.freed)
 
 
 def part_path(directory: Path, slice_id: int) -> Path:
@@ -140,11 +85,14 @@ def seal(directory: Path, slice_id: int) -> Sealed:
     """
     path = part_path(directory, slice_id)
     with path.open("rb") as file:
+        data = file.read()
         os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = file.tell()
-    path.rename(slice_path(directory, slice_id))
-    return Sealed(slice_id, size, digest)
+    return _name_whole(directory, slice_id, data)
+
+
+def _name_whole(directory: Path, slice_id: int, data: bytes) -> Sealed:
+    part_path(directory, slice_id).rename(slice_path(directory, slice_id))
+    return Sealed(slice_id, len(data), hashlib.sha256(data).hexdigest())
 
 
 def sync_directory(directory: Path) -> None:
@@ -162,18 +110,16 @@ class SliceWriter:
     def __init__(self, directory: Path, database: Database) -> None:
         self._directory = directory
         self._database = database
-        self._unrecorded: list[tuple[Draft, Sealed]] = []
+        self._unrecorded: list[Sealed] = []
         """Slices that are whole while the database refuses to be told; the next batch tells it."""
 
     def carry_out(self, batch: Sequence[Order]) -> Outcome:
         """Carry out orders in order; what fails is lost alone, and named in the outcome."""
         outcome = Outcome()
         self._register(batch, outcome)
-        finished: list[Draft] = []
         unused: list[Draft] = []
-        for order in batch:
-            self._write(order, finished, unused, outcome)
-        self._unrecorded += self._seal(finished, outcome)
+        touched = {d: None for order in batch if (d := self._take(order, unused, outcome))}
+        self._write(touched, outcome)
         self._record(unused, outcome)
         return outcome
 
@@ -193,7 +139,7 @@ class SliceWriter:
                         )
                     except slices.UnknownTaskError as error:
                         refused[draft] = str(error)
-                elif draft.id is not None and not draft.lost:
+                elif draft.id is not None and not draft.is_gone:
                     slices.describe(connection, draft.id, order.duration_ms, order.details)
 
         error = self._commit(register)
@@ -202,92 +148,112 @@ class SliceWriter:
         for draft, reason in refused.items():
             self._lose(draft, reason, outcome)
 
-    def _write(
-        self, order: Order, finished: list[Draft], unused: list[Draft], outcome: Outcome
-    ) -> None:
-        if isinstance(order, Remove):
-            _remove(slice_path(self._directory, order.slice_id))
-            outcome.freed += order.size
-            return
-        if isinstance(order, Begin | Flush):
-            return
-        if order.draft.lost or order.draft.id is None:
-            outcome.freed += len(order.data) if isinstance(order, Append) else 0
-            return
-        draft, path = order.draft, part_path(self._directory, order.draft.id)
-        try:
-            match order:
-                case Append(data=data):
-                    draft.written += len(data)
-                    with path.open("ab") as file:
-                        file.write(data)
-                case Finish(head=head):
-                    if head:
-                        with path.open("r+b") as file:
-                            file.write(head)
-                    finished.append(draft)
-                case Discard():
-                    _remove(path)
-                    unused.append(draft)
-                    outcome.freed += draft.written
-                case Abandon(reason=reason):
-                    self._lose(draft, reason, outcome)
-        except OSError as error:
-            self._lose(draft, str(error), outcome)
+    def _take(self, order: Order, unused: list[Draft], outcome: Outcome) -> Draft | None:
+        """Carry out an order but for what it has to write; the draft that this is for."""
+        match order:
+            case Remove():
+                _remove(slice_path(self._directory, order.slice_id))
+                outcome.freed += order.size
+            case Append(draft) if draft.is_gone:
+                outcome.freed += len(order.data)
+            case Append(draft):
+                draft.pieces.append(order.data)
+                draft.size += len(order.data)
+                return draft
+            case Finish(draft) if not draft.is_gone:
+                draft.finish = order
+                return draft
+            case Discard(draft) if not draft.is_gone and draft.id is not None:
+                draft.is_gone = True
+                _remove(part_path(self._directory, draft.id))
+                unused.append(draft)
+                outcome.freed += draft.size
+            case Abandon(draft):
+                self._lose(draft, order.reason, outcome)
+        return None
 
-    def _seal(self, finished: Sequence[Draft], outcome: Outcome) -> list[tuple[Draft, Sealed]]:
+    def _write(self, drafts: Iterable[Draft], outcome: Outcome) -> None:
+        """Bring drafts to the disk; those that are finished durably and by their final names."""
         sealed: list[tuple[Draft, Sealed]] = []
-        for draft in finished:
-            assert draft.id is not None  # noqa: S101 - only registered drafts get this far
+        for draft in drafts:
+            if draft.is_gone:
+                continue
             try:
-                sealed.append((draft, seal(self._directory, draft.id)))
+                if draft.finish is None:
+                    self._append(draft)
+                else:
+                    sealed.append((draft, self._complete(draft, draft.finish)))
             except OSError as error:
                 self._lose(draft, str(error), outcome)
         if not sealed:
-            return []
+            return
         try:
             sync_directory(self._directory)
         except OSError as error:
             for draft, _ in sealed:
                 self._lose(draft, str(error), outcome)
-            return []
-        return sealed
+        else:
+            self._unrecorded += [seal_ for _, seal_ in sealed]
+
+    def _append(self, draft: Draft) -> None:
+        assert draft.id is not None  # noqa: S101 - only registered drafts get this far
+        descriptor = os.open(part_path(self._directory, draft.id), os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            _write_rest(descriptor, draft)
+        finally:
+            os.close(descriptor)
+
+    def _complete(self, draft: Draft, finish: Finish) -> Sealed:
+        assert draft.id is not None  # noqa: S101 - as above
+        whole = b"".join(draft.pieces) if not draft.written and not finish.head else None
+        descriptor = os.open(part_path(self._directory, draft.id), os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _write_rest(descriptor, draft)
+            if whole is None:
+                os.pwrite(descriptor, finish.head, 0)
+                whole = os.pread(descriptor, draft.written, 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return _name_whole(self._directory, draft.id, whole)
 
     def _record(self, unused: Sequence[Draft], outcome: Outcome) -> None:
         if not self._unrecorded and not unused and not outcome.lost:
             return
 
-        def record(connection: sqlite3.Connection) -> None:
-            for _, seal_ in self._unrecorded:
+        def record(connection: sqlite3.Connection) -> list[SliceRecord]:
+            marked = [
                 slices.mark_waiting(connection, seal_.slice_id, seal_.size, seal_.sha256)
+                for seal_ in self._unrecorded
+            ]
             slices.delete_unused(connection, [d.id for d in unused if d.id is not None])
             for loss in outcome.lost:
                 consignors.add_lost(connection, loss.origin.task_id)
+            return marked
 
-        if self._commit(record) is None:
-            outcome.waiting.update(draft.origin.task_id for draft, _ in self._unrecorded)
+        waiting = self._commit(record)
+        if not isinstance(waiting, Exception):
+            outcome.waiting = waiting
             self._unrecorded.clear()
 
-    def _commit(self, operation: Operation[None]) -> Exception | None:
-        """Carry `operation` out, if need be after some tries; why it could not be, if it cannot."""
+    def _commit(self, operation: Operation[T]) -> T | Exception:
+        """What `operation` results in, if need be after some tries; why not, if it cannot be."""
         for pause_s in (*_COMMIT_PAUSES_S, None):
             try:
-                self._database.submit(operation).result()
+                return self._database.perform(operation)
             except (DatabaseError, sqlite3.Error) as error:
                 _log.error("database write refused", error=str(error), retry_in_s=pause_s)
                 if pause_s is None:
                     return error
                 time.sleep(pause_s)
-            else:
-                break
-        return None
+        raise AssertionError("the last try has returned")
 
     def _lose(self, draft: Draft, reason: str, outcome: Outcome) -> None:
-        if draft.lost:
+        if draft.is_gone:
             return
-        draft.lost = True
+        draft.is_gone = True
         outcome.lost.append(Loss(draft.origin, reason))
-        outcome.freed += draft.written
+        outcome.freed += draft.size
         if draft.id is None:
             return
         _remove(part_path(self._directory, draft.id))
@@ -296,6 +262,16 @@ class SliceWriter:
         self._database.post(
             lambda connection: slices.delete_unused(connection, [slice_id]), "forget a lost slice"
         )
+
+
+def _write_rest(descriptor: int, draft: Draft) -> None:
+    """Write a draft's pieces behind what its file holds."""
+    rest = memoryview(b"".join(draft.pieces))
+    draft.pieces.clear()
+    while rest:
+        count = os.pwrite(descriptor, rest, draft.written)
+        draft.written += count
+        rest = rest[count:]
 
 
 def _remove(path: Path) -> None:

@@ -30,7 +30,7 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 def make_ledger(box: SecretBox = BOX, url: str = "http://hook/") -> Ledger:
     app = AppSettings(sdk_app_id=APP, secret_key="x", callback_url=url)
-    recorder = EventRecorder({APP: app}.get, ManualClock(), lambda _app: None)
+    recorder = EventRecorder({APP: app}.get, ManualClock(), lambda _app, _event: None)
     return Ledger(recorder, box, StorageSettings())
 
 

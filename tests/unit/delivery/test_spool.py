@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +37,7 @@ class Bench:
     def __init__(self, directory: Path, database: Database) -> None:
         self.directory = directory
         self.database = database
-        self.waiting: list[set[str]] = []
+        self.waiting: list[SliceRecord] = []
         self.lost: list[Loss] = []
         self.repairs = dict(REPAIRS)
 
@@ -48,7 +47,7 @@ class Bench:
             self.database,
             self.repairs,
             SystemClock(),
-            on_waiting=self.waiting.append,
+            on_waiting=self.waiting.extend,
             on_lost=self.lost.append,
         )
 
@@ -94,7 +93,7 @@ async def test_a_picture_is_durable_after_a_flush(bench: Bench) -> None:
         assert spool.used_bytes == 7
     assert (record.size, record.duration_ms, record.details) == (7, 0, {"width": "640"})
     assert record.sha256 == hashlib.sha256(b"picture").hexdigest()
-    assert bench.waiting == [{TASK.task_id}]
+    assert bench.waiting == [record]
 
 
 async def test_a_slice_grows_and_gets_its_head(bench: Bench) -> None:
@@ -214,18 +213,16 @@ async def test_a_database_that_refuses_loses_no_whole_slice(
         growing = spool.grow(AUDIO, START_MS)
         growing.append(b"audio")
         await spool.flush()
-        submit, left = bench.database.submit, [refusals]
+        perform, left = bench.database.perform, [refusals]
 
-        def refuse(operation: Operation[object]) -> "Future[object]":
+        def refuse(operation: Operation[object]) -> object:
             # The first of the batch's two transactions, which describes the slice, goes through.
             left[0] -= 1
             if left[0] < refusals - 1 and left[0] >= 0:
-                failed: Future[object] = Future()
-                failed.set_exception(DatabaseError("the disk is full"))
-                return failed
-            return submit(operation)
+                raise DatabaseError("the disk is full")
+            return perform(operation)
 
-        monkeypatch.setattr(bench.database, "submit", refuse)
+        monkeypatch.setattr(bench.database, "perform", refuse)
         growing.finish(15000, {})
         await spool.flush()
         spool.put(PICTURE, START_MS, b"picture", {})

@@ -1,0 +1,377 @@
+"""What a slice costs from slicing's hand to bucket and webhook: a real `Delivery`, nothing else.
+
+Anchors append a second of audio each second and finish a slice every 15 s; pictures are put in
+between, evenly. An S3 endpoint that drops what it gets and a webhook receiver run in a process of
+their own. In turns with it run, at the same pace: the driver alone, which is taken off, and the
+bare work: each slice written, flushed and renamed, put by obstore and told by aiohttp, with no
+record of anything. CPU is that of all threads, per slice (per append where nothing is finished).
+
+    python bench/delivery.py [--modes appends audio jpg png] [--seconds 4] [--turns 2] [--json FILE]
+"""
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+
+import aiohttp
+import obstore
+import uvloop
+from obstore.store import S3Store
+
+from cloudslice.config import LogSettings
+from cloudslice.delivery.model import (
+    Bucket,
+    Consignor,
+    GrowingSlice,
+    SliceKind,
+    SliceOrigin,
+    SliceStore,
+    Vendor,
+)
+from cloudslice.delivery.retries import CallbackPace, UploadPace
+from cloudslice.delivery.webhook_client import sign
+from cloudslice.logs import set_up_logging
+from cloudslice.memory import keep_freed_memory
+from harness.buckets import open_bucket
+from harness.report import describe_machine, table
+from harness.slices import AUDIO_SLICE_S
+from harness.threads import ThreadMeter
+from helpers.delivery import APP, CALLBACK_KEY, Site
+from helpers.webhooks import WebhookReceiver
+
+BEAT_S = 0.01
+BEATS_PER_S = round(1 / BEAT_S)
+LATE_S = 1.5
+"""After a turn, for what is still under way."""
+ROOM_SIZE = 20
+SECOND_OF_AUDIO = os.urandom(3000)
+WEBHOOK = b'{"EventType":1004,"EventInfo":"%s"}' % bytes(600).hex().encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What is handed in; pictures per second."""
+
+    name: str
+    anchors: int
+    finishes: bool = True
+    pictures: int = 0
+    picture_bytes: int = 0
+
+
+MODES = {
+    mode.name: mode
+    for mode in (
+        Mode("appends", 200, finishes=False),
+        Mode("audio", 200),
+        Mode("jpg", 100, pictures=20, picture_bytes=90_000),
+        Mode("png", 100, pictures=20, picture_bytes=700_000),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Of a mode; CPU in microseconds for each slice, or for each append if nothing is finished."""
+
+    mode: str
+    slices: int
+    appends: int
+    us: int
+    bare_us: int
+    picture_ms: tuple[int, int]
+    """From `put` to the bucket: median and 99th percentile."""
+    threads_us: dict[str, float]
+    """The event loop is `MainThread`."""
+    wakeups_per_s: dict[str, float]
+
+
+class Driver:
+    """Stands for slicing: hands in what is due, beat by beat; its time stands still in between."""
+
+    def __init__(self, mode: Mode) -> None:
+        self.slices = self.appends = 0
+        self._mode = mode
+        self._beats = itertools.count()
+        self._growing: dict[int, GrowingSlice] = {}
+        self._pictures = itertools.count()
+        self._picture = os.urandom(mode.picture_bytes)
+
+    async def run(self, store: SliceStore, seconds: float) -> None:
+        started = time.monotonic()
+        for beat in range(round(seconds * BEATS_PER_S)):
+            await asyncio.sleep(started + beat * BEAT_S - time.monotonic())
+            self._hand_in(store, *divmod(next(self._beats), BEATS_PER_S))
+
+    def _hand_in(self, store: SliceStore, second: int, phase: int) -> None:
+        mode, now_ms = self._mode, round(time.time() * 1000)
+        for anchor in range(phase, mode.anchors, BEATS_PER_S):
+            growing = self._growing.get(anchor)
+            if growing is None:
+                origin = make_origin(anchor, SliceKind.AUDIO, "ogg")
+                growing = self._growing[anchor] = store.grow(origin, now_ms)
+            growing.append(SECOND_OF_AUDIO)
+            self.appends += 1
+            if mode.finishes and (second + anchor) % AUDIO_SLICE_S == 0:
+                growing.finish(15000, {"channels": "2"}, head=SECOND_OF_AUDIO[:100])
+                del self._growing[anchor]
+                self.slices += 1
+        if mode.pictures and phase % (BEATS_PER_S // mode.pictures) == 0:
+            origin = make_origin(next(self._pictures) % mode.anchors, SliceKind.IMAGE, "png")
+            data = bytes(memoryview(self._picture))  # memory of its own, as each picture has it
+            store.put(origin, now_ms, data, {"width": "1280", "due-ms": str(now_ms)})
+            self.slices += 1
+
+
+class Nowhere:
+    """A SliceStore that drops everything; also its `GrowingSlice`."""
+
+    def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
+        return self
+
+    def put(
+        self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
+    ) -> None:
+        pass
+
+    def append(self, data: bytes) -> None:
+        pass
+
+    def finish(self, duration_ms: int, details: Mapping[str, str], *, head: bytes = b"") -> None:
+        pass
+
+    def discard(self) -> None:
+        pass
+
+
+class Bare:
+    """A SliceStore that does the least that brings a slice to disk, bucket and receiver."""
+
+    def __init__(
+        self, directory: Path, endpoint: str, session: aiohttp.ClientSession, url: str
+    ) -> None:
+        self._directory = directory
+        self._directory_descriptor = os.open(directory, os.O_RDONLY)
+        self._bucket = S3Store(
+            "sink", endpoint=endpoint, region="r", access_key_id="AK", secret_access_key="SK",
+            virtual_hosted_style_request=False, client_options={"allow_http": True},
+        )  # fmt: skip
+        self._session, self._url = session, url
+        self._numbers = itertools.count()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bare")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
+        return BareGrowth(self, self._directory / f"{next(self._numbers)}.part")
+
+    def put(
+        self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
+    ) -> None:
+        growing = self.grow(origin, start_utc_ms)
+        growing.append(data)
+        growing.finish(0, details)
+
+    def take(self, descriptor: int, path: Path, data: bytes) -> None:
+        task = asyncio.get_running_loop().create_task(self._deliver(descriptor, path, data))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, descriptor: int, path: Path, data: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._keep, descriptor, path)
+        attributes = {"Content-Type": "audio/ogg", "start-ms": "0", "duration-ms": "0"}
+        await obstore.put_async(
+            self._bucket, f"bare/audios/{path.stem}", data, attributes=attributes,
+            use_multipart=False,
+        )  # fmt: skip
+        headers = {"Content-Type": "application/json", "SdkAppId": "1"}
+        headers["Sign"] = sign(WEBHOOK, CALLBACK_KEY)
+        async with self._session.post(self._url, data=WEBHOOK, headers=headers) as response:
+            await response.read()
+        path.with_suffix(".slice").unlink()
+
+    def _keep(self, descriptor: int, path: Path) -> None:
+        os.fsync(descriptor)
+        os.close(descriptor)
+        path.rename(path.with_suffix(".slice"))
+        os.fsync(self._directory_descriptor)
+
+
+class BareGrowth:
+    """Its `GrowingSlice`."""
+
+    def __init__(self, bare: Bare, path: Path) -> None:
+        self._bare = bare
+        self._path = path
+        self._descriptor = os.open(path, os.O_CREAT | os.O_WRONLY)
+        self._data = bytearray()
+
+    def append(self, data: bytes) -> None:
+        os.write(self._descriptor, data)
+        self._data += data
+
+    def finish(self, duration_ms: int, details: Mapping[str, str], *, head: bytes = b"") -> None:
+        os.pwrite(self._descriptor, head, 0)
+        self._bare.take(self._descriptor, self._path, bytes(self._data))
+
+    def discard(self) -> None:
+        raise AssertionError("nothing is discarded here")
+
+
+def make_origin(anchor: int, kind: SliceKind, extension: str) -> SliceOrigin:
+    """Of a slice of an anchor in the room where there is a place for it."""
+    return SliceOrigin(task_id(anchor), f"anchor{anchor}", kind, extension)
+
+
+def task_id(anchor: int) -> str:
+    """The task of the anchor's room."""
+    return f"task-{anchor // ROOM_SIZE}"
+
+
+@dataclass(slots=True)
+class Runner:
+    """One of those that take turns, and what it has taken."""
+
+    store: SliceStore
+    driver: Driver
+    meter: ThreadMeter = field(default_factory=ThreadMeter)
+    slices: int = 0
+    appends: int = 0
+
+    async def run(self, seconds: float) -> None:
+        before = self.driver.slices, self.driver.appends
+        self.meter.start()
+        await self.driver.run(self.store, seconds)
+        await asyncio.sleep(LATE_S)
+        self.meter.stop()
+        self.slices += self.driver.slices - before[0]
+        self.appends += self.driver.appends - before[1]
+
+
+def far_side(pipe: Connection, directory: Path) -> None:
+    """The process of bucket and receiver: tells where they are and, at the end, what came."""
+
+    async def serve() -> None:
+        async with (
+            WebhookReceiver(CALLBACK_KEY) as receiver,
+            open_bucket("sink", directory) as bucket,
+        ):
+            pipe.send((bucket.endpoint, receiver.url))
+            await asyncio.to_thread(pipe.recv)
+            arrivals = [each for each in bucket.arrivals([]) if each.user_id != "bare"]
+            told = sum(each.body != WEBHOOK for each in receiver.requests if each.type == 1004)
+            delays = [each.stored_ms - each.due_ms for each in arrivals if each.is_picture]
+            pipe.send((len(arrivals), told, delays))
+
+    uvloop.run(serve())
+
+
+async def measure(mode: Mode, seconds: float, turns: int, directory: Path) -> Result:
+    """Run driver, bare work and delivery in turns."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=far_side, args=(there, directory))
+    process.start()
+    try:
+        endpoint, url = await asyncio.to_thread(here.recv)
+        site = Site(directory / "data", endpoint, url)
+        async with (
+            site.open(upload_pace=UploadPace(), callback_pace=CallbackPace()) as delivery,
+            aiohttp.ClientSession() as session,
+        ):
+            for anchor in range(0, mode.anchors, ROOM_SIZE):
+                task = Consignor(task_id(anchor), APP, 150, "robot")
+                await delivery.open(task, Bucket(Vendor.S3, "r", "sink", "AK", "SK"))
+            stores = [Nowhere(), Bare(directory, endpoint, session, url), delivery]
+            runners = [Runner(store, Driver(mode)) for store in stores]
+            for runner in runners:  # warms up
+                await runner.driver.run(runner.store, 1)
+            for _ in range(turns):
+                for runner in runners:
+                    await runner.run(seconds)
+        here.send(None)
+        stored, told, delays = await asyncio.to_thread(here.recv)
+    finally:
+        process.terminate()
+        process.join()
+    if not stored == told == runners[-1].driver.slices:
+        raise SystemExit(f"of {runners[-1].driver.slices} slices {stored} came, {told} webhooks")
+    return evaluate(mode, runners, delays)
+
+
+def evaluate(mode: Mode, runners: Sequence[Runner], delays: list[int]) -> Result:
+    """What delivery and the bare work take; delays in ms."""
+    idle, bare, ours = (Counter(runner.meter.cpu_ns) for runner in runners)
+    bare.subtract(idle)
+    ours.subtract(idle)
+    meter = runners[-1].meter
+    count = runners[-1].slices or runners[-1].appends
+    centiles = statistics.quantiles(delays, n=100) if len(delays) > 1 else [0] * 99
+    return Result(
+        mode=mode.name,
+        slices=runners[-1].slices,
+        appends=runners[-1].appends,
+        us=round(ours.total() / count / 1000),
+        bare_us=round(bare.total() / count / 1000),
+        threads_us={name: round(ns / count / 1000, 1) for name, ns in ours.items() if ns > 1e6},
+        wakeups_per_s={name: round(n / meter.seconds, 1) for name, n in meter.wakeups.items()},
+        picture_ms=(round(centiles[49]), round(centiles[98])),
+    )
+
+
+async def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
+    parser.add_argument("--seconds", type=float, default=4, help="of each turn")
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    options = parser.parse_args()
+    keep_freed_memory()
+    results = []
+    with open(os.devnull, "w") as nowhere:
+        # Made, as the service makes them, but not shown.
+        with contextlib.redirect_stderr(nowhere):
+            set_up_logging(LogSettings(format="json"))
+        for name in options.modes:
+            with tempfile.TemporaryDirectory() as directory:
+                results.append(
+                    await measure(MODES[name], options.seconds, options.turns, Path(directory))
+                )
+    rows = [
+        [r.mode, r.slices, r.appends, r.us, r.bare_us, r.picture_ms, r.threads_us, r.wakeups_per_s]
+        for r in results
+    ]
+    head = [
+        "",
+        "slices",
+        "appends",
+        "us",
+        "bare us",
+        "picture p50, p99 ms",
+        "by thread",
+        "wakeups/s",
+    ]
+    print(table(head, rows))
+    if options.json is not None:
+        report = {"machine": describe_machine(), "results": [asdict(each) for each in results]}
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
