@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from cloudslice.rtp.ice import Address
+from cloudslice.rtp.socket_filter import attach, detach
 from cloudslice.rtp.srtp import MAX_PACKET
 
 _SLOTS = 4096
@@ -109,6 +110,15 @@ class DatagramSocket:
         """The UDP port that it is bound to."""
         port: int = self._socket.getsockname()[1]
         return port
+
+    def filter(self, program: Sequence[bytes]) -> None:
+        """Have the kernel see to what comes by a program of `socket_filter`, in place of a former
+        one; raises OSError."""
+        attach(self._socket, program)
+
+    def unfilter(self) -> None:
+        """Let everything through again."""
+        detach(self._socket)
 
     def close(self) -> None:
         """Close the socket."""

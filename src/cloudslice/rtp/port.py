@@ -24,6 +24,7 @@ from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.ice import Address, StunError, addressed_ufrag, parse_stun
 from cloudslice.rtp.packet import HEADER_LENGTH
 from cloudslice.rtp.session import BEAT_S, QUICK_BEAT_S, Session
+from cloudslice.rtp.thinning import Thinning
 
 _log = structlog.get_logger(__name__)
 
@@ -66,6 +67,7 @@ class RtpPort:
         self._by_ufrag: dict[str, Session] = {}
         self._by_source: dict[bytes, Session] = {}
         self._sessions: dict[Session, _Place] = {}
+        self._thinning = Thinning(self._sockets, clock)
         self._timer: asyncio.TimerHandle | None = None
         self._last_beat = 0.0
         self._guard = Guard("port")
@@ -162,6 +164,8 @@ class RtpPort:
         now = self._clock.monotonic()
         before = self.datagrams
         is_emptied = self.read(now)
+        # Before a key frame is asked for, all of it must be let through.
+        self._thinning.update(self._sessions, now)
         delay = self.give_feedback(now)
         if self._sessions:
             if taken := self.datagrams - before:

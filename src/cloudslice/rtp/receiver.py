@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import partial
 
 from cloudslice.rtp.feedback import ReportBlock, SenderReport
 from cloudslice.rtp.packet import Datagram, RtpPacket
@@ -15,7 +16,7 @@ class Receiver(ABC):
     # The state of hundreds of anchors must stay in the caches: without slots a packet costs a
     # third more at 200 of them.
     __slots__ = (
-        "_clock_rate",
+        "_make_reception",
         "_reception",
         "_sender_report",
         "_unprotect",
@@ -24,10 +25,10 @@ class Receiver(ABC):
         "ssrc",
     )
 
-    def __init__(self, srtp: SrtpContext, clock_rate: int) -> None:
+    def __init__(self, srtp: SrtpContext, clock_rate: int, *, counted_in: int = 1) -> None:
         self._unprotect = srtp.unprotect
-        self._clock_rate = clock_rate
-        self._reception = Reception(clock_rate)
+        self._make_reception = partial(Reception, clock_rate, counted_in)
+        self._reception = self._make_reception()
         self._sender_report: tuple[SenderReport, float] | None = None
         self.ssrc: int | None = None
         self.last_arrival = float("-inf")
@@ -38,7 +39,7 @@ class Receiver(ABC):
     def adopt(self, ssrc: int) -> None:
         """Receive `ssrc` from now on; what is known of another one is forgotten."""
         self.ssrc = ssrc
-        self._reception = Reception(self._clock_rate)
+        self._reception = self._make_reception()
         self._sender_report = None
         self._restarted()
 

@@ -30,28 +30,37 @@ class Reception:
     """Extends sequence numbers and keeps the statistics of one SSRC (RFC 3550, A.1, A.3, A.8).
 
     Works on the clear header, so that it holds for packets that are never decrypted.
+
+    Args:
+        clock_rate: of the RTP timestamps.
+        counted_in: losses are told by the packets whose sequence number is a multiple of this, a
+            power of two: the others may have been dropped before they came here.
     """
 
     __slots__ = (
         "_base",
         "_clock_rate",
+        "_counted",
+        "_counted_before",
+        "_counted_in",
         "_expected_before",
         "_jitter",
-        "_received_before",
         "_timestamp",
         "_transit",
         "highest",
         "received",
     )
 
-    def __init__(self, clock_rate: int) -> None:
+    def __init__(self, clock_rate: int, counted_in: int = 1) -> None:
         self._clock_rate = clock_rate
+        self._counted_in = counted_in
+        self._counted = 0
         self._base = -1
         self._timestamp = -1
         self._transit: float | None = None
         self._jitter = 0.0
         self._expected_before = 0
-        self._received_before = 0
+        self._counted_before = 0
         self.highest = -1
         """Highest extended sequence number seen; the first packet's is within 0..65535."""
         self.received = 0
@@ -73,6 +82,8 @@ class Reception:
             extended = highest + ((sequence - highest + 0x8000) & 0xFFFF) - 0x8000
             if extended > highest:
                 self.highest = extended
+        if extended % self._counted_in == 0:
+            self._counted += 1
         if timestamp != self._timestamp:  # the packets of a frame follow each other at once
             self._timestamp = timestamp
             transit = arrival * self._clock_rate - timestamp
@@ -85,14 +96,16 @@ class Reception:
 
     def report(self) -> ReceptionReport:
         """The figures since the last report, and since the start."""
-        expected = self.highest - self._base + 1 if self.highest >= 0 else 0
+        first = -(-self._base // self._counted_in)
+        expected = self.highest // self._counted_in - first + 1 if self.highest >= 0 else 0
         expected_now = expected - self._expected_before
-        lost_now = expected_now - (self.received - self._received_before)
-        self._expected_before, self._received_before = expected, self.received
+        lost_now = expected_now - (self._counted - self._counted_before)
+        self._expected_before, self._counted_before = expected, self._counted
         fraction = min(255, lost_now * 256 // expected_now) if lost_now > 0 else 0
+        lost = (expected - self._counted) * self._counted_in
         return ReceptionReport(
             fraction_lost=fraction,
-            packets_lost=max(-(1 << 23), min((1 << 23) - 1, expected - self.received)),
+            packets_lost=max(-(1 << 23), min((1 << 23) - 1, lost)),
             highest_sequence=max(self.highest, 0) % _EXTENDED_SEQUENCES,
             jitter=int(self._jitter),
         )

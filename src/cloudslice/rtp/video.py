@@ -10,6 +10,7 @@ from cloudslice.rtp.keyframes import Depacketizer, KeyframeAssembler
 from cloudslice.rtp.packet import Datagram, RtpPacket, find_extension, parse_rtp, unpack_header
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.reception import NackSchedule
+from cloudslice.rtp.socket_filter import THINNED_TO
 from cloudslice.rtp.srtp import SrtpContext
 
 VIDEO_CLOCK_RATE = 90000
@@ -19,6 +20,9 @@ _PLI_INTERVAL_S = 0.5
 """Longer than a round trip, NACKs and all, so that one key frame is made for one request."""
 _PLI_INTERVAL_AFTER_LOSS_S = 0.3
 """Chromium's encoder makes at most one key frame in 300 ms on request."""
+_DENSE_PACKETS_S = 64
+_RATE_INTERVAL_S = 1.0
+_SILENT_S = 0.5
 _UNREAD_LIMIT = 4096
 """SRTP's 16-bit roll-over is followed by decrypting: long before 32768 packets go unread."""
 
@@ -53,15 +57,18 @@ class VideoReceiver(Receiver):
         "_codecs",
         "_given_up_before",
         "_guard",
+        "_is_dense",
         "_monotonic",
         "_nacks",
         "_orientation_id",
+        "_rated",
         "_read_from",
         "_read_highest",
         "_requests",
         "_rotation",
         "keyframe_requests",
         "keyframes",
+        "thinned_until",
         "unread",
     )
 
@@ -74,7 +81,7 @@ class VideoReceiver(Receiver):
         orientation_id: int | None,
         monotonic: Callable[[], float],
     ) -> None:
-        super().__init__(srtp, VIDEO_CLOCK_RATE)
+        super().__init__(srtp, VIDEO_CLOCK_RATE, counted_in=THINNED_TO)
         self._codecs = {
             payload_type: (codec, depacketizer, KeyframeAssembler(depacketizer))
             for payload_type, (codec, depacketizer) in codecs.items()
@@ -91,6 +98,11 @@ class VideoReceiver(Receiver):
         self._asked_at = float("-inf")
         self._given_up_before = 0
         """The NACKs' count of lost packets when a key frame was last asked for."""
+        self._is_dense = False
+        self._rated = (float("-inf"), 0)
+        """When `_is_dense` was found, and the highest sequence number then."""
+        self.thinned_until = float("-inf")
+        """Of the packets that arrived before this monotonic second, most were dropped early."""
         self.unread = 0
         """Packets dropped on a look at their clear header."""
         self.keyframes = 0
@@ -110,6 +122,24 @@ class VideoReceiver(Receiver):
             self._read_from = 0
         self._requests.append(request)
         return request
+
+    def may_be_thinned(self, now: float) -> bool:
+        """Whether a few of the next packets are as good as all, at monotonic second `now`.
+
+        So it is while no key frame is wanted, nothing is to be learnt of the codec, and packets
+        come so densely that even a few tell that they come.
+        """
+        rated_at, rated_highest = self._rated
+        if now - rated_at >= _RATE_INTERVAL_S:
+            highest = self._reception.highest
+            self._is_dense = highest - rated_highest >= _DENSE_PACKETS_S * (now - rated_at)
+            self._rated = now, highest
+        return (
+            self._is_dense
+            and self._read_from > 0
+            and not self._requests
+            and now - self.last_arrival < _SILENT_S
+        )
 
     @property
     def needs_attention(self) -> bool:
@@ -132,7 +162,10 @@ class VideoReceiver(Receiver):
         self.last_arrival = arrival
         _flags, _second, sequence, timestamp = unpack_header(packet)
         sequence = self._reception.on_packet(sequence, timestamp, arrival)
-        if sequence < self._read_from:
+        if arrival < self.thinned_until:
+            self.unread += 1
+            self._read_highest = -1  # what is missing before the next packet is not missed
+        elif sequence < self._read_from:
             self.unread += 1
         else:
             self._read(parse_rtp(self._unprotect(bytes(packet))), sequence, arrival)
@@ -212,5 +245,7 @@ class VideoReceiver(Receiver):
     def _restarted(self) -> None:
         self._read_highest = -1
         self._read_from = 0
+        self._is_dense = False
+        self._rated = (float("-inf"), 0)
         self._asked_at = float("-inf")
         self._stop_collecting()

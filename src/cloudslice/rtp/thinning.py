@@ -1,0 +1,88 @@
+"""Has the kernel drop most packets of the videos that nobody reads.
+
+Three of four packets are video, and between two pictures none is read: all that is needed of them
+is that they come, how many are lost, and SRTP's roll-over. One packet in eight tells as much. What
+is not queued for us is not copied, costs no wake-up and no look at its header.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from cloudslice.clock import Clock
+from cloudslice.rtp.datagrams import DatagramSocket
+from cloudslice.rtp.session import Session
+from cloudslice.rtp.socket_filter import thinning_program
+from cloudslice.rtp.video import VideoReceiver
+
+_log = structlog.get_logger(__name__)
+
+_LIMIT = 1000
+"""SSRCs in a program: some 3,000 of the 4,096 instructions that it may have."""
+_MARGIN_S = 0.001
+"""For a packet that was on its way through the former program when it was replaced."""
+
+
+class Thinning:
+    """Keeps the sockets' filter as the receivers need it.
+
+    A packet that one of them needs is never dropped by mistake for long: SSRCs are thinned out
+    only if all that have or announced them agree.
+
+    Args:
+        sockets: those that the receivers' packets come from.
+        clock: tells when a new filter works.
+    """
+
+    def __init__(self, sockets: Sequence[DatagramSocket], clock: Clock) -> None:
+        self._sockets = sockets
+        self._clock = clock
+        self._thinned: dict[int, list[VideoReceiver]] = {}
+        self._is_refused = False
+
+    def update(self, sessions: Iterable[Session], now: float) -> None:
+        """Thin out what may be from monotonic second `now` on, and nothing else."""
+        wanted = _find(sessions, now)
+        if wanted == self._thinned or self._is_refused:
+            return
+        for receiver in _flatten(wanted):
+            receiver.thinned_until = float("inf")
+        program = thinning_program(sorted(wanted)[:_LIMIT])
+        try:
+            for each in self._sockets:
+                each.filter(program)
+        except OSError as error:
+            _log.warning("packets cannot be dropped early, which costs more CPU", error=str(error))
+            for each in self._sockets:
+                each.unfilter()
+            self._is_refused = True
+            wanted = {}
+        complete_from = self._clock.monotonic() + _MARGIN_S
+        kept = set(_flatten(wanted))
+        for receiver in _flatten(self._thinned):
+            if receiver not in kept:
+                receiver.thinned_until = complete_from
+        self._thinned = wanted
+
+
+def _find(sessions: Iterable[Session], now: float) -> dict[int, list[VideoReceiver]]:
+    """By SSRC, the receivers that may be thinned out."""
+    found: dict[int, list[VideoReceiver]] = defaultdict(list)
+    kept: set[int] = set()
+    for session in sessions:
+        for plan in session.offer.media:
+            receiver = session.receivers.get(plan.kind)
+            if receiver is None or receiver.ssrc is None:
+                kept.update(plan.ssrcs)
+            elif isinstance(receiver, VideoReceiver) and receiver.may_be_thinned(now):
+                found[receiver.ssrc].append(receiver)
+            else:
+                kept.add(receiver.ssrc)
+    for ssrc in kept & found.keys():
+        del found[ssrc]
+    return found
+
+
+def _flatten(by_ssrc: dict[int, list[VideoReceiver]]) -> list[VideoReceiver]:
+    return [receiver for receivers in by_ssrc.values() for receiver in receivers]
