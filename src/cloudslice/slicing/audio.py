@@ -5,7 +5,6 @@ pre-skip, so that a decoder has converged at the first audible sample; a packet 
 cut goes into both files. Decoding all files and joining the PCM is decoding the whole stream.
 """
 
-from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -28,9 +27,6 @@ PRE_ROLL = 15_360
 20 ms of a CELT slice differed from the whole stream by up to 1251 of 32768; with this by nothing.
 """
 
-_RECENT_SAMPLES = 4 * PRE_ROLL
-"""What is kept at most; what is more than is needed is dropped all at once."""
-
 _FLUSH_AFTER_S = 1.0
 """When packets stop for so long, what is in memory goes to the file, up to the last packet."""
 
@@ -40,6 +36,8 @@ class _OpenSlice:
     start: int
     """Media position of the first audible sample."""
     end: int
+    tail: int
+    """From this position on, packets are kept for the next slice's pre-roll."""
     writer: OggOpusWriter
     growing: GrowingSlice
     silence_samples: int = 0
@@ -51,6 +49,22 @@ class AudioSlicer:
     Slice k covers the samples [k * N, (k + 1) * N) after the track's first packet, exactly; gaps
     are filled with silence. Only the last one, cut off by `close`, ends with its last packet.
     """
+
+    # A packet touches most of this: without slots it takes more cache lines.
+    __slots__ = (
+        "_clock",
+        "_counters",
+        "_end",
+        "_origin",
+        "_recent",
+        "_recent_samples",
+        "_sender_zero_ms",
+        "_slice",
+        "_slice_samples",
+        "_stereo",
+        "_store",
+        "_timeline",
+    )
 
     def __init__(
         self,
@@ -69,8 +83,9 @@ class AudioSlicer:
         self._end = 0
         """Media position up to which packets, or silence for them, are written."""
         self._slice: _OpenSlice | None = None
-        self._recent: deque[tuple[bytes, int]] = deque()
-        """The packets before `_end` and their samples: enough for the next slice's pre-roll."""
+        self._recent: list[tuple[bytes, int]] = []
+        """The packets from the open slice's `tail` to `_end`, or before `_end` if none is open, and
+        their samples: the next slice's pre-roll."""
         self._recent_samples = 0
         self._stereo = False
         """Whether the last packet was; silence is made like it."""
@@ -136,20 +151,15 @@ class AudioSlicer:
     def _add(self, packet: bytes, samples: int) -> None:
         open_slice = self._slice or self._open(self._end)
         open_slice.writer.add(packet, samples)
-        self._recent.append((packet, samples))
-        self._recent_samples += samples
         self._end += samples
-        if self._recent_samples >= _RECENT_SAMPLES:
-            self._forget_old()
-        if self._end >= open_slice.end:
-            self._finish(open_slice, open_slice.end)
-            self._slice = None
-            if self._end > open_slice.end:
-                self._open(open_slice.end)
-
-    def _forget_old(self) -> None:
-        while self._recent_samples - self._recent[0][1] >= PRE_ROLL + MAX_PACKET_SAMPLES:
-            self._recent_samples -= self._recent.popleft()[1]
+        if self._end > open_slice.tail:
+            self._recent.append((packet, samples))
+            self._recent_samples += samples
+            if self._end >= open_slice.end:
+                self._finish(open_slice, open_slice.end)
+                self._slice = None
+                if self._end > open_slice.end:
+                    self._open(open_slice.end)
 
     def _fill_gap(self, samples: int) -> None:
         self._counters.gaps_filled += 1
@@ -176,7 +186,7 @@ class AudioSlicer:
     def _remember_silence(self, end: int) -> None:
         """Nothing but silence came before `end`, a slice's start."""
         samples = PRE_ROLL + MAX_PACKET_SAMPLES
-        self._recent = deque(silence(end - samples, samples, stereo=self._stereo))
+        self._recent = list(silence(end - samples, samples, stereo=self._stereo))
         self._recent_samples = samples
 
     def _open(self, start: int) -> _OpenSlice:
@@ -198,7 +208,10 @@ class AudioSlicer:
         )
         for packet, samples in pre_roll:
             writer.add(packet, samples)
-        self._slice = _OpenSlice(start, start + self._slice_samples, writer, growing)
+        end = start + self._slice_samples
+        self._slice = _OpenSlice(start, end, end - PRE_ROLL - MAX_PACKET_SAMPLES, writer, growing)
+        self._recent.clear()
+        self._recent_samples = 0
         return self._slice
 
     def _finish(self, open_slice: _OpenSlice, end: int) -> None:

@@ -34,6 +34,20 @@ class OggOpusWriter:
     not heard. At least one packet is always held back, as the last page has to carry the end.
     """
 
+    __slots__ = (
+        "_body",
+        "_granule",
+        "_lacing",
+        "_last_size",
+        "_pages",
+        "_pending_samples",
+        "_pre_skip",
+        "_serial",
+        "_stereo",
+        "_toc_bits",
+        "_write",
+    )
+
     def __init__(
         self,
         write: Callable[[bytes], None],
@@ -59,7 +73,10 @@ class OggOpusWriter:
         self._pending_samples = 0
         self._pages = 0
         self._lacing = bytearray()
-        self._packets: list[bytes] = []
+        # Not a list of packets: their memory would be cold by the time it is used again.
+        self._body = bytearray()
+        self._last_size = 0
+        """Bytes of the last packet in it."""
         head = _opus_head(pre_skip, stereo)
         self._write_page(_FIRST, 0, _lace(len(head)), head)
         tags = _opus_tags(comments)
@@ -78,16 +95,18 @@ class OggOpusWriter:
             self._lacing.append(size)
         else:
             self._lacing += _lace(size)
-        self._packets.append(packet)
+        self._body += packet
+        self._last_size = size
         self._granule += samples
         self._pending_samples += samples
 
     def flush(self) -> None:
         """Write all packets but the last, however few they are."""
-        if len(self._packets) < 2:
+        if len(self._body) == self._last_size:
             return
-        last = self._packets.pop()
+        last = bytes(self._body[-self._last_size :])
         samples = packet_samples(last)
+        del self._body[-len(last) :]
         del self._lacing[-(len(last) // 255 + 1) :]
         self._granule -= samples
         self._flush(0, self._granule)
@@ -112,9 +131,9 @@ class OggOpusWriter:
         return _Page(_FIRST, 0, self._serial, 0, _lace(len(body)), body).to_bytes()
 
     def _flush(self, flags: int, granule: int) -> None:
-        self._write_page(flags, granule, bytes(self._lacing), b"".join(self._packets))
+        self._write_page(flags, granule, bytes(self._lacing), bytes(self._body))
         self._lacing.clear()
-        self._packets.clear()
+        self._body.clear()
         self._pending_samples = 0
 
     def _write_page(self, flags: int, granule: int, lacing: bytes, body: bytes) -> None:

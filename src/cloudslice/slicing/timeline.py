@@ -32,6 +32,16 @@ class Timeline:
         last_arrival: monotonic second at which that packet arrived.
     """
 
+    __slots__ = (
+        "_earliest_origin",
+        "_offset",
+        "_origin",
+        "_previous_origin",
+        "_window_end",
+        "end",
+        "last_arrival",
+    )
+
     def __init__(self) -> None:
         self.end = 0
         self.last_arrival = -inf
