@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudslice.rooms.base import Keyframe, VideoCodec
+from cloudslice.slicing.colors import to_rgb
 from cloudslice.slicing.images import MAX_SIDE, UndecodableKeyframeError, encode_picture
 from cloudslice.slicing.params import ImageFormat
 from helpers.keyframes import BAR_COLORS, color_bars, decode_picture, encode_keyframe, to_yuv420
@@ -50,7 +51,10 @@ def test_colours_are_what_was_sent(
     assert np.abs(bar_centers(shown) - BAR_COLORS).max() <= tolerance
 
 
-def test_vp8_that_needs_no_clamping_is_of_limited_range_all_the_same() -> None:
+@pytest.mark.parametrize("image_format", list(ImageFormat))
+def test_vp8_that_needs_no_clamping_is_of_limited_range_all_the_same(
+    image_format: ImageFormat,
+) -> None:
     """FFmpeg calls it full range for a bit that means something else."""
     data = bytearray(encode_keyframe(VP8, color_bars(96, 48)).data)
     data[10] ^= 0x40  # the first partition's second bit; what follows is another, valid picture
@@ -58,7 +62,7 @@ def test_vp8_that_needs_no_clamping_is_of_limited_range_all_the_same() -> None:
     [frame] = [*decoder.decode(av.Packet(bytes(data))), *decoder.decode(None)]
     assert frame.color_range == av.video.reformatter.ColorRange.JPEG
     luma = np.frombuffer(frame.planes[0], np.uint8).reshape(48, -1)[:, :96].astype(int)
-    shown = decode_picture(encode_picture(Keyframe(VP8, bytes(data), 0.0, 0), PNG).data)
+    shown = decode_picture(encode_picture(Keyframe(VP8, bytes(data), 0.0, 0), image_format).data)
     assert np.median(np.abs(to_yuv420(shown)[0] - luma)) <= 1
 
 
@@ -117,6 +121,33 @@ def test_a_png_file_is_made_by_the_book() -> None:
     assert [kind for kind, _ in chunks] == [b"IHDR", b"IDAT", b"IEND"]
     assert chunks[0][1] == struct.pack(">IIBBBBB", 96, 32, 8, 2, 0, 0, 0)
     assert len(zlib.decompress(chunks[1][1])) == 32 * (1 + 96 * 3)
+
+
+_RANDOM = np.random.default_rng(2)
+_LINES = np.zeros((90, 160, 3), np.uint8)
+_LINES[::7] = 255
+_LINES[:, ::11] = (200, 40, 90)
+
+
+@pytest.mark.parametrize(
+    "rgb",
+    [
+        pytest.param(_RANDOM.integers(0, 256, (90, 160, 3), np.uint8), id="noise"),
+        pytest.param(_RANDOM.integers(120, 136, (90, 160, 3), np.uint8), id="grain"),
+        pytest.param(np.zeros((90, 160, 3), np.uint8), id="black"),
+        pytest.param(np.linspace(0, 255, 90 * 160 * 3).reshape(90, 160, 3), id="a ramp"),
+        pytest.param(_LINES, id="lines"),
+    ],
+)
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_a_png_loses_nothing(rgb: np.ndarray, rotation: int) -> None:
+    """Every pixel is as it was converted, whatever deflate makes of it."""
+    keyframe = encode_keyframe(H264, rgb.astype(np.uint8), rotation=rotation)
+    decoder = av.VideoCodecContext.create("h264", "r")
+    [frame] = [*decoder.decode(av.Packet(keyframe.data)), *decoder.decode(None)]
+    converted = to_rgb(frame, H264).to_ndarray()
+    shown = decode_picture(encode_picture(keyframe, PNG).data)
+    assert np.array_equal(shown, np.rot90(converted, -rotation // 90))
 
 
 def h264_units(data: bytes) -> list[bytes]:
