@@ -4,6 +4,8 @@ import struct
 from collections.abc import Sequence
 from typing import cast
 
+from cloudslice.rtp.packet import unpack_header
+from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.srtp import SrtpContext, SrtpError
 
 SSRC = 0x1234
@@ -32,6 +34,11 @@ def rtp_packet(
         + extension
         + payload
     )
+
+
+def feed(receiver: Receiver, packet: bytes, arrival: float) -> None:
+    """Have a receiver take in a packet, as its session would."""
+    receiver.receive(unpack_header(packet), packet, arrival)
 
 
 def one_byte_extension(*elements: tuple[int, bytes]) -> bytes:

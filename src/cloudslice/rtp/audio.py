@@ -10,9 +10,9 @@ from cloudslice.rtp.packet import (
     HEADER_LENGTH,
     PLAIN_HEADER,
     Datagram,
+    Header,
     RtpPacket,
     parse_rtp,
-    unpack_header,
 )
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.reception import NackSchedule, extend_timestamp
@@ -79,9 +79,9 @@ class AudioReceiver(Receiver):
     def remove_sink(self, sink: AudioSink) -> None:
         self._sinks = tuple(each for each in self._sinks if each is not sink)
 
-    def receive(self, packet: Datagram, arrival: float) -> None:
+    def receive(self, header: Header, packet: Datagram, arrival: float) -> None:
         clear = self._unprotect(bytes(packet))
-        flags, second, sequence, timestamp = unpack_header(clear)
+        flags, second, sequence, timestamp, _ssrc = header
         if flags == PLAIN_HEADER:
             self._take(second & 0x7F, sequence, timestamp, clear[HEADER_LENGTH:], arrival)
         else:

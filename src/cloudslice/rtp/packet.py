@@ -9,10 +9,10 @@ PLAIN_HEADER = 0x80
 Datagram = bytes | memoryview
 """What came from the socket: a view is of a buffer that is overwritten by the next datagram."""
 
-unpack_ssrc = struct.Struct(">8xI").unpack_from
-"""Of a packet of at least 12 bytes: a tuple of its SSRC."""
-unpack_header = struct.Struct(">BBHI").unpack_from
-"""Of a packet of at least 8 bytes: flags, marker and payload type, sequence number, timestamp."""
+Header = tuple[int, int, int, int, int]
+"""Flags, marker and payload type, sequence number, timestamp, SSRC."""
+unpack_header = struct.Struct(">BBHII").unpack_from
+"""The `Header` of a packet of at least `HEADER_LENGTH` bytes, encrypted or not."""
 
 _ONE_BYTE_PROFILE = 0xBEDE
 _TWO_BYTE_PROFILE = 0x1000
@@ -40,7 +40,7 @@ def parse_rtp(packet: bytes) -> RtpPacket:
     """Take an RTP packet apart. Raises RtpParseError."""
     if len(packet) < HEADER_LENGTH or packet[0] >> 6 != 2:
         raise RtpParseError("not an RTP packet")
-    flags, second, sequence, timestamp = unpack_header(packet)
+    flags, second, sequence, timestamp, _ssrc = unpack_header(packet)
     start, end = HEADER_LENGTH, len(packet)
     extensions, profile = b"", 0
     if flags & 0x3F:  # padding, extension or contributing sources

@@ -22,7 +22,6 @@ from cloudslice.clock import Clock
 from cloudslice.rtp.datagrams import DatagramSocket, unpack_source
 from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.ice import Address, StunError, addressed_ufrag, parse_stun
-from cloudslice.rtp.packet import HEADER_LENGTH
 from cloudslice.rtp.session import BEAT_S, QUICK_BEAT_S, Session
 from cloudslice.rtp.thinning import Thinning
 
@@ -184,17 +183,16 @@ class RtpPort:
         self.datagrams += sock.size
         for source, slots in sock.sources().items():
             session = self._by_source.get(source)
-            for datagram, arrival in sock.datagrams(slots):
-                try:
-                    if session is None or len(datagram) < HEADER_LENGTH or datagram[0] >> 6 != 2:
-                        self._receive_other(bytes(datagram), source, session)
-                        session = self._by_source.get(source)
-                    elif 192 <= datagram[1] <= 223:  # RFC 5761, 4
-                        session.receive_rtcp(bytes(datagram), arrival)
-                    else:
-                        session.receive_rtp(datagram, arrival)
-                except Exception as error:
-                    self._caught(session, error)
+            datagrams = sock.datagrams(slots)
+            try:
+                while session is None and (datagram := next(datagrams, None)) is not None:
+                    self._receive_other(bytes(datagram[0]), source)
+                    session = self._by_source.get(source)
+                if session is not None:
+                    for other in session.receive(datagrams):
+                        self._receive_other(other, source)
+            except Exception as error:
+                self._caught(session, error)
         return is_emptied
 
     def _caught(self, session: Session | None, error: Exception) -> None:
@@ -204,8 +202,9 @@ class RtpPort:
         guard.caught(error)
         self.errors += 1
 
-    def _receive_other(self, packet: bytes, source: bytes, session: Session | None) -> None:
+    def _receive_other(self, packet: bytes, source: bytes) -> None:
         kind = packet[0] if packet else 255
+        session = self._by_source.get(source)
         if kind < 4:  # RFC 7983
             self._receive_stun(packet, source)
         elif session is not None and 20 <= kind <= 63:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from cloudslice.rtp.feedback import ReportBlock, SenderReport
-from cloudslice.rtp.packet import Datagram, RtpPacket
+from cloudslice.rtp.packet import Datagram, Header, RtpPacket
 from cloudslice.rtp.reception import Reception
 from cloudslice.rtp.srtp import SrtpContext
 
@@ -49,8 +49,9 @@ class Receiver(ABC):
         self.last_arrival = float("-inf")
 
     @abstractmethod
-    def receive(self, packet: Datagram, arrival: float) -> None:
-        """Take in an SRTP packet of our SSRC, received at monotonic second `arrival`.
+    def receive(self, header: Header, packet: Datagram, arrival: float) -> None:
+        """Take in an SRTP packet of our SSRC with its header, received at monotonic second
+        `arrival`.
 
         Raises:
             SrtpError: it is not authentic, or was there before.

@@ -1,7 +1,7 @@
 """One peer that sends us media: its ICE, DTLS and SRTP, over a port that many share."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 
 from aioice import stun
@@ -13,7 +13,13 @@ from cloudslice.rtp.demultiplexer import Demultiplexer
 from cloudslice.rtp.dtls import DtlsCertificate, DtlsEndpoint, DtlsError
 from cloudslice.rtp.feedback import RtcpParseError, SenderReport, parse_rtcp
 from cloudslice.rtp.ice import Address, IceCredentials, answer_check
-from cloudslice.rtp.packet import Datagram, RtpParseError, parse_rtp, unpack_ssrc
+from cloudslice.rtp.packet import (
+    HEADER_LENGTH,
+    Datagram,
+    RtpParseError,
+    parse_rtp,
+    unpack_header,
+)
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.receivers import make_receiver
 from cloudslice.rtp.reporter import Reporter
@@ -182,43 +188,31 @@ class Session:
         if self._dtls.is_closed:
             self._close(CloseReason.LEFT)
 
-    def receive_rtp(self, packet: Datagram, arrival: float) -> None:
-        """Take in an SRTP packet from an address of the peer, at monotonic second `arrival`."""
-        (ssrc,) = unpack_ssrc(packet)
-        receiver = self._by_ssrc.get(ssrc)
-        try:
-            if receiver is not None:
-                receiver.receive(packet, arrival)
+    def receive(self, datagrams: Iterable[tuple[Datagram, float]]) -> Iterator[bytes]:
+        """Take in SRTP and SRTCP packets from an address of the peer, with their arrivals
+        (monotonic seconds), and yield what is neither, in its place among them."""
+        by_ssrc = self._by_ssrc
+        for packet, arrival in datagrams:
+            if len(packet) < HEADER_LENGTH:
+                yield bytes(packet)
+                continue
+            header = unpack_header(packet)
+            if header[0] >> 6 != 2:
+                yield bytes(packet)
+                by_ssrc = self._by_ssrc  # we may be connected now
+            elif 192 <= header[1] <= 223:  # RFC 5761, 4
+                self._receive_rtcp(bytes(packet), arrival)
             else:
-                self._receive_unknown(ssrc, bytes(packet), arrival)
-        except SrtpError as error:
-            self._count_refused(error)
-        except RtpParseError:
-            self.malformed += 1
-
-    def receive_rtcp(self, packet: bytes, arrival: float) -> None:
-        """Take in an SRTCP packet from an address of the peer, at monotonic second `arrival`."""
-        if self._srtp is None or self._demultiplexer is None:
-            return
-        try:
-            clear = self._srtp.unprotect_rtcp(packet)
-            self._last_authentic = arrival
-            self._demultiplexer.note(int.from_bytes(packet[4:8]))
-            parts = parse_rtcp(clear)
-        except SrtpError as error:
-            self._count_refused(error)
-            return
-        except RtcpParseError:
-            self.malformed += 1
-            return
-        for part in parts:
-            if isinstance(part, SenderReport):
-                receiver = self._by_ssrc.get(part.ssrc)
-                if receiver is not None:
-                    receiver.on_sender_report(part, arrival)
-            else:
-                for ssrc in part.ssrcs:
-                    self._demultiplexer.release(ssrc)
+                receiver = by_ssrc.get(header[4])
+                try:
+                    if receiver is not None:
+                        receiver.receive(header, packet, arrival)
+                    else:
+                        self._receive_unknown(header[4], bytes(packet), arrival)
+                except SrtpError as error:
+                    self._count_refused(error)
+                except RtpParseError:
+                    self.malformed += 1
 
     def beat(self, now: float) -> float:
         """Do what is due at monotonic second `now`; how many seconds later to call again at most.
@@ -270,6 +264,29 @@ class Session:
         self._demultiplexer = Demultiplexer(srtp, media)
         self._by_ssrc = self._demultiplexer.by_ssrc
         self._on_connected(self)
+
+    def _receive_rtcp(self, packet: bytes, arrival: float) -> None:
+        if self._srtp is None or self._demultiplexer is None:
+            return
+        try:
+            clear = self._srtp.unprotect_rtcp(packet)
+            self._last_authentic = arrival
+            self._demultiplexer.note(int.from_bytes(packet[4:8]))
+            parts = parse_rtcp(clear)
+        except SrtpError as error:
+            self._count_refused(error)
+            return
+        except RtcpParseError:
+            self.malformed += 1
+            return
+        for part in parts:
+            if isinstance(part, SenderReport):
+                receiver = self._by_ssrc.get(part.ssrc)
+                if receiver is not None:
+                    receiver.on_sender_report(part, arrival)
+            else:
+                for ssrc in part.ssrcs:
+                    self._demultiplexer.release(ssrc)
 
     def _receive_unknown(self, ssrc: int, packet: bytes, arrival: float) -> None:
         if self._srtp is None or self._demultiplexer is None:

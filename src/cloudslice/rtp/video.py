@@ -7,7 +7,7 @@ from cloudslice.rooms.base import Keyframe, KeyframeReceiver, VideoCodec
 from cloudslice.rtp.feedback import nack, picture_loss
 from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.keyframes import Depacketizer, KeyframeAssembler
-from cloudslice.rtp.packet import Datagram, RtpPacket, find_extension, parse_rtp, unpack_header
+from cloudslice.rtp.packet import Datagram, Header, RtpPacket, find_extension, parse_rtp
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.reception import NackSchedule
 from cloudslice.rtp.socket_filter import THINNED_TO
@@ -158,9 +158,9 @@ class VideoReceiver(Receiver):
             "sink_errors": self.sink_errors,
         }
 
-    def receive(self, packet: Datagram, arrival: float) -> None:
+    def receive(self, header: Header, packet: Datagram, arrival: float) -> None:
         self.last_arrival = arrival
-        _flags, _second, sequence, timestamp = unpack_header(packet)
+        _flags, _second, sequence, timestamp, _ssrc = header
         sequence = self._reception.on_packet(sequence, timestamp, arrival)
         if arrival < self.thinned_until:
             self.unread += 1

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.feedback import SenderReport
 from cloudslice.rtp.srtp import SrtpError
-from helpers.rtp import BrokenSink, ClearSrtp, RecordingSink, one_byte_extension, rtp_packet, runs
+from helpers.rtp import (
+    BrokenSink,
+    ClearSrtp,
+    RecordingSink,
+    feed,
+    one_byte_extension,
+    rtp_packet,
+    runs,
+)
 
 TICKS = 960
 
@@ -24,7 +32,8 @@ class Stream:
         self._start_ticks = start_ticks
 
     def send(self, index: int, arrival: float, *, payload_type: int = 111) -> None:
-        self.receiver.receive(
+        feed(
+            self.receiver,
             rtp_packet(
                 self._start + index,
                 self._start_ticks + index * TICKS,
@@ -156,7 +165,7 @@ def test_a_header_extension_is_not_part_of_the_packet() -> None:
     """Browsers send one until they hear of us."""
     stream = Stream()
     extension = one_byte_extension((1, b"0"))
-    stream.receiver.receive(rtp_packet(0, 0, b"opus", extension=extension), 1.0)
+    feed(stream.receiver, rtp_packet(0, 0, b"opus", extension=extension), 1.0)
     assert stream.sink.payloads == [b"opus"]
 
 
@@ -166,7 +175,7 @@ def test_a_new_ssrc_restarts_the_timestamps() -> None:
     stream.send(0, 1.0)
     stream.send(2, 1.04)
     stream.receiver.adopt(0x5678)
-    stream.receiver.receive(rtp_packet(40000, 77, b"new"), 1.06)
+    feed(stream.receiver, rtp_packet(40000, 77, b"new"), 1.06)
     assert stream.sink.payloads == [bytes(4), (2).to_bytes(4), b"new"]
     assert stream.sink.restarts == [2]
     assert stream.sink.timestamps == [0, 2 * TICKS, 77]
@@ -237,7 +246,7 @@ def test_forged_packets_change_nothing() -> None:
     stream = Stream()
     stream.send(0, 1.0)
     with pytest.raises(SrtpError):
-        stream.receiver.receive(b"\xff" + rtp_packet(9, 9)[1:], 1.01)
+        feed(stream.receiver, b"\xff" + rtp_packet(9, 9)[1:], 1.01)
     stream.send(1, 1.02)
     assert stream.received == [0, 1]
     assert stream.receiver.last_authentic == 1.02

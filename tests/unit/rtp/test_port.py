@@ -242,7 +242,7 @@ async def test_an_unforeseen_error_stays_with_its_session(
     """Counted, logged once; the others' packets and beats go on."""
     broken, sound = join().connect(), join().connect()
 
-    for name in ("receive_rtp", "beat"):
+    for name in ("receive", "beat"):
         method = getattr(Session, name)
 
         def fail(

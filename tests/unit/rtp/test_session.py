@@ -56,14 +56,11 @@ class Meeting:
 
     def deliver(self, datagram: bytes, source: Address = ADDRESS) -> None:
         """As the port would."""
-        if datagram[0] < 4:
-            self.session.receive_check(parse_stun(datagram), source)
-        elif datagram[0] < 64:
-            self.session.receive_dtls(datagram)
-        elif 192 <= datagram[1] <= 223:
-            self.session.receive_rtcp(datagram, self.clock.now)
-        else:
-            self.session.receive_rtp(datagram, self.clock.now)
+        for other in self.session.receive([(datagram, self.clock.now)]):
+            if other[0] < 4:
+                self.session.receive_check(parse_stun(other), source)
+            else:
+                self.session.receive_dtls(other)
 
     def beat(self, seconds: float = 0.02) -> list[object]:
         """Let time pass, with beats; what the peer heard by RTCP."""

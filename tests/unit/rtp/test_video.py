@@ -11,7 +11,7 @@ from cloudslice.rtp.srtp import SrtpError
 from cloudslice.rtp.video import VideoReceiver
 from cloudslice.rtp.vp8 import Vp8Depacketizer
 from helpers.encoded_video import decode_keyframe, encoded_frames, picture_number
-from helpers.rtp import ClearSrtp, one_byte_extension, rtp_packet
+from helpers.rtp import ClearSrtp, feed, one_byte_extension, rtp_packet
 from helpers.slice_store import ManualClock
 
 H264, VP8 = 102, 96
@@ -68,7 +68,7 @@ class Stream:
             if index in lost:
                 kept.append(packet)
             else:
-                self.receiver.receive(packet, self.clock.now)
+                feed(self.receiver, packet, self.clock.now)
         return kept
 
     def feedback(self) -> list[object]:
@@ -117,7 +117,7 @@ def test_unwanted_video_is_not_decrypted() -> None:
     """But for one packet now and then, by which SRTP keeps count of the 16-bit roll-over."""
     stream = Stream()
     for index in range(200_000):
-        stream.receiver.receive(rtp_packet(index, 0, payload_type=VP8), 0)
+        feed(stream.receiver, rtp_packet(index, 0, payload_type=VP8), 0)
     assert stream.srtp.opened == pytest.approx(200_000 / 4096, abs=1)
     assert stream.receiver.unread == 200_000 - stream.srtp.opened
 
@@ -197,7 +197,7 @@ def test_losses_of_a_key_frame_are_nacked_and_repaired() -> None:
     assert packet.lost == [int.from_bytes(each[2:4]) for each in lost]
     for each in lost:
         assert stream.granted == []
-        stream.receiver.receive(each, stream.clock.now)
+        feed(stream.receiver, each, stream.clock.now)
     (keyframe,) = stream.granted
     assert picture_number(decode_keyframe(VideoCodec.VP8, keyframe.data)) == 4
 
@@ -275,7 +275,7 @@ def test_a_new_ssrc_completes_nothing_of_the_old_one() -> None:
     assert stream.is_asked_for_keyframe()
     lost = stream.send(0, lost=(2,))
     stream.receiver.adopt(0x5678)
-    stream.receiver.receive(lost[0], stream.clock.now)
+    feed(stream.receiver, lost[0], stream.clock.now)
     assert stream.granted == []
     stream.clock.now += 0.02
     assert stream.is_asked_for_keyframe()
@@ -286,11 +286,11 @@ def test_forged_packets_change_nothing() -> None:
     stream = Stream()
     stream.want(due=0)
     packets = list(stream.packets(0))
-    stream.receiver.receive(packets[0], 0)
+    feed(stream.receiver, packets[0], 0)
     with pytest.raises(SrtpError):
-        stream.receiver.receive(b"\xff" + packets[1][1:], 0)
+        feed(stream.receiver, b"\xff" + packets[1][1:], 0)
     for each in packets[1:]:
-        stream.receiver.receive(each, 0)
+        feed(stream.receiver, each, 0)
     assert len(stream.granted) == 1
 
 
@@ -298,5 +298,5 @@ def test_other_payload_types_are_not_video() -> None:
     """They are read, as they may stand between packets that are, and dropped."""
     stream = Stream()
     stream.want(due=0)
-    stream.receiver.receive(rtp_packet(1, 2, b"\x10\x00", payload_type=98), 0)
+    feed(stream.receiver, rtp_packet(1, 2, b"\x10\x00", payload_type=98), 0)
     assert stream.granted == []
