@@ -2,6 +2,7 @@
 
 The key frames are those of camera-like H.264 at 1.5 Mbit/s. The yardstick, in turns with it, is
 FFmpeg's own way: its decoder, its conversion, and its PNG or MJPEG encoder as they are by default.
+Decoding and the conversion of colours, which ours begins with, are measured in turns with it too.
 
     python bench/images.py [--pictures 60] [--size 1280x720] [--json FILE] [--profile]
 """
@@ -27,6 +28,7 @@ from cloudslice.memory import keep_freed_memory
 from cloudslice.publisher.encode import VideoSpec
 from cloudslice.rooms.base import Keyframe, VideoCodec
 from cloudslice.rtp.h264 import H264Depacketizer
+from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.images import encode_picture
 from cloudslice.slicing.params import ImageFormat
 from harness.report import describe_machine, table
@@ -56,16 +58,17 @@ def make_keyframes(size: str) -> list[Keyframe]:
     return [Keyframe(VideoCodec.H264, data, 0, 0) for data in frames if data is not None]
 
 
-def ours(keyframe: Keyframe, image_format: ImageFormat) -> bytes:
-    """The picture as cloudslice makes it."""
-    return encode_picture(keyframe, image_format).data
+def decode(keyframe: Keyframe) -> av.VideoFrame:
+    """The key frame, by FFmpeg as it is by default, but in this thread."""
+    decoder = av.VideoCodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    [frame] = [*decoder.decode(av.Packet(keyframe.data)), *decoder.decode(None)]
+    return frame
 
 
 def by_ffmpeg(keyframe: Keyframe, image_format: ImageFormat) -> bytes:
     """The picture as ffmpeg would make it by default."""
-    decoder = av.VideoCodecContext.create("h264", "r")
-    decoder.thread_count = 1
-    [frame] = [*decoder.decode(av.Packet(keyframe.data)), *decoder.decode(None)]
+    frame = decode(keyframe)
     is_png = image_format is ImageFormat.PNG
     encoder = av.VideoCodecContext.create("png" if is_png else "mjpeg", "w")
     encoder.width, encoder.height = frame.width, frame.height
@@ -76,10 +79,25 @@ def by_ffmpeg(keyframe: Keyframe, image_format: ImageFormat) -> bytes:
 
 def measure(keyframes: Sequence[Keyframe], pictures: int) -> list[Result]:
     """All ways to both formats, in turns."""
-    ways: list[tuple[str, Callable[[Keyframe, ImageFormat], bytes], ImageFormat]] = [
+    frames = {keyframe: decode(keyframe) for keyframe in keyframes}
+    converter = ColorConverter()
+
+    def ours(keyframe: Keyframe, image_format: ImageFormat) -> bytes:
+        return encode_picture(keyframe, image_format, converter).data
+
+    def convert(keyframe: Keyframe, image_format: ImageFormat) -> None:
+        is_png = image_format is ImageFormat.PNG
+        (converter.to_rgb if is_png else converter.to_jfif)(frames[keyframe], keyframe.codec)
+
+    ways: list[tuple[str, Callable[[Keyframe, ImageFormat], bytes | None], ImageFormat]] = [
         (name, way, image_format)
         for image_format in ImageFormat
-        for name, way in (("cloudslice", ours), ("FFmpeg's decoder and encoder", by_ffmpeg))
+        for name, way in (
+            ("cloudslice", ours),
+            ("of it decoding", lambda keyframe, _: decode(keyframe) and None),
+            ("of it colours", convert),
+            ("FFmpeg's decoder and encoder", by_ffmpeg),
+        )
     ]
     times: list[list[float]] = [[] for _ in ways]
     faults = [0] * len(ways)
@@ -88,12 +106,12 @@ def measure(keyframes: Sequence[Keyframe], pictures: int) -> list[Result]:
         for index, (_, way, image_format) in enumerate(ways):
             before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
             started = time.thread_time()
-            size = len(way(keyframes[turn % len(keyframes)], image_format))
+            picture = way(keyframes[turn % len(keyframes)], image_format)
             spent = time.thread_time() - started
             if turn >= 0:
                 times[index].append(spent * 1000)
                 faults[index] += resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
-                sizes[index] += size
+                sizes[index] += len(picture or b"")
     return [
         Result(
             name,
@@ -127,10 +145,11 @@ def main() -> None:
         report = {"machine": describe_machine(), "results": [asdict(each) for each in results]}
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if options.profile:
+        converter = ColorConverter()
         with cProfile.Profile() as profile:
             for image_format in ImageFormat:
                 for each in keyframes * 5:
-                    ours(each, image_format)
+                    encode_picture(each, image_format, converter)
         pstats.Stats(profile).sort_stats("tottime").print_stats(12)
 
 

@@ -2,10 +2,9 @@
 
 PyAV, NumPy, ISA-L and libjpeg-turbo let other threads run while they work.
 
-At best, with 1280x720 of an H.264 key frame of 42 KB on one core: decode 3.1 ms; planar RGB by
-swscale's accurate path with the up-filter 2.4 ms (its fast path takes 0.4 ms, but is off by up to
-3 levels before the codec's own error), deflate by ISA-L 6.2 ms; full-range BT.601 1.6 ms, JPEG
-from its planes 2.2 ms. See bench/images.py.
+At best, with 1280x720 of an H.264 key frame of 42 KB on one core: decode 2.7 ms; then colours
+1.5 ms, up-filter and deflate by ISA-L 6.8 ms for PNG; colours 0.3 ms, libjpeg-turbo from the planes
+2.1 ms for JPEG. See bench/images.py.
 """
 
 import struct
@@ -19,7 +18,7 @@ from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
 
 from cloudslice.rooms.base import Keyframe
-from cloudslice.slicing.colors import to_jfif, to_rgb
+from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.params import ImageFormat
 
 MAX_SIDE = 8192
@@ -29,9 +28,8 @@ MAX_PIXELS = 7680 * 4320
 _JPEG_QUALITY = 85
 _DEFLATE_LEVEL = 1
 _DEFLATE_WINDOW_BITS = 3
-"""Matches reach back 8 bytes, two pixels. For what the filter leaves of a camera's picture, distant
-ones cost more than they save: files get 5 % smaller than with all 32 KB, those of text 4 % larger.
-"""
+"""Matches reach back 8 bytes, two pixels. In what the filter leaves of a camera's picture, those
+from further away cost more than they save: files are 5 % smaller than with all 32 KB."""
 
 _Plane = NDArray[np.uint8]
 """(height, width) uint8."""
@@ -50,7 +48,9 @@ class Picture:
     height: int
 
 
-def encode_picture(keyframe: Keyframe, image_format: ImageFormat) -> Picture:
+def encode_picture(
+    keyframe: Keyframe, image_format: ImageFormat, converter: ColorConverter
+) -> Picture:
     """The key frame as a picture file, turned by its rotation, in the colours it was meant in.
 
     PNG is RGB, 8 bits a channel; JPEG is JFIF, 4:2:0.
@@ -61,7 +61,8 @@ def encode_picture(keyframe: Keyframe, image_format: ImageFormat) -> Picture:
     frame = _decode(keyframe)
     is_png = image_format is ImageFormat.PNG
     try:
-        converted = (to_rgb if is_png else to_jfif)(frame, keyframe.codec)
+        convert = converter.to_rgb if is_png else converter.to_jfif
+        converted = convert(frame, keyframe.codec)
     except (av.error.FFmpegError, ValueError) as error:
         raise UndecodableKeyframeError(f"cannot convert {frame.format.name}: {error}") from error
     turns = -(keyframe.rotation // 90)

@@ -11,6 +11,7 @@ from typing import Self
 import structlog
 
 from cloudslice.rooms.base import Keyframe
+from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.images import Picture, UndecodableKeyframeError, encode_picture
 from cloudslice.slicing.params import ImageFormat
 
@@ -54,6 +55,8 @@ class PicturePool:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
         waiting = _WAITING_PER_THREAD * threads if max_waiting is None else max_waiting
         self._max_jobs = threads + waiting
+        self._converters = [ColorConverter() for _ in range(threads)]
+        """Those that no thread works with."""
         self._jobs: dict[tuple[int, ImageFormat], _Job] = {}
 
     def __enter__(self) -> Self:
@@ -83,7 +86,7 @@ class PicturePool:
             return False
         job = self._jobs[key] = _Job(keyframe, [receiver])
         job.future = asyncio.get_running_loop().run_in_executor(
-            self._executor, encode_picture, keyframe, image_format
+            self._executor, self._encode, keyframe, image_format
         )
         job.future.add_done_callback(lambda done: self._hand_out(key, done))
         return True
@@ -95,6 +98,13 @@ class PicturePool:
             await asyncio.wait(futures)
             # Receivers are called by the futures' callbacks, in the loop's next round.
             await asyncio.sleep(0)
+
+    def _encode(self, keyframe: Keyframe, image_format: ImageFormat) -> Picture:
+        converter = self._converters.pop()
+        try:
+            return encode_picture(keyframe, image_format, converter)
+        finally:
+            self._converters.append(converter)
 
     def _hand_out(self, key: tuple[int, ImageFormat], done: asyncio.Future[Picture]) -> None:
         job = self._jobs.pop(key)

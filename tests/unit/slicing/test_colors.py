@@ -1,5 +1,7 @@
 """Colours by the book (ITU-T H.273 section 8.3), for every matrix and range a stream may have."""
 
+from typing import Any
+
 import av
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from cloudslice.rooms.base import VideoCodec
-from cloudslice.slicing.colors import to_jfif, to_rgb
+from cloudslice.slicing import colors
+from cloudslice.slicing.colors import ColorConverter
 
 Samples = NDArray[np.float64]
 """(height, width, 3): Y, Cb and Cr, or red, green and blue."""
@@ -100,7 +103,9 @@ def test_rgb_is_the_exact_colour_rounded(
 ) -> None:
     """But for blue of more than twice white, which no camera sends: swscale wraps around there."""
     yuv = patches()
-    converted = samples(to_rgb(make_frame(yuv, matrix, color_range), codec))[..., [2, 0, 1]]
+    converted = samples(ColorConverter().to_rgb(make_frame(yuv, matrix, color_range), codec))[
+        ..., [2, 0, 1]
+    ]
     exact = exact_rgb(yuv, weights, full=is_full(codec, color_range))
     error = middle_of_patches(converted - exact.clip(0, 255))[middle_of_patches(exact) < 511]
     assert np.abs(error).max() < 0.6
@@ -112,7 +117,7 @@ def test_jfif_is_the_exact_colour_rounded(
 ) -> None:
     """In each pixel: chroma is neither moved nor blurred."""
     yuv = patches()
-    converted = samples(to_jfif(make_frame(yuv, matrix, color_range), codec))
+    converted = samples(ColorConverter().to_jfif(make_frame(yuv, matrix, color_range), codec))
     exact = exact_jfif(exact_rgb(yuv, weights, full=is_full(codec, color_range)))
     assert np.abs(converted - exact.clip(0, 255)).max() < 0.6
 
@@ -120,7 +125,7 @@ def test_jfif_is_the_exact_colour_rounded(
 @pytest.mark.parametrize(("height", "width"), [(479, 640), (480, 639), (479, 639)])
 def test_vp8_of_odd_sizes_is_as_good_but_for_half_a_level(height: int, width: int) -> None:
     yuv = patches()[:height, :width]
-    converted = to_jfif(make_frame(yuv, 5, ColorRange.MPEG), VideoCodec.VP8)
+    converted = ColorConverter().to_jfif(make_frame(yuv, 5, ColorRange.MPEG), VideoCodec.VP8)
     exact = exact_jfif(exact_rgb(yuv, BT601, full=False))
     assert (converted.height, converted.width) == (height, width)
     assert np.abs(samples(converted) - exact.clip(0, 255)).max() < 1.1
@@ -130,7 +135,68 @@ def test_vp8_of_odd_sizes_is_as_good_but_for_half_a_level(height: int, width: in
 def test_chroma_that_is_not_subsampled_is_for_jfif(pix_fmt: str) -> None:
     """No browser sends it, but H.264 has it."""
     yuv = patches()
-    converted = to_jfif(make_frame(yuv, 5, ColorRange.MPEG, pix_fmt), VideoCodec.H264)
+    converted = ColorConverter().to_jfif(
+        make_frame(yuv, 5, ColorRange.MPEG, pix_fmt), VideoCodec.H264
+    )
     exact = exact_jfif(exact_rgb(yuv, BT601, full=False))
     assert converted.format.name == "yuv420p"
     assert np.abs(middle_of_patches(samples(converted) - exact.clip(0, 255))).max() < 1.6
+
+
+def test_frames_do_not_show_in_those_after_them() -> None:
+    """A converter serves the anchors of all rooms, in sizes, matrices and ranges of all kinds."""
+    converter = ColorConverter()
+    frames = [
+        (make_frame(patches(rows, columns), matrix, color_range), codec)
+        for rows, columns, codec, matrix, color_range in (
+            (60, 80, VideoCodec.H264, 1, ColorRange.MPEG),
+            (60, 80, VideoCodec.VP8, 5, ColorRange.MPEG),
+            (60, 80, VideoCodec.H264, 1, ColorRange.JPEG),
+            (80, 60, VideoCodec.H264, 1, ColorRange.MPEG),
+            (61, 80, VideoCodec.H264, 6, ColorRange.MPEG),
+        )
+    ]
+    for frame, codec in [*frames, *frames[1::-1], *reversed(frames)]:
+        for convert, alone in (
+            (converter.to_rgb, ColorConverter().to_rgb),
+            (converter.to_jfif, ColorConverter().to_jfif),
+        ):
+            assert np.array_equal(samples(convert(frame, codec)), samples(alone(frame, codec)))
+
+
+class CountedGraph:
+    """A real graph that takes a second frame, but does not give it out."""
+
+    made = 0
+
+    def __init__(self, *conversion: Any) -> None:
+        CountedGraph.made += 1
+        self._graph = make_graph(*conversion)
+        self._pulls = 0
+        self.vpush = self._graph.vpush
+
+    def vpull(self) -> av.VideoFrame:
+        self._pulls += 1
+        if self._pulls == 2:
+            raise av.error.FFmpegError(1, "out of something")
+        return self._graph.vpull()
+
+
+make_graph = colors._jfif_graph
+
+
+def test_after_a_fault_no_frame_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What FFmpeg was given, but not asked for, must not come out as the next anchor's picture."""
+    monkeypatch.setattr(colors, "_jfif_graph", CountedGraph)
+    monkeypatch.setattr(CountedGraph, "made", 0)
+    ours, lost, theirs = (
+        make_frame(np.roll(patches(), shift, axis=0), 1, ColorRange.MPEG) for shift in range(3)
+    )
+    converter = ColorConverter()
+    converter.to_jfif(ours, VideoCodec.H264)
+    with pytest.raises(av.error.FFmpegError):
+        converter.to_jfif(lost, VideoCodec.H264)
+    assert CountedGraph.made == 1, "a graph is kept for frames alike"
+    converted = converter.to_jfif(theirs, VideoCodec.H264)
+    alone = ColorConverter().to_jfif(theirs, VideoCodec.H264)
+    assert np.array_equal(samples(converted), samples(alone))

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudslice.rooms.base import Keyframe, VideoCodec
-from cloudslice.slicing.colors import to_rgb
-from cloudslice.slicing.images import MAX_SIDE, UndecodableKeyframeError, encode_picture
+from cloudslice.slicing import images
+from cloudslice.slicing.colors import ColorConverter
+from cloudslice.slicing.images import MAX_SIDE, Picture, UndecodableKeyframeError
 from cloudslice.slicing.params import ImageFormat
 from helpers.keyframes import BAR_COLORS, color_bars, decode_picture, encode_keyframe, to_yuv420
 
@@ -28,6 +29,13 @@ STREAMS = [
     pytest.param(H264, "bt709", True, id="H.264 BT.709 full"),
     pytest.param(VP8, None, False, id="VP8"),
 ]
+
+CONVERTER = ColorConverter()
+"""One for all tests, as a thread has it: whatever came before must not show."""
+
+
+def encode_picture(keyframe: Keyframe, image_format: ImageFormat) -> Picture:
+    return images.encode_picture(keyframe, image_format, CONVERTER)
 
 
 def bar_centers(rgb: np.ndarray) -> np.ndarray:
@@ -145,7 +153,7 @@ def test_a_png_loses_nothing(rgb: np.ndarray, rotation: int) -> None:
     keyframe = encode_keyframe(H264, rgb.astype(np.uint8), rotation=rotation)
     decoder = av.VideoCodecContext.create("h264", "r")
     [frame] = [*decoder.decode(av.Packet(keyframe.data)), *decoder.decode(None)]
-    converted = to_rgb(frame, H264).to_ndarray()
+    converted = CONVERTER.to_rgb(frame, H264).to_ndarray()
     shown = decode_picture(encode_picture(keyframe, PNG).data)
     assert np.array_equal(shown, np.rot90(converted, -rotation // 90))
 

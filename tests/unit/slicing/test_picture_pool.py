@@ -8,6 +8,7 @@ import pytest
 
 from cloudslice.rooms.base import Keyframe, VideoCodec
 from cloudslice.slicing import picture_pool
+from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.images import Picture, UndecodableKeyframeError
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.picture_pool import PicturePool
@@ -23,9 +24,13 @@ class Encoder:
     def __init__(self) -> None:
         self.may_go = threading.Event()
         self.calls: list[tuple[Keyframe, ImageFormat]] = []
+        self.converters: list[ColorConverter] = []
 
-    def __call__(self, keyframe: Keyframe, image_format: ImageFormat) -> Picture:
+    def __call__(
+        self, keyframe: Keyframe, image_format: ImageFormat, converter: ColorConverter
+    ) -> Picture:
         self.calls.append((keyframe, image_format))
+        self.converters.append(converter)
         assert self.may_go.wait(5)
         return Picture(keyframe.data, 1, 1)
 
@@ -129,12 +134,25 @@ async def test_work_left_on_leaving_is_dropped(encoder: Encoder) -> None:
     assert (len(results), faults) == (1, [])
 
 
+async def test_pictures_in_the_making_have_a_converter_each(encoder: Encoder) -> None:
+    """It serves one at a time, and the next one after it."""
+    receive, done = collector(3)
+    with PicturePool(2) as pool:
+        for data in (b"1", b"2", b"3"):
+            assert pool.encode(keyframe(data), PNG, receive)
+        threading.Timer(0.05, encoder.may_go.set).start()
+        await done
+    first, second, third = encoder.converters
+    assert first is not second
+    assert third in (first, second)
+
+
 async def test_a_fault_in_the_work_is_no_end_of_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever the libraries throw costs one picture, and is logged with its traceback."""
 
-    def break_down(keyframe: Keyframe, image_format: ImageFormat) -> Picture:
+    def break_down(*_: object) -> Picture:
         raise MemoryError("no room")
 
     monkeypatch.setattr(picture_pool, "encode_picture", break_down)
