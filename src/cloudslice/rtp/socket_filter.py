@@ -18,29 +18,27 @@ _SO_DETACH_FILTER = 27
 _INSTRUCTION = struct.Struct("=HBBI")
 _PROGRAM = struct.Struct("@HP")
 # linux/bpf_common.h: a class, a size or an operation, and a source.
-_LOAD_HALF, _LOAD_WORD, _AND, _JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _JUMP, _RETURN = (
-    0x28, 0x20, 0x54, 0x15, 0x35, 0x05, 0x06,
+_LOAD_BYTE, _LOAD_HALF, _LOAD_WORD, _AND, _JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _JUMP, _RETURN = (
+    0x30, 0x28, 0x20, 0x54, 0x15, 0x35, 0x05, 0x06,
 )  # fmt: skip
-_UDP_HEADER = 8
-_SEQUENCE_AT = _UDP_HEADER + 2
-_SSRC_AT = _UDP_HEADER + 8
+_FLAGS_AT, _TYPE_AT, _SEQUENCE_AT, _SSRC_AT = (8 + at for at in (0, 1, 2, 8))
+"""In an RTP packet behind its UDP header."""
 _ALL = 0xFFFFFFFF
 _LINEAR = 4
 """So few SSRCs are compared one by one."""
 
 
 def thinning_program(ssrcs: Sequence[int]) -> list[bytes]:
-    """Instructions that keep one in `THINNED_TO` RTP packets of `ssrcs`, and all else.
+    """Instructions that keep one in `THINNED_TO` RTP packets of `ssrcs`, and all else but what is
+    too short for an RTP header.
 
     Args:
-        ssrcs: ascending. A datagram that is no RTP packet may look like one of theirs with a
-            chance of its length by 2^32.
+        ssrcs: ascending.
     """
     return [
-        _instruction(_LOAD_HALF, _SEQUENCE_AT),
-        _instruction(_AND, THINNED_TO - 1),
-        _instruction(_JUMP_IF_EQUAL, 0, if_false=1),
-        _instruction(_RETURN, _ALL),
+        *_keep(_LOAD_HALF, _SEQUENCE_AT, THINNED_TO - 1, 0),
+        *_keep(_LOAD_BYTE, _FLAGS_AT, 0xC0, 0x00),  # STUN, DTLS (RFC 7983)
+        *_keep(_LOAD_BYTE, _TYPE_AT, 0xE0, 0xC0),  # RTCP (RFC 5761, 4)
         _instruction(_LOAD_WORD, _SSRC_AT),
         *_search(ssrcs),
     ]
@@ -61,6 +59,16 @@ def detach(sock: socket.socket) -> None:
     """Let everything through again."""
     with contextlib.suppress(OSError):  # there was none
         sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+
+
+def _keep(load: int, position: int, mask: int, value: int) -> list[bytes]:
+    """Keep a datagram in which the bits of `mask` are those of `value`."""
+    return [
+        _instruction(load, position),
+        _instruction(_AND, mask),
+        _instruction(_JUMP_IF_EQUAL, value, if_false=1),
+        _instruction(_RETURN, _ALL),
+    ]
 
 
 def _search(ssrcs: Sequence[int]) -> list[bytes]:

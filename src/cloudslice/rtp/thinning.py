@@ -46,9 +46,17 @@ class Thinning:
         wanted = _find(sessions, now)
         if wanted == self._thinned or self._is_refused:
             return
+        receivers = {*_flatten(self._thinned), *_flatten(wanted)}
         for receiver in _flatten(wanted):
             receiver.thinned_until = float("inf")
-        program = thinning_program(sorted(wanted)[:_LIMIT])
+        self._thinned = wanted if self._filter(sorted(wanted)[:_LIMIT]) else {}
+        complete_from = self._clock.monotonic() + _MARGIN_S
+        for receiver in receivers.difference(_flatten(self._thinned)):
+            receiver.thinned_until = complete_from
+
+    def _filter(self, ssrcs: Sequence[int]) -> bool:
+        """Whether the kernel thins these out now."""
+        program = thinning_program(ssrcs)
         try:
             for each in self._sockets:
                 each.filter(program)
@@ -57,13 +65,7 @@ class Thinning:
             for each in self._sockets:
                 each.unfilter()
             self._is_refused = True
-            wanted = {}
-        complete_from = self._clock.monotonic() + _MARGIN_S
-        kept = set(_flatten(wanted))
-        for receiver in _flatten(self._thinned):
-            if receiver not in kept:
-                receiver.thinned_until = complete_from
-        self._thinned = wanted
+        return not self._is_refused
 
 
 def _find(sessions: Iterable[Session], now: float) -> dict[int, list[VideoReceiver]]:

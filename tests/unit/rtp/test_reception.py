@@ -105,3 +105,18 @@ def test_an_outage_is_not_asked_for() -> None:
     nacks.add(20, 20 + NackSchedule.LIMIT, now=5)
     assert nacks.due(5) == []
     assert nacks.given_up == 10 + NackSchedule.LIMIT
+
+
+def test_losses_are_told_by_the_packets_that_are_counted() -> None:
+    """One in eight comes through; of 2 x 125 of these one is lost, and it stands for eight."""
+    reception = Reception(90000, counted_in=8)
+    for sequence in range(65000, 66000, 8):
+        reception.on_packet(sequence & 0xFFFF, 0, 0)
+    first = reception.report()
+    assert (first.packets_lost, first.fraction_lost) == (0, 0)
+    for sequence in range(66000, 67000):
+        if sequence != 66400:
+            reception.on_packet(sequence & 0xFFFF, 0, 0)
+    second = reception.report()
+    assert (second.packets_lost, second.fraction_lost) == (8, 256 // 125)
+    assert second.highest_sequence == 66999

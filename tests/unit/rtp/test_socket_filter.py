@@ -1,0 +1,86 @@
+"""The kernel drops just what it is told to."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from cloudslice.rtp.socket_filter import THINNED_TO, attach, detach, thinning_program
+from helpers.rtp import rtp_packet
+
+
+class Wire:
+    """Two connected sockets, of which one is filtered."""
+
+    def __init__(self, host: str) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.filtered = socket.socket(family, socket.SOCK_DGRAM)
+        self.filtered.bind((host, 0))
+        self.filtered.setblocking(False)
+        self.sender = socket.socket(family, socket.SOCK_DGRAM)
+        self.sender.connect(self.filtered.getsockname())
+
+    def passed(self, *datagrams: bytes) -> list[bytes]:
+        found = []
+        for datagram in datagrams:
+            self.sender.send(datagram)
+            try:
+                found.append(self.filtered.recv(2048))
+            except BlockingIOError:
+                continue
+        return found
+
+    def passed_sequences(self, ssrc: int, count: int = 4 * THINNED_TO) -> list[int]:
+        packets = [rtp_packet(sequence, 0, ssrc=ssrc) for sequence in range(count)]
+        return [int.from_bytes(packet[2:4]) for packet in self.passed(*packets)]
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
+    wire = Wire(request.param)
+    yield wire
+    wire.filtered.close()
+    wire.sender.close()
+
+
+ALL = list(range(4 * THINNED_TO))
+FEW = ALL[::THINNED_TO]
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 5, 9, 64, 1000])
+def test_packets_of_the_ssrcs_are_thinned_out(wire: Wire, count: int) -> None:
+    """Of these, of all of them, and of no others; as many as there may be."""
+    ssrcs = [0xFFFFFFFF - 3 * index * 0x100000 for index in range(count)][::-1]
+    attach(wire.filtered, thinning_program(ssrcs))
+    for ssrc in ssrcs[:: max(1, count // 20)]:
+        assert wire.passed_sequences(ssrc) == FEW
+        assert wire.passed_sequences(ssrc - 1, THINNED_TO) == ALL[:THINNED_TO]
+    for ssrc in (0, 1, 0x7FFFFFFF):
+        assert wire.passed_sequences(ssrc, THINNED_TO) == ALL[:THINNED_TO]
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(b"\x00\x01\x00\x05", id="STUN"),
+        pytest.param(b"\x16\xfe\xfd\x01", id="DTLS"),
+        pytest.param(b"\x81\xc8\x00\x05", id="RTCP sender report"),
+        pytest.param(b"\x81\xcd\x00\x05", id="RTCP feedback"),
+    ],
+)
+def test_nothing_but_rtp_is_dropped(wire: Wire, start: bytes) -> None:
+    """Even if it has the SSRC's bytes in their place."""
+    attach(wire.filtered, thinning_program([7]))
+    datagram = start + bytes(4) + (7).to_bytes(4) + b"rest"
+    assert wire.passed(datagram) == [datagram]
+
+
+def test_another_program_takes_the_place_of_the_first(wire: Wire) -> None:
+    """At once; and without any, all comes through."""
+    attach(wire.filtered, thinning_program([7]))
+    attach(wire.filtered, thinning_program([8]))
+    assert wire.passed_sequences(7) == ALL
+    assert wire.passed_sequences(8) == FEW
+    for _ in range(2):
+        detach(wire.filtered)
+        assert wire.passed_sequences(8) == ALL
