@@ -126,15 +126,16 @@ class Database:
         Raises:
             DatabaseError: the commit failed.
         """
-        future = self._queue(operation)
-        self._ring(within_s)
-        return await asyncio.wrap_future(future)
+        return await self._start(operation, within_s)
 
     async def persist(self, operation: Operation[T], *, within_s: float = 0) -> T:
-        """As `run`, but repeated for as long as the disk refuses: for what must not be left out."""
+        """As `run`, but repeated for as long as the disk refuses: for what must not be left out.
+
+        Once it is queued it is carried out also if the caller is cancelled meanwhile.
+        """
         while True:
             try:
-                return await self.run(operation, within_s=within_s)
+                return await asyncio.shield(self._start(operation, within_s))
             except DatabaseError as error:
                 _log.error("database write refused", error=str(error), retry_in_s=_RETRY_S)
                 await asyncio.sleep(_RETRY_S)
@@ -169,6 +170,11 @@ class Database:
         if self._current is None:
             raise RuntimeError("only an operation knows what comes after its commit")
         self._current.after.append(call)
+
+    def _start(self, operation: Operation[T], within_s: float) -> "asyncio.Future[T]":
+        future = self._queue(operation)
+        self._ring(within_s)
+        return asyncio.wrap_future(future)
 
     def _queue(self, operation: Operation[T]) -> Future[T]:
         if self._thread is None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from cloudslice.clock import Clock
 from cloudslice.database import Database, Operation
 from cloudslice.delivery import outbox
+from cloudslice.delivery.gathering import Gatherer
 from cloudslice.delivery.outbox import OutboxEvent
 
 _MAX_REQUESTS = 64
@@ -76,7 +77,13 @@ class Dispatcher:
         self._new: deque[OutboxEvent] = deque()
         self._retry_at: float | None = 0.0  # when to look for retries; None: there are none
         self._under_way: dict[int, OutboxEvent] = {}
-        self._answered: set[int] = set()  # what came of these is not on record yet
+        self._done: Gatherer[Operation[object]] = Gatherer(
+            database,
+            lambda connection, record: record(connection),
+            lambda _records: None,
+            within_s=_RECORD_WITHIN_S,
+            what="record delivered webhooks",
+        )
         self._first_attempts: Counter[str] = Counter()  # under way, by subject
         self._last_start: dict[str, float] = {}  # of these
 
@@ -91,6 +98,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as attempts:
+            attempts.create_task(self._done.run())
             while True:
                 self._wake.clear()
                 await self._fetch_new()
@@ -141,7 +149,7 @@ class Dispatcher:
         now, room = self._clock.monotonic(), self._room_for_retries()
         if self._retry_at is None or now < self._retry_at or room <= 0:
             return
-        known = self._known
+        known = tuple(self._under_way)
         due = await self._database.persist(
             lambda c: outbox.find_retries(c, self._sdk_app_id, now, room, known)
         )
@@ -149,17 +157,12 @@ class Dispatcher:
             self._start(attempts, event)
         # Reset first: what fails while we look is not seen by the query, but adds its own time.
         self._retry_at = None
-        known = self._known
+        known = tuple(self._under_way)
         self._look_at(
             await self._database.persist(
                 lambda c: outbox.find_next_retry(c, self._sdk_app_id, known)
             )
         )
-
-    @property
-    def _known(self) -> tuple[int, ...]:
-        """Events whose place in the database is out of date."""
-        return (*self._under_way, *self._answered)
 
     def _look_at(self, time: float | None) -> None:
         """Look for retries at `time`, or when it was to be done anyway, if that is earlier."""
@@ -183,15 +186,16 @@ class Dispatcher:
             self._first_attempts[event.subject] -= 1
             if not self._first_attempts[event.subject]:
                 del self._first_attempts[event.subject], self._last_start[event.subject]
-        del self._under_way[event.id]
-        self._answered.add(event.id)
-        if self._new:
+        if event.attempts == 0 and attempted.retry_at is None:
+            # On record as new it is in nobody's way: only retries are asked for again.
+            self._done.add(attempted.record)
+        else:
             self._wake.set()
-        is_done = attempted.retry_at is None
-        await self._database.persist(attempted.record, within_s=_RECORD_WITHIN_S if is_done else 0)
-        self._answered.remove(event.id)
-        self._look_at(attempted.retry_at)
-        self._wake.set()
+            await self._database.persist(attempted.record)
+            self._look_at(attempted.retry_at)
+        del self._under_way[event.id]
+        if self._new or self._retry_at is not None:
+            self._wake.set()
 
     async def _sleep(self) -> None:
         """Until there may be something to do."""

@@ -11,65 +11,21 @@ it has fallen behind: after a restart or a failure, or when more slices came tha
 import asyncio
 import sqlite3
 from collections import deque
-from dataclasses import dataclass, field
-from random import Random
 
 import structlog
 
-from cloudslice.clock import Clock
-from cloudslice.database import Database
 from cloudslice.delivery import slices
-from cloudslice.delivery.ledger import Ledger
 from cloudslice.delivery.model import Bucket
-from cloudslice.delivery.retries import UploadPace
 from cloudslice.delivery.slices import SliceRecord
-from cloudslice.delivery.spool import Spool
-from cloudslice.delivery.storage import BucketOpener, ObjectStore, StorageError, StoredObject
+from cloudslice.delivery.storage import ObjectStore, StorageError, StoredObject
+from cloudslice.delivery.uploads import Receipt, UploadContext
 
 _PARALLEL = 4
 _FRESH = 32
 """Slices held in memory until their turn; more of them wait in the database."""
-_RECORD_WITHIN_S = 0.1
-"""What is stored is on record, and its event on its way, so much later at most."""
 _CONTENT_TYPES = {"ogg": "audio/ogg", "png": "image/png", "jpg": "image/jpeg"}
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class UploadCounters:
-    """What has become of uploads since the start."""
-
-    stored: int = 0
-    stored_bytes: int = 0
-    failed_attempts: int = 0
-    given_up: int = 0
-    """Slices older than the retention."""
-    dropped: int = 0
-    """Slices that had to make room in the spool."""
-    vanished: int = 0
-    """Slices whose file somebody has taken out of the spool."""
-
-
-@dataclass(slots=True)
-class UploadContext:
-    """What all lanes share."""
-
-    database: Database
-    spool: Spool
-    ledger: Ledger
-    open_bucket: BucketOpener
-    clock: Clock
-    pace: UploadPace
-    retention_s: float
-    patience_s: float
-    """So long uploads may fail after a task's end before 1005 says that they are incomplete."""
-    healthy: asyncio.Semaphore
-    """Uploads under way in lanes whose last upload went well."""
-    failing: asyncio.Semaphore
-    """Those in the other lanes, apart: any number of dead buckets leaves the healthy ones room."""
-    counters: UploadCounters = field(default_factory=UploadCounters)
-    random: Random = field(default_factory=Random)
 
 
 class Lane:
@@ -208,10 +164,14 @@ class Lane:
             await self._note_failure(unreadable, started_at=started_at, record=record)
         else:
             await self._note_success(record)
-        finally:
-            del self._under_way[record.id]
-            self._stored.discard(record.id)
-            self._wake.set()
+            return
+        self._forget(record)
+
+    def _forget(self, record: SliceRecord) -> None:
+        """What became of a slice is on record."""
+        del self._under_way[record.id]
+        self._stored.discard(record.id)
+        self._wake.set()
 
     async def _put(self, record: SliceRecord) -> None:
         assert self._store is not None  # noqa: S101 - `_start_uploads` has seen to it
@@ -237,22 +197,13 @@ class Lane:
         self._failures = 0
         self._paused_until = 0.0
         self._stored.add(record.id)
+        context.receipts.add(Receipt(record, bucket, self._forget))
+        if was_outage:
+            # Only then: after a single failure it may well be the slice that is at fault.
+            await context.database.persist(lambda c: slices.hasten(c, self._task_id))
+            self._fall_behind()
         if self._fresh or self._is_behind:
             self._wake.set()
-
-        def note(connection: sqlite3.Connection) -> None:
-            context.ledger.complete(connection, record, bucket)
-            if was_outage:
-                # Only then: after a single failure it may well be the slice that is at fault.
-                slices.hasten(connection, self._task_id)
-
-        await context.database.persist(note, within_s=_RECORD_WITHIN_S)
-        if was_outage:
-            self._fall_behind()
-        context.spool.remove(record)
-        context.counters.stored += 1
-        context.counters.stored_bytes += record.size
-        _log.info("slice stored", task_id=self._task_id, key=record.object_key, size=record.size)
 
     async def _note_failure(
         self, error: StorageError, *, started_at: float, record: SliceRecord | None = None

@@ -17,7 +17,6 @@ from cloudslice.database import Database, Operation
 from cloudslice.delivery import consignors, outbox, slices
 from cloudslice.delivery.callbacks import CallbackCounters, CallbackSender
 from cloudslice.delivery.events import Event, EventType, Payload, task_event
-from cloudslice.delivery.lane import UploadContext, UploadCounters
 from cloudslice.delivery.ledger import Ledger
 from cloudslice.delivery.model import (
     Bucket,
@@ -33,6 +32,7 @@ from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
 from cloudslice.delivery.storage import BucketOpener, StorageError, open_bucket
 from cloudslice.delivery.uploader import Uploader
+from cloudslice.delivery.uploads import UploadContext, UploadCounters, gather_receipts
 from cloudslice.delivery.writer import Loss
 from cloudslice.secrets import SecretBox
 
@@ -100,6 +100,7 @@ class Delivery:
             on_waiting=self._on_waiting,
             on_lost=self._on_lost,
         )
+        counters = UploadCounters()
         self._context = UploadContext(
             database=database,
             spool=self._spool,
@@ -112,6 +113,8 @@ class Delivery:
             patience_s=upload_patience_s,
             healthy=asyncio.Semaphore(_HEALTHY_UPLOADS),
             failing=asyncio.Semaphore(_FAILING_UPLOADS),
+            receipts=gather_receipts(database, self._spool, self._ledger, counters),
+            counters=counters,
         )
         self._uploader = Uploader(self._context)
         self._sender = CallbackSender(

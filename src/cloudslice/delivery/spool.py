@@ -133,7 +133,7 @@ class Spool:
         growing = self.grow(origin, start_utc_ms)
         growing.append(data)
         growing.finish(0, details)
-        self._hand_over_within(_PUT_GATHER_S)
+        self._hurry()
 
     def remove(self, record: SliceRecord) -> None:
         """Remove the file of a slice that is off the record."""
@@ -175,14 +175,16 @@ class Spool:
 
     def _gather(self, order: Order) -> None:
         self._gathered.append(order)
-        self._hand_over_within(_GATHER_S)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_GATHER_S, self._hand_over)
 
-    def _hand_over_within(self, delay_s: float) -> None:
+    def _hurry(self) -> None:
+        """Have what is gathered handed over as soon as a picture needs it."""
         loop = asyncio.get_running_loop()
-        if self._timer is None or self._timer.when() > loop.time() + delay_s:
+        if self._timer is None or self._timer.when() > loop.time() + _PUT_GATHER_S:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = loop.call_later(delay_s, self._hand_over)
+            self._timer = loop.call_later(_PUT_GATHER_S, self._hand_over)
 
     def _hand_over(self) -> None:
         """Wake the thread for what has been gathered."""
@@ -206,17 +208,17 @@ class Spool:
             loop.call_soon_threadsafe(self._fail, error)
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        writer = SliceWriter(self._directory, self._database)
         running = True
-        while running:
-            batch, running = self._take()
-            outcome = writer.carry_out(batch)
-            self._bytes_out += sum(len(order.data) for order in batch if isinstance(order, Append))
-            if not outcome.is_empty:
-                loop.call_soon_threadsafe(self._report, outcome)
-            for order in batch:
-                if isinstance(order, Flush):
-                    order.done.set_result(None)
+        with SliceWriter(self._directory, self._database) as writer:
+            while running:
+                batch, running = self._take()
+                outcome = writer.carry_out(batch)
+                self._bytes_out += sum(len(o.data) for o in batch if isinstance(o, Append))
+                if not outcome.is_empty:
+                    loop.call_soon_threadsafe(self._report, outcome)
+                for order in batch:
+                    if isinstance(order, Flush):
+                        order.done.set_result(None)
 
     def _take(self) -> tuple[list[Order], bool]:
         """What was handed over by now, at least once; and whether more may come."""

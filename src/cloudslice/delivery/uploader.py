@@ -8,9 +8,10 @@ from functools import partial
 import structlog
 
 from cloudslice.delivery import consignors, slices
-from cloudslice.delivery.lane import Lane, UploadContext
+from cloudslice.delivery.lane import Lane
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.storage import StorageError
+from cloudslice.delivery.uploads import UploadContext
 
 _log = structlog.get_logger(__name__)
 
@@ -34,7 +35,7 @@ class Uploader:
                 for task_id in ended:
                     self.end(task_id)
                 ready.set()
-                await asyncio.get_running_loop().create_future()
+                await self._context.receipts.run()
             finally:
                 self._group = None
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import structlog
 
@@ -105,13 +105,20 @@ def sync_directory(directory: Path) -> None:
 
 
 class SliceWriter:
-    """Writes drafts into a directory and keeps the record of them."""
+    """Writes drafts into a directory and keeps the record of them; a context manager."""
 
     def __init__(self, directory: Path, database: Database) -> None:
         self._directory = directory
+        self._descriptor = os.open(directory, os.O_RDONLY)
         self._database = database
         self._unrecorded: list[Sealed] = []
         """Slices that are whole while the database refuses to be told; the next batch tells it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        os.close(self._descriptor)
 
     def carry_out(self, batch: Sequence[Order]) -> Outcome:
         """Carry out orders in order; what fails is lost alone, and named in the outcome."""
@@ -188,7 +195,7 @@ class SliceWriter:
         if not sealed:
             return
         try:
-            sync_directory(self._directory)
+            os.fsync(self._descriptor)
         except OSError as error:
             for draft, _ in sealed:
                 self._lose(draft, str(error), outcome)
@@ -196,17 +203,16 @@ class SliceWriter:
             self._unrecorded += [seal_ for _, seal_ in sealed]
 
     def _append(self, draft: Draft) -> None:
-        assert draft.id is not None  # noqa: S101 - only registered drafts get this far
-        descriptor = os.open(part_path(self._directory, draft.id), os.O_WRONLY | os.O_CREAT, 0o666)
+        descriptor = os.open(f"{draft.id}.part", os.O_WRONLY | os.O_CREAT, dir_fd=self._descriptor)
         try:
             _write_rest(descriptor, draft)
         finally:
             os.close(descriptor)
 
     def _complete(self, draft: Draft, finish: Finish) -> Sealed:
-        assert draft.id is not None  # noqa: S101 - as above
+        assert draft.id is not None  # noqa: S101 - only registered drafts get this far
         whole = b"".join(draft.pieces) if not draft.written and not finish.head else None
-        descriptor = os.open(part_path(self._directory, draft.id), os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(f"{draft.id}.part", os.O_RDWR | os.O_CREAT, dir_fd=self._descriptor)
         try:
             _write_rest(descriptor, draft)
             if whole is None:
@@ -215,7 +221,13 @@ class SliceWriter:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        return _name_whole(self._directory, draft.id, whole)
+        os.rename(
+            f"{draft.id}.part",
+            f"{draft.id}.slice",
+            src_dir_fd=self._descriptor,
+            dst_dir_fd=self._descriptor,
+        )
+        return Sealed(draft.id, len(whole), hashlib.sha256(whole).hexdigest())
 
     def _record(self, unused: Sequence[Draft], outcome: Outcome) -> None:
         if not self._unrecorded and not unused and not outcome.lost:

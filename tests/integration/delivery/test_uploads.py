@@ -99,6 +99,7 @@ async def test_a_task_from_start_to_end(
         await receiver.wait_for_type(1004, count=2)
         await end(delivery, leave_code=99)
         await receiver.wait_for_type(1005)
+        await delivery.flush()
         assert site.spooled == []
         assert delivery.spool_bytes == 0
 
