@@ -276,6 +276,7 @@ async def test_two_robots_share_one_key_frame(stage: Stage) -> None:
     """And one request for it."""
     performer = await stage.publish()
     await performer.keyframe()
+    await performer.hear(50)  # by then no key frame comes on its own any more
     requests = performer.video.keyframe_requests
     first, second = await asyncio.gather(performer.keyframe(), performer.keyframe())
     assert first is second
@@ -303,7 +304,8 @@ async def test_garbage_from_the_anchors_own_address_is_harmless(stage: Stage) ->
             relay.inject(garbage)
         assert_whole(await performer.hear(50))
         assert_intact(await performer.keyframe(), performer)
-        assert session.not_authentic >= 3
+        # Which it is hangs on the random sequence numbers that the garbage is next to.
+        assert session.not_authentic + session.repeated >= 3
         assert stage.rooms.media_counts()["not_authentic"] == session.not_authentic
         assert stage.rooms.media_counts()["keyframes"] >= 2
         assert stage.port.foreign >= 2

@@ -10,6 +10,8 @@ import socket
 import struct
 from collections.abc import Sequence
 
+from cloudslice.rtp.packet import HEADER_LENGTH
+
 THINNED_TO = 8
 """One packet of so many is kept: those whose sequence number is a multiple of it."""
 
@@ -18,24 +20,29 @@ _SO_DETACH_FILTER = 27
 _INSTRUCTION = struct.Struct("=HBBI")
 _PROGRAM = struct.Struct("@HP")
 # linux/bpf_common.h: a class, a size or an operation, and a source.
+_LOAD_LENGTH = 0x80
 _LOAD_BYTE, _LOAD_HALF, _LOAD_WORD, _AND, _JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _JUMP, _RETURN = (
     0x30, 0x28, 0x20, 0x54, 0x15, 0x35, 0x05, 0x06,
 )  # fmt: skip
 _FLAGS_AT, _TYPE_AT, _SEQUENCE_AT, _SSRC_AT = (8 + at for at in (0, 1, 2, 8))
 """In an RTP packet behind its UDP header."""
+_SHORTEST = 8 + HEADER_LENGTH
 _ALL = 0xFFFFFFFF
 _LINEAR = 4
 """So few SSRCs are compared one by one."""
 
 
 def thinning_program(ssrcs: Sequence[int]) -> list[bytes]:
-    """Instructions that keep one in `THINNED_TO` RTP packets of `ssrcs`, and all else but what is
-    too short for an RTP header.
+    """Instructions that keep one in `THINNED_TO` RTP packets of `ssrcs`, and all else.
 
     Args:
         ssrcs: ascending.
     """
     return [
+        _instruction(_LOAD_LENGTH, 0),
+        _instruction(_JUMP_IF_AT_LEAST, _SHORTEST, if_false=1),
+        _instruction(_JUMP, 1),
+        _instruction(_RETURN, _ALL),
         *_keep(_LOAD_HALF, _SEQUENCE_AT, THINNED_TO - 1, 0),
         *_keep(_LOAD_BYTE, _FLAGS_AT, 0xC0, 0x00),  # STUN, DTLS (RFC 7983)
         *_keep(_LOAD_BYTE, _TYPE_AT, 0xE0, 0xC0),  # RTCP (RFC 5761, 4)

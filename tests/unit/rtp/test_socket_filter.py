@@ -75,6 +75,13 @@ def test_nothing_but_rtp_is_dropped(wire: Wire, start: bytes) -> None:
     assert wire.passed(datagram) == [datagram]
 
 
+@pytest.mark.parametrize("size", [0, 1, 3, 11])
+def test_what_is_too_short_for_rtp_is_kept(wire: Wire, size: int) -> None:
+    """A load behind a datagram's end would drop it."""
+    attach(wire.filtered, thinning_program([7]))
+    assert wire.passed(b"\x81" * size) == [b"\x81" * size]
+
+
 def test_another_program_takes_the_place_of_the_first(wire: Wire) -> None:
     """At once; and without any, all comes through."""
     attach(wire.filtered, thinning_program([7]))
