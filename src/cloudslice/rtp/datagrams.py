@@ -132,8 +132,9 @@ class DatagramSocket:
         """
         # What the kernel has changed in the headers it would take for what it may use.
         ctypes.memmove(self._messages, self._unused, self.size * _MESSAGE_BYTES)
-        self.size, is_all = self._fill()
+        # Both clocks at once: filling takes milliseconds when much has come.
         self._now, self._since_wall = now, now - time.time()
+        self.size, is_all = self._fill()
         self._lengths = self._length_words[: self.size].tolist()
         return is_all
 

@@ -5,17 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiortc.rtp import (
+    RTCP_PSFB,
     RTCP_PSFB_APP,
     RTCP_PSFB_PLI,
+    RTCP_RR,
     RTCP_RTPFB,
     RTCP_RTPFB_NACK,
+    RTCP_SDES,
     RtcpByePacket,
     RtcpPacket,
-    RtcpPsfbPacket,
-    RtcpReceiverInfo,
-    RtcpRrPacket,
-    RtcpSdesPacket,
-    RtcpSourceInfo,
     RtcpSrPacket,
     pack_remb_fci,
 )
@@ -24,6 +22,11 @@ from cloudslice.rtp.reception import ReceptionReport
 
 _SDES_CNAME = 1
 _NTP_EPOCH_OFFSET_S = 2_208_988_800
+_HEADER = struct.Struct(">BBHI")
+"""Version and count, packet type, length in words less one, the sender's SSRC."""
+_REPORT_BLOCK = struct.Struct(">IIIIII")
+_FEEDBACK = struct.Struct(">BBHII")
+"""A `_HEADER` with the SSRC of the media that it is about (RFC 4585, 6.1)."""
 
 
 class RtcpParseError(Exception):
@@ -79,28 +82,35 @@ class ReportBlock:
     """DLSR: seconds from that sender report to now."""
 
 
-def receiver_report(ssrc: int, cname: str, blocks: Sequence[ReportBlock]) -> bytes:
-    """A compound packet of RR and SDES, which any other feedback is to follow (RFC 3550, 6.1)."""
-    reports = [
-        RtcpReceiverInfo(
-            ssrc=block.ssrc,
-            fraction_lost=block.reception.fraction_lost,
-            packets_lost=block.reception.packets_lost,
-            highest_sequence=block.reception.highest_sequence & 0xFFFFFFFF,
-            jitter=min(block.reception.jitter, 0xFFFFFFFF),
-            lsr=block.last_sender_report,
-            dlsr=min(int(block.delay_s * 65536), 0xFFFFFFFF) if block.last_sender_report else 0,
-        )
-        for block in blocks
-    ]
-    source = RtcpSourceInfo(ssrc=ssrc, items=[(_SDES_CNAME, cname.encode())])
-    return bytes(RtcpRrPacket(ssrc=ssrc, reports=reports)) + bytes(RtcpSdesPacket(chunks=[source]))
+def receiver_report(ssrc: int, blocks: Sequence[ReportBlock]) -> bytes:
+    """An RR, which every compound packet begins with (RFC 3550, 6.4.2)."""
+    header = _HEADER.pack(0x80 | len(blocks), RTCP_RR, 1 + 6 * len(blocks), ssrc)
+    return header + b"".join(map(_pack_block, blocks))
+
+
+def _pack_block(block: ReportBlock) -> bytes:
+    reception, last = block.reception, block.last_sender_report
+    return _REPORT_BLOCK.pack(
+        block.ssrc,
+        reception.fraction_lost << 24 | reception.packets_lost & 0xFFFFFF,
+        reception.highest_sequence & 0xFFFFFFFF,
+        min(reception.jitter, 0xFFFFFFFF),
+        last,
+        min(int(block.delay_s * 65536), 0xFFFFFFFF) if last else 0,
+    )
+
+
+def source_description(ssrc: int, cname: str) -> bytes:
+    """An SDES with the CNAME, which follows the RR (RFC 3550, 6.1, 6.5)."""
+    item = bytes([_SDES_CNAME, len(cname)]) + cname.encode()
+    item += bytes(4 - len(item) % 4)
+    return _HEADER.pack(0x81, RTCP_SDES, 1 + len(item) // 4, ssrc) + item
 
 
 def remb(ssrc: int, bitrate_bps: int, media_ssrcs: Sequence[int]) -> bytes:
     """A receiver-estimated maximum bitrate (draft-alvestrand-rmcat-remb-03)."""
     fci = pack_remb_fci(bitrate_bps, list(media_ssrcs))
-    return bytes(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=ssrc, media_ssrc=0, fci=fci))
+    return _FEEDBACK.pack(0x80 | RTCP_PSFB_APP, RTCP_PSFB, 2 + len(fci) // 4, ssrc, 0) + fci
 
 
 def nack(ssrc: int, media_ssrc: int, sequences: Sequence[int]) -> bytes:
@@ -112,12 +122,10 @@ def nack(ssrc: int, media_ssrc: int, sequences: Sequence[int]) -> bytes:
             pairs[-1] = (first, others | 1 << (sequence - first - 1))
         else:
             pairs.append((sequence, 0))
-    header = struct.pack(
-        ">BBHII", 0x80 | RTCP_RTPFB_NACK, RTCP_RTPFB, 2 + len(pairs), ssrc, media_ssrc
-    )
+    header = _FEEDBACK.pack(0x80 | RTCP_RTPFB_NACK, RTCP_RTPFB, 2 + len(pairs), ssrc, media_ssrc)
     return header + b"".join(struct.pack(">HH", first & 0xFFFF, others) for first, others in pairs)
 
 
 def picture_loss(ssrc: int, media_ssrc: int) -> bytes:
     """A picture loss indication, which makes a sender send a key frame (RFC 4585, 6.3.1)."""
-    return bytes(RtcpPsfbPacket(fmt=RTCP_PSFB_PLI, ssrc=ssrc, media_ssrc=media_ssrc))
+    return _FEEDBACK.pack(0x80 | RTCP_PSFB_PLI, RTCP_PSFB, 2, ssrc, media_ssrc)

@@ -72,7 +72,7 @@ class Receiver(ABC):
 
     def report_block(self, now: float) -> ReportBlock | None:
         """What to report of our SSRC; None before its first packet."""
-        if self.ssrc is None or not self._reception.received:
+        if self.ssrc is None or self._reception.highest < 0:
             return None
         report, when = self._sender_report or (None, now)
         return ReportBlock(

@@ -48,7 +48,6 @@ class Reception:
         "_timestamp",
         "_transit",
         "highest",
-        "received",
     )
 
     def __init__(self, clock_rate: int, counted_in: int = 1) -> None:
@@ -63,8 +62,6 @@ class Reception:
         self._counted_before = 0
         self.highest = -1
         """Highest extended sequence number seen; the first packet's is within 0..65535."""
-        self.received = 0
-        """Packets received, repeated ones included."""
 
     def on_packet(self, sequence: int, timestamp: int, arrival: float) -> int:
         """Count a packet; returns its extended sequence number.
@@ -74,14 +71,15 @@ class Reception:
             timestamp: 32 bits of the header.
             arrival: monotonic second.
         """
-        self.received += 1
         highest = self.highest
         if highest < 0:
             self._base = self.highest = extended = sequence
         else:
-            extended = highest + ((sequence - highest + 0x8000) & 0xFFFF) - 0x8000
-            if extended > highest:
-                self.highest = extended
+            step = (sequence - highest) & 0xFFFF
+            if step < 0x8000:
+                self.highest = extended = highest + step
+            else:
+                extended = highest + step - 0x10000
         if extended % self._counted_in == 0:
             self._counted += 1
         if timestamp != self._timestamp:  # the packets of a frame follow each other at once

@@ -26,7 +26,7 @@ class Reporter:
     def __init__(self, max_video_bitrate_kbps: int) -> None:
         self._max_video_bitrate_bps = max_video_bitrate_kbps * 1000
         self._ssrc = secrets.randbits(32)
-        self._cname = secrets.token_hex(8)
+        self._description = feedback.source_description(self._ssrc, secrets.token_hex(8))
         self.due = float("-inf")
         """Monotonic second of the next report."""
         self._made = 0
@@ -46,7 +46,7 @@ class Reporter:
         self._made += 1
         interval = _INTERVAL_S if video else _AUDIO_INTERVAL_S
         self.due = now + (_EAGER_INTERVAL_S if self._made < _EAGER_REPORTS else interval)
-        packet = feedback.receiver_report(self._ssrc, self._cname, blocks)
+        packet = feedback.receiver_report(self._ssrc, blocks) + self._description
         if video:
             bitrate_bps = self._max_video_bitrate_bps * len(video)
             packet += feedback.remb(self._ssrc, bitrate_bps, video)
@@ -60,4 +60,4 @@ class Reporter:
         parts = receiver.feedback(self._ssrc, now)
         if not parts:
             return None
-        return feedback.receiver_report(self._ssrc, self._cname, ()) + b"".join(parts)
+        return feedback.receiver_report(self._ssrc, ()) + self._description + b"".join(parts)

@@ -28,6 +28,7 @@ from cloudslice.rtp.feedback import (
     picture_loss,
     receiver_report,
     remb,
+    source_description,
 )
 from cloudslice.rtp.reception import ReceptionReport
 
@@ -38,7 +39,7 @@ def test_receiver_report_with_blocks() -> None:
         fraction_lost=51, packets_lost=-3, highest_sequence=0x1_2345, jitter=77
     )
     block = ReportBlock(9, reception, last_sender_report=0xABCD, delay_s=1.5)
-    rr, sdes = RtcpPacket.parse(receiver_report(5, "name", [block]))
+    rr, sdes = RtcpPacket.parse(receiver_report(5, [block]) + source_description(5, "name"))
     assert isinstance(rr, RtcpRrPacket)
     assert rr.ssrc == 5
     (info,) = rr.reports
@@ -52,7 +53,7 @@ def test_receiver_report_with_blocks() -> None:
 def test_no_delay_without_a_sender_report() -> None:
     """RFC 3550, 6.4.1: DLSR is 0 then."""
     reception = ReceptionReport(0, 0, 1, 1 << 40)
-    packet = receiver_report(5, "name", [ReportBlock(9, reception, 0, 7.0)])
+    packet = receiver_report(5, [ReportBlock(9, reception, 0, 7.0)])
     rr = RtcpPacket.parse(packet)[0]
     assert isinstance(rr, RtcpRrPacket)
     assert (rr.reports[0].dlsr, rr.reports[0].jitter) == (0, 0xFFFFFFFF)
