@@ -153,25 +153,30 @@ class RtpPort:
                 self._caught(session, error)
         return delay
 
-    def _schedule(self, delay: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(delay, self._beat)
-
-    def _beat(self) -> None:
-        self._timer = None
-        now = self._clock.monotonic()
+    def beat(self, now: float) -> float:
+        """Read, and do what is due at monotonic second `now`; how many seconds later to do so again
+        at most."""
         before = self.datagrams
         is_emptied = self.read(now)
         # Before a key frame is asked for, all of it must be let through.
         self._thinning.update(self._sessions, now)
         delay = self.give_feedback(now)
-        if self._sessions:
-            if taken := self.datagrams - before:
-                # The buffer must not run full before we come again, four times as fast as this.
-                delay = min(delay, (now - self._last_beat) * self._room / 4 / taken)
-            self._schedule(delay if is_emptied else 0)
+        if taken := self.datagrams - before:
+            # The buffer must not run full before we come again, four times as fast as this.
+            delay = min(delay, (now - self._last_beat) * self._room / 4 / taken)
         self._last_beat = now
+        return delay if is_emptied else 0
+
+    def _schedule(self, delay: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        delay = self.beat(self._clock.monotonic())
+        if self._sessions:
+            self._schedule(delay)
 
     def _read(self, sock: DatagramSocket, now: float) -> bool:
         """Read until the socket is empty, which is True, or it has been enough for a beat."""

@@ -98,10 +98,7 @@ class Stage:
         return self.anchors[-1]
 
     def beat(self, seconds_later: float = 0) -> None:
-        now = self.clock.monotonic() + seconds_later
-        self.port.read(now)
-        self.port._thinning.update(self.port._sessions, now)
-        self.port.give_feedback(now)
+        self.port.beat(self.clock.monotonic() + seconds_later)
 
     def thin(self, anchor: Anchor) -> None:
         """Bring an anchor to where its video is thinned out."""
