@@ -29,6 +29,8 @@ _log = structlog.get_logger(__name__)
 
 _RECEIVE_BUFFER = 32 << 20
 _ENOUGH_BUFFER = 4 << 20
+_REST = 10
+"""Times as long as a beat takes it is to the next one, or until that must be."""
 _DATAGRAM_BUFFER = 2304
 """Bytes of a socket's buffer that the kernel counts for a datagram of an Ethernet frame."""
 _SO_RCVBUFFORCE = 33
@@ -161,10 +163,12 @@ class RtpPort:
         # Before a key frame is asked for, all of it must be let through.
         self._thinning.update(self._sessions, now)
         delay = self.give_feedback(now)
+        since_last, self._last_beat = now - self._last_beat, now
+        # The more there is to do, the more is done at once.
+        delay = max(delay, min(BEAT_S, _REST * (self._clock.monotonic() - now)))
         if taken := self.datagrams - before:
             # The buffer must not run full before we come again, four times as fast as this.
-            delay = min(delay, (now - self._last_beat) * self._room / 4 / taken)
-        self._last_beat = now
+            delay = min(delay, since_last * self._room / 4 / taken)
         return delay if is_emptied else 0
 
     def _schedule(self, delay: float) -> None:
