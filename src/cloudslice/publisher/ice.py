@@ -7,11 +7,12 @@ against a lite server and accepted by full ones.
 
 import random
 import secrets
+import struct
 from collections.abc import Sequence
 
 from aioice import stun
 
-from cloudslice.rtp.ice import Address, IceCredentials, StunError, parse_stun
+from cloudslice.rtp.ice import Address, IceCredentials, StunError
 
 _CHECK_INTERVAL_S = 0.2
 # RFC 7675, 5.1: every 5 s; a little oftener, so that a timeout of 10 s covers two lost answers.
@@ -71,7 +72,10 @@ class ControllingAgent:
         Raises:
             StunError: it is not STUN, or not authentic.
         """
-        message = parse_stun(datagram)
+        try:
+            message = stun.parse_message(datagram)
+        except (ValueError, struct.error) as error:
+            raise StunError(f"not a STUN message: {error}") from error
         if message.message_class is stun.Class.REQUEST:
             return self._answer(message, source)
         if message.message_class is stun.Class.RESPONSE:

@@ -21,7 +21,7 @@ import structlog
 from cloudslice.clock import Clock
 from cloudslice.rtp.datagrams import DatagramSocket, unpack_source
 from cloudslice.rtp.guard import Guard
-from cloudslice.rtp.ice import Address, StunError, addressed_ufrag, parse_stun
+from cloudslice.rtp.ice import Address, StunError, parse_check
 from cloudslice.rtp.session import BEAT_S, QUICK_BEAT_S, Session
 from cloudslice.rtp.thinning import Thinning
 
@@ -223,9 +223,9 @@ class RtpPort:
 
     def _receive_stun(self, packet: bytes, source: bytes) -> None:
         try:
-            request = parse_stun(packet)
-            session = self._by_ufrag.get(addressed_ufrag(request))
-            if session is not None and session.receive_check(request, unpack_source(source)):
+            check = parse_check(packet)
+            session = self._by_ufrag.get(check.addressed_ufrag)
+            if session is not None and session.receive_check(check, unpack_source(source)):
                 self._route(source, session)
                 return
         except StunError:

@@ -4,15 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 
-from aioice import stun
-
 from cloudslice.clock import Clock
 from cloudslice.rooms.base import TrackKind
 from cloudslice.rtp.answer import make_answer
 from cloudslice.rtp.demultiplexer import Demultiplexer
 from cloudslice.rtp.dtls import DtlsCertificate, DtlsEndpoint, DtlsError
 from cloudslice.rtp.feedback import RtcpParseError, SenderReport, parse_rtcp
-from cloudslice.rtp.ice import Address, IceCredentials, answer_check
+from cloudslice.rtp.ice import Address, Check, IceCredentials, answer_check
 from cloudslice.rtp.packet import (
     HEADER_LENGTH,
     Datagram,
@@ -157,13 +155,13 @@ class Session:
         self._remote_ice = remote
         self.ice = IceCredentials.generate()
 
-    def receive_check(self, request: stun.Message, source: Address) -> bool:
+    def receive_check(self, check: Check, source: Address) -> bool:
         """Answer a connectivity check that names our ufrag; whether `source` is the peer's now.
 
         Raises:
             StunError: the check is not the peer's.
         """
-        answer = answer_check(request, self.ice, self._remote_ice.ufrag, source)
+        answer = answer_check(check, self.ice, self._remote_ice.ufrag, source)
         self._send_datagram(answer.response, source)
         if answer.is_valid:
             self._last_authentic = self._clock.monotonic()

@@ -8,9 +8,8 @@ from cloudslice.rtp.ice import (
     Address,
     IceCredentials,
     StunError,
-    addressed_ufrag,
     answer_check,
-    parse_stun,
+    parse_check,
 )
 
 LOCAL = IceCredentials("publisher", "p" * 24)
@@ -26,7 +25,7 @@ def agent(*candidates: Address) -> ControllingAgent:
 
 def answer(check: bytes) -> bytes:
     """What the server's own, lite side says to a check."""
-    result = answer_check(parse_stun(check), REMOTE, LOCAL.ufrag, US)
+    result = answer_check(parse_check(check), REMOTE, LOCAL.ufrag, US)
     assert result.is_valid
     assert result.is_nominated
     return result.response
@@ -43,7 +42,7 @@ def test_all_candidates_are_tried_until_one_answers() -> None:
     assert [address for _, address in tested.checks_due(0)] == [NEAR, FAR]
     assert tested.checks_due(0.1) == []
     (_, _), (check, _) = tested.checks_due(0.2)
-    assert addressed_ufrag(parse_stun(check)) == REMOTE.ufrag
+    assert parse_check(check).addressed_ufrag == REMOTE.ufrag
     tested.receive(answer(check), FAR, 0.25)
     assert tested.selected == FAR
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cloudslice.rooms.base import Keyframe, TrackKind, VideoCodec
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.dtls import DtlsCertificate
-from cloudslice.rtp.ice import Address, IceCredentials, StunError, parse_stun
+from cloudslice.rtp.ice import Address, IceCredentials, StunError, parse_check
 from cloudslice.rtp.sdp import parse_offer
 from cloudslice.rtp.session import (
     ATTENTIVE_BEAT_S,
@@ -58,7 +58,7 @@ class Meeting:
         """As the port would."""
         for other in self.session.receive([(datagram, self.clock.now)]):
             if other[0] < 4:
-                self.session.receive_check(parse_stun(other), source)
+                self.session.receive_check(parse_check(other), source)
             else:
                 self.session.receive_dtls(other)
 
