@@ -25,6 +25,7 @@ class Anchors:
         join_s: they join evenly over so many seconds, so that their pictures are not due at once.
         loop_s: length of the media's loop, in which they begin at different places.
         processes: how many share the work.
+        ring_path: the `Ring` that takes their media in place of the network; one process then.
     """
 
     def __init__(
@@ -35,15 +36,18 @@ class Anchors:
         join_s: float,
         loop_s: float,
         processes: int,
+        ring_path: Path | None = None,
     ) -> None:
         golden = 0.6180339887  # spreads any number of starts evenly over the loop
         planned = [
             (*each, index * join_s / len(anchors), index * golden % 1 * loop_s)
             for index, each in enumerate(anchors)
         ]
-        self._orders = [Orders(str(media_path), planned[i::processes]) for i in range(processes)]
+        ring = None if ring_path is None else str(ring_path)
+        self._orders = [
+            Orders(str(media_path), planned[i::processes], ring) for i in range(processes)
+        ]
         self._processes: list[Process] = []
-        self.sent = Sent()
 
     async def __aenter__(self) -> Self:
         for orders in self._orders:
@@ -77,18 +81,25 @@ class Anchors:
             for process in self._processes:
                 await _line(process)
 
-    async def stop(self) -> Sent:
-        """Let all leave; what they have sent."""
+    async def count(self) -> Sent:
+        """What they have sent so far."""
         total = Sent()
         for process in self._processes:
             assert process.stdin is not None
-            process.stdin.close()
+            process.stdin.write(b"\n")
         for process in self._processes:
             sent = json.loads(await _line(process))
             for each in fields(Sent):
                 setattr(total, each.name, getattr(total, each.name) + sent[each.name])
-            await process.wait()
         return total
+
+    async def stop(self) -> None:
+        """Let all leave."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in self._processes:
+            await process.wait()
 
 
 async def _line(process: Process) -> bytes:

@@ -1,13 +1,14 @@
 """One process of anchors: publishes pre-encoded media until its standard input ends.
 
-It is started by `harness.anchors`, reads one line of JSON (see `Orders`), writes a line when all
-anchors are live and, at the end, a line with what they sent.
+It is started by `harness.anchors`, reads one line of JSON (see `Orders`) and writes a line when all
+anchors are live. From then on it answers each line with what they have sent so far (see `Sent`).
 """
 
 import asyncio
 import json
 import pickle
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from cloudslice.publisher.publisher import (
     PublisherState,
     publisher_group,
 )
+from harness.injector import injecting
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Orders:
     media_path: str
     anchors: list[tuple[str, str, float, float]]
     """WHIP URL, token, when to join (s from now), where in the media to begin (s)."""
+    ring_path: str | None
+    """The `Ring` that takes their media in place of the network, if any."""
 
 
 @dataclass(slots=True)
@@ -39,6 +43,8 @@ class Sent:
     packets: int = 0
     lost: int = 0
     """Dropped by their own send buffers."""
+    nacked: int = 0
+    """Asked for again by the server."""
     keyframes_wanted: int = 0
     rejoined: int = 0
     """Times that an anchor was thrown out and came back: should be 0."""
@@ -51,6 +57,13 @@ async def main() -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     orders = Orders(**json.loads(await lines.readline()))
     media = load_media(Path(orders.media_path))
+    path = orders.ring_path
+    with nullcontext() if path is None else injecting(Path(path)):
+        await _publish(orders, media, lines)
+
+
+async def _publish(orders: Orders, media: Media, lines: asyncio.StreamReader) -> None:
+    loop = asyncio.get_running_loop()
     async with publisher_group() as group:
         publishers: list[Publisher] = []
         returns = 0
@@ -68,8 +81,8 @@ async def main() -> None:
         for each in publishers:
             await each.wait_live()
         print("live", flush=True)
-        await lines.read()
-        print(json.dumps(asdict(_add_up(publishers, returns))), flush=True)
+        while await lines.readline():
+            print(json.dumps(asdict(_add_up(publishers, returns))), flush=True)
 
 
 def load_media(path: Path) -> Media:
@@ -83,6 +96,7 @@ def _add_up(publishers: list[Publisher], rejoined: int) -> Sent:
     for each in publishers:
         sent.packets += each.stats.packets_sent
         sent.lost += each.stats.packets_lost
+        sent.nacked += each.stats.packets_nacked
         sent.keyframes_wanted += each.stats.keyframes_wanted
     return sent
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -10,14 +11,19 @@ from typing import Any
 
 from harness.anchors import Anchors
 from harness.buckets import Bucket, open_bucket
-from harness.process import Meter, memory_mb, udp_drops
+from harness.counts import Counts, count
+from harness.process import Meter, memory_mb
+from harness.ring import new_ring
 from harness.slices import AUDIO_SLICE_S, PICTURE_INTERVAL_S, Punctuality, judge
 from harness.yardsticks import Yardsticks, running_yardsticks
 from helpers.node import CALLBACK_KEY, Node, Sdk, create_parameters
 from helpers.webhooks import WebhookReceiver
 
+_BENCH = Path(__file__).parents[1]
 _GRACE_S = 3
 """After the window, for slices that were due at its end."""
+_CREATE_INTERVAL_S = 1 / 15
+"""The API takes 20 a second."""
 
 
 class Mode(Enum):
@@ -50,6 +56,7 @@ class Plan:
         beside: yardsticks that run, a process of each, in the same window: they tell what the
             machine was like meanwhile.
         profile: where py-spy puts its record of the server in the window, or None.
+        injects: whether the anchors' media comes by a `Ring` in place of the network.
     """
 
     media: Mapping[Mode, Path]
@@ -62,6 +69,19 @@ class Plan:
     processes: int
     beside: Sequence[str]
     profile: Path | None
+    injects: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """What taking packets from the ring took in the server's process. CPU in % of one core."""
+
+    process_cpu: float
+    """Of the process, the server's and that of taking packets."""
+    taking_cpu: float
+    """CPU time of the code that takes packets, in the place of the kernel's."""
+    taken_per_s: int
+    """The others that were sent the filter drops: they were not made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +92,23 @@ class Result:
     mode: str
     window_s: float
     cpu: float
+    """Of the server's process, without that of taking injected packets."""
     cpu_per_anchor: float
     base_mb: float
     """Memory (PSS) before the first task and anchor."""
     memory_mb: float
     memory_per_anchor_mb: float
     packets_per_s: float
+    """RTP packets that the anchors sent."""
+    packets_read_per_s: float
+    """Datagrams that the server read: most of the video that nobody needs the kernel drops."""
     us_per_packet: float
-    """All of the server's CPU time, that of pictures and delivery too, by datagrams received."""
+    """All of the server's CPU time, that of pictures and delivery too, by packets sent."""
     packets_dropped: int
-    """By the server's full socket buffer."""
+    """By full socket buffers, whichever on the machine, as the kernel counts them together, and by
+    a full ring."""
+    packets_nacked: int
+    """That the server asked for again: it has lost them, or has taken them for lost."""
     pictures: Punctuality | None
     audio: Punctuality
     webhooks: int
@@ -91,6 +118,13 @@ class Result:
     """Of everybody, in % of all cores."""
     beside: dict[str, float]
     """CPU of the yardsticks that ran in the same window."""
+    injection: Injection | None
+    """Where packets were injected below the socket."""
+
+    @property
+    def name(self) -> str:
+        """What was sliced, and how packets came."""
+        return self.mode if self.injection is None else f"{self.mode}, injected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +137,7 @@ class _Window:
     generator_cpu: float
     machine_cpu: float
     memory_mb: float
-    packets: float
-    packets_dropped: int
+    counts: Counts
     beside: dict[str, float]
 
 
@@ -115,7 +148,16 @@ async def measure(anchors: int, mode: Mode, plan: Plan, directory: Path) -> Resu
         open_bucket(plan.bucket, directory) as bucket,
     ):
         endpoints = f'[storage.endpoints]\ns3 = "{bucket.endpoint}"\n'
-        with Node(directory, receiver.url, more_settings=endpoints) as node:
+        with (
+            new_ring() if plan.injects else nullcontext() as ring_path,
+            Node(
+                directory,
+                receiver.url,
+                more_settings=endpoints,
+                command=_command(ring_path),
+                cwd=_BENCH,
+            ) as node,
+        ):
             await asyncio.to_thread(node.start)
             base_mb = memory_mb(node.pid)
             places = [(f"{1 + i // plan.room_size}", f"anchor{i}") for i in range(anchors)]
@@ -128,6 +170,7 @@ async def measure(anchors: int, mode: Mode, plan: Plan, directory: Path) -> Resu
                     join_s=plan.join_s,
                     loop_s=plan.loop_s,
                     processes=plan.processes,
+                    ring_path=ring_path,
                 ) as load,
                 running_yardsticks(
                     plan.beside, plan.media[Mode.PNG], directory / "beside", streams=1
@@ -135,12 +178,16 @@ async def measure(anchors: int, mode: Mode, plan: Plan, directory: Path) -> Resu
             ):
                 await load.wait_live()
                 await asyncio.sleep(plan.warm_up_s)
-                window = await _observe(node, load.pids, yardsticks, plan)
+                window = await _observe(node, load, ring_path, yardsticks, plan)
                 await asyncio.sleep(_GRACE_S)
                 events = receiver.events
                 arrivals = bucket.arrivals(events)
-                sent = await load.stop()
+                rejoined = (await load.count()).rejoined
+                await load.stop()
             await asyncio.to_thread(node.stop)
+    counts = window.counts
+    taking_cpu = 100 * counts.taking_s / window.seconds
+    cpu = window.cpu - taking_cpu
     users = [user_id for _, user_id in places]
     pictures = [each for each in arrivals if each.is_picture]
     sounds = [each for each in arrivals if not each.is_picture]
@@ -148,24 +195,39 @@ async def measure(anchors: int, mode: Mode, plan: Plan, directory: Path) -> Resu
         anchors=anchors,
         mode=mode.value,
         window_s=round(window.seconds, 1),
-        cpu=round(window.cpu, 2),
-        cpu_per_anchor=round(window.cpu / anchors, 4),
+        cpu=round(cpu, 2),
+        cpu_per_anchor=round(cpu / anchors, 4),
         base_mb=round(base_mb, 1),
         memory_mb=round(window.memory_mb, 1),
         memory_per_anchor_mb=round((window.memory_mb - base_mb) / anchors, 3),
-        packets_per_s=round(window.packets / window.seconds),
-        us_per_packet=round(window.cpu / 100 * window.seconds / window.packets * 1e6, 2),
-        packets_dropped=window.packets_dropped,
+        packets_per_s=round(counts.sent / window.seconds),
+        packets_read_per_s=round(counts.read / window.seconds),
+        us_per_packet=round(cpu / 100 * window.seconds / counts.sent * 1e6, 2),
+        packets_dropped=counts.overflows,
+        packets_nacked=counts.nacked,
         pictures=None
         if mode is Mode.AUDIO
         else judge(pictures, users, window.utc_ms, PICTURE_INTERVAL_S),
         audio=judge(sounds, users, window.utc_ms, AUDIO_SLICE_S),
         webhooks=len(events),
-        rejoined=sent.rejoined,
+        rejoined=rejoined,
         generator_cpu=round(window.generator_cpu, 1),
         machine_cpu=round(window.machine_cpu, 1),
         beside=window.beside,
+        injection=None
+        if ring_path is None
+        else Injection(
+            process_cpu=round(window.cpu, 2),
+            taking_cpu=round(taking_cpu, 2),
+            taken_per_s=round(counts.taken / window.seconds),
+        ),
     )
+
+
+def _command(ring_path: Path | None) -> tuple[str, ...]:
+    if ring_path is None:
+        return ("-m", "cloudslice", "serve")
+    return ("-m", "harness.injected", str(ring_path))
 
 
 def _create_tasks(
@@ -175,14 +237,14 @@ def _create_tasks(
     for room_id in dict.fromkeys(room_id for room_id, _ in places):
         parameters: dict[str, Any] = dict(bucket.parameters)
         sdk.create(create_parameters(room_id, f"robot{room_id}", parameters, **mode.slice_params))
+        time.sleep(_CREATE_INTERVAL_S)
 
 
 async def _observe(
-    node: Node, generator_pids: Sequence[int], yardsticks: Yardsticks, plan: Plan
+    node: Node, load: Anchors, ring_path: Path | None, yardsticks: Yardsticks, plan: Plan
 ) -> _Window:
-    packets = await _packets(node)
-    drops = udp_drops(node.udp_port)
-    meter = Meter(node.pid, generator_pids, time.monotonic())
+    before = await count(node, load, ring_path)
+    meter = Meter(node.pid, load.pids, time.monotonic())
     start = time.monotonic()
     start_ms = round(time.time() * 1000)
     async with asyncio.TaskGroup() as group:
@@ -191,6 +253,7 @@ async def _observe(
         others = await yardsticks.observe(plan.window_s)
     usage = meter.usage(time.monotonic())
     seconds = time.monotonic() - start
+    counts = (await count(node, load, ring_path)).since(before)
     return _Window(
         seconds=seconds,
         utc_ms=(start_ms, round(time.time() * 1000)),
@@ -198,14 +261,9 @@ async def _observe(
         generator_cpu=usage.others,
         machine_cpu=usage.machine,
         memory_mb=memory_mb(node.pid),
-        packets=await _packets(node) - packets,
-        packets_dropped=udp_drops(node.udp_port) - drops,
+        counts=counts,
         beside={each.name: each.cpu_per_anchor for each in others},
     )
-
-
-async def _packets(node: Node) -> float:
-    return await asyncio.to_thread(node.metric, "cloudslice_datagrams_total", what="received")
 
 
 async def _profile(pid: int, path: Path, seconds: float) -> None:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -36,14 +37,28 @@ class Node:
     """A server that can be stopped, killed and started again on the same data and ports.
 
     As a context manager it sees to it that the process is gone in the end.
+
+    Args:
+        command: what Python is run with to serve; the option --config is added.
+        cwd: the directory to run it in.
     """
 
-    def __init__(self, directory: Path, callback_url: str, *, more_settings: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        callback_url: str,
+        *,
+        more_settings: str = "",
+        command: Sequence[str] = ("-m", "cloudslice", "serve"),
+        cwd: Path | None = None,
+    ) -> None:
         self.http_port = _free_port(socket.SOCK_STREAM)
         self.udp_port = _free_port(socket.SOCK_DGRAM)
         self.settings_path = directory / "cloudslice.toml"
         self.log_path = directory / "server.log"
         self.data_dir = directory / "data"
+        self._command = [sys.executable, *command, "--config", str(self.settings_path)]
+        self._cwd = cwd
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
         self.settings_path.write_text(
@@ -88,11 +103,7 @@ sdk_app_ids = [{APP_ID}]
     def start(self) -> None:
         """Start and wait until it answers."""
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "cloudslice", "serve", "--config", str(self.settings_path)],
-                stdout=log,
-                stderr=log,
-            )
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=self._cwd)
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
