@@ -28,7 +28,7 @@ _END = _DATA_AT + SLOT_BYTES * _SLOTS
 class _Counter(IntEnum):
     """Places of 64-bit numbers, each of which one side writes and the other reads."""
 
-    WRITTEN, OVERFLOWED, TAKEN, TAKING_NS, FILTERS = range(5)
+    WRITTEN, SKIPPED, OVERFLOWED, TAKEN, TAKING_NS, FILTERS = range(6)
 
 
 class Slots(NamedTuple):
@@ -99,6 +99,10 @@ class Ring:
         # Last, so that whoever sees it sees all of the datagram.
         counters[_Counter.WRITTEN] = written + 1
 
+    def skip(self, count: int) -> None:
+        """So many were not put, as the filter would drop them."""
+        self._counters[_Counter.SKIPPED] += count
+
     def is_dropped(self, ssrc: int) -> bool:
         """Whether the taker's filter drops most packets of `ssrc` by now."""
         if self._counters[_Counter.FILTERS] != self._known:
@@ -145,6 +149,7 @@ class Ring:
 class RingCounts(NamedTuple):
     """What a ring has counted; all zero where there is none."""
 
+    skipped: int = 0
     taken: int = 0
     overflowed: int = 0
     taking_s: float = 0
@@ -153,6 +158,7 @@ class RingCounts(NamedTuple):
     @classmethod
     def read(cls, counters: memoryview) -> Self:
         return cls(
+            counters[_Counter.SKIPPED],
             counters[_Counter.TAKEN],
             counters[_Counter.OVERFLOWED],
             counters[_Counter.TAKING_NS] / 1e9,
