@@ -25,6 +25,8 @@ from typing import Self, TypeVar
 
 import structlog
 
+from cloudslice.migrations import MigrationError, Schema, migrate
+
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 """Reads and writes through the connection; runs on another thread than the event loop's, within a
@@ -35,28 +37,12 @@ _GROUP_LIMIT = 500
 _BUSY_TIMEOUT_S = 5.0
 """A process that is just being replaced gets so long to let go of the file."""
 _RETRY_S = 2.0
-_FORMAT = 1
-"""`user_version` of the file: the layout of the table of versions itself."""
 
 _log = structlog.get_logger(__name__)
 
 
 class DatabaseError(Exception):
     """The database cannot be opened or written; the text names the file and the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """The tables of one part of the service.
-
-    Attributes:
-        part: the part's name, under which its version is kept in the file.
-        migrations: SQL scripts; the nth brings the part's tables from version n-1 to n. Once
-            released, a script is never changed, only followed by another.
-    """
-
-    part: str
-    migrations: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -126,16 +112,15 @@ class Database:
         Raises:
             DatabaseError: the commit failed.
         """
-        return await self._start(operation, within_s)
+        future = self._queue(operation)
+        self._ring(within_s)
+        return await asyncio.wrap_future(future)
 
     async def persist(self, operation: Operation[T], *, within_s: float = 0) -> T:
-        """As `run`, but repeated for as long as the disk refuses: for what must not be left out.
-
-        Once it is queued it is carried out also if the caller is cancelled meanwhile.
-        """
+        """As `run`, but repeated for as long as the disk refuses: for what must not be left out."""
         while True:
             try:
-                return await asyncio.shield(self._start(operation, within_s))
+                return await self.run(operation, within_s=within_s)
             except DatabaseError as error:
                 _log.error("database write refused", error=str(error), retry_in_s=_RETRY_S)
                 await asyncio.sleep(_RETRY_S)
@@ -171,11 +156,6 @@ class Database:
             raise RuntimeError("only an operation knows what comes after its commit")
         self._current.after.append(call)
 
-    def _start(self, operation: Operation[T], within_s: float) -> "asyncio.Future[T]":
-        future = self._queue(operation)
-        self._ring(within_s)
-        return asyncio.wrap_future(future)
-
     def _queue(self, operation: Operation[T]) -> Future[T]:
         if self._thread is None:
             raise RuntimeError("the database is not open")
@@ -206,7 +186,7 @@ class Database:
     def _work(self, opened: Future[None]) -> None:
         try:
             self._connection = _open(self._path, self._schemas)
-        except (OSError, sqlite3.Error, DatabaseError) as error:
+        except (OSError, sqlite3.Error, MigrationError) as error:
             opened.set_exception(_explain(self._path, error))
             return
         opened.set_result(None)
@@ -270,47 +250,12 @@ def _open(path: Path, schemas: Sequence[Schema]) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("BEGIN IMMEDIATE")
-        _migrate(connection, schemas)
+        migrate(connection, schemas)
         connection.execute("COMMIT")
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _migrate(connection: sqlite3.Connection, schemas: Sequence[Schema]) -> None:
-    (file_format,) = connection.execute("PRAGMA user_version").fetchone()
-    if file_format > _FORMAT:
-        raise DatabaseError("was written by a newer version of cloudslice")
-    connection.execute(f"PRAGMA user_version = {_FORMAT}")
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS schema_versions (part TEXT PRIMARY KEY, version INTEGER)"
-    )
-    for schema in schemas:
-        row = connection.execute(
-            "SELECT version FROM schema_versions WHERE part = ?", (schema.part,)
-        ).fetchone()
-        version = 0 if row is None else row[0]
-        if version > len(schema.migrations):
-            raise DatabaseError(f"was written by a newer version of cloudslice ({schema.part})")
-        for script in schema.migrations[version:]:
-            _execute_script(connection, script)
-        connection.execute(
-            "INSERT OR REPLACE INTO schema_versions VALUES (?, ?)",
-            (schema.part, len(schema.migrations)),
-        )
-
-
-def _execute_script(connection: sqlite3.Connection, script: str) -> None:
-    """As `executescript`, which would commit the transaction that the migration is to be in."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            connection.execute(statement)
-            statement = ""
-    if statement.strip():
-        raise DatabaseError(f"migration ends in an incomplete statement: {statement.strip()!r}")
 
 
 def _attempt(connection: sqlite3.Connection, job: _Job) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from cloudslice.database import Schema
+from cloudslice.migrations import Schema
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12

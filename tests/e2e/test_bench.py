@@ -57,6 +57,9 @@ def test_media_may_be_injected_below_the_socket(tmp_path: Path) -> None:
     [
         pytest.param("images.py", ["--pictures", "2", "--size", "320x180"], id="images"),
         pytest.param("packets.py", ["--anchors", "2", "--seconds", "0.5"], id="packets"),
+        pytest.param(
+            "delivery.py", ["--modes", "audio", "--seconds", "1", "--turns", "1"], id="delivery"
+        ),
     ],
 )
 def test_a_hot_path_is_measured_alone(script: str, arguments: list[str], tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 import asyncio
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from cloudslice.database import Database, DatabaseError, Schema
+from cloudslice.database import Database, DatabaseError
+from cloudslice.migrations import Schema
 
 NUMBERS = Schema("numbers", ("CREATE TABLE numbers (n INTEGER UNIQUE, filler BLOB);",))
 
@@ -78,6 +81,78 @@ async def test_posted_operations_keep_their_turn(path: Path) -> None:
         database.post(insert(2), "insert 2")
     async with Database(path, [NUMBERS]) as database:
         assert await database.run(all_numbers) == [1, 2]
+
+
+async def test_what_is_in_no_hurry_goes_along_with_what_is(path: Path) -> None:
+    """It waits for another operation and is committed with it, before it, in one transaction."""
+    async with Database(path, [NUMBERS]) as database:
+        statements: list[str] = []
+        await database.run(lambda c: c.set_trace_callback(statements.append))
+        statements.clear()
+        waiting = asyncio.create_task(database.run(insert(1), within_s=3600))
+        await asyncio.sleep(0)
+        assert await database.run(all_numbers) == [1]
+        assert await waiting == 1
+        assert statements.count("COMMIT") == 1
+
+
+async def test_what_is_in_no_hurry_waits_for_so_long_only(path: Path) -> None:
+    """Without another operation it is carried out when its time has come, the shortest counts."""
+    async with Database(path, [NUMBERS]) as database, asyncio.timeout(10):
+        late = asyncio.create_task(database.run(insert(1), within_s=3600))
+        await asyncio.sleep(0)
+        await database.run(insert(2), within_s=0.01)
+        await late
+        assert await database.run(all_numbers) == [1, 2]
+
+
+async def test_another_thread_carries_its_operation_out_itself(path: Path) -> None:
+    """And before it all that is queued, so that the order stays."""
+    async with Database(path, [NUMBERS]) as database:
+        threads: list[str] = []
+
+        def note(_: sqlite3.Connection) -> str:
+            threads.append(threading.current_thread().name)
+            return "done"
+
+        waiting = asyncio.create_task(database.run(note, within_s=3600))
+        await asyncio.sleep(0)
+        with ThreadPoolExecutor(1, thread_name_prefix="other") as executor:
+            performed = executor.submit(database.perform, note)
+            assert await asyncio.wrap_future(performed) == "done"
+            with pytest.raises(sqlite3.OperationalError, match="no such table"):
+                await asyncio.wrap_future(
+                    executor.submit(database.perform, lambda c: c.execute("SELECT * FROM x"))
+                )
+        assert await waiting == "done"
+    assert threads == ["other_0", "other_0"]
+
+
+async def test_a_call_comes_after_the_commit(path: Path) -> None:
+    """What an operation has called is called once it is durable, and not if it came to nothing."""
+    async with Database(path, [NUMBERS]) as database:
+        calls: list[int] = []
+        commits: list[int] = []
+
+        def insert_and_call(n: int):
+            def operation(connection: sqlite3.Connection) -> None:
+                database.after_commit(lambda: calls.append(n))
+                insert(n)(connection)
+
+            return operation
+
+        def trace(statement: str) -> None:
+            if statement == "COMMIT":
+                commits.append(len(calls))
+
+        await database.run(lambda c: c.set_trace_callback(trace))
+        await asyncio.gather(
+            *(database.run(insert_and_call(n)) for n in (1, 2, 1, 3)), return_exceptions=True
+        )
+        assert calls == [1, 2, 3]
+        assert commits[0] == 0
+        with pytest.raises(RuntimeError, match="only an operation"):
+            database.after_commit(commits.clear)
 
 
 async def test_a_failed_post_is_counted(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

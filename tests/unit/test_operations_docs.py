@@ -10,8 +10,8 @@ import pytest
 
 from cloudslice.clock import SystemClock
 from cloudslice.delivery.callbacks import CallbackCounters
-from cloudslice.delivery.lane import UploadCounters
 from cloudslice.delivery.service import Delivery
+from cloudslice.delivery.uploads import UploadCounters
 from cloudslice.metrics import NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rtp.audio import AudioReceiver

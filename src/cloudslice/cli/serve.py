@@ -10,7 +10,7 @@ from cloudslice.config import SettingsError
 from cloudslice.database import DatabaseError
 from cloudslice.logs import set_up_logging
 from cloudslice.memory import keep_freed_memory
-from cloudslice.rtp.port import PortInUseError
+from cloudslice.rtp.binding import PortInUseError
 from cloudslice.secrets import SecretKeyError
 from cloudslice.service import ListenError, serve
 

@@ -39,7 +39,8 @@ class Gatherer(Generic[T]):
         self._on_recorded = on_recorded
         self._within_s = within_s
         self._what = what
-        self._items: list[T] = []  # added to on the loop, only read by the operation
+        # Added to on the loop, taken from by the operation; each is one step under the GIL.
+        self._items: list[T] = []
         self._added = asyncio.Event()
 
     def add(self, item: T) -> None:
@@ -53,16 +54,19 @@ class Gatherer(Generic[T]):
             while True:
                 await self._added.wait()
                 self._added.clear()
-                count = await self._database.persist(self._record_all, within_s=self._within_s)
-                recorded = self._items[:count]
-                del self._items[:count]
-                self._on_recorded(recorded)
+                recorded = await self._database.persist(self._record_all, within_s=self._within_s)
+                if recorded:  # none, if the operation before has taken them along
+                    self._on_recorded(recorded)
         finally:
             if self._items:
                 self._database.post(self._record_all, self._what)
 
-    def _record_all(self, connection: sqlite3.Connection) -> int:
+    def _record_all(self, connection: sqlite3.Connection) -> list[T]:
         items = list(self._items)
         for item in items:
             self._record(connection, item)
-        return len(items)
+        self._database.after_commit(lambda: self._forget(len(items)))
+        return items
+
+    def _forget(self, count: int) -> None:
+        del self._items[:count]

@@ -1,7 +1,7 @@
 """The tables of delivery. Times in `_ms` are UTC; those in `_at` are monotonic seconds, which mean
 nothing after a restart and are set anew then."""
 
-from cloudslice.database import Schema
+from cloudslice.migrations import Schema
 
 SCHEMA = Schema(
     "delivery",

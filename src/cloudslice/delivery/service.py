@@ -32,12 +32,10 @@ from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
 from cloudslice.delivery.storage import BucketOpener, StorageError, open_bucket
 from cloudslice.delivery.uploader import Uploader
-from cloudslice.delivery.uploads import UploadContext, UploadCounters, gather_receipts
+from cloudslice.delivery.uploads import UploadContext, UploadCounters
 from cloudslice.delivery.writer import Loss
 from cloudslice.secrets import SecretBox
 
-_HEALTHY_UPLOADS = 64
-_FAILING_UPLOADS = 32
 _FULL_AT = 0.95
 """Of the spool's limit: below it, so that a spool kept at its limit by dropping is full."""
 _FILE_THREADS = 4
@@ -81,7 +79,6 @@ class Delivery:
             callback_pace: when webhooks are repeated; default: by the settings' retention.
         """
         self.lost = 0
-        self._settings = settings
         self._database = database
         self._secrets = secrets
         self._clock = clock
@@ -100,7 +97,6 @@ class Delivery:
             on_waiting=self._on_waiting,
             on_lost=self._on_lost,
         )
-        counters = UploadCounters()
         self._context = UploadContext(
             database=database,
             spool=self._spool,
@@ -111,10 +107,6 @@ class Delivery:
             pace=upload_pace or UploadPace(),
             retention_s=settings.storage.retention_hours * 3600,
             patience_s=upload_patience_s,
-            healthy=asyncio.Semaphore(_HEALTHY_UPLOADS),
-            failing=asyncio.Semaphore(_FAILING_UPLOADS),
-            receipts=gather_receipts(database, self._spool, self._ledger, counters),
-            counters=counters,
         )
         self._uploader = Uploader(self._context)
         self._sender = CallbackSender(
@@ -273,11 +265,9 @@ class Delivery:
         _also(connection, also)
 
     def _on_recorded(self, sdk_app_id: int, event: OutboxEvent) -> None:
-        loop = self._loop
-        if loop is not None:
-            self._database.after_commit(
-                lambda: loop.call_soon_threadsafe(self._sender.take, sdk_app_id, event)
-            )
+        if (loop := self._loop) is not None:
+            take = partial(loop.call_soon_threadsafe, self._sender.take, sdk_app_id, event)
+            self._database.after_commit(take)
 
     def _on_waiting(self, records: list[SliceRecord]) -> None:
         self._uploader.take(records)
@@ -287,13 +277,8 @@ class Delivery:
     def _on_lost(self, loss: Loss) -> None:
         self.lost += 1
         origin = loss.origin
-        _log.error(
-            "slice lost",
-            task_id=origin.task_id,
-            user_id=origin.user_id,
-            kind=origin.kind.value,
-            why=loss.reason,
-        )
+        who = {"task_id": origin.task_id, "user_id": origin.user_id, "kind": origin.kind.value}
+        _log.error("slice lost", **who, why=loss.reason)
         error = StorageError(0, "SpoolFailure", "A slice could not be kept until its upload.")
         self._database.post(
             lambda c: self._ledger.report(c, origin.task_id, error), "report a lost slice"

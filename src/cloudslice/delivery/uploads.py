@@ -18,6 +18,8 @@ from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
 from cloudslice.delivery.storage import BucketOpener
 
+_HEALTHY = 64
+_FAILING = 32
 _RECORD_WITHIN_S = 0.25
 """What is stored is on record, and its event on its way, so much later at most."""
 
@@ -61,32 +63,32 @@ class UploadContext:
     retention_s: float
     patience_s: float
     """So long uploads may fail after a task's end before 1005 says that they are incomplete."""
-    healthy: asyncio.Semaphore
-    """Uploads under way in lanes whose last upload went well."""
-    failing: asyncio.Semaphore
-    """Those in the other lanes, apart: any number of dead buckets leaves the healthy ones room."""
-    receipts: Gatherer[Receipt]
-    counters: UploadCounters
+    counters: UploadCounters = field(default_factory=UploadCounters)
     random: Random = field(default_factory=Random)
+    healthy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HEALTHY))
+    """Uploads under way in lanes whose last upload went well."""
+    failing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_FAILING))
+    """Those in the other lanes, apart: any number of dead buckets leaves the healthy ones room."""
+    receipts: Gatherer[Receipt] = field(init=False)
+    """Has the events of stored slices on record, then removes their files from the spool."""
 
+    def __post_init__(self) -> None:
+        self.receipts = Gatherer(
+            self.database,
+            self._record,
+            self._remove,
+            within_s=_RECORD_WITHIN_S,
+            what="record stored slices",
+        )
 
-def gather_receipts(
-    database: Database, spool: Spool, ledger: Ledger, counters: UploadCounters
-) -> Gatherer[Receipt]:
-    """Has the events of stored slices on record before it removes their files from the spool."""
+    def _record(self, connection: sqlite3.Connection, receipt: Receipt) -> None:
+        self.ledger.complete(connection, receipt.record, receipt.bucket)
 
-    def record(connection: sqlite3.Connection, receipt: Receipt) -> None:
-        ledger.complete(connection, receipt.record, receipt.bucket)
-
-    def finish(receipts: Sequence[Receipt]) -> None:
+    def _remove(self, receipts: Sequence[Receipt]) -> None:
         for receipt in receipts:
-            spool.remove(receipt.record)
-            counters.stored += 1
-            counters.stored_bytes += receipt.record.size
+            self.spool.remove(receipt.record)
+            self.counters.stored += 1
+            self.counters.stored_bytes += receipt.record.size
             receipt.on_recorded(receipt.record)
-        # One line for all: a line takes more CPU than what it tells of.
+        # One line for all of them: making it is among the dearer things done for a slice.
         _log.info("slices stored", keys=[each.record.object_key for each in receipts])
-
-    return Gatherer(
-        database, record, finish, within_s=_RECORD_WITHIN_S, what="record stored slices"
-    )

@@ -8,17 +8,15 @@ beat.
 """
 
 import asyncio
-import errno
 import socket
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-import ifaddr
 import structlog
 
 from cloudslice.clock import Clock
+from cloudslice.rtp.binding import bind, own_addresses
 from cloudslice.rtp.datagrams import DatagramSocket, unpack_source
 from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.ice import Address, StunError, parse_check
@@ -27,13 +25,8 @@ from cloudslice.rtp.thinning import Thinning
 
 _log = structlog.get_logger(__name__)
 
-_RECEIVE_BUFFER = 32 << 20
-_ENOUGH_BUFFER = 4 << 20
 _REST = 10
 """Times as long as a beat takes it is to the next one, or until that must be."""
-_DATAGRAM_BUFFER = 2304
-"""Bytes of a socket's buffer that the kernel counts for a datagram of an Ethernet frame."""
-_SO_RCVBUFFORCE = 33
 _SOURCES_PER_SESSION = 16
 
 
@@ -47,10 +40,6 @@ class _Place:
     guard: Guard = field(default_factory=lambda: Guard("session"))
 
 
-class PortInUseError(Exception):
-    """The UDP port cannot be had; the text names it."""
-
-
 class RtpPort:
     """Sends and receives all sessions' datagrams; an asynchronous context manager.
 
@@ -62,7 +51,7 @@ class RtpPort:
 
     def __init__(self, udp_port: int, advertise_ip: str, clock: Clock) -> None:
         self._clock = clock
-        self._sockets, self._room = _bind(udp_port)
+        self._sockets, self._room = bind(udp_port)
         self.udp_port = self._sockets[0].port
         self._advertise_ip = advertise_ip
         self._by_ufrag: dict[str, Session] = {}
@@ -102,7 +91,7 @@ class RtpPort:
         if self._advertise_ip:
             return [(self._advertise_ip, self.udp_port)]
         families = {each.family for each in self._sockets}
-        return [(host, self.udp_port) for host in _own_addresses(families)]
+        return [(host, self.udp_port) for host in own_addresses(families)]
 
     def add(self, session: Session) -> None:
         """Give `session` the datagrams that are its own, until `remove`."""
@@ -243,59 +232,3 @@ class RtpPort:
         sources.append(source)
         if len(sources) > _SOURCES_PER_SESSION:
             del self._by_source[sources.pop(0)]
-
-
-def _bind(udp_port: int) -> tuple[list[DatagramSocket], int]:
-    """The sockets, and how many datagrams the smallest of their buffers takes at least."""
-    sockets: list[DatagramSocket] = []
-    room = _RECEIVE_BUFFER
-    for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104
-        try:
-            sock = socket.socket(family, socket.SOCK_DGRAM)
-        except OSError:
-            continue  # a machine without IPv6
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        try:
-            sock.bind((host, udp_port))
-        except OSError as error:
-            sock.close()
-            if family == socket.AF_INET6 and error.errno == errno.EADDRNOTAVAIL:
-                continue
-            for each in sockets:
-                each.close()
-            raise PortInUseError(f"UDP port {udp_port}: {error.strerror}") from error
-        udp_port = sock.getsockname()[1]
-        room = min(room, _enlarge_buffer(sock) // _DATAGRAM_BUFFER)
-        sockets.append(DatagramSocket(sock))
-    return sockets, room
-
-
-def _enlarge_buffer(sock: socket.socket) -> int:
-    """The bytes that it has then."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-    except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-    granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-    if granted < _ENOUGH_BUFFER:
-        _log.warning(
-            "the UDP receive buffer is small: packets may be lost when the machine is busy",
-            bytes=granted,
-            remedy="raise the sysctl net.core.rmem_max",
-        )
-    return granted
-
-
-def _own_addresses(families: Iterable[int]) -> list[str]:
-    """This machine's addresses: others can reach the first ones, loopback comes last."""
-    outer: list[str] = []
-    inner: list[str] = []
-    for adapter in ifaddr.get_adapters():
-        for ip in adapter.ips:
-            host = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
-            family = socket.AF_INET if ip.is_IPv4 else socket.AF_INET6
-            if family not in families or host.lower().startswith("fe80:"):
-                continue
-            (inner if host.startswith("127.") or host == "::1" else outer).append(host)
-    return outer + inner

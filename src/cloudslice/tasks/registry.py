@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from cloudslice.database import Schema
+from cloudslice.migrations import Schema
 from cloudslice.rooms.base import LeaveCode, RoomIdType, RoomKey
 from cloudslice.secrets import SecretBox
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists

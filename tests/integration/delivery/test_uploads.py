@@ -169,6 +169,39 @@ async def test_odd_room_ids_are_raw_in_the_key(
     assert f"_{quote(room_id, safe='')}_" in event["EventInfo"]["Payload"]["Image"]
 
 
+async def test_slices_are_uploaded_without_asking_the_database(
+    site: Site, s3_server: S3Server, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While all goes well a task's lane is handed what it is to upload."""
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise AssertionError("the database was asked")
+
+    bucket = make_bucket(s3_server, s3_server.new_bucket())
+    monkeypatch.setattr("cloudslice.delivery.slices.find_due", refuse)
+    async with site.open() as delivery:
+        await delivery.open(TASK, bucket)
+        for n in range(6):
+            put_audio(delivery, start_ms=START_MS + 15000 * n)
+        await receiver.wait_for_type(1004, count=6)
+    assert len(s3_server.keys(bucket.name)) == 6
+
+
+async def test_more_slices_than_memory_holds_are_all_uploaded(
+    site: Site, s3_server: S3Server, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those beyond are fetched from the record when there is room; each is uploaded once."""
+    monkeypatch.setattr("cloudslice.delivery.lane._FRESH", 2)
+    bucket = make_bucket(s3_server, s3_server.new_bucket())
+    async with site.open() as delivery:
+        await delivery.open(TASK, bucket)
+        for n in range(20):
+            put_audio(delivery, start_ms=START_MS + 15000 * n)
+        await receiver.wait_for_type(1004, count=20)
+    assert len(receiver.of_type(1004)) == 20
+    assert len(s3_server.keys(bucket.name)) == 20
+
+
 async def test_foreign_credentials_in_the_environment_are_not_used(
     site: Site, s3_server: S3Server, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cloudslice.delivery import dispatcher
 from cloudslice.delivery.events import RoomEventType, room_event
 from cloudslice.delivery.model import Bucket, Vendor
 from cloudslice.delivery.service import Delivery
@@ -75,6 +76,56 @@ async def test_first_attempts_come_in_order(site: Site) -> None:
     assert statuses(receiver) == [n % 2 for n in range(50)]
     times = [request.event["CallbackTs"] for request in receiver.requests]
     assert times == sorted(times)
+
+
+async def test_more_events_than_memory_holds_come_in_order(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those beyond are fetched from the record when there is room; none is left out or doubled."""
+    monkeypatch.setattr(dispatcher, "_WINDOW", 2)
+    async with WebhookReceiver(CALLBACK_KEY) as receiver:
+        site.callback_url = receiver.url
+        async with site.open() as delivery:
+            await delivery.open(TASK, BUCKET)
+            async with asyncio.TaskGroup() as group:
+                for n in range(30):
+                    start = delivery.record_start(TASK.task_id, has_failed=bool(n % 2))
+                    group.create_task(start)
+            await receiver.wait_for(lambda r: len(r.requests) >= 30)
+    assert statuses(receiver) == [n % 2 for n in range(30)]
+
+
+async def test_events_come_without_asking_the_database(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new event is handed over when it is on record; the record need not be read for it."""
+
+    def refuse(*_args: object) -> None:
+        raise AssertionError("the database was asked")
+
+    monkeypatch.setattr("cloudslice.delivery.outbox.find_new", refuse)
+    async with WebhookReceiver(CALLBACK_KEY) as receiver:
+        site.callback_url = receiver.url
+        async with site.open() as delivery:
+            await delivery.open(TASK, BUCKET)
+            await record_starts(delivery, 3)
+            await receiver.wait_for_type(1001, count=2)
+
+
+async def test_a_delivered_event_is_not_repeated_after_a_restart(site: Site) -> None:
+    """That it was delivered is on record by the end of the process, however soon that comes."""
+    async with WebhookReceiver(CALLBACK_KEY) as receiver:
+        site.callback_url = receiver.url
+        async with site.open() as delivery:
+            await delivery.open(TASK, BUCKET)
+            await record_starts(delivery, 1)
+            await receiver.wait_for_type(1001)
+            async with asyncio.timeout(5):
+                while delivery.callbacks.delivered == 0:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        async with site.open() as delivery:
+            assert await delivery.count_waiting() == (0, 0)
+    assert len(receiver.requests) == 1
 
 
 async def test_a_room_does_not_wait_for_a_task(site: Site) -> None:

@@ -1,8 +1,10 @@
-"""Signatures of webhooks (contract E1)."""
+"""Posting webhooks: their signatures (contract E1), and the way through a proxy."""
 
 import pytest
 
-from cloudslice.delivery.webhook_client import sign
+from cloudslice.config import AppSettings
+from cloudslice.delivery.webhook_client import WebhookClient, WebhookError, sign
+from helpers.webhooks import WebhookReceiver
 
 PUBLISHED = (
     '{\n\t"EventGroupId":\t2,\n\t"EventType":\t204,\n\t"CallbackTs":\t1664209748188,\n'
@@ -30,3 +32,26 @@ OWN = (
 def test_vectors(key: str, body: str, expected: str) -> None:
     """The signature is over the very bytes, in the standard alphabet, padded."""
     assert sign(body.encode(), key) == expected
+
+
+async def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets requests for hosts that are not excepted, and the whole URL."""
+    async with WebhookReceiver() as proxy, WebhookReceiver() as receiver:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        async with WebhookClient(timeout_s=5) as client:
+            for url in ("http://far.example/hook?x=%2B", receiver.url):
+                await client.post(
+                    AppSettings(sdk_app_id=1, secret_key="x", callback_url=url), b"{}"
+                )
+    assert [each.target for each in proxy.requests] == ["http://far.example/hook?x=%2B"]
+    assert [each.target for each in receiver.requests] == ["/hook?from=cloudslice"]
+
+
+async def test_without_a_proxy_the_host_itself_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HTTP_PROXY", raising=False)
+    monkeypatch.delenv("http_proxy", raising=False)
+    app = AppSettings(sdk_app_id=1, secret_key="x", callback_url="http://127.0.0.1:9/")
+    async with WebhookClient(timeout_s=5) as client:
+        with pytest.raises(WebhookError, match=r"127\.0\.0\.1"):
+            await client.post(app, b"{}")

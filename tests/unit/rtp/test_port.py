@@ -12,8 +12,9 @@ import pytest
 from cloudslice.clock import SystemClock
 from cloudslice.rooms.base import TrackKind
 from cloudslice.rtp.audio import AudioReceiver
+from cloudslice.rtp.binding import PortInUseError
 from cloudslice.rtp.dtls import DtlsCertificate
-from cloudslice.rtp.port import PortInUseError, RtpPort
+from cloudslice.rtp.port import RtpPort
 from cloudslice.rtp.sdp import parse_offer
 from cloudslice.rtp.session import CloseReason, Session
 from helpers.peer import Peer

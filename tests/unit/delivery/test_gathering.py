@@ -1,0 +1,111 @@
+"""Recording in groups: in order, one operation for many, none left out."""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cloudslice.database import Database, DatabaseError, Operation
+from cloudslice.delivery.gathering import Gatherer
+from cloudslice.migrations import Schema
+
+NUMBERS = Schema("numbers", ("CREATE TABLE numbers (n INTEGER);",))
+
+
+def insert(connection: sqlite3.Connection, number: int) -> None:
+    connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+
+
+def all_numbers(connection: sqlite3.Connection) -> list[int]:
+    return [n for (n,) in connection.execute("SELECT n FROM numbers ORDER BY rowid")]
+
+
+class Records:
+    """What a gatherer tells of."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+        self._news = asyncio.Event()
+
+    def note(self, numbers: Sequence[int]) -> None:
+        self.groups.append(list(numbers))
+        self._news.set()
+
+    async def wait_for(self, count: int) -> None:
+        while sum(map(len, self.groups)) < count:
+            self._news.clear()
+            await self._news.wait()
+
+
+def make(database: Database, records: Records, within_s: float) -> Gatherer[int]:
+    return Gatherer(database, insert, records.note, within_s=within_s, what="record numbers")
+
+
+async def test_what_comes_meanwhile_goes_along(tmp_path: Path) -> None:
+    """Numbers that come one by one are recorded together, in order, and told."""
+    async with Database(tmp_path / "test.db", [NUMBERS]) as database:
+        records = Records()
+        gatherer = make(database, records, within_s=3600)
+        running = asyncio.create_task(gatherer.run())
+        for number in range(10):
+            gatherer.add(number)
+            await asyncio.sleep(0)
+        assert await database.run(all_numbers) == list(range(10))
+        await records.wait_for(10)
+        assert records.groups == [list(range(10))]
+        gatherer.add(10)
+        await asyncio.sleep(0)
+        await database.run(all_numbers)
+        await records.wait_for(11)
+        running.cancel()
+
+
+async def test_a_disk_that_refuses_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next try records what was to be recorded, and what has come since, each once."""
+    monkeypatch.setattr("cloudslice.database._RETRY_S", 0)
+    async with Database(tmp_path / "test.db", [NUMBERS]) as database:
+        records = Records()
+        gatherer = make(database, records, within_s=0.001)
+        commit, refusals = database.persist, [0]
+
+        async def refuse(operation: Operation[object], *, within_s: float) -> object:
+            def attempt(connection: sqlite3.Connection) -> object:
+                result = operation(connection)
+                if refusals[0] < 2:
+                    refusals[0] += 1
+                    gatherer.add(2 + refusals[0])
+                    raise DatabaseError("the disk is full")
+                return result
+
+            return await commit(attempt, within_s=within_s)
+
+        monkeypatch.setattr(database, "persist", refuse)
+        running = asyncio.create_task(gatherer.run())
+        gatherer.add(1)
+        gatherer.add(2)
+        await records.wait_for(4)
+        running.cancel()
+        assert await database.run(all_numbers) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "is_queued", [pytest.param(True, id="already queued"), pytest.param(False, id="not yet")]
+)
+async def test_what_is_left_at_the_end_is_recorded(tmp_path: Path, *, is_queued: bool) -> None:
+    """Being cancelled it leaves the rest to the database, which carries it out as it closes."""
+    async with Database(tmp_path / "test.db", [NUMBERS]) as database:
+        gatherer = make(database, Records(), within_s=3600)
+        running = asyncio.create_task(gatherer.run())
+        await asyncio.sleep(0)
+        gatherer.add(1)
+        if is_queued:
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    async with Database(tmp_path / "test.db", [NUMBERS]) as database:
+        assert await database.run(all_numbers) == [1]
