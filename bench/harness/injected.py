@@ -15,7 +15,7 @@ import uvloop
 from cloudslice.config import load_settings
 from cloudslice.logs import set_up_logging
 from cloudslice.memory import keep_freed_memory
-from cloudslice.rtp import port
+from cloudslice.rtp import binding
 from cloudslice.rtp.datagrams import DatagramSocket
 from cloudslice.service import serve
 from harness.injected_socket import InjectedSocket
@@ -32,7 +32,7 @@ def main() -> None:
     settings = load_settings(options.config)
     set_up_logging(settings.log)
     keep_freed_memory()
-    with patch.object(port, "DatagramSocket", partial(_make_socket, Ring(options.ring))):
+    with patch.object(binding, "DatagramSocket", partial(_make_socket, Ring(options.ring))):
         uvloop.run(serve(settings))
 
 

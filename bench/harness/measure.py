@@ -260,7 +260,7 @@ async def _observe(
         cpu=usage.process,
         generator_cpu=usage.others,
         machine_cpu=usage.machine,
-        memory_mb=memory_mb(node.pid),
+        memory_mb=memory_mb(node.pid, without=ring_path),
         counts=counts,
         beside={each.name: each.cpu_per_anchor for each in others},
     )

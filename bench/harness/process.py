@@ -15,12 +15,21 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
-def memory_mb(pid: int) -> float:
-    """The memory of a process, its part of what it shares with others (PSS), in MB."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise ValueError(f"no Pss of process {pid}")
+def memory_mb(pid: int, *, without: Path | None = None) -> float:
+    """The memory of a process, its part of what it shares with others (PSS), in MB.
+
+    Args:
+        without: a file that it maps, and that is not counted.
+    """
+    kilobytes = 0
+    is_counted = True
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        name, *values = line.split()
+        if not name.endswith(":"):  # a mapping's addresses; its path, if any, comes last
+            is_counted = without is None or values[-1] != str(without)
+        elif name == "Pss:" and is_counted:
+            kilobytes += int(values[0])
+    return kilobytes * 1024 / 1e6
 
 
 def udp_overflows() -> int:
