@@ -36,7 +36,7 @@ from cloudslice.delivery.writer import Loss, Outcome, SliceWriter, slice_path
 
 _GATHER_S = 0.25
 """From the first order to the thread's waking: so much later what was heard is on the disk."""
-_PUT_GATHER_S = 0.08
+_PUT_GATHER_S = 0.05
 """The same for a picture, of which nothing is on the disk yet and which is awaited sooner."""
 _BATCH = 256
 """Orders carried out together: bounds how long a picture waits for others' flushes."""

@@ -25,7 +25,7 @@ from cloudslice.rtp.thinning import Thinning
 
 _log = structlog.get_logger(__name__)
 
-_REST = 10
+_REST = 5
 """Times as long as a beat takes it is to the next one, or until that must be."""
 _SOURCES_PER_SESSION = 16
 
