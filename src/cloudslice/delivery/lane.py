@@ -249,8 +249,9 @@ class Lane:
 
     async def _give_up(self, records: list[SliceRecord], error: StorageError) -> None:
         context = self._context
-        await context.database.persist(lambda c: context.ledger.give_up(c, records, error))
-        for record in records:
+        for record in await context.database.persist(
+            lambda c: context.ledger.give_up(c, records, error)
+        ):
             context.spool.remove(record)
             _log.error(
                 "slice given up", task_id=self._task_id, key=record.object_key, why=str(error)

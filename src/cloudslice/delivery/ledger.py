@@ -86,12 +86,13 @@ class Ledger:
 
     def give_up(
         self, connection: sqlite3.Connection, records: Iterable[SliceRecord], error: StorageError
-    ) -> None:
-        """The slices will never be in the bucket."""
-        for record in records:
-            if slices.delete(connection, record.id):
-                consignors.add_lost(connection, record.origin.task_id)
-                self.report(connection, record.origin.task_id, error)
+    ) -> list[SliceRecord]:
+        """The slices will never be in the bucket; those of them that were still on record."""
+        given_up = [record for record in records if slices.delete(connection, record.id)]
+        for record in given_up:
+            consignors.add_lost(connection, record.origin.task_id)
+            self.report(connection, record.origin.task_id, error)
+        return given_up
 
     def settle(
         self, connection: sqlite3.Connection, task_id: str, *, is_patience_over: bool

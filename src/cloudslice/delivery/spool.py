@@ -208,14 +208,16 @@ class Spool:
             loop.call_soon_threadsafe(self._fail, error)
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        def report(outcome: Outcome) -> None:
+            if not outcome.is_empty:
+                loop.call_soon_threadsafe(self._report, outcome)
+
         running = True
-        with SliceWriter(self._directory, self._database) as writer:
+        with SliceWriter(self._directory, self._database, report) as writer:
             while running:
                 batch, running = self._take()
-                outcome = writer.carry_out(batch)
+                writer.carry_out(batch)
                 self._bytes_out += sum(len(o.data) for o in batch if isinstance(o, Append))
-                if not outcome.is_empty:
-                    loop.call_soon_threadsafe(self._report, outcome)
                 for order in batch:
                     if isinstance(order, Flush):
                         order.done.set_result(None)

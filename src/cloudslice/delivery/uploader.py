@@ -53,20 +53,25 @@ class Uploader:
     async def make_room(self, size: int) -> int:
         """Give up the oldest waiting slices of all tasks to free `size` bytes; how many it were."""
         context = self._context
-        under_way = [slice_id for lane in self._lanes.values() for slice_id in lane.under_way]
+        lanes = list(self._lanes.values())
+        for each in lanes:
+            each.look()  # what it holds in memory may be dropped
+        under_way = [slice_id for each in lanes for slice_id in each.under_way]
         oldest = await context.database.persist(lambda c: slices.find_oldest(c, size, under_way))
         error = StorageError(
             0, "SpoolFull", "The oldest waiting slices were dropped to make room for new ones."
         )
-        await context.database.persist(partial(context.ledger.give_up, records=oldest, error=error))
-        for record in oldest:
+        dropped = await context.database.persist(
+            partial(context.ledger.give_up, records=oldest, error=error)
+        )
+        for record in dropped:
             context.spool.remove(record)
             _log.error("slice dropped", task_id=record.origin.task_id, key=record.object_key)
-        context.counters.dropped += len(oldest)
-        for task_id in {record.origin.task_id for record in oldest}:
+        context.counters.dropped += len(dropped)
+        for task_id in {record.origin.task_id for record in dropped}:
             if lane := self._find_lane(task_id):
                 lane.look()
-        return len(oldest)
+        return len(dropped)
 
     def _find_lane(self, task_id: str, *, is_behind: bool = False) -> Lane | None:
         """The lane of a task, made if it is not there; None if not running."""

@@ -14,10 +14,10 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 import structlog
 
@@ -26,8 +26,6 @@ from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.model import SliceOrigin
 from cloudslice.delivery.orders import Abandon, Append, Begin, Discard, Draft, Finish, Order, Remove
 from cloudslice.delivery.slices import SliceRecord
-
-T = TypeVar("T")
 
 _COMMIT_PAUSES_S = (0.5, 1, 2, 4)
 """A full or stuck disk may come to itself; meanwhile the spool's orders wait in memory."""
@@ -87,11 +85,7 @@ def seal(directory: Path, slice_id: int) -> Sealed:
     with path.open("rb") as file:
         data = file.read()
         os.fsync(file.fileno())
-    return _name_whole(directory, slice_id, data)
-
-
-def _name_whole(directory: Path, slice_id: int, data: bytes) -> Sealed:
-    part_path(directory, slice_id).rename(slice_path(directory, slice_id))
+    path.rename(slice_path(directory, slice_id))
     return Sealed(slice_id, len(data), hashlib.sha256(data).hexdigest())
 
 
@@ -107,10 +101,15 @@ def sync_directory(directory: Path) -> None:
 class SliceWriter:
     """Writes drafts into a directory and keeps the record of them; a context manager."""
 
-    def __init__(self, directory: Path, database: Database) -> None:
+    def __init__(
+        self, directory: Path, database: Database, report: Callable[[Outcome], None]
+    ) -> None:
+        """`report` is called with what became of a batch before anybody can find that in the
+        database, so that nobody is told of a slice that he knows already."""
         self._directory = directory
         self._descriptor = os.open(directory, os.O_RDONLY)
         self._database = database
+        self._report = report
         self._unrecorded: list[Sealed] = []
         """Slices that are whole while the database refuses to be told; the next batch tells it."""
 
@@ -120,7 +119,7 @@ class SliceWriter:
     def __exit__(self, *exc_info: object) -> None:
         os.close(self._descriptor)
 
-    def carry_out(self, batch: Sequence[Order]) -> Outcome:
+    def carry_out(self, batch: Sequence[Order]) -> None:
         """Carry out orders in order; what fails is lost alone, and named in the outcome."""
         outcome = Outcome()
         self._register(batch, outcome)
@@ -128,7 +127,6 @@ class SliceWriter:
         touched = {d: None for order in batch if (d := self._take(order, unused, outcome))}
         self._write(touched, outcome)
         self._record(unused, outcome)
-        return outcome
 
     def _register(self, batch: Sequence[Order], outcome: Outcome) -> None:
         announced = [order for order in batch if isinstance(order, Begin | Finish)]
@@ -231,34 +229,38 @@ class SliceWriter:
 
     def _record(self, unused: Sequence[Draft], outcome: Outcome) -> None:
         if not self._unrecorded and not unused and not outcome.lost:
+            self._report(outcome)
             return
 
-        def record(connection: sqlite3.Connection) -> list[SliceRecord]:
-            marked = [
+        def record(connection: sqlite3.Connection) -> None:
+            outcome.waiting = [
                 slices.mark_waiting(connection, seal_.slice_id, seal_.size, seal_.sha256)
                 for seal_ in self._unrecorded
             ]
             slices.delete_unused(connection, [d.id for d in unused if d.id is not None])
             for loss in outcome.lost:
                 consignors.add_lost(connection, loss.origin.task_id)
-            return marked
+            self._database.after_commit(lambda: self._report(outcome))
 
-        waiting = self._commit(record)
-        if not isinstance(waiting, Exception):
-            outcome.waiting = waiting
+        if self._commit(record) is None:
             self._unrecorded.clear()
+        else:
+            outcome.waiting = []
+            self._report(outcome)
 
-    def _commit(self, operation: Operation[T]) -> T | Exception:
-        """What `operation` results in, if need be after some tries; why not, if it cannot be."""
+    def _commit(self, operation: Operation[None]) -> Exception | None:
+        """Carry `operation` out, if need be after some tries; why it could not be, if it cannot."""
         for pause_s in (*_COMMIT_PAUSES_S, None):
             try:
-                return self._database.perform(operation)
+                self._database.perform(operation)
             except (DatabaseError, sqlite3.Error) as error:
                 _log.error("database write refused", error=str(error), retry_in_s=pause_s)
                 if pause_s is None:
                     return error
                 time.sleep(pause_s)
-        raise AssertionError("the last try has returned")
+            else:
+                break
+        return None
 
     def _lose(self, draft: Draft, reason: str, outcome: Outcome) -> None:
         if draft.is_gone:

@@ -23,7 +23,7 @@ _SLOT_BYTES = 1536
 _CALL_LIMIT = 1024
 """recvmmsg takes no more at a time."""
 _SO_TIMESTAMPNS = 35
-_OLDEST_S = 0.1
+_OLDEST_S = 0.25
 """Arrivals before that are held to be later. So after a stall of ours there is time left to have a
 missing packet sent again, and a step of the wall clock moves no packet further."""
 

@@ -136,7 +136,8 @@ def test_leftovers_are_told_when_patience_is_over(
         assert not ledger.settle(connection, TASK.task_id, is_patience_over=True)
     assert recorded(connection) == [(1005, {"Status": 1})]
     if is_lost:
-        ledger.give_up(connection, [record], DENIED)
+        assert ledger.give_up(connection, [record], DENIED) == [record]
+        assert ledger.give_up(connection, [record], DENIED) == []
     else:
         slices.delete(connection, record.id)
     assert ledger.settle(connection, TASK.task_id, is_patience_over=True)

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from cloudslice.delivery import consignors, slices
 from cloudslice.delivery import spool as spool_module
 from cloudslice.delivery import writer as writer_module
 from cloudslice.delivery.model import Bucket, SliceKind, Vendor
+from cloudslice.delivery.orders import Append, Begin, Draft, Finish
 from cloudslice.delivery.schema import SCHEMA
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
-from cloudslice.delivery.writer import Loss
+from cloudslice.delivery.writer import Loss, Outcome, SliceWriter
 from helpers.delivery import (
     AUDIO,
     BOX,
@@ -94,6 +96,29 @@ async def test_a_picture_is_durable_after_a_flush(bench: Bench) -> None:
     assert (record.size, record.duration_ms, record.details) == (7, 0, {"width": "640"})
     assert record.sha256 == hashlib.sha256(b"picture").hexdigest()
     assert bench.waiting == [record]
+
+
+async def test_a_slice_is_told_before_it_can_be_found(bench: Bench) -> None:
+    """Who asks the database and finds a slice there has been told of it: never the other way."""
+    loop = asyncio.get_running_loop()
+    told: list[SliceRecord] = []
+    searches: list[Future[list[SliceRecord]]] = []
+
+    def report(outcome: Outcome) -> None:
+        told.extend(outcome.waiting)
+        searches.append(asyncio.run_coroutine_threadsafe(bench.records(), loop))
+        with pytest.raises(TimeoutError):
+            searches[0].result(timeout=0.1)
+
+    def write() -> None:
+        with SliceWriter(bench.directory, bench.database, report) as writer:
+            draft = Draft(PICTURE, START_MS, 0)
+            writer.carry_out([Begin(draft), Append(draft, b"x"), Finish(draft, 0, {}, b"")])
+
+    bench.directory.mkdir()
+    await asyncio.to_thread(write)
+    assert await asyncio.wrap_future(searches[0]) == told
+    assert [record.origin for record in told] == [PICTURE]
 
 
 async def test_a_slice_grows_and_gets_its_head(bench: Bench) -> None:
