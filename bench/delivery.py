@@ -22,8 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -31,9 +30,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 import aiohttp
-import obstore
 import uvloop
-from obstore.store import S3Store
 
 from cloudslice.config import LogSettings
 from cloudslice.delivery.model import (
@@ -46,9 +43,9 @@ from cloudslice.delivery.model import (
     Vendor,
 )
 from cloudslice.delivery.retries import CallbackPace, UploadPace
-from cloudslice.delivery.webhook_client import sign
 from cloudslice.logs import set_up_logging
 from cloudslice.memory import keep_freed_memory
+from harness.bare_delivery import WEBHOOK, Bare, Nowhere
 from harness.buckets import open_bucket
 from harness.report import describe_machine, table
 from harness.slices import AUDIO_SLICE_S
@@ -62,7 +59,6 @@ LATE_S = 1.5
 """After a turn, for what is still under way."""
 ROOM_SIZE = 20
 SECOND_OF_AUDIO = os.urandom(3000)
-WEBHOOK = b'{"EventType":1004,"EventInfo":"%s"}' % bytes(600).hex().encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,101 +136,6 @@ class Driver:
             data = bytes(memoryview(self._picture))  # memory of its own, as each picture has it
             store.put(origin, now_ms, data, {"width": "1280", "due-ms": str(now_ms)})
             self.slices += 1
-
-
-class Nowhere:
-    """A SliceStore that drops everything; also its `GrowingSlice`."""
-
-    def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
-        return self
-
-    def put(
-        self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
-    ) -> None:
-        pass
-
-    def append(self, data: bytes) -> None:
-        pass
-
-    def finish(self, duration_ms: int, details: Mapping[str, str], *, head: bytes = b"") -> None:
-        pass
-
-    def discard(self) -> None:
-        pass
-
-
-class Bare:
-    """A SliceStore that does the least that brings a slice to disk, bucket and receiver."""
-
-    def __init__(
-        self, directory: Path, endpoint: str, session: aiohttp.ClientSession, url: str
-    ) -> None:
-        self._directory = directory
-        self._directory_descriptor = os.open(directory, os.O_RDONLY)
-        self._bucket = S3Store(
-            "sink", endpoint=endpoint, region="r", access_key_id="AK", secret_access_key="SK",  # noqa: S106
-            virtual_hosted_style_request=False, client_options={"allow_http": True},
-        )  # fmt: skip
-        self._session, self._url = session, url
-        self._numbers = itertools.count()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bare")
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
-        return BareGrowth(self, self._directory / f"{next(self._numbers)}.part")
-
-    def put(
-        self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
-    ) -> None:
-        growing = self.grow(origin, start_utc_ms)
-        growing.append(data)
-        growing.finish(0, details)
-
-    def take(self, descriptor: int, path: Path, data: bytes) -> None:
-        task = asyncio.get_running_loop().create_task(self._deliver(descriptor, path, data))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _deliver(self, descriptor: int, path: Path, data: bytes) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._keep, descriptor, path)
-        attributes = {"Content-Type": "audio/ogg", "start-ms": "0", "duration-ms": "0"}
-        await obstore.put_async(
-            self._bucket, f"bare/audios/{path.stem}", data, attributes=attributes,
-            use_multipart=False,
-        )  # fmt: skip
-        headers = {"Content-Type": "application/json", "SdkAppId": "1"}
-        headers["Sign"] = sign(WEBHOOK, CALLBACK_KEY)
-        async with self._session.post(self._url, data=WEBHOOK, headers=headers) as response:
-            await response.read()
-        path.with_suffix(".slice").unlink()
-
-    def _keep(self, descriptor: int, path: Path) -> None:
-        os.fsync(descriptor)
-        os.close(descriptor)
-        path.rename(path.with_suffix(".slice"))
-        os.fsync(self._directory_descriptor)
-
-
-class BareGrowth:
-    """Its `GrowingSlice`."""
-
-    def __init__(self, bare: Bare, path: Path) -> None:
-        self._bare = bare
-        self._path = path
-        self._descriptor = os.open(path, os.O_CREAT | os.O_WRONLY)
-        self._data = bytearray()
-
-    def append(self, data: bytes) -> None:
-        os.write(self._descriptor, data)
-        self._data += data
-
-    def finish(self, duration_ms: int, details: Mapping[str, str], *, head: bytes = b"") -> None:
-        os.pwrite(self._descriptor, head, 0)
-        self._bare.take(self._descriptor, self._path, bytes(self._data))
-
-    def discard(self) -> None:
-        raise AssertionError("nothing is discarded here")
 
 
 def make_origin(anchor: int, kind: SliceKind, extension: str) -> SliceOrigin:
