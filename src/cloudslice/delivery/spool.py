@@ -34,10 +34,8 @@ from cloudslice.delivery.recovery import Recovery, recover
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.writer import Loss, Outcome, SliceWriter, slice_path
 
-_GATHER_S = 0.25
+_GATHER_S = 0.05
 """From the first order to the thread's waking: so much later what was heard is on the disk."""
-_PUT_GATHER_S = 0.05
-"""The same for a picture, of which nothing is on the disk yet and which is awaited sooner."""
 _BATCH = 256
 """Orders carried out together: bounds how long a picture waits for others' flushes."""
 _BACKLOG_BYTES = 64 * 1024 * 1024
@@ -133,7 +131,6 @@ class Spool:
         growing = self.grow(origin, start_utc_ms)
         growing.append(data)
         growing.finish(0, details)
-        self._hurry()
 
     def remove(self, record: SliceRecord) -> None:
         """Remove the file of a slice that is off the record."""
@@ -177,14 +174,6 @@ class Spool:
         self._gathered.append(order)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_GATHER_S, self._hand_over)
-
-    def _hurry(self) -> None:
-        """Have what is gathered handed over as soon as a picture needs it."""
-        loop = asyncio.get_running_loop()
-        if self._timer is None or self._timer.when() > loop.time() + _PUT_GATHER_S:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = loop.call_later(_PUT_GATHER_S, self._hand_over)
 
     def _hand_over(self) -> None:
         """Wake the thread for what has been gathered."""

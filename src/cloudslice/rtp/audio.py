@@ -15,7 +15,7 @@ from cloudslice.rtp.packet import (
     parse_rtp,
 )
 from cloudslice.rtp.receiver import Receiver
-from cloudslice.rtp.reception import NackSchedule, extend_timestamp
+from cloudslice.rtp.reception import MISSING_PATIENCE_S, NackSchedule, extend_timestamp
 from cloudslice.rtp.srtp import SrtpContext
 
 OPUS_CLOCK_RATE = 48000
@@ -49,7 +49,7 @@ class AudioReceiver(Receiver):
         "lost",
     )
 
-    REORDER_WINDOW_S = 0.4
+    REORDER_WINDOW_S = 0.5
     """How long later packets wait for a missing one: until it is missed in a beat, asked for over a
     round trip of 200 ms, and read in another beat."""
     _HELD_LIMIT = 256
@@ -80,7 +80,7 @@ class AudioReceiver(Receiver):
         self._sinks = tuple(each for each in self._sinks if each is not sink)
 
     def receive(self, header: Header, packet: Datagram, arrival: float) -> None:
-        clear = self._unprotect(bytes(packet))
+        clear = self._unprotect(packet)
         flags, second, sequence, timestamp, _ssrc = header
         if flags == PLAIN_HEADER:
             self._take(second & 0x7F, sequence, timestamp, clear[HEADER_LENGTH:], arrival)
@@ -116,8 +116,8 @@ class AudioReceiver(Receiver):
         return [nack(sender_ssrc, self.ssrc, due)] if due and self.ssrc is not None else []
 
     @property
-    def needs_attention(self) -> bool:
-        return bool(self._held)
+    def patience_s(self) -> float | None:
+        return MISSING_PATIENCE_S if self._held else None
 
     @property
     def sink_errors(self) -> int:

@@ -23,7 +23,7 @@ _SLOT_BYTES = 1536
 _CALL_LIMIT = 1024
 """recvmmsg takes no more at a time."""
 _SO_TIMESTAMPNS = 35
-_OLDEST_S = 0.25
+_OLDEST_S = 0.3
 """Arrivals before that are held to be later. So after a stall of ours there is time left to have a
 missing packet sent again, and a step of the wall clock moves no packet further."""
 
@@ -104,6 +104,8 @@ class DatagramSocket:
         self._now = self._since_wall = 0.0
         self.size = 0
         """How many datagrams were read the last time."""
+        self.is_used = False
+        """Whether any datagram was ever read."""
 
     @property
     def port(self) -> int:
@@ -135,7 +137,9 @@ class DatagramSocket:
         # Both clocks at once: filling takes milliseconds when much has come.
         self._now, self._since_wall = now, now - time.time()
         self.size, is_all = self._fill()
-        self._lengths = self._length_words[: self.size].tolist()
+        if self.size:
+            self.is_used = True
+            self._lengths = self._length_words[: self.size].tolist()
         return is_all
 
     def sources(self) -> Mapping[bytes, Sequence[int]]:

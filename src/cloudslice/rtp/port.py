@@ -1,7 +1,7 @@
 """One UDP port for all peers, read on a beat.
 
 Waking costs more than packets do, and a peer's first packet costs more than those that follow at
-once, as what it touches is in no cache yet. So the socket is emptied 10 times a second, more often
+once, as what it touches is in no cache yet. So the socket is emptied 5 times a second, more often
 only while somebody waits for something, and each peer's datagrams are taken in together. Nothing
 here needs a packet sooner: the kernel notes when it came. While no session is there, there is no
 beat.
@@ -26,7 +26,9 @@ from cloudslice.rtp.thinning import Thinning
 _log = structlog.get_logger(__name__)
 
 _REST = 5
-"""Times as long as a beat takes it is to the next one, or until that must be."""
+"""Times as long as a beat takes it is to the next one..."""
+_LONGEST_REST_S = 0.1
+"""...but no longer than this, if there is something to do."""
 _SOURCES_PER_SESSION = 16
 
 
@@ -154,7 +156,7 @@ class RtpPort:
         delay = self.give_feedback(now)
         since_last, self._last_beat = now - self._last_beat, now
         # The more there is to do, the more is done at once.
-        delay = max(delay, min(BEAT_S, _REST * (self._clock.monotonic() - now)))
+        delay = max(delay, min(_LONGEST_REST_S, _REST * (self._clock.monotonic() - now)))
         if taken := self.datagrams - before:
             # The buffer must not run full before we come again, four times as fast as this.
             delay = min(delay, since_last * self._room / 4 / taken)

@@ -88,8 +88,8 @@ class Receiver(ABC):
 
     @property
     @abstractmethod
-    def needs_attention(self) -> bool:
-        """Whether `feedback` is to be called at the next beat."""
+    def patience_s(self) -> float | None:
+        """Seconds until `feedback` is to be called again; None: there will be nothing to do."""
 
     @property
     @abstractmethod

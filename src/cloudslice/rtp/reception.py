@@ -6,6 +6,10 @@ _EXTENDED_SEQUENCES = 1 << 32
 _TIMESTAMPS = 1 << 32
 
 
+MISSING_PATIENCE_S = 0.05
+"""While a packet is missing, to see in time that it has come, or to ask for it again."""
+
+
 def extend_timestamp(timestamp: int, reference: int) -> int:
     """The extended timestamp nearest to the extended `reference`, of which `timestamp` is the
     low 32 bits."""
@@ -117,8 +121,9 @@ class NackSchedule:
         interval: seconds to wait for a packet that was asked for.
     """
 
-    LIMIT = 256
-    """More packets than this missing at once are an outage: nothing of it is asked for."""
+    LIMIT = 64
+    """More packets than this missing at once are an outage, perhaps of ours under too much load:
+    nothing of it is asked for. A whole key frame costs little more than so much of it again."""
 
     def __init__(self, *, attempts: int, interval: float) -> None:
         self._attempts = attempts
@@ -144,6 +149,10 @@ class NackSchedule:
         """Everything before `sequence` is of no use any more."""
         for each in [each for each in self._missing if each < sequence]:
             del self._missing[each]
+
+    def __bool__(self) -> bool:
+        """Whether a packet is missing."""
+        return bool(self._missing)
 
     def clear(self) -> None:
         """Ask for nothing more."""

@@ -31,6 +31,11 @@ class Reporter:
         """Monotonic second of the next report."""
         self._made = 0
 
+    @property
+    def is_eager(self) -> bool:
+        """Whether the next reports are to come fast."""
+        return self._made < _EAGER_REPORTS
+
     def report(self, receivers: Collection[Receiver], now: float) -> bytes | None:
         """The report on all that comes, if one is due at monotonic second `now`."""
         if now < self.due:
@@ -45,7 +50,7 @@ class Reporter:
         ]
         self._made += 1
         interval = _INTERVAL_S if video else _AUDIO_INTERVAL_S
-        self.due = now + (_EAGER_INTERVAL_S if self._made < _EAGER_REPORTS else interval)
+        self.due = now + (_EAGER_INTERVAL_S if self.is_eager else interval)
         packet = feedback.receiver_report(self._ssrc, blocks) + self._description
         if video:
             bitrate_bps = self._max_video_bitrate_bps * len(video)

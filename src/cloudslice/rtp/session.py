@@ -22,16 +22,15 @@ from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.receivers import make_receiver
 from cloudslice.rtp.reporter import Reporter
 from cloudslice.rtp.sdp import Offer
-from cloudslice.rtp.srtp import SrtpContext, SrtpError, is_repeated
+from cloudslice.rtp.srtp import RepeatedPacketError, SrtpContext, SrtpError
 
 _CONNECT_TIMEOUT_S = 20.0
 _SLOW_INTERVAL_S = 0.1
 QUICK_BEAT_S = 0.01
 """While a peer connects, which takes some exchanges."""
-ATTENTIVE_BEAT_S = 0.05
-"""While something is waited for: a missing packet, a key frame."""
-BEAT_S = 0.1
-"""All else has time."""
+BEAT_S = 0.2
+"""While nothing is waited for. A sender keeps packets for longer in case that they are missed, and
+repeats a connectivity check after half a second (RFC 8445, 14.3)."""
 
 
 class SessionState(Enum):
@@ -94,6 +93,7 @@ class Session:
         "receivers",
         "repeated",
         "state",
+        "streams",
         "unassigned",
     )
 
@@ -113,6 +113,10 @@ class Session:
         self.ice = IceCredentials.generate()
         self.state = SessionState.CONNECTING
         self.receivers: dict[TrackKind, Receiver] = {}
+        self.streams: Sequence[tuple[Sequence[int], Receiver | None]] = [
+            (plan.ssrcs, None) for plan in offer.media
+        ]
+        """By media section the SSRCs that were announced, and its receiver once there is one."""
         self._remote_ice = offer.ice
         self._certificate = certificate
         self._send_datagram = send
@@ -206,7 +210,7 @@ class Session:
                     if receiver is not None:
                         receiver.receive(header, packet, arrival)
                     else:
-                        self._receive_unknown(header[4], bytes(packet), arrival)
+                        self._receive_unknown(header[4], packet, arrival)
                 except SrtpError as error:
                     self._count_refused(error)
                 except RtpParseError:
@@ -219,17 +223,17 @@ class Session:
         """
         if self.state is SessionState.CLOSED:
             return BEAT_S  # by what another session did in the same beat
-        is_attentive = False
+        delay = BEAT_S
         for receiver in self.receivers.values():
-            if receiver.needs_attention:
-                is_attentive = True
+            if receiver.patience_s is not None:
+                delay = min(delay, receiver.patience_s)
                 self._send_rtcp(self._reporter.feedback(receiver, now))
         if now >= self._next_slow:
-            self._next_slow = max(now + _SLOW_INTERVAL_S, self._reporter.due)
             self._check_timeouts(now)
+            self._next_slow = max(now + _SLOW_INTERVAL_S, self._reporter.due)
         if self.state is SessionState.CONNECTING:
             return QUICK_BEAT_S
-        return ATTENTIVE_BEAT_S if is_attentive else BEAT_S
+        return min(delay, _SLOW_INTERVAL_S) if self._reporter.is_eager else delay
 
     @property
     def counts(self) -> Counter[str]:
@@ -259,6 +263,7 @@ class Session:
         self.state = SessionState.CONNECTED
         media = [(plan, make_receiver(plan, srtp, self._clock)) for plan in self.offer.media]
         self.receivers = {plan.kind: receiver for plan, receiver in media}
+        self.streams = [(plan.ssrcs, receiver) for plan, receiver in media]
         self._demultiplexer = Demultiplexer(srtp, media)
         self._by_ssrc = self._demultiplexer.by_ssrc
         self._on_connected(self)
@@ -286,7 +291,7 @@ class Session:
                 for ssrc in part.ssrcs:
                     self._demultiplexer.release(ssrc)
 
-    def _receive_unknown(self, ssrc: int, packet: bytes, arrival: float) -> None:
+    def _receive_unknown(self, ssrc: int, packet: Datagram, arrival: float) -> None:
         if self._srtp is None or self._demultiplexer is None:
             return
         clear = parse_rtp(self._srtp.unprotect(packet))
@@ -297,7 +302,7 @@ class Session:
             receiver.receive_clear(clear, arrival)
 
     def _count_refused(self, error: SrtpError) -> None:
-        if is_repeated(error):
+        if isinstance(error, RepeatedPacketError):
             self.repeated += 1
         else:
             self.not_authentic += 1

@@ -59,7 +59,8 @@ class Thinning:
         program = thinning_program(ssrcs)
         try:
             for each in self._sockets:
-                each.filter(program)
+                if each.is_used:
+                    each.filter(program)
         except OSError as error:
             _log.warning("packets cannot be dropped early, which costs more CPU", error=str(error))
             for each in self._sockets:
@@ -73,10 +74,9 @@ def _find(sessions: Iterable[Session], now: float) -> dict[int, list[VideoReceiv
     found: dict[int, list[VideoReceiver]] = defaultdict(list)
     kept: set[int] = set()
     for session in sessions:
-        for plan in session.offer.media:
-            receiver = session.receivers.get(plan.kind)
+        for announced, receiver in session.streams:
             if receiver is None or receiver.ssrc is None:
-                kept.update(plan.ssrcs)
+                kept.update(announced)
             elif isinstance(receiver, VideoReceiver) and receiver.may_be_thinned(now):
                 found[receiver.ssrc].append(receiver)
             else:

@@ -9,13 +9,17 @@ from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.keyframes import Depacketizer, KeyframeAssembler
 from cloudslice.rtp.packet import Datagram, Header, RtpPacket, find_extension, parse_rtp
 from cloudslice.rtp.receiver import Receiver
-from cloudslice.rtp.reception import NackSchedule
+from cloudslice.rtp.reception import MISSING_PATIENCE_S, NackSchedule
 from cloudslice.rtp.socket_filter import THINNED_TO
 from cloudslice.rtp.srtp import SrtpContext
 
 VIDEO_CLOCK_RATE = 90000
 _FLOWING_S = 2.0
 """Chromium repeats the picture of a still screen once a second."""
+_KEYFRAME_PATIENCE_S = 0.1
+"""While a key frame is wanted: so long its packets may lie unread."""
+_PLI_AHEAD_S = _KEYFRAME_PATIENCE_S / 2
+"""A key frame is asked for at the beat that is nearest to when it is due."""
 _PLI_INTERVAL_S = 0.5
 """Longer than a round trip, NACKs and all, so that one key frame is made for one request."""
 _PLI_INTERVAL_AFTER_LOSS_S = 0.3
@@ -142,8 +146,10 @@ class VideoReceiver(Receiver):
         )
 
     @property
-    def needs_attention(self) -> bool:
-        return bool(self._requests)
+    def patience_s(self) -> float | None:
+        if not self._requests:
+            return None
+        return MISSING_PATIENCE_S if self._nacks else _KEYFRAME_PATIENCE_S
 
     @property
     def sink_errors(self) -> int:
@@ -168,7 +174,7 @@ class VideoReceiver(Receiver):
         elif sequence < self._read_from:
             self.unread += 1
         else:
-            self._read(parse_rtp(self._unprotect(bytes(packet))), sequence, arrival)
+            self._read(parse_rtp(self._unprotect(packet)), sequence, arrival)
 
     def receive_clear(self, packet: RtpPacket, arrival: float) -> None:
         self.last_arrival = arrival
@@ -179,11 +185,12 @@ class VideoReceiver(Receiver):
         if self.ssrc is None or not self._requests or now - self.last_arrival > _FLOWING_S:
             return []
         packets = []
-        if due := self._nacks.due(now):
-            packets.append(nack(sender_ssrc, self.ssrc, due))
+        if missing := self._nacks.due(now):
+            packets.append(nack(sender_ssrc, self.ssrc, missing))
         is_damaged = self._nacks.given_up > self._given_up_before
         interval = _PLI_INTERVAL_AFTER_LOSS_S if is_damaged else _PLI_INTERVAL_S
-        if now >= max(min(each.due for each in self._requests), self._asked_at + interval):
+        due = min(each.due for each in self._requests) - _PLI_AHEAD_S
+        if now >= max(due, self._asked_at + interval):
             self._asked_at = now
             self._given_up_before = self._nacks.given_up
             self.keyframe_requests += 1

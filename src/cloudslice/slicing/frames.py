@@ -14,7 +14,7 @@ from cloudslice.slicing.picture_pool import PicturePool
 
 _log = structlog.get_logger(__name__)
 
-AHEAD_S = 0.15
+AHEAD_S = 0.25
 """A key frame that comes on its own this shortly before a picture is due saves asking for one."""
 
 

@@ -1,7 +1,7 @@
 """Ogg Opus files (RFC 3533, RFC 7845): written page by page as packets come, and repaired.
 
-No library is used: the packets are there already, and what remains is a header of 27 bytes a
-second.
+No library is used: the packets are there already, and what remains is a header of 27 bytes for
+a page.
 """
 
 import struct
@@ -24,11 +24,13 @@ _FIRST, _LAST = 0x02, 0x04
 _OPUS_HEAD = struct.Struct("<8sBBHIhB")
 """Magic, version, channels, pre-skip, input rate, gain, mapping family (RFC 7845 section 5.1)."""
 _MAX_SEGMENTS = 255
+_PAGE_SAMPLES = 7 * SAMPLE_RATE // 10
+"""Of a page at most, 0.7 s: with all other delays it is on the disk within a second."""
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class OggOpusWriter:
-    """Writes one Ogg Opus stream: the two header pages at once, then about a page a second.
+    """Writes one Ogg Opus stream: the two header pages at once, then a page every 0.7 s.
 
     Granule positions count from the first packet; the first `pre_skip` samples are decoded and
     not heard. At least one packet is always held back, as the last page has to carry the end.
@@ -87,7 +89,7 @@ class OggOpusWriter:
         size = len(packet)
         self._toc_bits |= packet[0]
         if (
-            self._pending_samples + samples > SAMPLE_RATE
+            self._pending_samples + samples > _PAGE_SAMPLES
             or len(self._lacing) + size // 255 >= _MAX_SEGMENTS
         ):
             self._flush(0, self._granule)

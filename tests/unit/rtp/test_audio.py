@@ -96,15 +96,15 @@ def test_a_missing_packet_is_waited_for_and_given_up() -> None:
     stream.send(0, 1.0)
     stream.send(2, 1.04)
     stream.send(3, 1.06)
-    assert stream.receiver.needs_attention
-    stream.receiver.feedback(1, 1.43)
+    assert stream.receiver.patience_s is not None
+    stream.receiver.feedback(1, 1.53)
     assert stream.received == [0]
-    stream.receiver.feedback(1, 1.45)
+    stream.receiver.feedback(1, 1.55)
     assert stream.received == [0, 2, 3]
     assert [arrival for *_, arrival in stream.sink.packets] == [1.0, 1.04, 1.06]
-    assert not stream.receiver.needs_attention
+    assert stream.receiver.patience_s is None
     assert stream.receiver.lost == 1
-    stream.send(1, 1.46)
+    stream.send(1, 1.56)
     assert stream.received == [0, 2, 3]
     assert stream.receiver.late == 1
 

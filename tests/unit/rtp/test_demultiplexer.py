@@ -28,7 +28,7 @@ class IdleReceiver(Receiver):
     def feedback(self, sender_ssrc, now):  # type: ignore[no-untyped-def]
         return []
 
-    needs_attention = False
+    patience_s = None
     sink_errors = 0
     counts: dict[str, int] = {}  # noqa: RUF012
 

@@ -9,9 +9,9 @@ from cloudslice.rooms.base import Keyframe, TrackKind, VideoCodec
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.ice import Address, IceCredentials, StunError, parse_check
+from cloudslice.rtp.reception import MISSING_PATIENCE_S
 from cloudslice.rtp.sdp import parse_offer
 from cloudslice.rtp.session import (
-    ATTENTIVE_BEAT_S,
     BEAT_S,
     QUICK_BEAT_S,
     CloseReason,
@@ -125,14 +125,16 @@ def test_a_session_is_called_the_sooner_the_more_it_waits_for() -> None:
     session = meeting.session
     assert session.beat(0) == QUICK_BEAT_S
     meeting.connect()
-    assert session.beat(0) == BEAT_S
-    request = meeting.video.request_keyframe(lambda _: None, 0)
-    assert session.beat(0) == ATTENTIVE_BEAT_S
+    meeting.deliver(meeting.peer.rtp(AUDIO, 0, 0, b"x"))
+    first_reports = [session.beat(each * 0.1) for each in range(25)]
+    assert first_reports[0] == pytest.approx(BEAT_S / 2)
+    assert first_reports[-1] == BEAT_S
+    request = meeting.video.request_keyframe(lambda _: None, 3)
+    assert MISSING_PATIENCE_S < session.beat(3) < BEAT_S
     request.cancel()
-    assert session.beat(0) == BEAT_S
-    for sequence in (0, 2):
-        meeting.deliver(meeting.peer.rtp(AUDIO, sequence, 0, b"x"))
-    assert session.beat(0) == ATTENTIVE_BEAT_S
+    assert session.beat(3) == BEAT_S
+    meeting.deliver(meeting.peer.rtp(AUDIO, 2, 0, b"x"))
+    assert session.beat(3) == MISSING_PATIENCE_S
 
 
 def test_feedback_reaches_the_peer() -> None:

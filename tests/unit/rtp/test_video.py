@@ -110,7 +110,7 @@ def test_a_wanted_key_frame_is_granted_and_decodes(codec: VideoCodec) -> None:
     assert picture_number(decode_keyframe(codec, keyframe.data)) == 4
     assert stream.receiver.keyframes == 1
     assert stream.receiver.unread > 0
-    assert not stream.receiver.needs_attention
+    assert stream.receiver.patience_s is None
 
 
 def test_unwanted_video_is_not_decrypted() -> None:
@@ -135,10 +135,10 @@ def test_h264_is_read_until_its_parameter_sets_are_known() -> None:
 
 
 def test_pli_is_sent_at_the_due_time_and_repeated() -> None:
-    """Not before it, as a key frame may come on its own; then every half second."""
+    """Half a beat before it; earlier, a key frame may come on its own. Then every half second."""
     stream = Stream()
     stream.want(due=1.0)
-    assert stream.pli_times(until=2.2) == pytest.approx([1.0, 1.5, 2.0], abs=0.021)
+    assert stream.pli_times(until=2.2) == pytest.approx([0.95, 1.45, 1.95], abs=0.021)
     assert stream.receiver.keyframe_requests == 3
 
 
@@ -147,7 +147,7 @@ def test_open_requests_share_one_pli_and_one_key_frame() -> None:
     stream = Stream()
     stream.want(due=5.0)
     stream.want(due=1.0)
-    assert stream.pli_times(until=1.1) == pytest.approx([1.0], abs=0.021)
+    assert stream.pli_times(until=1.1) == pytest.approx([0.95], abs=0.021)
     stream.send(0)
     first, second = stream.granted
     assert first is second

@@ -96,17 +96,17 @@ def test_due_times_do_not_drift_with_the_time_it_takes() -> None:
 
 
 def test_a_key_frame_shortly_before_the_due_time_is_used() -> None:
-    """The wish is open 150 ms ahead, with the due time from when on to ask."""
+    """The wish is open 250 ms ahead, with the due time from when on to ask."""
     grabbing = Grabbing()
     grabbing.grant()
-    grabbing.run_to(104.8)
+    grabbing.run_to(104.7)
     assert grabbing.track.requests == []
-    grabbing.run_to(104.9)
+    grabbing.run_to(104.8)
     assert [request.due for request in grabbing.track.requests] == [105.0]
     grabbing.grant()
-    grabbing.run_to(109.9)
+    grabbing.run_to(109.8)
     assert [request.due for request in grabbing.track.requests] == [110.0]
-    assert grabbing.taken() == [100.0, 104.9]
+    assert grabbing.taken() == [100.0, 104.8]
 
 
 def test_one_wish_is_open_at_a_time() -> None:
