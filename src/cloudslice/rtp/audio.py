@@ -115,8 +115,7 @@ class AudioReceiver(Receiver):
         due = self._nacks.due(now)
         return [nack(sender_ssrc, self.ssrc, due)] if due and self.ssrc is not None else []
 
-    @property
-    def patience_s(self) -> float | None:
+    def patience_s(self, now: float) -> float | None:
         return MISSING_PATIENCE_S if self._held else None
 
     @property

@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 _REST = 5
 """Times as long as a beat takes it is to the next one..."""
-_LONGEST_REST_S = 0.1
+_LONGEST_REST_S = 0.08
 """...but no longer than this, if there is something to do."""
 _SOURCES_PER_SESSION = 16
 

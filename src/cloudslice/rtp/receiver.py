@@ -86,10 +86,10 @@ class Receiver(ABC):
     def feedback(self, sender_ssrc: int, now: float) -> list[bytes]:
         """RTCP that is due at monotonic second `now`: NACKs, PLIs."""
 
-    @property
     @abstractmethod
-    def patience_s(self) -> float | None:
-        """Seconds until `feedback` is to be called again; None: there will be nothing to do."""
+    def patience_s(self, now: float) -> float | None:
+        """Seconds from monotonic second `now` until `feedback` is to be called again; None: it will
+        have nothing to do."""
 
     @property
     @abstractmethod

@@ -225,8 +225,9 @@ class Session:
             return BEAT_S  # by what another session did in the same beat
         delay = BEAT_S
         for receiver in self.receivers.values():
-            if receiver.patience_s is not None:
-                delay = min(delay, receiver.patience_s)
+            patience_s = receiver.patience_s(now)
+            if patience_s is not None:
+                delay = min(delay, patience_s)
                 self._send_rtcp(self._reporter.feedback(receiver, now))
         if now >= self._next_slow:
             self._check_timeouts(now)

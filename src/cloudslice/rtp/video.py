@@ -16,10 +16,10 @@ from cloudslice.rtp.srtp import SrtpContext
 VIDEO_CLOCK_RATE = 90000
 _FLOWING_S = 2.0
 """Chromium repeats the picture of a still screen once a second."""
-_KEYFRAME_PATIENCE_S = 0.1
-"""While a key frame is wanted: so long its packets may lie unread."""
-_PLI_AHEAD_S = _KEYFRAME_PATIENCE_S / 2
-"""A key frame is asked for at the beat that is nearest to when it is due."""
+_KEYFRAME_PATIENCE_S = 0.06
+"""After asking for a key frame: by then the quicker ones have come whole."""
+_PLI_AHEAD_S = 0.05
+"""A key frame is asked for this much before it is due if there is a beat: so many share one."""
 _PLI_INTERVAL_S = 0.5
 """Longer than a round trip, NACKs and all, so that one key frame is made for one request."""
 _PLI_INTERVAL_AFTER_LOSS_S = 0.3
@@ -145,11 +145,13 @@ class VideoReceiver(Receiver):
             and now - self.last_arrival < _SILENT_S
         )
 
-    @property
-    def patience_s(self) -> float | None:
+    def patience_s(self, now: float) -> float | None:
         if not self._requests:
             return None
-        return MISSING_PATIENCE_S if self._nacks else _KEYFRAME_PATIENCE_S
+        if self._nacks:
+            return MISSING_PATIENCE_S
+        until_due = min(each.due for each in self._requests) - now
+        return until_due if until_due > _PLI_AHEAD_S else _KEYFRAME_PATIENCE_S
 
     @property
     def sink_errors(self) -> int:

@@ -28,7 +28,9 @@ class IdleReceiver(Receiver):
     def feedback(self, sender_ssrc, now):  # type: ignore[no-untyped-def]
         return []
 
-    patience_s = None
+    def patience_s(self, now):  # type: ignore[no-untyped-def]
+        return None
+
     sink_errors = 0
     counts: dict[str, int] = {}  # noqa: RUF012
 

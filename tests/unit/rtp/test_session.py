@@ -130,6 +130,8 @@ def test_a_session_is_called_the_sooner_the_more_it_waits_for() -> None:
     assert first_reports[0] == pytest.approx(BEAT_S / 2)
     assert first_reports[-1] == BEAT_S
     request = meeting.video.request_keyframe(lambda _: None, 3)
+    assert session.beat(2) == BEAT_S
+    assert session.beat(2.9) == pytest.approx(0.1)
     assert MISSING_PATIENCE_S < session.beat(3) < BEAT_S
     request.cancel()
     assert session.beat(3) == BEAT_S

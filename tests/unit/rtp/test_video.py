@@ -110,7 +110,7 @@ def test_a_wanted_key_frame_is_granted_and_decodes(codec: VideoCodec) -> None:
     assert picture_number(decode_keyframe(codec, keyframe.data)) == 4
     assert stream.receiver.keyframes == 1
     assert stream.receiver.unread > 0
-    assert stream.receiver.patience_s is None
+    assert stream.receiver.patience_s(3) is None
 
 
 def test_unwanted_video_is_not_decrypted() -> None:
