@@ -1,4 +1,4 @@
-"""One peer that sends us media: its ICE, DTLS and SRTP, over a port that many share."""
+"""One peer that sends us media: its packets, and when it is connected or gone."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,9 +8,9 @@ from cloudslice.clock import Clock
 from cloudslice.rooms.base import TrackKind
 from cloudslice.rtp.answer import make_answer
 from cloudslice.rtp.demultiplexer import Demultiplexer
-from cloudslice.rtp.dtls import DtlsCertificate, DtlsEndpoint, DtlsError
+from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.feedback import RtcpParseError, SenderReport, parse_rtcp
-from cloudslice.rtp.ice import Address, Check, IceCredentials, answer_check
+from cloudslice.rtp.ice import Address, Check, IceCredentials
 from cloudslice.rtp.packet import (
     HEADER_LENGTH,
     Datagram,
@@ -23,8 +23,8 @@ from cloudslice.rtp.receivers import make_receiver
 from cloudslice.rtp.reporter import Reporter
 from cloudslice.rtp.sdp import Offer
 from cloudslice.rtp.srtp import RepeatedPacketError, SrtpContext, SrtpError
+from cloudslice.rtp.transport import Transport, TransportFailedError
 
-_CONNECT_TIMEOUT_S = 20.0
 _SLOW_INTERVAL_S = 0.1
 QUICK_BEAT_S = 0.01
 """While a peer connects, which takes some exchanges."""
@@ -73,20 +73,15 @@ class Session:
         "_certificate",
         "_clock",
         "_consent_timeout_s",
-        "_created",
         "_demultiplexer",
-        "_dtls",
         "_last_authentic",
         "_max_video_bitrate_kbps",
         "_next_slow",
         "_on_closed",
         "_on_connected",
-        "_remote",
-        "_remote_ice",
         "_reporter",
-        "_send_datagram",
         "_srtp",
-        "ice",
+        "_transport",
         "malformed",
         "not_authentic",
         "offer",
@@ -110,39 +105,35 @@ class Session:
         on_closed: Callable[["Session", CloseReason], None],
     ) -> None:
         self.offer = offer
-        self.ice = IceCredentials.generate()
         self.state = SessionState.CONNECTING
         self.receivers: dict[TrackKind, Receiver] = {}
         self.streams: Sequence[tuple[Sequence[int], Receiver | None]] = [
             (plan.ssrcs, None) for plan in offer.media
         ]
         """By media section the SSRCs that were announced, and its receiver once there is one."""
-        self._remote_ice = offer.ice
+        self._transport = Transport(offer, certificate=certificate, send=send, clock=clock)
         self._certificate = certificate
-        self._send_datagram = send
         self._clock = clock
         self._max_video_bitrate_kbps = max_video_bitrate_kbps
         self._consent_timeout_s = consent_timeout_s
         self._on_connected = on_connected
         self._on_closed = on_closed
-        self._remote: Address | None = None
-        self._dtls = DtlsEndpoint(
-            certificate,
-            is_server=offer.we_are_dtls_server,
-            peer_fingerprints=offer.fingerprints,
-            send=self._send,
-        )
         self._srtp: SrtpContext | None = None
         self._demultiplexer: Demultiplexer | None = None
         self._by_ssrc: dict[int, Receiver] = {}
         self._reporter = Reporter(max_video_bitrate_kbps)
-        self._created = self._last_authentic = self._next_slow = clock.monotonic()
+        self._last_authentic = self._next_slow = clock.monotonic()
         self.not_authentic = 0
         self.repeated = 0
         """Packets that came twice, or too late for SRTP."""
         self.malformed = 0
         self.unassigned = 0
         """RTP packets of no media section that was agreed on."""
+
+    @property
+    def ice(self) -> IceCredentials:
+        """Ours."""
+        return self._transport.ice
 
     def answer(self, candidates: Sequence[tuple[str, int]]) -> str:
         """The SDP answer, with the addresses that our port is reached at."""
@@ -156,8 +147,7 @@ class Session:
 
     def restart_ice(self, remote: IceCredentials) -> None:
         """The peer has new credentials, perhaps at a new address; `ice` is new, too."""
-        self._remote_ice = remote
-        self.ice = IceCredentials.generate()
+        self._transport.restart_ice(remote)
 
     def receive_check(self, check: Check, source: Address) -> bool:
         """Answer a connectivity check that names our ufrag; whether `source` is the peer's now.
@@ -165,29 +155,21 @@ class Session:
         Raises:
             StunError: the check is not the peer's.
         """
-        answer = answer_check(check, self.ice, self._remote_ice.ufrag, source)
-        self._send_datagram(answer.response, source)
-        if answer.is_valid:
+        is_valid = self._transport.receive_check(check, source)
+        if is_valid:
             self._last_authentic = self._clock.monotonic()
-            is_first = self._remote is None
-            if is_first or answer.is_nominated:
-                self._remote = source
-            if is_first:
-                self._dtls.start()
-        return answer.is_valid
+        return is_valid
 
     def receive_dtls(self, datagram: bytes) -> None:
         """Take in a datagram of the DTLS range from an address of the peer."""
         try:
-            self._dtls.receive(datagram)
-        except DtlsError:
-            # A forged datagram breaks nothing that works; a broken handshake stays broken.
-            if self._srtp is None:
-                self._close(CloseReason.FAILED)
+            self._transport.receive_dtls(datagram)
+        except TransportFailedError:
+            self._close(CloseReason.FAILED)
             return
-        if self._dtls.srtp is not None and self._srtp is None:
-            self._connect(self._dtls.srtp)
-        if self._dtls.is_closed:
+        if self._transport.srtp is not None and self._srtp is None:
+            self._connect(self._transport.srtp)
+        if self._transport.is_closed:
             self._close(CloseReason.LEFT)
 
     def receive(self, datagrams: Iterable[tuple[Datagram, float]]) -> Iterator[bytes]:
@@ -310,32 +292,22 @@ class Session:
 
     def _check_timeouts(self, now: float) -> None:
         if self.state is SessionState.CONNECTING:
-            self._drive_handshake(now)
+            try:
+                self._transport.drive_handshake(now)
+            except TransportFailedError:
+                self._close(CloseReason.FAILED)
             return
         if now - self.last_authentic > self._consent_timeout_s:
             self._close(CloseReason.LOST)
         else:
             self._send_rtcp(self._reporter.report(self.receivers.values(), now))
 
-    def _drive_handshake(self, now: float) -> None:
-        try:
-            self._dtls.retransmit_if_due()
-        except DtlsError:
-            self._close(CloseReason.FAILED)
-            return
-        if now - self._created > _CONNECT_TIMEOUT_S:
-            self._close(CloseReason.FAILED)
-
     def _send_rtcp(self, packet: bytes | None) -> None:
         if packet is not None and self._srtp is not None:
-            self._send(self._srtp.protect_rtcp(packet))
-
-    def _send(self, datagram: bytes) -> None:
-        if self._remote is not None:
-            self._send_datagram(datagram, self._remote)
+            self._transport.send(self._srtp.protect_rtcp(packet))
 
     def _close(self, reason: CloseReason) -> None:
         if self.state is not SessionState.CLOSED:
             self.state = SessionState.CLOSED
-            self._dtls.close()
+            self._transport.close()
             self._on_closed(self, reason)
