@@ -16,8 +16,8 @@ from helpers.node import CALLBACK_KEY, Node, Sdk, create_parameters
 from helpers.s3_server import S3Server
 from helpers.webhooks import WebhookReceiver
 
-_HEARD_UNTIL_S = 2.0
-"""A growing slice reaches the disk every second; a second more for the machine's noise."""
+_HEARD_UNTIL_S = 1.5
+"""What was heard a second ago is on the disk; half a second more for the machine's noise."""
 
 
 @dataclass(frozen=True)
