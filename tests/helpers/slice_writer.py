@@ -17,6 +17,8 @@ from helpers.s3_server import S3Server
 
 PIECES = 3
 """Pieces that an audio slice grows by; each names the slice, so that contents can be told apart."""
+_PACE_S = 0.01
+"""Between pieces: a slice grows across several turns of the spool, and a kill meets each stage."""
 
 
 def piece(user_id: str, number: int, index: int) -> bytes:
@@ -44,7 +46,7 @@ async def _slice_anchor(delivery: Delivery, user_id: str) -> None:
         for index in range(PIECES):
             growing.append(piece(user_id, number, index))
             delivery.put(picture, start_ms + 5000 * index, f"picture {number}.{index}".encode(), {})
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(_PACE_S)
         growing.finish(15000, {})
         await delivery.flush()
         print(user_id, number, flush=True)

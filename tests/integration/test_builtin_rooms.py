@@ -24,6 +24,7 @@ from helpers.encoded_video import decode_keyframe, numbered_picture, picture_num
 from helpers.lossy_relay import LossyRelay, Weather, lossy_relay
 from helpers.room_observer import RecordingObserver
 from helpers.rtp import RecordingSink
+from helpers.waiting import eventually
 
 ROOM = RoomKey(1400000001, "150", RoomIdType.NUMBER)
 PICTURES = 64
@@ -153,9 +154,7 @@ class Performer:
         """So many Opus packets."""
         sink = RecordingSink()
         self.audio.add_sink(sink)
-        async with asyncio.timeout(packets * 0.02 + 5):
-            while len(sink.packets) < packets:  # noqa: ASYNC110 - the sink is synchronous
-                await asyncio.sleep(0.01)
+        await eventually(lambda: len(sink.packets) >= packets, within_s=packets * 0.02 + 5)
         self.audio.remove_sink(sink)
         return sink
 

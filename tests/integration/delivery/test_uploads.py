@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -23,6 +23,7 @@ from helpers.delivery import (
     make_bucket,
 )
 from helpers.s3_server import S3Server
+from helpers.waiting import eventually
 from helpers.webhooks import WebhookReceiver
 
 AUDIO_KEY = "prefix1/9-EXAMPLE+TaskId../anchor_1/audios/1400000000_150_anchor_1_20231114221321.ogg"
@@ -64,13 +65,6 @@ async def end(delivery: Delivery, leave_code: int = 0) -> None:
 
 def payloads(receiver: WebhookReceiver) -> list[tuple[int, dict[str, object]]]:
     return [(event["EventType"], event["EventInfo"]["Payload"]) for event in receiver.events]
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    """Wait for what no event tells."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("vendor", Vendor)

@@ -19,6 +19,7 @@ from helpers.delivery import (
     TASK,
     Site,
 )
+from helpers.waiting import eventually
 from helpers.webhooks import NO_ANSWER, Request, WebhookReceiver
 
 BUCKET = Bucket(Vendor.COS, "ap-guangzhou", "demo-125", "AK", "SK")
@@ -120,9 +121,7 @@ async def test_a_delivered_event_is_not_repeated_after_a_restart(site: Site) -> 
             await delivery.open(TASK, BUCKET)
             await record_starts(delivery, 1)
             await receiver.wait_for_type(1001)
-            async with asyncio.timeout(5):
-                while delivery.callbacks.delivered == 0:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: delivery.callbacks.delivered)
         async with site.open() as delivery:
             assert await delivery.count_waiting() == (0, 0)
     assert len(receiver.requests) == 1
@@ -174,9 +173,7 @@ async def test_a_failure_is_repeated_with_the_same_bytes(site: Site, failure: in
             await delivery.open(TASK, BUCKET)
             await delivery.record_start(TASK.task_id, has_failed=False)
             await receiver.wait_for(lambda r: len(r.requests) == 3)
-            async with asyncio.timeout(5):
-                while delivery.callbacks.delivered == 0:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: delivery.callbacks.delivered)
         assert len({request.body for request in receiver.requests}) == 1
         first, second, third = (request.at for request in receiver.requests)
         timeout = site.settings.callbacks.timeout_s if failure == NO_ANSWER else 0
@@ -247,9 +244,7 @@ async def test_unsent_events_survive_a_restart(site: Site) -> None:
     async with site.open() as delivery:
         await delivery.open(TASK, BUCKET)
         await record_starts(delivery, 10)
-        async with asyncio.timeout(5):
-            while delivery.callbacks.failed_attempts < 3:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await eventually(lambda: delivery.callbacks.failed_attempts >= 3)
     async with WebhookReceiver(CALLBACK_KEY) as receiver:
         site.callback_url = receiver.url
         async with site.open() as delivery:
@@ -268,9 +263,7 @@ async def test_events_are_given_up_after_the_retention(site: Site) -> None:
         async with site.open(callback_pace=pace) as delivery:
             await delivery.open(TASK, BUCKET)
             await delivery.record_start(TASK.task_id, has_failed=False)
-            async with asyncio.timeout(5):
-                while not delivery.callbacks.given_up:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: delivery.callbacks.given_up)
             attempts = len(receiver.requests)
             assert (await delivery.count_waiting())[1] == 0
     assert 3 <= attempts <= 5
@@ -284,6 +277,5 @@ async def test_events_of_an_app_that_no_longer_wants_them_are_given_up(site: Sit
         await delivery.open(TASK, BUCKET)
         await record_starts(delivery, 3)
     site.callback_url = ""
-    async with site.open() as delivery, asyncio.timeout(5):
-        while delivery.callbacks.given_up < 3:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    async with site.open() as delivery:
+        await eventually(lambda: delivery.callbacks.given_up == 3)

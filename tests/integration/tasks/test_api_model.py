@@ -30,6 +30,7 @@ from cloudslice.tasks.model import TaskStatus
 from helpers.api_fakes import APP, OTHER_APP
 from helpers.slice_store import ManualClock
 from helpers.task_stage import TaskStage, open_task_stage, task_parameters
+from helpers.waiting import eventually
 
 T = TypeVar("T")
 
@@ -131,12 +132,13 @@ class ApiMachine(RuleBasedStateMachine):
         statuses = dict.fromkeys(TaskStatus, 0)
         for task in alive:
             statuses[self._status(task)] += 1
-        async with asyncio.timeout(SETTLED_WITHIN_S):
-            while (  # noqa: ASYNC110 - a state with no event to await
-                self.stage.supervisor.count_by_status() != statuses
-                or self.stage.rooms.robots != robots
-            ):
-                await asyncio.sleep(0.001)
+        await eventually(
+            lambda: (
+                self.stage.supervisor.count_by_status() == statuses
+                and self.stage.rooms.robots == robots
+            ),
+            SETTLED_WITHIN_S,
+        )
 
     # The model.
 

@@ -12,6 +12,7 @@ from cloudslice.tasks.model import TaskStatus
 from helpers.api_fakes import APP, Answer
 from helpers.slice_store import ManualClock
 from helpers.task_stage import TaskStage, WatchedDelivery, open_task_stage, task_parameters
+from helpers.waiting import eventually
 
 ROOM = RoomKey(APP, "150", RoomIdType.NUMBER)
 ROBOT = "robot_1"
@@ -40,11 +41,11 @@ class Race:
     async def settle(self) -> int:
         """Wait until no task is stopping and each has its robot; how many there are."""
         counts = self.stage.supervisor.count_by_status
-        async with asyncio.timeout(5):
-            while (  # noqa: ASYNC110 - a state with no event to await
-                counts()[TaskStatus.EXITED] or counts()[TaskStatus.IDLE] != self.robot_count
-            ):
-                await asyncio.sleep(0.001)
+        await eventually(
+            lambda: (
+                not counts()[TaskStatus.EXITED] and counts()[TaskStatus.IDLE] == self.robot_count
+            )
+        )
         return self.robot_count
 
     @property

@@ -1,6 +1,5 @@
 """One UDP port serves all sessions, and no datagram of one disturbs another."""
 
-import asyncio
 import errno
 import socket
 import time
@@ -20,6 +19,7 @@ from cloudslice.rtp.session import CloseReason, Session
 from helpers.peer import Peer
 from helpers.rtp import RecordingSink
 from helpers.udp_peer import UdpPeer
+from helpers.waiting import eventually
 
 AUDIO = TrackKind.AUDIO
 Join = Callable[..., "Client"]
@@ -106,11 +106,8 @@ async def test_the_beat_reads_by_itself(port: RtpPort, join: Join) -> None:
     """While a session is there."""
     client = join().connect()
     client.udp.socket.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
-    async with asyncio.timeout(2):
-        while not client.sink.payloads:  # noqa: ASYNC110 - what is waited for is the beat itself
-            await asyncio.sleep(0.005)
+    await eventually(lambda: client.sink.payloads, within_s=2)
     client.session.close()
-    await asyncio.sleep(0.03)
     assert port._timer is None
 
 
