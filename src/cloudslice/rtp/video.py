@@ -146,7 +146,7 @@ class VideoReceiver(Receiver):
         )
 
     def patience_s(self, now: float) -> float | None:
-        if not self._requests:
+        if not self._requests or now - self.last_arrival > _FLOWING_S:
             return None
         if self._nacks:
             return MISSING_PATIENCE_S

@@ -162,6 +162,7 @@ def test_no_pli_while_no_video_flows() -> None:
     assert stream.receiver.flowing
     assert stream.pli_times(until=4, flows=False) == []
     assert not stream.receiver.flowing
+    assert stream.receiver.patience_s(4) is None
     stream.send(2)
     assert stream.is_asked_for_keyframe()
 
