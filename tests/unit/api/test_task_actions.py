@@ -17,11 +17,6 @@ ACTIONS = (DESCRIBE, MODIFY, DELETE)
 NAMED = {"SdkAppId": APP, "TaskId": TASK_ID}
 
 
-@pytest.fixture
-def bench() -> GatewayBench:
-    return GatewayBench()
-
-
 @pytest.mark.parametrize("status", ["Idle", "InProgress", "Exited"])
 async def test_describe_tells_the_status(bench: GatewayBench, status: str) -> None:
     bench.tasks.tasks[APP, TASK_ID] = TaskStatus(status)

@@ -15,11 +15,6 @@ TASK = {"SdkAppId": APP, "TaskId": TASK_ID}
 
 
 @pytest.fixture
-def bench() -> GatewayBench:
-    return GatewayBench()
-
-
-@pytest.fixture
 def keys() -> TemporaryKeys:
     return make_temporary_keys(KEYS.secret_id, KEYS.secret_key, now_s=NOW, lifetime_s=3600)
 
