@@ -1,4 +1,4 @@
-"""CreateCloudSliceTask: what is required, types and ranges, one change to a valid call at a time."""
+"""CreateCloudSliceTask: what is required, types, ranges; one change to a valid call at a time."""
 
 import copy
 from typing import Any
