@@ -9,6 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,6 +50,29 @@ def _check_callback_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _check_directory(path: Path) -> Path:
+    if path == Path():  # "" is the working directory to `pathlib`, and nobody's intention
+        raise ValueError("expected a directory")
+    return path
+
+
+def _check_ip(text: str) -> str:
+    if text:
+        try:
+            ip_address(text)
+        except ValueError:
+            raise ValueError("expected an IP address, such as 203.0.113.7") from None
+    return text
+
+
+def _check_endpoint(text: str) -> str:
+    if not re.fullmatch(r"(?:https?://[^\s/]\S*|file:///\S*)?", text):
+        raise ValueError("expected a URL with http://, https:// or file:///")
+    if re.search(r"[{}]", re.sub(r"\{(?:region|bucket)\}", "", text)):
+        raise ValueError("expected no other braces than {region} and {bucket}")
+    return text
+
+
 _Port = Annotated[int, Field(ge=1, le=65535)]
 _SdkAppId = Annotated[int, Field(ge=1, le=4294967295)]
 _Listen = Annotated[str, AfterValidator(_check_listen)]
@@ -58,10 +82,13 @@ _CallbackUrl = Annotated[
     AfterValidator(_shaped(r"(?:https?://[^\s/]\S*)?", "a URL with http:// or https://")),
 ]
 _CallbackKey = Annotated[SecretStr, AfterValidator(_check_callback_key)]
-_Endpoint = Annotated[
+_IceServer = Annotated[
     str,
-    AfterValidator(_shaped(r"(?:(?:https?|file)://\S+)?", "http://, https:// or file:// and more")),
+    AfterValidator(
+        _shaped(r"(?:stuns?|turns?):[^\s<>]+", "a URL with stun:, stuns:, turn: or turns:")
+    ),
 ]
+_Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
 
 
 class SettingsError(Exception):
@@ -77,9 +104,9 @@ class RtcSettings(_Section):
 
     udp_port: _Port = 7882
     """One UDP port for all anchors."""
-    advertise_ip: str = ""
+    advertise_ip: Annotated[str, AfterValidator(_check_ip)] = ""
     """The address that anchors reach us by, where it is not one of this machine's (NAT)."""
-    ice_servers: tuple[str, ...] = ()
+    ice_servers: tuple[_IceServer, ...] = ()
     """STUN or TURN URLs that WHIP clients are told to use."""
     max_video_bitrate_kbps: Annotated[int, Field(ge=100, le=100_000)] = 2500
     """The ceiling that video senders are told by REMB."""
@@ -174,7 +201,7 @@ class Settings(_Section):
     """All of it; the keys are those of the file."""
 
     listen: _Listen = "127.0.0.1:8080"
-    data_dir: Path = Path("data")
+    data_dir: Annotated[Path, AfterValidator(_check_directory)] = Path("data")
     encryption_key: SecretStr = SecretStr("")
     """Encrypts storage keys and UserSigs at rest: 32 bytes in Base64. Without it, a key is made
     and kept in data_dir/secret.key."""

@@ -165,9 +165,38 @@ def test_other_variables_do_not_matter(file: Path) -> None:
         ),
         pytest.param(
             '[storage.endpoints]\ncos = "127.0.0.1:9000"',
-            "FILE: storage.endpoints.cos: expected http://, https:// or file:// and more, "
+            "FILE: storage.endpoints.cos: expected a URL with http://, https:// or file:///, "
             "but it is '127.0.0.1:9000'",
             id="endpoint",
+        ),
+        pytest.param(
+            '[storage.endpoints]\ncos = "file://slices"',
+            "FILE: storage.endpoints.cos: expected a URL with http://, https:// or file:///, "
+            "but it is 'file://slices'",
+            id="endpoint-relative",
+        ),
+        pytest.param(
+            '[storage.endpoints]\ns3 = "https://{buckt}.example.com"',
+            "FILE: storage.endpoints.s3: expected no other braces than {region} and {bucket}, "
+            "but it is 'https://{buckt}.example.com'",
+            id="endpoint-unknown-part",
+        ),
+        pytest.param(
+            'data_dir = ""',
+            "FILE: data_dir: expected a directory, but it is ''",
+            id="no-directory",
+        ),
+        pytest.param(
+            '[rtc]\nadvertise_ip = "rtc.example.com"',
+            "FILE: rtc.advertise_ip: expected an IP address, such as 203.0.113.7, "
+            "but it is 'rtc.example.com'",
+            id="not-an-address",
+        ),
+        pytest.param(
+            '[rtc]\nice_servers = ["stun.example.com:3478"]',
+            "FILE: rtc.ice_servers[0]: expected a URL with stun:, stuns:, turn: or turns:, "
+            "but it is 'stun.example.com:3478'",
+            id="ice-server",
         ),
         pytest.param(
             '[api]\nallowed_addresses = ["10.0.0.1/8"]',
