@@ -191,14 +191,27 @@ def test_the_demo_shows_files_and_webhooks(tmp_path: Path) -> None:
         assert list((tmp_path / "demo" / "buckets").rglob(f"*.{suffix}"))
 
 
+def test_the_demo_names_a_directory_that_it_cannot_write_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run("demo", "--dir", tmp_path / "file" / "demo")
+    assert result.returncode == 2
+    assert f"--dir {tmp_path / 'file' / 'demo'}: " in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize(
-    "until",
+    ("until", "signals"),
     [
-        pytest.param("Encoding", id="while encoding"),
-        pytest.param("CreateCloudSliceTask", id="while slicing"),
+        pytest.param("Encoding", [signal.SIGINT], id="while encoding"),
+        pytest.param("CreateCloudSliceTask", [signal.SIGINT], id="while slicing"),
+        pytest.param("CreateCloudSliceTask", [signal.SIGINT] * 3, id="impatiently"),
+        pytest.param("CreateCloudSliceTask", [signal.SIGTERM], id="SIGTERM"),
+        pytest.param("CreateCloudSliceTask", [signal.SIGHUP], id="a closed terminal"),
     ],
 )
-def test_ctrl_c_ends_the_demo_and_leaves_nothing_running(tmp_path: Path, until: str) -> None:
+def test_signals_end_the_demo_and_leave_nothing_running(
+    tmp_path: Path, until: str, signals: list[signal.Signals]
+) -> None:
     demo = subprocess.Popen(
         [sys.executable, "-m", "cloudslice", "demo", "--dir", str(tmp_path / "demo")],
         stdout=subprocess.PIPE,
@@ -209,7 +222,8 @@ def test_ctrl_c_ends_the_demo_and_leaves_nothing_running(tmp_path: Path, until: 
         for line in demo.stdout:
             if until in line:
                 break
-        demo.send_signal(signal.SIGINT)
+        for each in signals:
+            demo.send_signal(each)
         rest = demo.stdout.read()
     assert demo.wait(_TIMEOUT_S) == 0
     assert "nothing of it is left running" in rest

@@ -1,5 +1,6 @@
 """cloudslice demo."""
 
+import asyncio
 from pathlib import Path
 
 import click
@@ -30,5 +31,5 @@ def demo_command(directory: Path, seconds: int) -> None:
         uvloop.run(run_demo(directory, seconds))
     except DemoError as error:
         fail(str(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         click.echo("\nThe demo was ended; nothing of it is left running.")

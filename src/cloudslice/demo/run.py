@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import sys
 import threading
 import time
@@ -48,7 +49,9 @@ async def run_demo(directory: Path, seconds: int) -> None:
 
     Raises:
         DemoError: something that the demo needs is not there, or failed.
+        asyncio.CancelledError: a signal has ended it (Ctrl-C, a closed terminal, SIGTERM).
     """
+    _end_by_signals()
     display = Display()
     finished = asyncio.Event()
 
@@ -58,7 +61,10 @@ async def run_demo(directory: Path, seconds: int) -> None:
             finished.set()
 
     receiver = WebhookReceiver(on_event)
-    scene = set_scene(directory, receiver.port)
+    try:
+        scene = set_scene(directory, receiver.port)
+    except OSError as error:
+        raise DemoError(f"--dir {directory}: {error}") from error
     receiver.callback_key = scene.callback_key
     sdk = _make_sdk(scene)
     display.step("Encoding what two anchors will send: 720p colour bars with a clock, and a tone")
@@ -70,6 +76,21 @@ async def run_demo(directory: Path, seconds: int) -> None:
         display.say(line)
     display.step("Run it for real: see README.md. The demo's settings and log are in")
     display.say(f"  {scene.directory}")
+
+
+def _end_by_signals() -> None:
+    """Let the first signal cancel the current task, so that it stops the server, and let later ones
+    change nothing: who presses Ctrl-C twice would else leave the server behind."""
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        if task is not None and not task.cancelling():
+            task.cancel()
+
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) is not signal.SIG_IGN:  # as nohup sets it
+            loop.add_signal_handler(each, end)
 
 
 async def _slice_room(
