@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tencentcloud.common.credential import Credential
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.trtc.v20190722 import models
@@ -19,7 +20,13 @@ from TLSSigAPIv2 import TLSSigAPIv2
 def main() -> None:
     arguments = parse_arguments()
     settings = tomllib.loads(arguments.config.read_text())
-    client = make_client(settings)
+    try:
+        slice_room(make_client(settings), settings, arguments)
+    except TencentCloudSDKException as error:
+        raise SystemExit(f"{error.code}: {error.message} (RequestId {error.requestId})") from None
+
+
+def slice_room(client: TrtcClient, settings: dict[str, Any], arguments: argparse.Namespace) -> None:
     created = call(client, "CreateCloudSliceTask", task_parameters(settings["apps"][0], arguments))
     task = {"SdkAppId": settings["apps"][0]["sdk_app_id"], "TaskId": created.TaskId}
     print(f"task {created.TaskId}; Ctrl-C ends it", flush=True)

@@ -9,7 +9,7 @@ import pytest
 
 from cloudslice.publisher.media import Media
 from cloudslice.publisher.publisher import publisher_group
-from helpers.node import CALLBACK_KEY, Node
+from helpers.node import CALLBACK_KEY, SECRET_KEY, Node
 from helpers.webhooks import WebhookReceiver
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -40,3 +40,21 @@ async def test_the_python_sdk_example_slices_a_room(tmp_path: Path, h264_media: 
     assert last == "deleted"
     assert example.returncode == 0
     assert list(buckets.rglob("*.png"))
+
+
+async def test_the_python_sdk_example_says_what_the_server_refuses(tmp_path: Path) -> None:
+    """One line with the error's code and its RequestId, to be found in the server's log."""
+    with Node(tmp_path / "node", "http://127.0.0.1:9/hook") as node:
+        await asyncio.to_thread(node.start)
+        settings = tmp_path / "wrong.toml"
+        text = node.settings_path.read_text()
+        settings.write_text(text.replace(SECRET_KEY, "another"))
+        example = await asyncio.create_subprocess_exec(
+            *(sys.executable, EXAMPLES / "python-sdk" / "slice_room.py", "--config", settings),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, errors = await example.communicate()
+    (line,) = errors.decode().splitlines()
+    assert line.startswith("AuthFailure.SignatureFailure: ")
+    assert "(RequestId " in line
+    assert example.returncode == 1
