@@ -228,7 +228,8 @@ class Lane:
 
         is_new = await context.database.persist(note)
         level = _log.warning if is_new else _log.debug
-        level("upload failed", task_id=self._task_id, status=error.status, error=str(error))
+        where = {"task_id": self._task_id, "bucket": self._bucket and self._bucket.name}
+        level("upload failed", **where, status=error.status, error=str(error))
 
     def _delay_s(self, failures: int, error: StorageError) -> float:
         jitter = self._context.random.random()
