@@ -15,7 +15,7 @@ from cloudslice.delivery import schema as delivery_schema
 from cloudslice.delivery.model import SliceKind
 from cloudslice.delivery.service import Delivery
 from cloudslice.identity.user_sig import make_user_sig
-from cloudslice.rooms.base import LeaveCode, RoomKey
+from cloudslice.rooms.base import LeaveCode, RoomKey, RoomProvider
 from cloudslice.secrets import SecretBox
 from cloudslice.slicing.ogg import repair_ogg
 from cloudslice.slicing.picture_pool import PicturePool
@@ -25,6 +25,8 @@ from helpers.api_fakes import APP, APP_KEY, KEYS, OTHER_APP, GatewayCaller, crea
 from helpers.manual_rooms import ManualRooms
 from helpers.slice_store import ManualClock
 
+DATABASE = "test.db"
+"""Its name in the data directory."""
 _SCHEMAS = (secrets.SCHEMA, delivery_schema.SCHEMA, registry.SCHEMA)
 _BOX = SecretBox(bytes(32))
 
@@ -78,7 +80,20 @@ async def open_task_stage(
         }
     )
     rooms = ManualRooms()
-    async with Database(directory / "test.db", _SCHEMAS) as database:
+    async with open_supervisor(settings, rooms, clock, leave_codes) as supervisor:
+        gateway = Gateway(settings, supervisor, rooms, clock)
+        yield TaskStage(GatewayCaller(gateway, clock), supervisor, rooms, clock)
+
+
+@asynccontextmanager
+async def open_supervisor(
+    settings: Settings,
+    rooms: RoomProvider,
+    clock: ManualClock,
+    leave_codes: dict[str, list[LeaveCode]],
+) -> AsyncIterator[Supervisor]:
+    """A supervisor over a real database and real delivery; `leave_codes` are filled by task."""
+    async with Database(settings.data_dir / DATABASE, _SCHEMAS) as database:
         delivery = WatchedDelivery(
             settings, database, _BOX, SystemClock(), repair={SliceKind.AUDIO: repair_ogg}
         )
@@ -88,8 +103,7 @@ async def open_task_stage(
                 async with Supervisor(
                     settings, database, _BOX, delivery, {"builtin": rooms}, pictures, clock
                 ) as supervisor:
-                    gateway = Gateway(settings, supervisor, rooms, clock)
-                    yield TaskStage(GatewayCaller(gateway, clock), supervisor, rooms, clock)
+                    yield supervisor
 
 
 def task_parameters(

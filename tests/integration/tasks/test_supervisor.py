@@ -9,12 +9,9 @@ from typing import Any
 
 import pytest
 
-from cloudslice import secrets
-from cloudslice.clock import SystemClock
 from cloudslice.config import Settings
 from cloudslice.database import Database
-from cloudslice.delivery import schema as delivery_schema
-from cloudslice.delivery.model import Bucket, SliceKind, Vendor
+from cloudslice.delivery.model import Bucket, Vendor
 from cloudslice.delivery.service import Delivery
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.rooms.base import (
@@ -24,10 +21,7 @@ from cloudslice.rooms.base import (
     RoomKey,
     RoomListener,
 )
-from cloudslice.secrets import SecretBox
-from cloudslice.slicing.ogg import repair_ogg
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
-from cloudslice.slicing.picture_pool import PicturePool
 from cloudslice.slicing.robot import Robot
 from cloudslice.tasks import registry
 from cloudslice.tasks.model import (
@@ -40,12 +34,12 @@ from cloudslice.tasks.model import (
 )
 from cloudslice.tasks.supervisor import Supervisor
 from helpers.slice_store import ManualClock
+from helpers.task_stage import DATABASE, open_supervisor
 from helpers.tracks import ManualAnchor, ManualAudio
 from helpers.webhooks import WebhookReceiver
 
 APP, KEY, ROBOT = 1400000001, "k" * 64, "robot_1"
 ROOM = RoomKey(APP, "150", RoomIdType.NUMBER)
-BOX = SecretBox(bytes(32))
 
 
 @dataclass
@@ -118,18 +112,8 @@ async def open_stage(
                 "storage": {"endpoints": {"cos": (directory / "buckets").as_uri()}},
             }
         )
-        schemas = (secrets.SCHEMA, delivery_schema.SCHEMA, registry.SCHEMA)
-        async with (
-            Database(directory / "test.db", schemas) as database,
-            Delivery(
-                settings, database, BOX, SystemClock(), repair={SliceKind.AUDIO: repair_ogg}
-            ) as delivery,
-        ):
-            with PicturePool(1) as pictures:
-                async with Supervisor(
-                    settings, database, BOX, delivery, {"builtin": rooms}, pictures, clock
-                ) as supervisor:
-                    yield Stage(supervisor, rooms, clock, receiver)
+        async with open_supervisor(settings, rooms, clock, {}) as supervisor:
+            yield Stage(supervisor, rooms, clock, receiver)
 
 
 @pytest.fixture
@@ -305,7 +289,7 @@ async def test_a_stop_that_was_cut_off_is_completed_at_the_next_start(tmp_path: 
     async with open_stage(tmp_path, clock=clock) as stage:
         task_id = await stage.supervisor.create(a_spec(clock))
         await stage.events(task_id, until=1001)
-    async with Database(tmp_path / "test.db", [registry.SCHEMA]) as database:
+    async with Database(tmp_path / DATABASE, [registry.SCHEMA]) as database:
         await database.run(lambda c: registry.set_stopping(c, task_id, LeaveCode.REMOVED))
     async with open_stage(tmp_path, clock=clock) as stage:
         # 1001 may come again: the first process was stopped the moment it was received.
