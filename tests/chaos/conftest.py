@@ -1,21 +1,10 @@
-"""What chaos tests share with the end-to-end tests."""
-
-from collections.abc import Iterator
+"""What chaos tests share: media that is encoded once."""
 
 import pytest
 
 from cloudslice.publisher.encode import VideoSpec
 from cloudslice.publisher.media import Look, Media, synthetic_media
 from cloudslice.rooms.base import VideoCodec
-from helpers.s3_server import S3Server
-
-
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -35,11 +35,11 @@ class Outcome:
 
 
 @pytest.fixture(scope="module")
-def outcome(s3: S3Server, media: Media, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    return asyncio.run(_kill_and_restart(s3, media, tmp_path_factory.mktemp("node")))
+def outcome(s3_server: S3Server, media: Media, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return asyncio.run(_kill_and_restart(s3_server, media, tmp_path_factory.mktemp("node")))
 
 
-async def _kill_and_restart(s3: S3Server, media: Media, directory: Path) -> Outcome:
+async def _kill_and_restart(s3_server: S3Server, media: Media, directory: Path) -> Outcome:
     async with AsyncExitStack() as stack:
         receiver = await stack.enter_async_context(WebhookReceiver(CALLBACK_KEY))
         anchors = await stack.enter_async_context(publisher_group())
@@ -47,17 +47,17 @@ async def _kill_and_restart(s3: S3Server, media: Media, directory: Path) -> Outc
             Node(
                 directory,
                 receiver.url,
-                more_settings=f'[storage.endpoints]\ncos = "{s3.url}"\n',
+                more_settings=f'[storage.endpoints]\ncos = "{s3_server.url}"\n',
             )
         )
         await asyncio.to_thread(node.start)
-        sdk, bucket = Sdk(node), s3.new_bucket()
+        sdk, bucket = Sdk(node), s3_server.new_bucket()
         storage = {
             "Vendor": 0,
             "Region": "ap-guangzhou",
             "Bucket": bucket,
-            "AccessKey": s3.access_key,
-            "SecretKey": s3.secret_key,
+            "AccessKey": s3_server.access_key,
+            "SecretKey": s3_server.secret_key,
         }
         task_id = await asyncio.to_thread(sdk.create, create_parameters("150", "robot", storage))
         alice = anchors.start(node.anchor("150", "alice"), media)
@@ -93,11 +93,11 @@ def test_the_task_goes_on(outcome: Outcome) -> None:
 
 
 def test_each_finished_slice_is_in_the_bucket_once_and_told_once(
-    outcome: Outcome, s3: S3Server
+    outcome: Outcome, s3_server: S3Server
 ) -> None:
     told = [each["FileName"] for media_type in (1, 2) for each in outcome.files(media_type)]
     assert len(set(told)) == len(told)
-    assert sorted(told) == s3.keys(outcome.bucket)
+    assert sorted(told) == s3_server.keys(outcome.bucket)
 
 
 def test_each_event_comes_once_and_in_order(outcome: Outcome) -> None:
@@ -108,7 +108,7 @@ def test_each_event_comes_once_and_in_order(outcome: Outcome) -> None:
 
 
 def test_what_was_heard_until_a_moment_before_the_kill_is_there(
-    outcome: Outcome, s3: S3Server, tmp_path: Path
+    outcome: Outcome, s3_server: S3Server, tmp_path: Path
 ) -> None:
     """The slice that was growing is repaired into a valid file of the right length."""
     cut_off = [each for each in outcome.files(1) if each["StartTimeStamp"] < outcome.killed_at_ms][
@@ -117,7 +117,7 @@ def test_what_was_heard_until_a_moment_before_the_kill_is_there(
     duration_ms = cut_off["EndTimeStamp"] - cut_off["StartTimeStamp"]
     assert 0 < duration_ms < 15000
     assert cut_off["EndTimeStamp"] > outcome.killed_at_ms - _HEARD_UNTIL_S * 1000
-    stored = s3.get(outcome.bucket, cut_off["FileName"])
+    stored = s3_server.get(outcome.bucket, cut_off["FileName"])
     assert_tools_accept(stored.data, tmp_path)
     assert decode_audio(stored.data).duration_s * 1000 == pytest.approx(duration_ms, abs=1)
     assert decode_audio(stored.data).pitch_hz == pytest.approx(440, abs=2)

@@ -10,19 +10,10 @@ import pytest
 
 from helpers.browser import browser_anchor
 from helpers.files import assert_tools_accept, decode_audio, decode_picture
-from helpers.node import CALLBACK_KEY, Node, Sdk, create_parameters
+from helpers.node import BUCKET, CALLBACK_KEY, STORAGE, Node, Sdk, create_parameters
 from helpers.webhooks import WebhookReceiver
 
 pytestmark = pytest.mark.timeout(90)
-
-BUCKET = "demo-1250000000"
-STORAGE = {
-    "Vendor": 0,
-    "Region": "ap-guangzhou",
-    "Bucket": BUCKET,
-    "AccessKey": "a",
-    "SecretKey": "s",
-}
 
 
 def pictures(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

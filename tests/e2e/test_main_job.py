@@ -41,23 +41,26 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def outcomes(
-    s3: S3Server, h264_media: Media, vp8_media: Media, tmp_path_factory: pytest.TempPathFactory
+    s3_server: S3Server,
+    h264_media: Media,
+    vp8_media: Media,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Outcome]:
     """A task for each vendor, side by side: an H.264 anchor alice and a VP8 anchor bob."""
     media = {"alice": h264_media, "bob": vp8_media}
-    return asyncio.run(_slice_for_all_vendors(s3, media, tmp_path_factory.mktemp("node")))
+    return asyncio.run(_slice_for_all_vendors(s3_server, media, tmp_path_factory.mktemp("node")))
 
 
 async def _slice_for_all_vendors(
-    s3: S3Server, media: dict[str, Media], directory: Path
+    s3_server: S3Server, media: dict[str, Media], directory: Path
 ) -> dict[str, Outcome]:
-    endpoints = "\n".join(f'{name} = "{s3.url}"' for name in _VENDORS)
+    endpoints = "\n".join(f'{name} = "{s3_server.url}"' for name in _VENDORS)
     async with WebhookReceiver(CALLBACK_KEY) as receiver, publisher_group() as anchors:
         node = Node(directory, receiver.url, more_settings=f"[storage.endpoints]\n{endpoints}\n")
         await asyncio.to_thread(node.start)
         async with asyncio.TaskGroup() as group:
             running = {
-                vendor: group.create_task(_slice(vendor, node, receiver, s3, anchors, media))
+                vendor: group.create_task(_slice(vendor, node, receiver, s3_server, anchors, media))
                 for vendor in _VENDORS
             }
         assert await asyncio.to_thread(node.stop) == 0
@@ -68,14 +71,14 @@ async def _slice(
     vendor: str,
     node: Node,
     receiver: WebhookReceiver,
-    s3: S3Server,
+    s3_server: S3Server,
     anchors: PublisherGroup,
     media: dict[str, Media],
 ) -> Outcome:
     room_id, room_id_type = _ROOMS[vendor]
     sdk = Sdk(node)
     vendor_number, region = _VENDORS[vendor]
-    bucket = s3.new_bucket()
+    bucket = s3_server.new_bucket()
     task_id = await asyncio.to_thread(
         sdk.create,
         create_parameters(
@@ -85,8 +88,8 @@ async def _slice(
                 "Vendor": vendor_number,
                 "Region": region,
                 "Bucket": bucket,
-                "AccessKey": s3.access_key,
-                "SecretKey": s3.secret_key,
+                "AccessKey": s3_server.access_key,
+                "SecretKey": s3_server.secret_key,
                 "FileNamePrefix": ["prefix1", "prefix2"],
             },
             room_id_type=room_id_type,
@@ -135,9 +138,9 @@ def test_status_goes_from_idle_over_in_progress_to_not_found(outcome: Outcome) -
     assert outcome.after_end == "ResourceNotFound"
 
 
-def test_keys_are_the_contracts(outcome: Outcome, s3: S3Server) -> None:
+def test_keys_are_the_contracts(outcome: Outcome, s3_server: S3Server) -> None:
     """prefix/taskId/anchor/folder/app_room_anchor_UTC.extension, and nothing else is there."""
-    keys = s3.keys(outcome.bucket)
+    keys = s3_server.keys(outcome.bucket)
     assert keys
     room = re.escape(str(outcome.room_id))
     for key in keys:
@@ -149,14 +152,16 @@ def test_keys_are_the_contracts(outcome: Outcome, s3: S3Server) -> None:
         ), key
 
 
-def test_events_come_in_order_and_name_each_file_once(outcome: Outcome, s3: S3Server) -> None:
+def test_events_come_in_order_and_name_each_file_once(
+    outcome: Outcome, s3_server: S3Server
+) -> None:
     events = outcome.events
     types = [event["EventType"] for event in events]
     assert types[:2] == [1001, 1003]
     assert types[-1] == 1005
     assert [types.count(each) for each in (1001, 1002, 1003, 1005, 1006)] == [1, 1, 1, 1, 0]
     files = [e["EventInfo"]["Payload"]["FileName"] for e in events if e["EventType"] == 1004]
-    assert sorted(files) == s3.keys(outcome.bucket)
+    assert sorted(files) == s3_server.keys(outcome.bucket)
     for event in events:
         assert event["EventGroupId"] == 10
         assert event["EventInfo"]["RoomId"] == outcome.room_id
@@ -169,12 +174,12 @@ def test_events_come_in_order_and_name_each_file_once(outcome: Outcome, s3: S3Se
 
 
 def test_audio_slices_are_whole_and_sound_as_sent(
-    outcome: Outcome, s3: S3Server, tmp_path: Path
+    outcome: Outcome, s3_server: S3Server, tmp_path: Path
 ) -> None:
     """The first slice of each anchor is exactly 15 s long, and in its own anchor's pitch."""
     for user_id, pitch_hz in (("alice", 440), ("bob", 330)):
-        keys = [key for key in s3.keys(outcome.bucket) if f"/{user_id}/audios/" in key]
-        slices = [s3.get(outcome.bucket, key) for key in keys]
+        keys = [key for key in s3_server.keys(outcome.bucket) if f"/{user_id}/audios/" in key]
+        slices = [s3_server.get(outcome.bucket, key) for key in keys]
         for each in slices:
             assert each.content_type == "audio/ogg"
             assert_tools_accept(each.data, tmp_path)
@@ -184,23 +189,25 @@ def test_audio_slices_are_whole_and_sound_as_sent(
         assert slices[0].metadata["duration-ms"] == "15000"
 
 
-def test_pictures_have_the_size_and_pattern_that_was_sent(outcome: Outcome, s3: S3Server) -> None:
+def test_pictures_have_the_size_and_pattern_that_was_sent(
+    outcome: Outcome, s3_server: S3Server
+) -> None:
     for user_id, size in (("alice", (360, 640)), ("bob", (270, 480))):
-        keys = [key for key in s3.keys(outcome.bucket) if f"/{user_id}/images/" in key]
+        keys = [key for key in s3_server.keys(outcome.bucket) if f"/{user_id}/images/" in key]
         assert len(keys) >= 3
         for key in keys:
-            stored = s3.get(outcome.bucket, key)
+            stored = s3_server.get(outcome.bucket, key)
             assert stored.content_type == f"image/{'png' if key.endswith('.png') else 'jpeg'}"
             picture = decode_picture(stored.data)
             assert picture.shape[:2] == size
             assert_shows_bars(picture)
 
 
-def test_slices_follow_each_other_without_a_hole(outcome: Outcome, s3: S3Server) -> None:
+def test_slices_follow_each_other_without_a_hole(outcome: Outcome, s3_server: S3Server) -> None:
     """By the count of samples a slice begins where the one before it has ended, exactly."""
     for user_id in ("alice", "bob"):
-        keys = [key for key in s3.keys(outcome.bucket) if f"/{user_id}/audios/" in key]
-        details = [s3.get(outcome.bucket, key).metadata for key in keys]
+        keys = [key for key in s3_server.keys(outcome.bucket) if f"/{user_id}/audios/" in key]
+        details = [s3_server.get(outcome.bucket, key).metadata for key in keys]
         spans = sorted((int(each["first-sample"]), int(each["samples"])) for each in details)
         assert spans[0] == (0, 15 * 48000)
         assert len(spans) >= 2

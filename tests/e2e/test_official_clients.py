@@ -11,18 +11,11 @@ from pathlib import Path
 import pytest
 
 from helpers.client_programs import ClientProgram
-from helpers.node import APP_ID, SECRET_ID, SECRET_KEY, Node, create_parameters
+from helpers.node import APP_ID, SECRET_ID, SECRET_KEY, STORAGE, Node, create_parameters
 from helpers.official_clients import EVERY_WAY, SHA1, SHA256, TC3, OfficialClient, Setup
 from helpers.signing import KeyPair
 
 KEYS = KeyPair(SECRET_ID, SECRET_KEY)
-STORAGE = {
-    "Vendor": 0,
-    "Region": "ap-guangzhou",
-    "Bucket": "demo-1250000000",
-    "AccessKey": "a",
-    "SecretKey": "s",
-}
 LIMIT = 5
 
 Programs = Mapping[str, ClientProgram]

@@ -20,23 +20,17 @@ from cloudslice.publisher.publisher import Publisher, PublisherGroup, publisher_
 from helpers.files import decode_audio
 from helpers.node import (
     APP_ID,
+    BUCKET,
     CALLBACK_KEY,
     SECRET_ID,
     SECRET_KEY,
+    STORAGE,
     Node,
     Sdk,
     create_parameters,
 )
 from helpers.webhooks import WebhookReceiver
 
-BUCKET = "demo-1250000000"
-STORAGE = {
-    "Vendor": 0,
-    "Region": "ap-guangzhou",
-    "Bucket": BUCKET,
-    "AccessKey": "a",
-    "SecretKey": "s",
-}
 CONSENT_S = 3
 
 

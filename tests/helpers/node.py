@@ -29,6 +29,15 @@ APP_KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
 SECRET_ID = "AKIDTESTCALLER"
 SECRET_KEY = "CallerSecretExample"
 CALLBACK_KEY = "SliceCallbackKey0001"
+BUCKET = "demo-1250000000"
+STORAGE = {
+    "Vendor": 0,
+    "Region": "ap-guangzhou",
+    "Bucket": BUCKET,
+    "AccessKey": "a",
+    "SecretKey": "s",
+}
+"""CloudSliceStorage, for a store that is a directory or of no matter."""
 _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 20
 
