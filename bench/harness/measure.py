@@ -35,7 +35,11 @@ class Mode(Enum):
 
     @property
     def slice_params(self) -> dict[str, int]:
-        times = {"SliceAudio": AUDIO_SLICE_S, "SliceVideo": PICTURE_INTERVAL_S}
+        times = {
+            "SliceAudio": AUDIO_SLICE_S,
+            "SliceVideo": PICTURE_INTERVAL_S,
+            "MaxIdleTime": 3600,  # the last room's anchors join late
+        }
         if self is Mode.AUDIO:
             return times | {"SliceType": 1}
         return times | {"SliceType": 3, "SliceImageType": int(self is Mode.JPG)}
