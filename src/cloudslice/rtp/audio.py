@@ -91,7 +91,7 @@ class AudioReceiver(Receiver):
         self._take(packet.payload_type, packet.sequence, packet.timestamp, packet.payload, arrival)
 
     def give_up_missing(self, now: float) -> None:
-        """Deliver what has waited for the reorder window; call at least every 100 ms."""
+        """Deliver what has waited for the reorder window by monotonic second `now`."""
         while self._held:
             first = min(self._held)
             has_waited = now - self._held[first].arrival >= self.REORDER_WINDOW_S

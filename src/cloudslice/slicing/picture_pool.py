@@ -36,10 +36,9 @@ class _Job:
 class PicturePool:
     """Encodes pictures in a few threads; refuses work that it could not do in time.
 
-    By default one core stays free for packets: on two cores, with PNG work without end, the event
-    loop's 10 ms beat came at most 3.8 ms late (p99; 3.1 ms without any) with one thread, 16 ms
-    with two. All calls are made on the event loop. Used as a context manager: on leaving, what is
-    not done yet is dropped.
+    By default one core stays free for packets: on two cores that 500 anchors kept busy, a second
+    thread halved the pictures that were made (docs/performance.md). All calls are made on the event
+    loop. Used as a context manager: on leaving, what is not done yet is dropped.
     """
 
     def __init__(
