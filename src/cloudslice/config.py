@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     IPvAnyNetwork,
@@ -50,8 +51,8 @@ def _check_callback_key(key: SecretStr) -> SecretStr:
     return key
 
 
-def _check_directory(path: Path) -> Path:
-    if path == Path():  # "" is the working directory to `pathlib`, and nobody's intention
+def _check_directory(path: object) -> object:
+    if path == "":  # to `pathlib` it is the working directory, whose name is "."
         raise ValueError("expected a directory")
     return path
 
@@ -201,7 +202,7 @@ class Settings(_Section):
     """All of it; the keys are those of the file."""
 
     listen: _Listen = "127.0.0.1:8080"
-    data_dir: Annotated[Path, AfterValidator(_check_directory)] = Path("data")
+    data_dir: Annotated[Path, BeforeValidator(_check_directory)] = Path("data")
     encryption_key: SecretStr = SecretStr("")
     """Encrypts storage keys and UserSigs at rest: 32 bytes in Base64. Without it, a key is made
     and kept in data_dir/secret.key."""

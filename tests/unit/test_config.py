@@ -82,6 +82,13 @@ def test_variables_override_the_file(file: Path) -> None:
     assert settings.api.regions == ("ap-tokyo",)
 
 
+def test_the_working_directory_may_hold_the_data(tmp_path: Path) -> None:
+    """By its name; an empty one is a mistake."""
+    path = tmp_path / "cloudslice.toml"
+    path.write_text('data_dir = "."')
+    assert load_settings(path, {}).data_dir == Path()
+
+
 def test_variables_alone_can_make_an_app(file: Path) -> None:
     settings = load(
         file,
