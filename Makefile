@@ -4,6 +4,8 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
+NATIVE := src/cloudslice/rtp/native
+LOCKED := requirements/dev.txt requirements/intl.txt requirements/compiler.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help venv tools demo test lint types format bench lock clean
@@ -18,11 +20,16 @@ help: ## Show this list
 	@echo
 	@echo "  ARGS goes to pytest:  make test ARGS='tests/unit -k usersig'"
 
+# In a make of its own: what was just installed has just been compiled.
 venv: .venv/installed ## Make .venv with the locked dependencies
+	@$(MAKE) --silent $(NATIVE)/packets.so
 
-.venv/installed: pyproject.toml requirements/dev.txt requirements/intl.txt scripts/make-venv
+.venv/installed: pyproject.toml $(LOCKED) scripts/make-venv
 	@PYTHON=$(PYTHON) scripts/make-venv
 	@touch $@
+
+$(NATIVE)/packets.so: $(wildcard $(NATIVE)/*.[ch]) hatch_build.py
+	@$(BIN)/python hatch_build.py
 
 tools: ## Install the programs that tests drive (apt when root, npm where it is)
 	@scripts/install-test-tools
@@ -34,6 +41,7 @@ test: venv tools ## Run all tests
 	@$(BIN)/pytest $(ARGS)
 
 lint: venv ## Check style and formatting
+	@$(BIN)/python hatch_build.py lint
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 
@@ -53,4 +61,5 @@ lock: venv ## Resolve the dependencies anew, to the newest versions allowed
 
 clean: ## Remove the environment, caches, and what the demo left
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis data dist tests/node/node_modules tests/*/target
+	rm -rf __pycache__ $(NATIVE)/packets.so $(NATIVE)/.build-*
 	find src tests bench scripts examples -name __pycache__ -prune -exec rm -rf {} +
