@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-from cloudslice.rooms.base import Keyframe, KeyframeRequest, TrackKind
+from cloudslice.rooms.base import Keyframe, KeyframeRequest, OpusRun, TrackKind
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.port import RtpPort
@@ -64,8 +64,8 @@ class CountingSink:
     def __init__(self) -> None:
         self.packets = 0
 
-    def on_opus(self, payload: bytes, timestamp: int, arrival: float) -> None:
-        self.packets += 1
+    def on_opus(self, run: OpusRun) -> None:
+        self.packets += len(run.sizes)
 
     def on_restart(self) -> None:
         raise AssertionError("a lossless stream was restarted")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from cloudslice.rtp.datagrams import DatagramSocket
-from harness.ring import SLOT_BYTES, Ring, Slots
+from harness.ring import Ring, Slots
 
 _INSTRUCTION = struct.Struct("=HBBI")
 _JUMP_IF_EQUAL, _RETURN = 0x15, 0x06
@@ -23,8 +23,8 @@ class InjectedSocket(DatagramSocket):
     def __init__(self, sock: socket.socket, ring: Ring) -> None:
         super().__init__(sock)
         self._ring = ring
-        self._slots = Slots(self._memory, self._names, self._controls, self._length_words)
-        assert len(self._memory) == len(self._length_words) * SLOT_BYTES
+        batch = self.batch
+        self._slots = Slots(batch.memory, batch.names, batch.lengths, batch.arrivals)
 
     def filter(self, program: Sequence[bytes]) -> None:
         super().filter(program)
@@ -36,13 +36,13 @@ class InjectedSocket(DatagramSocket):
         super().unfilter()
         self._ring.set_filter(frozenset())
 
-    def _fill(self) -> tuple[int, bool]:
-        count, is_emptied = super()._fill()
+    def _fill(self) -> bool:
+        is_emptied = super()._fill()
         started = time.thread_time_ns()
-        count += self._ring.take(self._slots, count)
+        self.batch.size += self._ring.take(self._slots, self.batch.size)
         is_emptied = is_emptied and not self._ring.waiting
         self._ring.add_taking(time.thread_time_ns() - started)
-        return count, is_emptied
+        return is_emptied
 
 
 def dropped_ssrcs(program: Sequence[bytes]) -> frozenset[int]:

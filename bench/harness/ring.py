@@ -3,7 +3,6 @@ kernel is in between."""
 
 import mmap
 import os
-import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +10,16 @@ from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple, Self
 
-SLOT_BYTES, NAME_BYTES, CONTROL_BYTES = 1536, 32, 32
-"""Of a slot's datagram, of its source's socket address, and of the cmsghdr with its time."""
-_CONTROL = struct.Struct("=16xqq")
+from cloudslice.rtp.native import NAME_BYTES, SLOT_BYTES
+
+_TIME_BYTES = 8
 _SLOTS = 16384
 """A socket buffer of 32 MB, as the port asks for, takes some more."""
 _SSRCS = 1023
 _PAGE = 4096
 _FILTERS_AT, _LENGTHS_AT = _PAGE, 3 * _PAGE
-_CONTROLS_AT = _LENGTHS_AT + 4 * _SLOTS
-_NAMES_AT = _CONTROLS_AT + CONTROL_BYTES * _SLOTS
+_ARRIVALS_AT = _LENGTHS_AT + 4 * _SLOTS
+_NAMES_AT = _ARRIVALS_AT + _TIME_BYTES * _SLOTS
 _DATA_AT = _NAMES_AT + NAME_BYTES * _SLOTS
 _END = _DATA_AT + SLOT_BYTES * _SLOTS
 
@@ -32,21 +31,20 @@ class _Counter(IntEnum):
 
 
 class Slots(NamedTuple):
-    """A row of slots as `DatagramSocket` has it; lengths by slot, all else in bytes."""
+    """A row of slots as a `Batch` has it; datagrams and names in bytes, all else by slot."""
 
     memory: memoryview
     names: memoryview
-    controls: memoryview
     lengths: memoryview
+    arrivals: memoryview
+    """Seconds of the wall clock."""
 
     def copy(self, first: int, target: "Slots", to: int, count: int) -> None:
         """Copy `count` slots from `first` on to those of `target` from `to` on."""
         target.names[to * NAME_BYTES : (to + count) * NAME_BYTES] = self.names[
             first * NAME_BYTES : (first + count) * NAME_BYTES
         ]
-        target.controls[to * CONTROL_BYTES : (to + count) * CONTROL_BYTES] = self.controls[
-            first * CONTROL_BYTES : (first + count) * CONTROL_BYTES
-        ]
+        target.arrivals[to : to + count] = self.arrivals[first : first + count]
         lengths = self.lengths[first : first + count]
         target.lengths[to : to + count] = lengths
         for index, length in enumerate(lengths.tolist()):
@@ -70,8 +68,8 @@ class Ring:
         self._slots = Slots(
             whole[_DATA_AT:_END],
             whole[_NAMES_AT:_DATA_AT],
-            whole[_CONTROLS_AT:_NAMES_AT],
-            whole[_LENGTHS_AT:_CONTROLS_AT].cast("I"),
+            whole[_LENGTHS_AT:_ARRIVALS_AT].cast("I"),
+            whole[_ARRIVALS_AT:_NAMES_AT].cast("d"),
         )
         self._known = 0
         self._ssrcs: frozenset[int] = frozenset()
@@ -89,13 +87,11 @@ class Ring:
             counters[_Counter.OVERFLOWED] += 1
             return
         slot = written % _SLOTS
-        memory, names, controls, lengths = self._slots
+        memory, names, lengths, arrivals = self._slots
         memory[slot * SLOT_BYTES : slot * SLOT_BYTES + len(datagram)] = datagram
         names[slot * NAME_BYTES : slot * NAME_BYTES + len(source)] = source
-        second = int(wall_s)
-        nanoseconds = int((wall_s - second) * 1e9)
-        _CONTROL.pack_into(controls, slot * CONTROL_BYTES, second, nanoseconds)
         lengths[slot] = len(datagram)
+        arrivals[slot] = wall_s
         # Last, so that whoever sees it sees all of the datagram.
         counters[_Counter.WRITTEN] = written + 1
 

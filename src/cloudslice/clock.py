@@ -4,6 +4,17 @@ with UTC only where a label is made, so that a step of the wall clock bends no s
 import time
 from typing import Protocol
 
+HEARTBEAT_S = 0.4
+"""What can wait is done at multiples of this on the monotonic clock, by every part at the same
+time: to be woken, and to find the caches cold, is most of what a node with few anchors does."""
+_TOO_SOON_S = 0.05
+
+
+def until_heartbeat(now: float) -> float:
+    """Seconds from monotonic second `now` to the next heartbeat that is not just about to be."""
+    delay = HEARTBEAT_S - now % HEARTBEAT_S
+    return delay if delay > _TOO_SOON_S else delay + HEARTBEAT_S
+
 
 class Clock(Protocol):
     """What a part needs to know of time; tests pass a clock that they move by hand."""

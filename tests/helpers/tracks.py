@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from cloudslice.rooms.base import AudioSink, Keyframe, KeyframeReceiver
+from cloudslice.rooms.base import AudioSink, Keyframe, KeyframeReceiver, OpusRun
 
 
 @dataclass
@@ -51,7 +51,7 @@ class ManualAudio:
 
     def send(self, arrival: float) -> None:
         for sink in self.sinks:
-            sink.on_opus(b"\xf8\x01\x02", self.timestamp, arrival)
+            sink.on_opus(OpusRun.of_one(b"\xf8\x01\x02", self.timestamp, arrival))
         self.timestamp += 960
 
 

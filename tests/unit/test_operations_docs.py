@@ -20,7 +20,6 @@ from cloudslice.rtp.video import VideoReceiver
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.tasks.model import TaskStatus
 from cloudslice.tasks.supervisor import Supervisor
-from helpers.rtp import ClearSrtp
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 
@@ -40,10 +39,9 @@ class IdleNode:
     callbacks: CallbackCounters = field(default_factory=CallbackCounters)
 
     def media_counts(self) -> Counter[str]:
-        srtp = ClearSrtp().context
-        audio = AudioReceiver(srtp, frozenset(), can_nack=False)
+        audio = AudioReceiver(frozenset(), can_nack=False)
         video = VideoReceiver(
-            srtp, {}, can_nack=False, orientation_id=None, monotonic=SystemClock().monotonic
+            {}, can_nack=False, orientation_id=None, monotonic=SystemClock().monotonic
         )
         session = Counter(not_authentic=0, repeated=0, malformed=0, unassigned=0)
         return Counter({**session, **audio.counts, **video.counts})

@@ -5,10 +5,10 @@ frames. All calls are plain synchronous calls on the event loop, so that a packe
 socket to its slice without a queue or a task on its way.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
 
 
 class RoomIdType(IntEnum):
@@ -60,18 +60,48 @@ class VideoCodec(Enum):
     VP8 = "vp8"
 
 
+class OpusRun(NamedTuple):
+    """Opus packets (RFC 6716) of one anchor that follow each other without a gap.
+
+    Two and more of them have one frame each (code 0), the same TOC byte and so the same duration,
+    and timestamps that go on without a gap. One alone may be anything that is not empty.
+    """
+
+    data: bytes
+    """The packets as the anchor's encoder made them, joined."""
+    sizes: Sequence[int]
+    """Bytes of each."""
+    timestamp: int
+    """Of the first packet: RTP ticks of 48 kHz, extended beyond 32 bits: it never wraps."""
+    arrival: float
+    """Monotonic second at which the first packet was received."""
+    last_arrival: float
+    """...and the last one."""
+    earliest: float
+    """When the first packet would have been received, had it been as quick as the quickest: the
+    least of each packet's arrival less the audio between the first packet's start and its own."""
+
+    @classmethod
+    def of_one(cls, packet: bytes, timestamp: int, arrival: float) -> Self:
+        """A run of a single packet."""
+        return cls(packet, (len(packet),), timestamp, arrival, arrival, arrival)
+
+    def packets(self) -> Iterator[bytes]:
+        """Each of the packets."""
+        start = 0
+        for size in self.sizes:
+            yield self.data[start : start + size]
+            start += size
+
+
 class AudioSink(Protocol):
     """Receives one anchor's audio. Called on the event loop; must not block or raise."""
 
-    def on_opus(self, payload: bytes, timestamp: int, arrival: float) -> None:
-        """One Opus packet (RFC 6716), in order, each at most once; missing ones never come.
+    def on_opus(self, run: OpusRun) -> None:
+        """The next Opus packets, in order, each at most once; missing ones never come.
 
-        Args:
-            payload: the Opus packet as the anchor's encoder made it; never empty.
-            timestamp: RTP timestamp in 48 kHz ticks, extended beyond 32 bits: it never wraps.
-                It may step in either direction when the sender's clock jumps, and when its SSRC
-                changes; then `on_restart` is called before the first packet.
-            arrival: monotonic second at which the packet was received.
+        Timestamps may step in either direction between runs when the sender's clock jumps, and when
+        its SSRC changes; then `on_restart` is called before the first packet.
         """
         ...
 

@@ -3,20 +3,13 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from cloudslice.rooms.base import AudioSink
+from cloudslice.rooms.base import AudioSink, OpusRun
+from cloudslice.rtp import native
 from cloudslice.rtp.feedback import SenderReport, nack
 from cloudslice.rtp.guard import Guard
-from cloudslice.rtp.packet import (
-    HEADER_LENGTH,
-    PLAIN_HEADER,
-    Datagram,
-    Header,
-    RtpPacket,
-    parse_rtp,
-)
+from cloudslice.rtp.packet import RtpPacket
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.reception import MISSING_PATIENCE_S, NackSchedule, extend_timestamp
-from cloudslice.rtp.srtp import SrtpContext
 
 OPUS_CLOCK_RATE = 48000
 
@@ -30,48 +23,42 @@ class _Held(NamedTuple):
 class AudioReceiver(Receiver):
     """An AudioTrack: hands Opus packets to its sinks.
 
+    Packets in order come as runs, which the native library makes. From the first one that is
+    missing until it has come, or is given up, they come one by one.
+
     Args:
-        srtp: opens the packets.
         payload_types: those negotiated for Opus; packets of others are counted and dropped.
         can_nack: whether the sender negotiated retransmission.
     """
 
-    __slots__ = (
-        "_guard",
-        "_held",
-        "_nacks",
-        "_next",
-        "_payload_types",
-        "_sinks",
-        "_timestamp",
-        "foreign",
-        "late",
-        "lost",
-    )
+    __slots__ = ("_guard", "_held", "_nacks", "_sinks", "late", "lost")
 
-    REORDER_WINDOW_S = 0.5
+    REORDER_WINDOW_S = 0.7
     """How long later packets wait for a missing one: until it is missed in a beat, asked for over a
     round trip of 200 ms, and read in another beat."""
-    _HELD_LIMIT = 256
-    """And how many of them: 400 ms of the shortest packets (2.5 ms) are 160."""
+    _HELD_LIMIT = 320
+    """And how many of them: 700 ms of the shortest packets (2.5 ms) are 280."""
 
-    def __init__(self, srtp: SrtpContext, payload_types: frozenset[int], *, can_nack: bool) -> None:
-        super().__init__(srtp, OPUS_CLOCK_RATE)
-        self._payload_types = payload_types
+    def __init__(self, payload_types: frozenset[int], *, can_nack: bool) -> None:
+        super().__init__(native.AUDIO, OPUS_CLOCK_RATE)
+        for each in payload_types:
+            self.stream.payload_types[each // 8] |= 1 << each % 8
+        self.stream.expected = -1
+        self.stream.is_in_order = True
         self._nacks = NackSchedule(attempts=3 if can_nack else 0, interval=0.06)
         self._sinks: tuple[AudioSink, ...] = ()
         self._guard = Guard("audio sink")
         self._held: dict[int, _Held] = {}
         """Packets after a missing one, by extended sequence number."""
-        self._next = -1
-        """Extended sequence number of the packet to deliver next; -1 before the first one."""
-        self._timestamp: int | None = None
         self.late = 0
         """Packets that came twice, or after their place was given up."""
         self.lost = 0
         """Packets whose place was given up."""
-        self.foreign = 0
+
+    @property
+    def foreign(self) -> int:
         """Packets of a payload type that is not Opus."""
+        return self.stream.foreign
 
     def add_sink(self, sink: AudioSink) -> None:
         self._sinks = (*self._sinks, sink)
@@ -79,16 +66,11 @@ class AudioReceiver(Receiver):
     def remove_sink(self, sink: AudioSink) -> None:
         self._sinks = tuple(each for each in self._sinks if each is not sink)
 
-    def receive(self, header: Header, packet: Datagram, arrival: float) -> None:
-        clear = self._unprotect(packet)
-        flags, second, sequence, timestamp, _ssrc = header
-        if flags == PLAIN_HEADER:
-            self._take(second & 0x7F, sequence, timestamp, clear[HEADER_LENGTH:], arrival)
+    def receive(self, media: RtpPacket | OpusRun) -> None:
+        if isinstance(media, OpusRun):
+            self._deliver(media)
         else:
-            self.receive_clear(parse_rtp(clear), arrival)
-
-    def receive_clear(self, packet: RtpPacket, arrival: float) -> None:
-        self._take(packet.payload_type, packet.sequence, packet.timestamp, packet.payload, arrival)
+            self._take(media)
 
     def give_up_missing(self, now: float) -> None:
         """Deliver what has waited for the reorder window by monotonic second `now`."""
@@ -101,9 +83,9 @@ class AudioReceiver(Receiver):
 
     def on_sender_report(self, report: SenderReport, now: float) -> None:
         super().on_sender_report(report, now)
-        if self._timestamp is None or report.utc_ms is None:
+        if not self.stream.has_media_timestamp or report.utc_ms is None:
             return
-        timestamp = extend_timestamp(report.timestamp, self._timestamp)
+        timestamp = extend_timestamp(report.timestamp, self.stream.media_timestamp)
         for sink in self._sinks:
             try:
                 sink.on_sender_time(timestamp, report.utc_ms)
@@ -131,53 +113,50 @@ class AudioReceiver(Receiver):
             "sink_errors": self.sink_errors,
         }
 
-    def _take(
-        self, payload_type: int, sequence: int, timestamp: int, payload: bytes, arrival: float
-    ) -> None:
-        self.last_arrival = self.last_authentic = arrival
-        sequence = self._reception.on_packet(sequence, timestamp, arrival)
-        if payload_type not in self._payload_types:
-            self.foreign += 1
-            payload = b""  # keeps its place in the order
-        expected = self._next
-        if sequence == expected or expected < 0:
-            self._next = sequence + 1
-            self._deliver(timestamp, payload, arrival)
-            if self._held:
-                self._nacks.discard(sequence)
-                self._deliver_consecutive()
-        elif sequence < expected or sequence in self._held:
+    def _take(self, packet: RtpPacket) -> None:
+        sequence, expected = packet.sequence, self.stream.expected
+        held = _Held(packet.timestamp, packet.payload, packet.arrival)
+        if sequence < expected or sequence in self._held:
             self.late += 1
+        elif sequence > expected:
+            self._hold(sequence, held)
         else:
-            self._hold(sequence, _Held(timestamp, payload, arrival))
+            self._held[sequence] = held
+            self._nacks.discard(sequence)
+        self._deliver_held()
 
     def _hold(self, sequence: int, packet: _Held) -> None:
-        known = max(self._held, default=self._next - 1)
+        known = max(self._held, default=self.stream.expected - 1)
         self._nacks.add(known + 1, sequence, packet.arrival)
         self._nacks.discard(sequence)
         self._held[sequence] = packet
         self.give_up_missing(packet.arrival)
 
     def _skip_to(self, sequence: int) -> None:
-        self.lost += sequence - self._next
-        self._next = sequence
+        self.lost += sequence - self.stream.expected
+        self.stream.expected = sequence
         self._nacks.discard_before(sequence)
-        self._deliver_consecutive()
+        self._deliver_held()
 
-    def _deliver_consecutive(self) -> None:
-        while (held := self._held.pop(self._next, None)) is not None:
-            self._next += 1
-            self._deliver(*held)
+    def _deliver_held(self) -> None:
+        """Hand on what is held and has become due, and leave the rest to the native library when
+        nothing else is held."""
+        stream = self.stream
+        while (held := self._held.pop(stream.expected, None)) is not None:
+            stream.expected += 1
+            timestamp = held.timestamp
+            if stream.has_media_timestamp:
+                timestamp = extend_timestamp(timestamp, stream.media_timestamp)
+            stream.media_timestamp = timestamp
+            stream.has_media_timestamp = True
+            if held.payload:
+                self._deliver(OpusRun.of_one(held.payload, timestamp, held.arrival))
+        stream.is_in_order = not self._held
 
-    def _deliver(self, timestamp: int, payload: bytes, arrival: float) -> None:
-        if self._timestamp is not None:
-            timestamp = extend_timestamp(timestamp, self._timestamp)
-        self._timestamp = timestamp
-        if not payload:
-            return
+    def _deliver(self, run: OpusRun) -> None:
         for sink in self._sinks:
             try:
-                sink.on_opus(payload, timestamp, arrival)
+                sink.on_opus(run)
             except Exception as error:
                 self._guard.caught(error)
 
@@ -185,10 +164,10 @@ class AudioReceiver(Receiver):
         while self._held:
             self._skip_to(min(self._held))
         self._nacks.clear()
-        self._next = -1
-        if self._timestamp is None:
+        self.stream.expected = -1
+        if not self.stream.has_media_timestamp:
             return
-        self._timestamp = None
+        self.stream.has_media_timestamp = False
         for sink in self._sinks:
             try:
                 sink.on_restart()

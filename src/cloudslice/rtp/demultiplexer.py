@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cloudslice.rtp.native import PeerStruct
 from cloudslice.rtp.packet import RtpPacket, find_extension
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.sdp import MID_URI, MediaPlan
@@ -19,11 +20,18 @@ class Demultiplexer:
     sent side by side do not take turns.
 
     Args:
+        peer: is told which streams to receive.
         srtp: what the peer's SSRCs are decrypted with.
         media: each media section with its receiver.
     """
 
-    def __init__(self, srtp: SrtpContext, media: Sequence[tuple[MediaPlan, Receiver]]) -> None:
+    def __init__(
+        self,
+        peer: PeerStruct,
+        srtp: SrtpContext,
+        media: Sequence[tuple[MediaPlan, Receiver]],
+    ) -> None:
+        self._peer = peer
         self._srtp = srtp
         self._media = tuple(media)
         self._declared = {ssrc for plan, _receiver in media for ssrc in plan.ssrcs}
@@ -54,6 +62,7 @@ class Demultiplexer:
         self._was_replaced[ssrc] = False
         self.by_ssrc[ssrc] = receiver
         receiver.adopt(ssrc)
+        self._listen()
         return receiver
 
     def note(self, ssrc: int) -> None:
@@ -71,6 +80,10 @@ class Demultiplexer:
         receiver = self.by_ssrc.pop(ssrc, None)
         if receiver is not None:
             receiver.release()
+            self._listen()
+
+    def _listen(self) -> None:
+        self._peer.listen_to(receiver.stream for receiver in self.by_ssrc.values())
 
     def _is_of(self, plan: MediaPlan, ssrc: int, packet: RtpPacket) -> bool:
         if not any(packet.payload_type == codec.payload_type for codec in plan.codecs):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiortc.rtp import (
+    RTCP_BYE,
     RTCP_PSFB,
     RTCP_PSFB_APP,
     RTCP_PSFB_PLI,
@@ -12,9 +13,7 @@ from aiortc.rtp import (
     RTCP_RTPFB,
     RTCP_RTPFB_NACK,
     RTCP_SDES,
-    RtcpByePacket,
-    RtcpPacket,
-    RtcpSrPacket,
+    RTCP_SR,
     pack_remb_fci,
 )
 
@@ -24,6 +23,10 @@ _SDES_CNAME = 1
 _NTP_EPOCH_OFFSET_S = 2_208_988_800
 _HEADER = struct.Struct(">BBHI")
 """Version and count, packet type, length in words less one, the sender's SSRC."""
+_SENDER_INFO = struct.Struct(">IQI")
+"""The sender's SSRC, its NTP time and RTP time (RFC 3550, 6.4.1); two counters follow."""
+_SENDER_INFO_BYTES = 24
+_PADDING, _COUNT = 0x20, 0x1F
 _REPORT_BLOCK = struct.Struct(">IIIIII")
 _FEEDBACK = struct.Struct(">BBHII")
 """A `_HEADER` with the SSRC of the media that it is about (RFC 4585, 6.1)."""
@@ -53,21 +56,44 @@ class Goodbye:
 
 
 def parse_rtcp(packet: bytes) -> list[SenderReport | Goodbye]:
-    """The parts of a compound packet that a receiver acts on. Raises RtcpParseError."""
-    try:
-        parts = RtcpPacket.parse(packet)
-    except (ValueError, IndexError, struct.error) as error:
-        raise RtcpParseError(str(error)) from error
+    """The parts of a compound packet that a receiver acts on; others are passed over unread.
+
+    Raises:
+        RtcpParseError: a part is cut off, or is no RTCP.
+    """
     found: list[SenderReport | Goodbye] = []
-    for part in parts:
-        if isinstance(part, RtcpSrPacket):
-            ntp = part.sender_info.ntp_timestamp
-            utc_ms = (ntp / (1 << 32) - _NTP_EPOCH_OFFSET_S) * 1000 if ntp else None
-            compact = (ntp >> 16) & 0xFFFFFFFF
-            found.append(SenderReport(part.ssrc, part.sender_info.rtp_timestamp, utc_ms, compact))
-        elif isinstance(part, RtcpByePacket):
-            found.append(Goodbye(tuple(part.sources)))
+    start = 0
+    while start < len(packet):
+        if len(packet) - start < 4:
+            raise RtcpParseError("a header is cut off")
+        flags, kind = packet[start], packet[start + 1]
+        if flags >> 6 != 2:
+            raise RtcpParseError(f"version {flags >> 6}")
+        end = start + 4 + 4 * int.from_bytes(packet[start + 2 : start + 4])
+        if end > len(packet):
+            raise RtcpParseError("a part is cut off")
+        if flags & _PADDING and end < len(packet):
+            raise RtcpParseError("padding before the last part")
+        if kind == RTCP_SR:
+            found.append(_parse_sender_report(packet[start + 4 : end]))
+        elif kind == RTCP_BYE:
+            found.append(_parse_goodbye(packet[start + 4 : end], flags & _COUNT))
+        start = end
     return found
+
+
+def _parse_sender_report(body: bytes) -> SenderReport:
+    if len(body) < _SENDER_INFO_BYTES:
+        raise RtcpParseError("a sender report is cut off")
+    ssrc, ntp, timestamp = _SENDER_INFO.unpack_from(body)
+    utc_ms = (ntp / (1 << 32) - _NTP_EPOCH_OFFSET_S) * 1000 if ntp else None
+    return SenderReport(ssrc, timestamp, utc_ms, (ntp >> 16) & 0xFFFFFFFF)
+
+
+def _parse_goodbye(body: bytes, count: int) -> Goodbye:
+    if len(body) < 4 * count:
+        raise RtcpParseError("a BYE is cut off")
+    return Goodbye(struct.unpack_from(f">{count}I", body))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """One UDP port for all peers, read on a beat.
 
 Waking costs more than packets do, and a peer's first packet costs more than those that follow at
-once, as what it touches is in no cache yet. So the socket is emptied 5 times a second, more often
-only while somebody waits for something, and each peer's datagrams are taken in together. Nothing
-here needs a packet sooner: the kernel notes when it came. While no session is there, there is no
-beat.
+once, as what it touches is in no cache yet. So the socket is emptied with every heartbeat, more
+often only while somebody waits for something, and each peer's datagrams are taken in together.
+Nothing here needs a packet sooner: the kernel notes when it came, a sender keeps packets for longer
+than that in case that they are missed, and repeats a connectivity check only after half a second
+(RFC 8445, 14.3). While no session is there, there is no beat.
 """
 
 import asyncio
@@ -15,12 +16,12 @@ from typing import Self
 
 import structlog
 
-from cloudslice.clock import Clock
+from cloudslice.clock import Clock, until_heartbeat
 from cloudslice.rtp.binding import bind, own_addresses
 from cloudslice.rtp.datagrams import DatagramSocket, unpack_source
 from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.ice import Address, StunError, parse_check
-from cloudslice.rtp.session import BEAT_S, QUICK_BEAT_S, Session
+from cloudslice.rtp.session import QUICK_BEAT_S, Session
 from cloudslice.rtp.thinning import Thinning
 
 _log = structlog.get_logger(__name__)
@@ -138,7 +139,7 @@ class RtpPort:
     def give_feedback(self, now: float) -> float:
         """Let every session send what is due at monotonic second `now`; how many seconds later to
         read and do so again at most."""
-        delay = BEAT_S
+        delay = until_heartbeat(now)
         for session in list(self._sessions):
             try:
                 delay = min(delay, session.beat(now))
@@ -180,16 +181,17 @@ class RtpPort:
         except OSError as error:
             _log.debug("udp receive failed", error=str(error))
             return True
-        self.datagrams += sock.size
-        for source, slots in sock.sources().items():
+        batch = sock.batch
+        self.datagrams += batch.size
+        for source, slot in batch.sources():
             session = self._by_source.get(source)
-            datagrams = sock.datagrams(slots)
             try:
-                while session is None and (datagram := next(datagrams, None)) is not None:
-                    self._receive_other(bytes(datagram[0]), source)
+                while session is None and slot >= 0:
+                    self._receive_other(batch.datagram(slot), source)
                     session = self._by_source.get(source)
+                    slot = batch.next[slot]
                 if session is not None:
-                    for other in session.receive(datagrams):
+                    for other in session.receive(batch, slot):
                         self._receive_other(other, source)
             except Exception as error:
                 self._caught(session, error)

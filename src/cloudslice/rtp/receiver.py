@@ -2,44 +2,50 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from functools import partial
 
+from cloudslice.rooms.base import OpusRun
 from cloudslice.rtp.feedback import ReportBlock, SenderReport
-from cloudslice.rtp.packet import Datagram, Header, RtpPacket
+from cloudslice.rtp.packet import RtpPacket
 from cloudslice.rtp.reception import Reception
-from cloudslice.rtp.srtp import SrtpContext
 
 
 class Receiver(ABC):
     """Receives one media section of a session (RFC 8843's m= section): one SSRC at a time."""
 
-    # The state of hundreds of anchors must stay in the caches: without slots a packet costs a
-    # third more at 200 of them.
-    __slots__ = (
-        "_make_reception",
-        "_reception",
-        "_sender_report",
-        "_unprotect",
-        "last_arrival",
-        "last_authentic",
-        "ssrc",
-    )
+    # The state of hundreds of anchors must stay in the caches.
+    __slots__ = ("_reception", "_sender_report", "ssrc", "stream")
 
-    def __init__(self, srtp: SrtpContext, clock_rate: int, *, counted_in: int = 1) -> None:
-        self._unprotect = srtp.unprotect
-        self._make_reception = partial(Reception, clock_rate, counted_in)
-        self._reception = self._make_reception()
+    def __init__(self, kind: int, clock_rate: int, *, counted_in: int = 1) -> None:
+        self._reception = Reception(kind, clock_rate, counted_in)
+        self.stream = self._reception.stream
+        """What the native library keeps of our SSRC."""
         self._sender_report: tuple[SenderReport, float] | None = None
         self.ssrc: int | None = None
         self.last_arrival = float("-inf")
-        """Monotonic second of the last packet."""
         self.last_authentic = float("-inf")
+
+    @property
+    def last_arrival(self) -> float:
+        """Monotonic second of the last packet."""
+        return self.stream.last_arrival
+
+    @last_arrival.setter
+    def last_arrival(self, second: float) -> None:
+        self.stream.last_arrival = second
+
+    @property
+    def last_authentic(self) -> float:
         """Monotonic second of the last packet that was decrypted."""
+        return self.stream.last_authentic
+
+    @last_authentic.setter
+    def last_authentic(self, second: float) -> None:
+        self.stream.last_authentic = second
 
     def adopt(self, ssrc: int) -> None:
         """Receive `ssrc` from now on; what is known of another one is forgotten."""
         self.ssrc = ssrc
-        self._reception = self._make_reception()
+        self._reception.restart(ssrc)
         self._sender_report = None
         self._restarted()
 
@@ -49,18 +55,8 @@ class Receiver(ABC):
         self.last_arrival = float("-inf")
 
     @abstractmethod
-    def receive(self, header: Header, packet: Datagram, arrival: float) -> None:
-        """Take in an SRTP packet of our SSRC with its header, received at monotonic second
-        `arrival`.
-
-        Raises:
-            SrtpError: it is not authentic, or was there before.
-            RtpParseError: what was in it is no RTP packet.
-        """
-
-    @abstractmethod
-    def receive_clear(self, packet: RtpPacket, arrival: float) -> None:
-        """Take in a packet of our SSRC that is decrypted already."""
+    def receive(self, media: RtpPacket | OpusRun) -> None:
+        """Take in what the native library made of our SSRC's packets."""
 
     @abstractmethod
     def _restarted(self) -> None:

@@ -7,17 +7,16 @@ from cloudslice.rtp.h264 import H264Depacketizer
 from cloudslice.rtp.keyframes import Depacketizer
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.sdp import ORIENTATION_URI, MediaPlan
-from cloudslice.rtp.srtp import SrtpContext
 from cloudslice.rtp.video import VideoReceiver
 from cloudslice.rtp.vp8 import Vp8Depacketizer
 
 
-def make_receiver(plan: MediaPlan, srtp: SrtpContext, clock: Clock) -> Receiver:
+def make_receiver(plan: MediaPlan, clock: Clock) -> Receiver:
     """An AudioReceiver or a VideoReceiver of the codecs and extensions of `plan`."""
     can_nack = any(("nack", None) in codec.feedback for codec in plan.codecs)
     if plan.kind is TrackKind.AUDIO:
         payload_types = frozenset(codec.payload_type for codec in plan.codecs)
-        return AudioReceiver(srtp, payload_types, can_nack=can_nack)
+        return AudioReceiver(payload_types, can_nack=can_nack)
     codecs: dict[int, tuple[VideoCodec, Depacketizer]] = {
         codec.payload_type: (
             codec.video,
@@ -29,7 +28,6 @@ def make_receiver(plan: MediaPlan, srtp: SrtpContext, clock: Clock) -> Receiver:
         if codec.video is not None
     }
     return VideoReceiver(
-        srtp,
         codecs,
         can_nack=can_nack,
         orientation_id=plan.extension_id(ORIENTATION_URI),

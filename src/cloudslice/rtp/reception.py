@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from cloudslice.rtp import native
+from cloudslice.rtp.native import StreamStruct
+
 _EXTENDED_SEQUENCES = 1 << 32
 _TIMESTAMPS = 1 << 32
 
@@ -33,83 +36,63 @@ class ReceptionReport:
 class Reception:
     """Extends sequence numbers and keeps the statistics of one SSRC (RFC 3550, A.1, A.3, A.8).
 
-    Works on the clear header, so that it holds for packets that are never decrypted.
+    By the clear header, so that it holds for packets that are never decrypted. The native library
+    counts in `stream`.
 
     Args:
+        kind: `native.AUDIO` or `native.VIDEO`.
         clock_rate: of the RTP timestamps.
         counted_in: losses are told by the packets whose sequence number is a multiple of this, a
             power of two: the others may have been dropped before they came here.
     """
 
-    __slots__ = (
-        "_base",
-        "_clock_rate",
-        "_counted",
-        "_counted_before",
-        "_counted_in",
-        "_expected_before",
-        "_jitter",
-        "_timestamp",
-        "_transit",
-        "highest",
-    )
+    __slots__ = ("_counted_before", "_expected_before", "stream")
 
-    def __init__(self, clock_rate: int, counted_in: int = 1) -> None:
-        self._clock_rate = clock_rate
-        self._counted_in = counted_in
-        self._counted = 0
-        self._base = -1
-        self._timestamp = -1
-        self._transit: float | None = None
-        self._jitter = 0.0
-        self._expected_before = 0
-        self._counted_before = 0
-        self.highest = -1
-        """Highest extended sequence number seen; the first packet's is within 0..65535."""
+    def __init__(self, kind: int, clock_rate: int, counted_in: int = 1) -> None:
+        self.stream = StreamStruct(kind=kind, clock_rate=clock_rate, counted_in=counted_in)
+        self.restart(0)
 
-    def on_packet(self, sequence: int, timestamp: int, arrival: float) -> int:
-        """Count a packet; returns its extended sequence number.
+    def restart(self, ssrc: int) -> None:
+        """Count `ssrc` from now on, and anew."""
+        stream = self.stream
+        stream.ssrc = ssrc
+        stream.base = stream.highest = stream.timestamp = -1
+        stream.counted = 0
+        stream.jitter = 0.0
+        self._expected_before = self._counted_before = 0
+
+    def count(self, sequence: int, timestamp: int, arrival: float) -> int:
+        """Count a packet, as `native.receive` does with each; its extended sequence number.
 
         Args:
             sequence: 16 bits of the header.
             timestamp: 32 bits of the header.
             arrival: monotonic second.
         """
-        highest = self.highest
-        if highest < 0:
-            self._base = self.highest = extended = sequence
-        else:
-            step = (sequence - highest) & 0xFFFF
-            if step < 0x8000:
-                self.highest = extended = highest + step
-            else:
-                extended = highest + step - 0x10000
-        if extended % self._counted_in == 0:
-            self._counted += 1
-        if timestamp != self._timestamp:  # the packets of a frame follow each other at once
-            self._timestamp = timestamp
-            transit = arrival * self._clock_rate - timestamp
-            if self._transit is not None:
-                difference = abs(transit - self._transit)
-                if difference < self._clock_rate:  # not where the 32 bits wrap
-                    self._jitter += (difference - self._jitter) / 16
-            self._transit = transit
+        extended: int = native.count_packet(self.stream, sequence, timestamp, arrival)
         return extended
+
+    @property
+    def highest(self) -> int:
+        """Highest extended sequence number seen; the first packet's is within 0..65535. -1 before
+        it."""
+        return self.stream.highest
 
     def report(self) -> ReceptionReport:
         """The figures since the last report, and since the start."""
-        first = -(-self._base // self._counted_in)
-        expected = self.highest // self._counted_in - first + 1 if self.highest >= 0 else 0
+        stream = self.stream
+        first = -(-stream.base // stream.counted_in)
+        expected = stream.highest // stream.counted_in - first + 1 if stream.highest >= 0 else 0
         expected_now = expected - self._expected_before
-        lost_now = expected_now - (self._counted - self._counted_before)
-        self._expected_before, self._counted_before = expected, self._counted
+        lost_now = expected_now - (stream.counted - self._counted_before)
+        self._expected_before, self._counted_before = expected, stream.counted
         fraction = min(255, lost_now * 256 // expected_now) if lost_now > 0 else 0
-        lost = (expected - self._counted) * self._counted_in
+        lost = (expected - stream.counted) * stream.counted_in
         return ReceptionReport(
             fraction_lost=fraction,
             packets_lost=max(-(1 << 23), min((1 << 23) - 1, lost)),
-            highest_sequence=max(self.highest, 0) % _EXTENDED_SEQUENCES,
-            jitter=int(self._jitter),
+            highest_sequence=max(stream.highest, 0) % _EXTENDED_SEQUENCES,
+            jitter=int(stream.jitter),
         )
 
 

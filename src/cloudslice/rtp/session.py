@@ -1,23 +1,20 @@
 """One peer that sends us media: its packets, and when it is connected or gone."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from math import inf
 
 from cloudslice.clock import Clock
 from cloudslice.rooms.base import TrackKind
 from cloudslice.rtp.answer import make_answer
+from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.demultiplexer import Demultiplexer
 from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.feedback import RtcpParseError, SenderReport, parse_rtcp
 from cloudslice.rtp.ice import Address, Check, IceCredentials
-from cloudslice.rtp.packet import (
-    HEADER_LENGTH,
-    Datagram,
-    RtpParseError,
-    parse_rtp,
-    unpack_header,
-)
+from cloudslice.rtp.native import PeerStruct
+from cloudslice.rtp.packet import HEADER_LENGTH
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.receivers import make_receiver
 from cloudslice.rtp.reporter import Reporter
@@ -28,9 +25,6 @@ from cloudslice.rtp.transport import Transport, TransportFailedError
 _SLOW_INTERVAL_S = 0.1
 QUICK_BEAT_S = 0.01
 """While a peer connects, which takes some exchanges."""
-BEAT_S = 0.2
-"""While nothing is waited for. A sender keeps packets for longer in case that they are missed, and
-repeats a connectivity check after half a second (RFC 8445, 14.3)."""
 
 
 class SessionState(Enum):
@@ -69,7 +63,6 @@ class Session:
     """
 
     __slots__ = (
-        "_by_ssrc",
         "_certificate",
         "_clock",
         "_consent_timeout_s",
@@ -79,14 +72,13 @@ class Session:
         "_next_slow",
         "_on_closed",
         "_on_connected",
+        "_peer",
         "_reporter",
         "_srtp",
+        "_tracks",
         "_transport",
-        "malformed",
-        "not_authentic",
         "offer",
         "receivers",
-        "repeated",
         "state",
         "streams",
         "unassigned",
@@ -120,13 +112,11 @@ class Session:
         self._on_closed = on_closed
         self._srtp: SrtpContext | None = None
         self._demultiplexer: Demultiplexer | None = None
-        self._by_ssrc: dict[int, Receiver] = {}
+        self._peer = PeerStruct()
+        self._tracks: Sequence[Receiver] = ()
+        """By the number that the native library knows them by."""
         self._reporter = Reporter(max_video_bitrate_kbps)
         self._last_authentic = self._next_slow = clock.monotonic()
-        self.not_authentic = 0
-        self.repeated = 0
-        """Packets that came twice, or too late for SRTP."""
-        self.malformed = 0
         self.unassigned = 0
         """RTP packets of no media section that was agreed on."""
 
@@ -172,40 +162,35 @@ class Session:
         if self._transport.is_closed:
             self._close(CloseReason.LEFT)
 
-    def receive(self, datagrams: Iterable[tuple[Datagram, float]]) -> Iterator[bytes]:
-        """Take in SRTP and SRTCP packets from an address of the peer, with their arrivals
-        (monotonic seconds), and yield what is neither, in its place among them."""
-        by_ssrc = self._by_ssrc
-        for packet, arrival in datagrams:
-            if len(packet) < HEADER_LENGTH:
-                yield bytes(packet)
+    def receive(self, batch: Batch, slot: int) -> Iterator[bytes]:
+        """Take in SRTP and SRTCP packets of `batch` from `slot` on, which came from an address of
+        the peer, and yield what is neither, in its place among them."""
+        while True:
+            slot = batch.receive(slot, self._peer)
+            for track, media in batch.received():
+                self._tracks[track].receive(media)
+            if slot < 0:
+                return
+            if batch.is_more:
                 continue
-            header = unpack_header(packet)
-            if header[0] >> 6 != 2:
-                yield bytes(packet)
-                by_ssrc = self._by_ssrc  # we may be connected now
-            elif 192 <= header[1] <= 223:  # RFC 5761, 4
-                self._receive_rtcp(bytes(packet), arrival)
-            else:
-                receiver = by_ssrc.get(header[4])
-                try:
-                    if receiver is not None:
-                        receiver.receive(header, packet, arrival)
-                    else:
-                        self._receive_unknown(header[4], packet, arrival)
-                except SrtpError as error:
-                    self._count_refused(error)
-                except RtpParseError:
-                    self.malformed += 1
+            datagram = batch.datagram(slot)
+            if len(datagram) < HEADER_LENGTH or datagram[0] >> 6 != 2:
+                yield datagram
+            elif 192 <= datagram[1] <= 223:  # RFC 5761, 4
+                self._receive_rtcp(datagram, batch.arrivals[slot])
+            elif self._find_receiver(batch, slot):
+                continue
+            slot = batch.next[slot]
 
     def beat(self, now: float) -> float:
-        """Do what is due at monotonic second `now`; how many seconds later to call again at most.
+        """Do what is due at monotonic second `now`; how many seconds later to call again at most,
+        infinitely many if nothing is waited for.
 
         What comes is to be read by then, too.
         """
         if self.state is SessionState.CLOSED:
-            return BEAT_S  # by what another session did in the same beat
-        delay = BEAT_S
+            return inf  # by what another session did in the same beat
+        delay = inf
         for receiver in self.receivers.values():
             patience_s = receiver.patience_s(now)
             if patience_s is not None:
@@ -217,6 +202,21 @@ class Session:
         if self.state is SessionState.CONNECTING:
             return QUICK_BEAT_S
         return min(delay, _SLOW_INTERVAL_S) if self._reporter.is_eager else delay
+
+    @property
+    def not_authentic(self) -> int:
+        """Packets refused."""
+        return self._peer.not_authentic
+
+    @property
+    def repeated(self) -> int:
+        """Packets that came twice, or too late for SRTP."""
+        return self._peer.repeated
+
+    @property
+    def malformed(self) -> int:
+        """Authentic packets that are no RTP or RTCP."""
+        return self._peer.malformed
 
     @property
     def counts(self) -> Counter[str]:
@@ -244,11 +244,14 @@ class Session:
     def _connect(self, srtp: SrtpContext) -> None:
         self._srtp = srtp
         self.state = SessionState.CONNECTED
-        media = [(plan, make_receiver(plan, srtp, self._clock)) for plan in self.offer.media]
+        media = [(plan, make_receiver(plan, self._clock)) for plan in self.offer.media]
+        self._tracks = [receiver for _plan, receiver in media]
+        for track, receiver in enumerate(self._tracks):
+            receiver.stream.track = track
         self.receivers = {plan.kind: receiver for plan, receiver in media}
         self.streams = [(plan.ssrcs, receiver) for plan, receiver in media]
-        self._demultiplexer = Demultiplexer(srtp, media)
-        self._by_ssrc = self._demultiplexer.by_ssrc
+        srtp.open_packets_of(self._peer)
+        self._demultiplexer = Demultiplexer(self._peer, srtp, media)
         self._on_connected(self)
 
     def _receive_rtcp(self, packet: bytes, arrival: float) -> None:
@@ -263,32 +266,35 @@ class Session:
             self._count_refused(error)
             return
         except RtcpParseError:
-            self.malformed += 1
+            self._peer.malformed += 1
             return
         for part in parts:
             if isinstance(part, SenderReport):
-                receiver = self._by_ssrc.get(part.ssrc)
+                receiver = self._demultiplexer.by_ssrc.get(part.ssrc)
                 if receiver is not None:
                     receiver.on_sender_report(part, arrival)
             else:
                 for ssrc in part.ssrcs:
                     self._demultiplexer.release(ssrc)
 
-    def _receive_unknown(self, ssrc: int, packet: Datagram, arrival: float) -> None:
-        if self._srtp is None or self._demultiplexer is None:
-            return
-        clear = parse_rtp(self._srtp.unprotect(packet))
-        receiver = self._demultiplexer.assign(ssrc, clear, arrival)
-        if receiver is None:
+    def _find_receiver(self, batch: Batch, slot: int) -> bool:
+        """Whether there is a receiver for the packet of an unknown SSRC; it has that SSRC then."""
+        if self._demultiplexer is None:
+            return False
+        packet = batch.open(slot, self._peer)
+        if packet is None:
+            return False
+        ssrc = int.from_bytes(batch.datagram(slot)[8:12])
+        if self._demultiplexer.assign(ssrc, packet, packet.arrival) is None:
             self.unassigned += 1
-        else:
-            receiver.receive_clear(clear, arrival)
+            return False
+        return True
 
     def _count_refused(self, error: SrtpError) -> None:
         if isinstance(error, RepeatedPacketError):
-            self.repeated += 1
+            self._peer.repeated += 1
         else:
-            self.not_authentic += 1
+            self._peer.not_authentic += 1
 
     def _check_timeouts(self, now: float) -> None:
         if self.state is SessionState.CONNECTING:

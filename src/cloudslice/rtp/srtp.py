@@ -1,25 +1,25 @@
 """SRTP (RFC 3711, RFC 7714) for one DTLS association, by libsrtp.
 
-pylibsrtp's `Session.unprotect` copies a packet once more than it must and makes a new C integer for
-each, which is a third of its time. So packets are opened by calls of libsrtp itself, through
-pylibsrtp's own binding of it.
+RTP packets that come are opened below Python, by libsrtp's own function, which the native library
+gets from pylibsrtp's binding.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
+from pylibsrtp import ERRORS, Policy, Session
 from pylibsrtp import Error as LibsrtpError
-from pylibsrtp import Policy, Session
 from pylibsrtp._binding import ffi, lib
+
+from cloudslice.rtp.native import PeerStruct
 
 MAX_PACKET = 1500
 """Bytes of the longest packet that can be opened: an Ethernet frame's."""
 
-_OK = lib.srtp_err_status_ok
-_REPLAYED, _TOO_OLD = 9, 10
+_REPEATED = tuple(ERRORS[status] for status in (9, 10))
 """srtp_err_status_replay_fail and srtp_err_status_replay_old of srtp.h."""
+
+_UNPROTECT = int(ffi.cast("uintptr_t", ffi.addressof(lib, "srtp_unprotect")))
 
 # libsrtp's default of 128 packets is shorter than the way of a retransmitted packet at a high
 # bitrate: NACK plus a round trip of 200 ms is 200 packets at 10 Mbit/s.
@@ -75,12 +75,23 @@ class SrtpContext:
     def __init__(self, keys: SrtpKeys) -> None:
         self._inbound = Session(_policy(keys, keys.remote, Policy.SSRC_ANY_INBOUND))
         self._outbound = Session(_policy(keys, keys.local, Policy.SSRC_ANY_OUTBOUND))
-        self.unprotect = _opener(self._inbound, lib.srtp_unprotect)
-        """The RTP packet in an SRTP packet of at most `MAX_PACKET` bytes.
 
-        Raises SrtpError."""
-        self.unprotect_rtcp = _opener(self._inbound, lib.srtp_unprotect_rtcp)
-        """The same for SRTCP."""
+    def open_packets_of(self, peer: PeerStruct) -> None:
+        """Have the native library decrypt the RTP packets of `peer`, which must not be used when
+        nobody has this context any more."""
+        peer.unprotect = _UNPROTECT
+        peer.srtp = int(ffi.cast("uintptr_t", self._inbound._srtp[0]))
+
+    def unprotect_rtcp(self, packet: bytes) -> bytes:
+        """The RTCP packet in an SRTCP packet. Raises SrtpError."""
+        try:
+            return self._inbound.unprotect_rtcp(packet)
+        except LibsrtpError as error:
+            if str(error) in _REPEATED:
+                raise RepeatedPacketError("was there before, or is too old to tell") from error
+            raise SrtpError(f"not authentic: {error}") from error
+        except ValueError as error:
+            raise SrtpError(str(error)) from error
 
     def forget(self, ssrc: int) -> None:
         """Free what is kept of an SSRC that the peer sends; it begins anew if it comes again."""
@@ -101,28 +112,3 @@ def _policy(keys: SrtpKeys, key: bytes, ssrc_type: int) -> Policy:
     policy.window_size = _REPLAY_WINDOW
     policy.allow_repeat_tx = True
     return policy
-
-
-def _opener(session: Session, open_packet: Any) -> Callable[[bytes | memoryview], bytes]:
-    # What a call needs is kept, not made: it is called for every packet.
-    owner = session._srtp  # frees what it points to once nobody has it
-    memory = ffi.new("unsigned char[]", MAX_PACKET)
-    view = ffi.buffer(memory)
-    length = ffi.new("int *")
-    copy = ffi.memmove
-
-    def unprotect(packet: bytes | memoryview) -> bytes:
-        size = len(packet)
-        if size > MAX_PACKET:
-            raise SrtpError("longer than a packet can be")
-        copy(memory, packet, size)
-        length[0] = size
-        status = open_packet(owner[0], memory, length)
-        if status != _OK:
-            if status in (_REPLAYED, _TOO_OLD):
-                raise RepeatedPacketError("was there before, or is too old to tell")
-            raise SrtpError(f"not authentic: libsrtp's status {status}")
-        opened: bytes = view[0 : length[0]]
-        return opened
-
-    return unprotect

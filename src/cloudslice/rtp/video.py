@@ -3,15 +3,15 @@ of the key frames that somebody asked for."""
 
 from collections.abc import Callable, Mapping
 
-from cloudslice.rooms.base import Keyframe, KeyframeReceiver, VideoCodec
+from cloudslice.rooms.base import Keyframe, KeyframeReceiver, OpusRun, VideoCodec
+from cloudslice.rtp import native
 from cloudslice.rtp.feedback import nack, picture_loss
 from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.keyframes import Depacketizer, KeyframeAssembler
-from cloudslice.rtp.packet import Datagram, Header, RtpPacket, find_extension, parse_rtp
+from cloudslice.rtp.packet import RtpPacket, find_extension
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.reception import MISSING_PATIENCE_S, NackSchedule
 from cloudslice.rtp.socket_filter import THINNED_TO
-from cloudslice.rtp.srtp import SrtpContext
 
 VIDEO_CLOCK_RATE = 90000
 _FLOWING_S = 2.0
@@ -49,7 +49,6 @@ class VideoReceiver(Receiver):
     """A VideoTrack.
 
     Args:
-        srtp: opens the packets.
         codecs: by payload type, what was negotiated.
         can_nack: whether the sender negotiated retransmission.
         orientation_id: the negotiated id of the header extension urn:3gpp:video-orientation.
@@ -66,26 +65,21 @@ class VideoReceiver(Receiver):
         "_nacks",
         "_orientation_id",
         "_rated",
-        "_read_from",
-        "_read_highest",
         "_requests",
         "_rotation",
         "keyframe_requests",
         "keyframes",
-        "thinned_until",
-        "unread",
     )
 
     def __init__(
         self,
-        srtp: SrtpContext,
         codecs: dict[int, tuple[VideoCodec, Depacketizer]],
         *,
         can_nack: bool,
         orientation_id: int | None,
         monotonic: Callable[[], float],
     ) -> None:
-        super().__init__(srtp, VIDEO_CLOCK_RATE, counted_in=THINNED_TO)
+        super().__init__(native.VIDEO, VIDEO_CLOCK_RATE, counted_in=THINNED_TO)
         self._codecs = {
             payload_type: (codec, depacketizer, KeyframeAssembler(depacketizer))
             for payload_type, (codec, depacketizer) in codecs.items()
@@ -95,9 +89,8 @@ class VideoReceiver(Receiver):
         self._requests: list[_Request] = []
         self._guard = Guard("key frame receiver")
         self._nacks = NackSchedule(attempts=5 if can_nack else 0, interval=0.05)
-        self._read_highest = -1
-        self._read_from = 0
-        """Packets of lower extended sequence numbers may be dropped unread."""
+        self.stream.read_highest = -1
+        self.stream.read_from = 0
         self._rotation = 0
         self._asked_at = float("-inf")
         self._given_up_before = 0
@@ -106,13 +99,24 @@ class VideoReceiver(Receiver):
         self._rated = (float("-inf"), 0)
         """When `_is_dense` was found, and the highest sequence number then."""
         self.thinned_until = float("-inf")
-        """Of the packets that arrived before this monotonic second, most were dropped early."""
-        self.unread = 0
-        """Packets dropped on a look at their clear header."""
         self.keyframes = 0
         """Intact key frames received while one was wanted."""
         self.keyframe_requests = 0
         """PLIs sent."""
+
+    @property
+    def thinned_until(self) -> float:
+        """Of the packets that arrived before this monotonic second, most were dropped early."""
+        return self.stream.thinned_until
+
+    @thinned_until.setter
+    def thinned_until(self, second: float) -> None:
+        self.stream.thinned_until = second
+
+    @property
+    def unread(self) -> int:
+        """Packets dropped on a look at their clear header."""
+        return self.stream.unread
 
     @property
     def flowing(self) -> bool:
@@ -122,8 +126,8 @@ class VideoReceiver(Receiver):
         request = _Request(receiver, due, self._withdraw)
         if not self._requests:
             # What went unread before now is not missed.
-            self._read_highest = max(self._read_highest, self._reception.highest)
-            self._read_from = 0
+            self.stream.read_highest = max(self.stream.read_highest, self.stream.highest)
+            self.stream.read_from = 0
         self._requests.append(request)
         return request
 
@@ -135,12 +139,12 @@ class VideoReceiver(Receiver):
         """
         rated_at, rated_highest = self._rated
         if now - rated_at >= _RATE_INTERVAL_S:
-            highest = self._reception.highest
+            highest = self.stream.highest
             self._is_dense = highest - rated_highest >= _DENSE_PACKETS_S * (now - rated_at)
             self._rated = now, highest
         return (
             self._is_dense
-            and self._read_from > 0
+            and self.stream.read_from > 0
             and not self._requests
             and now - self.last_arrival < _SILENT_S
         )
@@ -166,22 +170,9 @@ class VideoReceiver(Receiver):
             "sink_errors": self.sink_errors,
         }
 
-    def receive(self, header: Header, packet: Datagram, arrival: float) -> None:
-        self.last_arrival = arrival
-        _flags, _second, sequence, timestamp, _ssrc = header
-        sequence = self._reception.on_packet(sequence, timestamp, arrival)
-        if arrival < self.thinned_until:
-            self.unread += 1
-            self._read_highest = -1  # what is missing before the next packet is not missed
-        elif sequence < self._read_from:
-            self.unread += 1
-        else:
-            self._read(parse_rtp(self._unprotect(packet)), sequence, arrival)
-
-    def receive_clear(self, packet: RtpPacket, arrival: float) -> None:
-        self.last_arrival = arrival
-        sequence = self._reception.on_packet(packet.sequence, packet.timestamp, arrival)
-        self._read(packet, sequence, arrival)
+    def receive(self, media: RtpPacket | OpusRun) -> None:
+        if isinstance(media, RtpPacket):  # video has no runs
+            self._read(media)
 
     def feedback(self, sender_ssrc: int, now: float) -> list[bytes]:
         if self.ssrc is None or not self._requests or now - self.last_arrival > _FLOWING_S:
@@ -199,12 +190,12 @@ class VideoReceiver(Receiver):
             packets.append(picture_loss(sender_ssrc, self.ssrc))
         return packets
 
-    def _read(self, packet: RtpPacket, sequence: int, arrival: float) -> None:
-        self.last_authentic = arrival
-        if sequence > self._read_highest:
-            if self._requests and self._read_highest >= 0:
-                self._nacks.add(self._read_highest + 1, sequence, arrival)
-            self._read_highest = sequence
+    def _read(self, packet: RtpPacket) -> None:
+        sequence, highest = packet.sequence, self.stream.read_highest
+        if sequence > highest:
+            if self._requests and highest >= 0:
+                self._nacks.add(highest + 1, sequence, packet.arrival)
+            self.stream.read_highest = sequence
         else:
             self._nacks.discard(sequence)
         self._read_orientation(packet)
@@ -215,10 +206,10 @@ class VideoReceiver(Receiver):
         if not self._requests:
             depacketizer.learn(packet.payload)
             if depacketizer.is_ready:
-                self._read_from = self._read_highest + _UNREAD_LIMIT
+                self.stream.read_from = self.stream.read_highest + _UNREAD_LIMIT
             return
         complete = assembler.push(
-            sequence, packet.timestamp, packet.marker, packet.payload, arrival
+            sequence, packet.timestamp, packet.marker, packet.payload, packet.arrival
         )
         if complete is not None:
             self._grant(Keyframe(kind, complete.data, complete.arrival, self._rotation))
@@ -252,8 +243,8 @@ class VideoReceiver(Receiver):
             assembler.clear()
 
     def _restarted(self) -> None:
-        self._read_highest = -1
-        self._read_from = 0
+        self.stream.read_highest = -1
+        self.stream.read_from = 0
         self._is_dense = False
         self._rated = (float("-inf"), 0)
         self._asked_at = float("-inf")

@@ -7,9 +7,11 @@ cut goes into both files. Decoding all files and joining the PCM is decoding the
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 
 from cloudslice.clock import Clock
 from cloudslice.delivery.model import GrowingSlice, SliceOrigin, SliceStore
+from cloudslice.rooms.base import OpusRun
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.ogg import OggOpusWriter
 from cloudslice.slicing.opus import (
@@ -26,6 +28,10 @@ PRE_ROLL = 15_360
 """Samples in front of a cut, 320 ms. With the 80 ms that RFC 7845 section 4.6 suggests, the first
 20 ms of a CELT slice differed from the whole stream by up to 1251 of 32768; with this by nothing.
 """
+
+_UNWRITTEN_S = 0.5
+"""So long after a packet all that has come is written, as soon as more comes. As a room hands over
+what it has at least every `HEARTBEAT_S`, a packet is on its way to the disk after 0.9 s at most."""
 
 _FLUSH_AFTER_S = 1.0
 """When packets stop for so long, what is in memory goes to the file, up to the last packet."""
@@ -64,6 +70,7 @@ class AudioSlicer:
         "_stereo",
         "_store",
         "_timeline",
+        "_unwritten_since",
     )
 
     def __init__(
@@ -81,7 +88,9 @@ class AudioSlicer:
         self._counters = counters
         self._timeline = Timeline()
         self._end = 0
-        """Media position up to which packets, or silence for them, are written."""
+        """Media position up to which packets, or silence for them, were taken in."""
+        self._unwritten_since = inf
+        """When the first packet came that the slice's file does not hold yet."""
         self._slice: _OpenSlice | None = None
         self._recent: list[tuple[bytes, int]] = []
         """The packets from the open slice's `tail` to `_end`, or before `_end` if none is open, and
@@ -98,21 +107,31 @@ class AudioSlicer:
         """Whether packets came lately: a slice is open."""
         return self._slice is not None
 
-    def on_opus(self, payload: bytes, timestamp: int, arrival: float) -> None:
-        """See `AudioSink`. A malformed packet, or one far ahead of real time, is only counted."""
+    def on_opus(self, run: OpusRun) -> None:
+        """See `AudioSink`. A malformed packet, or some far ahead of real time, are only counted."""
         try:
-            samples = packet_samples(payload)
+            samples = packet_samples(run.data[: run.sizes[0]])
         except MalformedPacketError:
             self._counters.packets_malformed += 1
             return
-        gap = self._timeline.place(timestamp, samples, arrival)
+        gap = self._timeline.place(run, samples)
         if gap is None:
-            self._counters.packets_ahead += 1
+            self._counters.packets_ahead += len(run.sizes)
             return
         if gap:
             self._fill_gap(gap)
-        self._stereo = is_stereo(payload)
-        self._add(payload, samples)
+        self._stereo = is_stereo(run.data)
+        end = self._end + samples * len(run.sizes)
+        if self._slice is not None and end <= self._slice.tail:
+            self._slice.writer.add(run.data, run.sizes, samples)
+            self._end = end
+        else:
+            for packet in run.packets():
+                self._add(packet, samples)
+        self._unwritten_since = min(self._unwritten_since, run.arrival)
+        if self._slice is not None and run.last_arrival - self._unwritten_since >= _UNWRITTEN_S:
+            self._slice.writer.flush()
+            self._unwritten_since = run.last_arrival
 
     def on_restart(self) -> None:
         """See `AudioSink`."""
@@ -125,7 +144,8 @@ class AudioSlicer:
             self._sender_zero_ms = utc_ms - position * 1000 / SAMPLE_RATE
 
     def tick(self, now: float) -> None:
-        """Look after a slice in which packets stopped. Cheap; to be called every 100 ms or so.
+        """Look after a slice in which packets stopped. Cheap; to be called a few times a
+        second.
 
         Args:
             now: monotonic second.
@@ -150,7 +170,7 @@ class AudioSlicer:
 
     def _add(self, packet: bytes, samples: int) -> None:
         open_slice = self._slice or self._open(self._end)
-        open_slice.writer.add(packet, samples)
+        open_slice.writer.add(packet, (len(packet),), samples)
         self._end += samples
         if self._end > open_slice.tail:
             self._recent.append((packet, samples))
@@ -207,7 +227,7 @@ class AudioSlicer:
             comments=(f"DATE={_iso_utc(start_utc_ms)}",),
         )
         for packet, samples in pre_roll:
-            writer.add(packet, samples)
+            writer.add(packet, (len(packet),), samples)
         end = start + self._slice_samples
         self._slice = _OpenSlice(start, end, end - PRE_ROLL - MAX_PACKET_SAMPLES, writer, growing)
         self._recent.clear()

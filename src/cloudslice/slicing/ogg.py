@@ -24,13 +24,14 @@ _FIRST, _LAST = 0x02, 0x04
 _OPUS_HEAD = struct.Struct("<8sBBHIhB")
 """Magic, version, channels, pre-skip, input rate, gain, mapping family (RFC 7845 section 5.1)."""
 _MAX_SEGMENTS = 255
-_PAGE_SAMPLES = 7 * SAMPLE_RATE // 10
-"""Of a page at most, 0.7 s: with all other delays it is on the disk within a second."""
+_PAGE_SAMPLES = SAMPLE_RATE
+"""Of a page at most: a player that seeks finds pages."""
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class OggOpusWriter:
-    """Writes one Ogg Opus stream: the two header pages at once, then a page every 0.7 s.
+    """Writes one Ogg Opus stream: the two header pages at once, then a page for each `flush`
+    and for what a page holds.
 
     Granule positions count from the first packet; the first `pre_skip` samples are decoded and
     not heard. At least one packet is always held back, as the last page has to carry the end.
@@ -84,23 +85,31 @@ class OggOpusWriter:
         tags = _opus_tags(comments)
         self._write_page(0, 0, _lace(len(tags)), tags)
 
-    def add(self, packet: bytes, samples: int) -> None:
-        """Put a packet of `samples` samples of 48 kHz at the end of the stream."""
-        size = len(packet)
-        self._toc_bits |= packet[0]
-        if (
-            self._pending_samples + samples > _PAGE_SAMPLES
-            or len(self._lacing) + size // 255 >= _MAX_SEGMENTS
-        ):
+    def add(self, data: bytes, sizes: Sequence[int], samples: int) -> None:
+        """Put packets at the end of the stream.
+
+        Args:
+            data: the packets, joined; of one TOC byte.
+            sizes: bytes of each; at least one.
+            samples: of 48 kHz, of each.
+        """
+        count = len(sizes)
+        lacing = bytes(sizes) if max(sizes) < 255 else b"".join(map(_lace, sizes))
+        room = (_PAGE_SAMPLES - self._pending_samples) // samples
+        if count > room or len(self._lacing) + len(lacing) > _MAX_SEGMENTS:
+            if count > 1:
+                first = max(room, 1) if count > room else count // 2
+                end = sum(sizes[:first])
+                self.add(data[:end], sizes[:first], samples)
+                self.add(data[end:], sizes[first:], samples)
+                return
             self._flush(0, self._granule)
-        if size < 255:
-            self._lacing.append(size)
-        else:
-            self._lacing += _lace(size)
-        self._body += packet
-        self._last_size = size
-        self._granule += samples
-        self._pending_samples += samples
+        self._toc_bits |= data[0]
+        self._lacing += lacing
+        self._body += data
+        self._last_size = sizes[-1]
+        self._granule += samples * count
+        self._pending_samples += samples * count
 
     def flush(self) -> None:
         """Write all packets but the last, however few they are."""
@@ -112,7 +121,7 @@ class OggOpusWriter:
         del self._lacing[-(len(last) // 255 + 1) :]
         self._granule -= samples
         self._flush(0, self._granule)
-        self.add(last, samples)
+        self.add(last, (len(last),), samples)
 
     def finish(self, samples: int) -> None:
         """End the stream `samples` audible samples after its start.

@@ -7,6 +7,7 @@ still. Synchronous and without a clock of its own, so that its tests need no wai
 
 from math import inf
 
+from cloudslice.rooms.base import OpusRun
 from cloudslice.slicing.opus import GRID, SAMPLE_RATE
 
 LATE_S = 2.0
@@ -55,37 +56,38 @@ class Timeline:
         self._earliest_origin = -inf
         """A packet that puts position 0 before this is too far ahead of real time."""
 
-    def place(self, timestamp: int, samples: int, arrival: float) -> int | None:
-        """Place the next packet and return the gap before it, in samples, a multiple of `GRID`.
+    def place(self, run: OpusRun, samples: int) -> int | None:
+        """Place the next packets and return the gap before the first one, in samples, a multiple
+        of `GRID`. Between them there is none.
 
         A remainder of less than `GRID` is not filled but kept in mind for the next gap.
 
         Args:
-            timestamp: extended RTP timestamp.
-            samples: the packet's duration.
-            arrival: monotonic second.
+            run: what has come.
+            samples: the duration of each packet.
 
         Returns:
-            The gap; None if the packet is to be dropped, as it is more than a minute ahead of
+            The gap; None if all of them are to be dropped, as they are more than a minute ahead of
             real time.
         """
+        arrival = run.arrival
         if self._offset is None:
             gap = self._gap_by_arrival(samples, arrival)
-            self._offset = self.end + gap - timestamp
+            self._offset = self.end + gap - run.timestamp
         else:
-            gap = timestamp + self._offset - self.end
+            gap = run.timestamp + self._offset - self.end
             if gap or arrival - self.last_arrival > LATE_S:
-                gap = self._checked_gap(gap, timestamp, samples, arrival)
-        end = self.end + gap + samples
-        origin = arrival - end / SAMPLE_RATE
+                gap = self._checked_gap(gap, run.timestamp, samples, arrival)
+        start = self.end + gap
+        origin = run.earliest - (start + samples) / SAMPLE_RATE
         if origin < self._origin:
             if origin < self._earliest_origin:
                 return None
             self._origin = origin
         if arrival >= self._window_end:
             self._turn_window(origin, arrival)
-        self.end = end
-        self.last_arrival = arrival
+        self.end = start + samples * len(run.sizes)
+        self.last_arrival = run.last_arrival
         return gap
 
     def restart(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cloudslice.delivery.model import SliceKind, SliceOrigin
+from cloudslice.rooms.base import OpusRun
 from cloudslice.slicing.audio import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
 from helpers.opus_stream import (
@@ -41,7 +42,8 @@ def slice_packets(
         clock.now = (index + 1) * frame_ms / 1000
         slicer.tick(clock.now)
         if not is_lost(index):
-            slicer.on_opus(packet, index * round(frame_ms * 48), clock.now)
+            timestamp = index * round(frame_ms * 48)
+            slicer.on_opus(OpusRun.of_one(packet, timestamp, clock.now))
     slicer.close()
     return [bytes(stored.data) for stored in store.slices]
 

@@ -6,12 +6,11 @@ from hypothesis import strategies as st
 
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.feedback import SenderReport
-from cloudslice.rtp.srtp import SrtpError
 from helpers.rtp import (
     BrokenSink,
-    ClearSrtp,
     RecordingSink,
     feed,
+    forged,
     one_byte_extension,
     rtp_packet,
     runs,
@@ -24,7 +23,7 @@ class Stream:
     """A receiver with a sink, and a sender of numbered packets."""
 
     def __init__(self, *, can_nack: bool = True, start: int = 0, start_ticks: int = 0) -> None:
-        self.receiver = AudioReceiver(ClearSrtp().context, frozenset({111}), can_nack=can_nack)
+        self.receiver = AudioReceiver(frozenset({111}), can_nack=can_nack)
         self.receiver.adopt(0x1234)
         self.sink = RecordingSink()
         self.receiver.add_sink(self.sink)
@@ -97,14 +96,15 @@ def test_a_missing_packet_is_waited_for_and_given_up() -> None:
     stream.send(2, 1.04)
     stream.send(3, 1.06)
     assert stream.receiver.patience_s(1.06) is not None
-    stream.receiver.feedback(1, 1.53)
+    over = 1.04 + AudioReceiver.REORDER_WINDOW_S
+    stream.receiver.feedback(1, over - 0.01)
     assert stream.received == [0]
-    stream.receiver.feedback(1, 1.55)
+    stream.receiver.feedback(1, over + 0.01)
     assert stream.received == [0, 2, 3]
-    assert [arrival for *_, arrival in stream.sink.packets] == [1.0, 1.04, 1.06]
-    assert stream.receiver.patience_s(1.55) is None
+    assert stream.sink.arrivals == [1.0, 1.04, 1.06]
+    assert stream.receiver.patience_s(over + 0.01) is None
     assert stream.receiver.lost == 1
-    stream.send(1, 1.56)
+    stream.send(1, over + 0.02)
     assert stream.received == [0, 2, 3]
     assert stream.receiver.late == 1
 
@@ -147,7 +147,7 @@ def test_gaps_without_end_are_not_held_for_long() -> None:
     stream = Stream()
     for index in range(0, 10000, 2):
         stream.send(index, 1.0)
-    assert len(stream.received) > 4700
+    assert len(stream.received) >= 5000 - AudioReceiver._HELD_LIMIT
 
 
 def test_packets_of_other_payload_types_keep_their_place() -> None:
@@ -175,7 +175,7 @@ def test_a_new_ssrc_restarts_the_timestamps() -> None:
     stream.send(0, 1.0)
     stream.send(2, 1.04)
     stream.receiver.adopt(0x5678)
-    feed(stream.receiver, rtp_packet(40000, 77, b"new"), 1.06)
+    feed(stream.receiver, rtp_packet(40000, 77, b"new", ssrc=0x5678), 1.06)
     assert stream.sink.payloads == [bytes(4), (2).to_bytes(4), b"new"]
     assert stream.sink.restarts == [2]
     assert stream.sink.timestamps == [0, 2 * TICKS, 77]
@@ -245,8 +245,7 @@ def test_forged_packets_change_nothing() -> None:
     """They are refused before anything of them is believed."""
     stream = Stream()
     stream.send(0, 1.0)
-    with pytest.raises(SrtpError):
-        feed(stream.receiver, b"\xff" + rtp_packet(9, 9)[1:], 1.01)
+    assert feed(stream.receiver, forged(rtp_packet(9, 9)), 1.01).not_authentic == 1
     stream.send(1, 1.02)
     assert stream.received == [0, 1]
     assert stream.receiver.last_authentic == 1.02

@@ -1,11 +1,12 @@
 """SSRCs find their media section by MID, declaration or payload type; the newest one wins."""
 
 from cloudslice.rooms.base import TrackKind
+from cloudslice.rtp import native
 from cloudslice.rtp.demultiplexer import Demultiplexer
-from cloudslice.rtp.packet import parse_rtp
+from cloudslice.rtp.native import PeerStruct
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.sdp import MID_URI, Codec, MediaPlan
-from helpers.rtp import ClearSrtp, one_byte_extension, rtp_packet
+from helpers.rtp import ClearSrtp, one_byte_extension, parse, rtp_packet, ssrcs_heard
 
 AUDIO, VIDEO, AUX = 111, 96, 96
 
@@ -14,16 +15,14 @@ class IdleReceiver(Receiver):
     """A receiver that only remembers how often it began anew."""
 
     def __init__(self) -> None:
-        super().__init__(ClearSrtp().context, 90000)
+        super().__init__(native.VIDEO, 90000)
         self.restarts = 0
         self.last_arrival = 0
 
     def _restarted(self) -> None:
         self.restarts += 1
 
-    def receive(self, packet, arrival): ...  # type: ignore[no-untyped-def]
-
-    def receive_clear(self, packet, arrival): ...  # type: ignore[no-untyped-def]
+    def receive(self, media): ...  # type: ignore[no-untyped-def]
 
     def feedback(self, sender_ssrc, now):  # type: ignore[no-untyped-def]
         return []
@@ -45,8 +44,10 @@ class Section:
 
     def __init__(self, *video_ssrcs: int) -> None:
         self.srtp = ClearSrtp()
+        self.peer = PeerStruct()
         self.audio, self.video, self.aux = (IdleReceiver() for _ in range(3))
         self.demultiplexer = Demultiplexer(
+            self.peer,
             self.srtp.context,
             [
                 (media(TrackKind.AUDIO, "0", AUDIO), self.audio),
@@ -59,10 +60,12 @@ class Section:
         self, ssrc: int, payload_type: int, *, mid: str | None = None, now: float = 0
     ) -> Receiver | None:
         extension = one_byte_extension((4, mid.encode())) if mid is not None else b""
-        packet = rtp_packet(1, 2, payload_type=payload_type, ssrc=ssrc, extension=extension)
-        receiver = self.demultiplexer.assign(ssrc, parse_rtp(packet), now)
+        packet = parse(rtp_packet(1, 2, payload_type=payload_type, ssrc=ssrc, extension=extension))
+        assert packet is not None
+        receiver = self.demultiplexer.assign(ssrc, packet, now)
         if receiver is not None:
             assert self.demultiplexer.by_ssrc[ssrc] is receiver
+        assert set(ssrcs_heard(self.peer)) == self.demultiplexer.by_ssrc.keys()
         return receiver
 
 
@@ -126,6 +129,7 @@ def test_goodbye_makes_room() -> None:
     section.demultiplexer.release(1)
     section.demultiplexer.release(77)
     assert section.demultiplexer.by_ssrc == {}
+    assert ssrcs_heard(section.peer) == []
     assert section.audio.ssrc is None
     assert section.assign(1, AUDIO) is section.audio
 

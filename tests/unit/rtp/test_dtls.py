@@ -15,7 +15,7 @@ from OpenSSL import SSL
 
 from cloudslice.rtp import dtls
 from cloudslice.rtp.dtls import DtlsCertificate, DtlsEndpoint, DtlsError, Fingerprint
-from helpers.rtp import rtp_packet
+from helpers.rtp import SrtpReader, rtp_packet
 
 OURS, THEIRS = DtlsCertificate(), DtlsCertificate()
 
@@ -61,8 +61,8 @@ def assert_keys_fit(path: Path) -> None:
     assert path.server.srtp is not None
     assert path.client.srtp is not None
     packet = rtp_packet(1, 2)
-    assert path.server.srtp.unprotect(path.client.srtp.protect(packet)) == packet
-    assert path.client.srtp.unprotect(path.server.srtp.protect(packet)) == packet
+    assert SrtpReader(path.server.srtp).open(path.client.srtp.protect(packet)) == packet
+    assert SrtpReader(path.client.srtp).open(path.server.srtp.protect(packet)) == packet
 
 
 def test_a_handshake_keys_both_sides() -> None:

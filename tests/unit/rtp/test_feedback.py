@@ -123,3 +123,56 @@ def test_garbage_is_read_or_refused(parts: list[tuple[int, int, bytes]]) -> None
     )
     with contextlib.suppress(RtcpParseError):
         parse_rtcp(packet)
+
+
+_REPORT = bytes(RtcpSrPacket(ssrc=3, sender_info=RtcpSenderInfo(1 << 40, 77, 1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        pytest.param(_REPORT + b"\x80\xcb\0", "a header is cut off", id="header"),
+        pytest.param(_REPORT[:-4], "a part is cut off", id="part"),
+        pytest.param(b"\x40" + _REPORT[1:], "version 1", id="version"),
+        pytest.param(b"\xa0" + _REPORT[1:] + _REPORT, "padding before the last part", id="padding"),
+        pytest.param(
+            b"\x80\xc8\0\x05" + _REPORT[4:24], "a sender report is cut off", id="sender report"
+        ),
+        pytest.param(b"\x82\xcb\0\x01\0\0\0\x03", "a BYE is cut off", id="BYE"),
+    ],
+)
+def test_damage_is_named(packet: bytes, reason: str) -> None:
+    with pytest.raises(RtcpParseError, match=reason):
+        parse_rtcp(packet)
+
+
+_SSRCS = st.integers(0, 0xFFFFFFFF)
+_SENDER_REPORTS = st.builds(
+    RtcpSrPacket,
+    ssrc=_SSRCS,
+    sender_info=st.builds(
+        RtcpSenderInfo,
+        ntp_timestamp=st.integers(0, (1 << 64) - 1),
+        rtp_timestamp=_SSRCS,
+        packet_count=_SSRCS,
+        octet_count=_SSRCS,
+    ),
+)
+_GOODBYES = st.builds(RtcpByePacket, sources=st.lists(_SSRCS, max_size=31))
+
+
+@given(st.lists(st.one_of(_SENDER_REPORTS, _GOODBYES), min_size=1, max_size=5))
+def test_reads_what_an_independent_implementation_writes(
+    parts: list[RtcpSrPacket | RtcpByePacket],
+) -> None:
+    parsed = parse_rtcp(b"".join(map(bytes, parts)))
+    assert [type(each) for each in parsed] == [
+        SenderReport if isinstance(part, RtcpSrPacket) else Goodbye for part in parts
+    ]
+    for each, part in zip(parsed, parts, strict=True):
+        if isinstance(each, SenderReport):
+            info = part.sender_info
+            assert (each.ssrc, each.timestamp) == (part.ssrc, info.rtp_timestamp)
+            assert each.compact_ntp == info.ntp_timestamp >> 16 & 0xFFFFFFFF
+        else:
+            assert each.ssrcs == tuple(part.sources)

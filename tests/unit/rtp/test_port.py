@@ -12,6 +12,7 @@ from cloudslice.clock import SystemClock
 from cloudslice.rooms.base import TrackKind
 from cloudslice.rtp import datagrams
 from cloudslice.rtp.audio import AudioReceiver
+from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.binding import PortInUseError
 from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.port import RtpPort
@@ -266,7 +267,7 @@ async def test_a_flood_does_not_starve_the_loop(
     clients: list[Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A beat reads so much at most, and says that there is more."""
-    monkeypatch.setattr(datagrams, "_SLOTS", 40)
+    monkeypatch.setattr(datagrams, "Batch", partial(Batch, 40))
     async with RtpPort(0, "", SystemClock()) as port:
         client = Client(port, clients).connect()
         client.udp.move()

@@ -4,18 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudslice.rtp import native
 from cloudslice.rtp.reception import NackSchedule, Reception, extend_timestamp
 
 
 @given(start=st.integers(0, 0xFFFF), steps=st.lists(st.integers(-500, 3000), max_size=100))
 def test_sequences_are_extended_over_wraps(start: int, steps: list[int]) -> None:
     """Whatever is sent within half the range of the newest gets its true number."""
-    reception = Reception(48000)
-    reception.on_packet(start, 0, 0)
+    reception = Reception(native.AUDIO, 48000)
+    reception.count(start, 0, 0)
     true = highest = start
     for step in steps:
         true = max(highest + step, start)
-        assert reception.on_packet(true & 0xFFFF, 0, 0) == true
+        assert reception.count(true & 0xFFFF, 0, 0) == true
         highest = max(highest, true)
         assert reception.highest == highest
 
@@ -28,39 +29,39 @@ def test_timestamps_are_extended_over_wraps(reference: int, step: int) -> None:
 
 def test_report_of_a_lossy_stream() -> None:
     """RFC 3550, A.3: of 10 expected since the start 8 came; then 10 of 10; then 1 twice."""
-    reception = Reception(48000)
+    reception = Reception(native.AUDIO, 48000)
     for sequence in (*range(100, 104), *range(105, 107), *range(108, 110)):
-        reception.on_packet(sequence, 0, 0)
+        reception.count(sequence, 0, 0)
     first = reception.report()
     assert (first.packets_lost, first.fraction_lost, first.highest_sequence) == (2, 51, 109)
     for sequence in range(110, 120):
-        reception.on_packet(sequence, 0, 0)
+        reception.count(sequence, 0, 0)
     second = reception.report()
     assert (second.packets_lost, second.fraction_lost) == (2, 0)
-    reception.on_packet(119, 0, 0)
+    reception.count(119, 0, 0)
     third = reception.report()
     assert (third.packets_lost, third.fraction_lost) == (1, 0)
 
 
 def test_report_before_the_first_packet_is_empty() -> None:
     """Nothing expected, nothing lost."""
-    report = Reception(48000).report()
+    report = Reception(native.AUDIO, 48000).report()
     assert (report.packets_lost, report.fraction_lost, report.highest_sequence) == (0, 0, 0)
 
 
 def test_jitter_follows_the_delay() -> None:
     """RFC 3550, A.8: packets that come 10 ms early and late in turns have a jitter near 20 ms."""
-    reception = Reception(48000)
+    reception = Reception(native.AUDIO, 48000)
     for index in range(300):
-        reception.on_packet(index, index * 960, index * 0.02 + 0.02 + (index % 2) * 0.02)
+        reception.count(index, index * 960, index * 0.02 + 0.02 + (index % 2) * 0.02)
     assert reception.report().jitter == pytest.approx(960, rel=0.05)
 
 
 def test_jitter_survives_the_wrap_of_timestamps() -> None:
     """A steady stream has none, before and after."""
-    reception = Reception(48000)
+    reception = Reception(native.AUDIO, 48000)
     for index in range(100):
-        reception.on_packet(index, ((1 << 32) - 48000 + index * 960) & 0xFFFFFFFF, index * 0.02)
+        reception.count(index, ((1 << 32) - 48000 + index * 960) & 0xFFFFFFFF, index * 0.02)
     assert reception.report().jitter == 0
 
 
@@ -109,14 +110,14 @@ def test_an_outage_is_not_asked_for() -> None:
 
 def test_losses_are_told_by_the_packets_that_are_counted() -> None:
     """One in eight comes through; of 2 x 125 of these one is lost, and it stands for eight."""
-    reception = Reception(90000, counted_in=8)
+    reception = Reception(native.VIDEO, 90000, counted_in=8)
     for sequence in range(65000, 66000, 8):
-        reception.on_packet(sequence & 0xFFFF, 0, 0)
+        reception.count(sequence & 0xFFFF, 0, 0)
     first = reception.report()
     assert (first.packets_lost, first.fraction_lost) == (0, 0)
     for sequence in range(66000, 67000):
         if sequence != 66400:
-            reception.on_packet(sequence & 0xFFFF, 0, 0)
+            reception.count(sequence & 0xFFFF, 0, 0)
     second = reception.report()
     assert (second.packets_lost, second.fraction_lost) == (8, 256 // 125)
     assert second.highest_sequence == 66999

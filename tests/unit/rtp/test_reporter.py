@@ -12,18 +12,17 @@ from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.reporter import Reporter
 from cloudslice.rtp.video import VideoReceiver
 from cloudslice.rtp.vp8 import Vp8Depacketizer
-from helpers.rtp import ClearSrtp, feed, rtp_packet
+from helpers.rtp import feed, rtp_packet
 
 
 def audio() -> AudioReceiver:
-    receiver = AudioReceiver(ClearSrtp().context, frozenset({111}), can_nack=True)
+    receiver = AudioReceiver(frozenset({111}), can_nack=True)
     receiver.adopt(1)
     return receiver
 
 
 def video(ssrc: int) -> VideoReceiver:
     receiver = VideoReceiver(
-        ClearSrtp().context,
         {96: (VideoCodec.VP8, Vp8Depacketizer())},
         can_nack=True,
         orientation_id=None,
@@ -37,7 +36,7 @@ def test_nothing_is_reported_before_the_first_packet() -> None:
     """And then at once."""
     reporter, receiver = Reporter(1000), audio()
     assert reporter.report([receiver], 0) is None
-    feed(receiver, rtp_packet(1, 2), 0.05)
+    feed(receiver, rtp_packet(1, 2, ssrc=1), 0.05)
     packet = reporter.report([receiver], 0.1)
     assert packet is not None
     rr, sdes = RtcpPacket.parse(packet)
@@ -53,7 +52,7 @@ def test_nothing_is_reported_before_the_first_packet() -> None:
 def test_reports_are_eager_for_two_seconds(receiver: Receiver, interval_s: float) -> None:
     """Every 0.1 s, later as often as their media needs."""
     reporter = Reporter(1000)
-    feed(receiver, rtp_packet(1, 2), 0)
+    feed(receiver, rtp_packet(1, 2, ssrc=1), 0)
     times = [index / 20 for index in range(400) if reporter.report([receiver], index / 20)]
     assert len([each for each in times if each < 2]) >= 17
     later = times[20:]
@@ -65,8 +64,8 @@ def test_each_video_may_send_the_ceiling() -> None:
     """REMB is one sum for all SSRCs that it names."""
     reporter = Reporter(1000)
     receivers = [audio(), video(2), video(3)]
-    for receiver in receivers:
-        feed(receiver, rtp_packet(1, 2), 0)
+    for ssrc, receiver in enumerate(receivers, start=1):
+        feed(receiver, rtp_packet(1, 2, ssrc=ssrc), 0)
     packet = reporter.report(receivers, 0)
     assert packet is not None
     remb = RtcpPacket.parse(packet)[-1]
@@ -79,7 +78,7 @@ def test_feedback_is_a_full_compound_packet() -> None:
     """RFC 3550, 6.1: RR and SDES come first, for peers without reduced-size RTCP."""
     reporter, receiver = Reporter(1000), video(2)
     assert reporter.feedback(receiver, 0) is None
-    feed(receiver, rtp_packet(1, 2, payload_type=96), 0)
+    feed(receiver, rtp_packet(1, 2, payload_type=96, ssrc=2), 0)
     receiver.request_keyframe(lambda _keyframe: None, 0)
     packet = reporter.feedback(receiver, 0)
     assert packet is not None

@@ -1,5 +1,7 @@
 """A session connects, receives, reports and ends, whatever its peer and the network do."""
 
+from math import inf
+
 import pytest
 from aiortc.rtp import RtcpPsfbPacket, RtcpRrPacket, RtcpRtpfbPacket
 from hypothesis import HealthCheck, given, settings
@@ -7,12 +9,12 @@ from hypothesis import strategies as st
 
 from cloudslice.rooms.base import Keyframe, TrackKind, VideoCodec
 from cloudslice.rtp.audio import AudioReceiver
+from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.ice import Address, IceCredentials, StunError, parse_check
 from cloudslice.rtp.reception import MISSING_PATIENCE_S
 from cloudslice.rtp.sdp import parse_offer
 from cloudslice.rtp.session import (
-    BEAT_S,
     QUICK_BEAT_S,
     CloseReason,
     Session,
@@ -21,7 +23,7 @@ from cloudslice.rtp.session import (
 from cloudslice.rtp.video import VideoReceiver
 from helpers.encoded_video import decode_keyframe, encoded_frames, picture_number
 from helpers.peer import ADDRESS, SERVER, SSRCS, Peer, shuttle
-from helpers.rtp import RecordingSink
+from helpers.rtp import RecordingSink, refill, ssrcs_heard
 from helpers.slice_store import ManualClock
 
 AUDIO, VIDEO, AUX = TrackKind.AUDIO, TrackKind.VIDEO, TrackKind.AUX
@@ -31,12 +33,14 @@ CERTIFICATE = DtlsCertificate()
 class Meeting:
     """A session and its peer, with nothing but memory between them."""
 
-    def __init__(self, peer: Peer | None = None) -> None:
+    def __init__(self, peer: Peer | None = None, sink: RecordingSink | None = None) -> None:
         self.peer = peer or Peer()
+        self.sink = sink
         self.clock = ManualClock()
         self.inbox: list[bytes] = []
         self.sent_to: list[Address] = []
         self.events: list[str] = []
+        self._batch = Batch(1)
         self.session = Session(
             parse_offer(self.peer.offer),
             certificate=CERTIFICATE,
@@ -44,7 +48,7 @@ class Meeting:
             clock=self.clock,
             max_video_bitrate_kbps=2500,
             consent_timeout_s=15,
-            on_connected=lambda session: self.events.append("connected"),
+            on_connected=self._on_connected,
             on_closed=lambda session, reason: self.events.append(reason.value),
         )
         self.peer.begin(self.session.answer([(SERVER[0], SERVER[1])]))
@@ -54,9 +58,11 @@ class Meeting:
         assert self.peer.srtp is not None
         return self
 
-    def deliver(self, datagram: bytes, source: Address = ADDRESS) -> None:
-        """As the port would."""
-        for other in self.session.receive([(datagram, self.clock.now)]):
+    def deliver(self, *datagrams: bytes, source: Address = ADDRESS) -> None:
+        """As the port would that reads them all at once."""
+        batch = self._batch if len(datagrams) == 1 else Batch(len(datagrams))
+        refill(batch, [(datagram, self.clock.now) for datagram in datagrams])
+        for other in self.session.receive(batch, 0):
             if other[0] < 4:
                 self.session.receive_check(parse_check(other), source)
             else:
@@ -83,6 +89,11 @@ class Meeting:
         receiver = self.session.receivers[VIDEO]
         assert isinstance(receiver, VideoReceiver)
         return receiver
+
+    def _on_connected(self, _session: Session) -> None:
+        self.events.append("connected")
+        if self.sink is not None:
+            self.audio.add_sink(self.sink)
 
     def _send(self, datagram: bytes, address: Address) -> None:
         self.inbox.append(datagram)
@@ -127,16 +138,16 @@ def test_a_session_is_called_the_sooner_the_more_it_waits_for() -> None:
     meeting.connect()
     meeting.deliver(meeting.peer.rtp(AUDIO, 0, 0, b"x"))
     first_reports = [session.beat(each * 0.1) for each in range(25)]
-    assert first_reports[0] == pytest.approx(BEAT_S / 2)
-    assert first_reports[-1] == BEAT_S
+    assert first_reports[0] == pytest.approx(0.1)
+    assert first_reports[-1] == inf
     request = meeting.video.request_keyframe(lambda _: None, 1)
-    assert session.beat(1) == BEAT_S  # no video comes
+    assert session.beat(1) == inf  # no video comes
     meeting.deliver(meeting.peer.rtp(VIDEO, 0, 0, b"x"))
-    assert session.beat(0.5) == BEAT_S
+    assert session.beat(0.5) == pytest.approx(0.5)
     assert session.beat(0.9) == pytest.approx(0.1)
-    assert MISSING_PATIENCE_S < session.beat(1) < BEAT_S
+    assert MISSING_PATIENCE_S < session.beat(1) < 0.1
     request.cancel()
-    assert session.beat(1) == BEAT_S
+    assert session.beat(1) == inf
     meeting.deliver(meeting.peer.rtp(AUDIO, 2, 0, b"x"))
     assert session.beat(0) == MISSING_PATIENCE_S
 
@@ -179,6 +190,64 @@ def test_a_goodbye_of_one_stream_makes_room_for_another() -> None:
     meeting.deliver(meeting.peer.rtp(AUDIO, 9, 5, b"new", ssrc=0xABC))
     assert sink.payloads == [b"old", b"new"]
     assert sink.restarts == [1]
+
+
+def test_what_comes_at_once_is_taken_in_in_its_order() -> None:
+    """Media, a goodbye and the next SSRC of one track in one reading of the port."""
+    meeting = Meeting().connect()
+    sink = RecordingSink()
+    meeting.audio.add_sink(sink)
+    peer = meeting.peer
+    peer.check(meeting.clock.now)
+    meeting.deliver(
+        peer.rtp(AUDIO, 1, 960, b"first"),
+        peer.sender_report(AUDIO, 1920, (2_208_988_800 + 5) << 32),
+        *peer.outbox,
+        peer.rtp(AUDIO, 2, 1920, b"second"),
+        b"\x80\x6f\x00",
+        peer.goodbye(AUDIO),
+        peer.rtp(VIDEO, 1, 0, b"x"),
+        peer.rtp(AUDIO, 9, 5, b"third", ssrc=0xABC),
+        peer.rtp(AUDIO, 10, 965, b"fourth", ssrc=0xABC),
+        peer.rtp(AUDIO, 3, 2880, b"of old", ssrc=0xABC, payload_type=13),
+    )
+    assert sink.payloads == [b"first", b"second", b"third", b"fourth"]
+    assert sink.sender_times == [(1920, 5000.0)]
+    assert sink.restarts == [2]
+    assert meeting.video.ssrc == SSRCS[VIDEO]
+
+
+def test_media_that_comes_with_the_end_of_the_handshake_is_not_lost() -> None:
+    """A fast peer sends it at once, and the port reads both together."""
+    sink = RecordingSink()
+    meeting = Meeting(Peer(is_dtls_server=True), sink)
+    peer = meeting.peer
+    while peer.srtp is None:
+        meeting.deliver(peer.outbox.pop(0))
+        while meeting.inbox:
+            peer.receive(meeting.inbox.pop(0))
+    assert meeting.events == []
+    meeting.deliver(*peer.outbox, peer.rtp(AUDIO, 1, 0, b"x"), peer.rtp(AUDIO, 2, 960, b"y"))
+    assert meeting.events == ["connected"]
+    assert sink.payloads == [b"x", b"y"]
+
+
+def test_more_than_is_taken_in_at_once_is_taken_in_whole() -> None:
+    """Of key frames there may be thousands of packets in one reading."""
+    meeting = Meeting().connect()
+    sink = RecordingSink()
+    meeting.audio.add_sink(sink)
+    meeting.video.request_keyframe(lambda _keyframe: None, inf)
+    packets = []
+    for index in range(700):
+        packets.append(meeting.peer.rtp(VIDEO, index, index, b"\x10\x01"))
+        packets.append(meeting.peer.rtp(AUDIO, index, index * 1000, index.to_bytes(2)))
+    meeting.deliver(*packets)
+    assert sink.payloads == [index.to_bytes(2) for index in range(700)]
+    assert meeting.video.unread == 0
+    block = meeting.video.report_block(0)
+    assert block is not None
+    assert (block.reception.highest_sequence, block.reception.packets_lost) == (699, 0)
 
 
 def test_the_peers_goodbye_ends_the_session() -> None:
@@ -268,7 +337,7 @@ def test_feedback_goes_to_the_nominated_address() -> None:
     meeting.peer.check(10)
     elsewhere = ("203.0.113.9", 6000)
     for check in meeting.peer.outbox:
-        meeting.deliver(check, elsewhere)
+        meeting.deliver(check, source=elsewhere)
     meeting.peer.outbox.clear()
     meeting.sent_to.clear()
     meeting.beat(0.2)
@@ -327,7 +396,9 @@ def test_made_up_ssrcs_cost_no_memory() -> None:
     meeting = Meeting().connect()
     for ssrc in range(2000):
         meeting.deliver(meeting.peer.rtp(AUDIO, 1, 0, b"x", ssrc=ssrc))
-    assert len(meeting.session._by_ssrc) == 1
+    assert meeting.session._demultiplexer is not None
+    assert len(meeting.session._demultiplexer.by_ssrc) == 1
+    assert len(ssrcs_heard(meeting.session._peer)) == 1
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -11,7 +11,7 @@ from cloudslice.rtp.srtp import (
     SrtpError,
     SrtpProfile,
 )
-from helpers.rtp import rtp_packet
+from helpers.rtp import SrtpReader, rtp_packet
 
 KEYING = bytes(range(88))
 
@@ -32,7 +32,7 @@ def test_what_one_side_protects_the_other_opens(profile: SrtpProfile) -> None:
     rtcp = bytes.fromhex("80c9000100000001")
     for sender, receiver in ((client, server), (server, client)):
         packet = rtp_packet(1, 2, b"media")
-        assert receiver.unprotect(sender.protect(packet)) == packet
+        assert SrtpReader(receiver).open(sender.protect(packet)) == packet
         assert receiver.unprotect_rtcp(sender.protect_rtcp(rtcp)) == rtcp
 
 
@@ -69,14 +69,15 @@ def test_keys_agree_with_rfc_3711() -> None:
     ],
 )
 def test_what_is_not_authentic_is_refused(spoil: object) -> None:
-    """With the one error that callers expect."""
+    """And told apart from what was there before."""
     client, server = pair(PROFILES[0])
     packet = spoil(client.protect(rtp_packet(1, 2, bytes(50))))  # type: ignore[operator]
+    reader = SrtpReader(server)
+    assert reader.open(packet) is None
+    assert (reader.peer.not_authentic, reader.peer.repeated) == (1, 0)
     with pytest.raises(SrtpError) as refused:
-        server.unprotect(packet)
-    assert not isinstance(refused.value, RepeatedPacketError)
-    with pytest.raises(SrtpError):
         server.unprotect_rtcp(packet)
+    assert not isinstance(refused.value, RepeatedPacketError)
 
 
 def test_repeated_packets_are_refused_as_such() -> None:
@@ -84,36 +85,59 @@ def test_repeated_packets_are_refused_as_such() -> None:
     client, server = pair(PROFILES[0])
     packet = client.protect(rtp_packet(1, 2))
     assert packet == client.protect(rtp_packet(1, 2))
-    server.unprotect(packet)
+    reader = SrtpReader(server)
+    assert reader.open(packet) == rtp_packet(1, 2)
+    assert reader.open(packet) is None
+    assert (reader.peer.not_authentic, reader.peer.repeated) == (0, 1)
+
+
+def test_packets_from_before_the_replay_window_are_repeated_ones() -> None:
+    """Whether they were there before, nobody knows any more."""
+    client, server = pair(PROFILES[0])
+    reader = SrtpReader(server)
+    late = client.protect(rtp_packet(10, 2))
+    for sequence in range(11, 2200):
+        assert reader.open(client.protect(rtp_packet(sequence, 2))) is not None
+    assert reader.open(late) is None
+    assert (reader.peer.not_authentic, reader.peer.repeated) == (0, 1)
+
+
+def test_repeated_rtcp_is_refused_as_such() -> None:
+    client, server = pair(PROFILES[0])
+    packet = client.protect_rtcp(bytes.fromhex("80c9000100000001"))
+    server.unprotect_rtcp(packet)
     with pytest.raises(RepeatedPacketError):
-        server.unprotect(packet)
+        server.unprotect_rtcp(packet)
 
 
 def test_a_retransmission_behind_2000_packets_is_taken() -> None:
     """The replay window is long enough for high bitrates."""
     client, server = pair(PROFILES[0])
+    reader = SrtpReader(server)
     late = client.protect(rtp_packet(10, 2))
     for sequence in range(11, 2010):
-        server.unprotect(client.protect(rtp_packet(sequence, 2)))
-    assert server.unprotect(late) == rtp_packet(10, 2)
+        assert reader.open(client.protect(rtp_packet(sequence, 2))) is not None
+    assert reader.open(late) == rtp_packet(10, 2)
 
 
 def test_roll_overs_are_followed_when_most_packets_go_unread() -> None:
     """RFC 3711, 3.3.1: one packet in 4096 keeps count of the 16-bit sequence numbers."""
     client, server = pair(PROFILES[0])
+    reader = SrtpReader(server)
     for sequence in range(60_000, 270_000):
         packet = client.protect(rtp_packet(sequence, 2))
         if sequence % 4096 == 0:
-            assert server.unprotect(packet) == rtp_packet(sequence, 2)
+            assert reader.open(packet) == rtp_packet(sequence, 2)
 
 
 def test_forgotten_ssrcs_cost_no_memory() -> None:
     """A peer may make up new ones for ever."""
     client, server = pair(PROFILES[0])
+    reader = SrtpReader(server)
 
     def receive(ssrcs: range) -> int:
         for ssrc in ssrcs:
-            server.unprotect(client.protect(rtp_packet(1, 2, ssrc=ssrc)))
+            assert reader.open(client.protect(rtp_packet(1, 2, ssrc=ssrc))) is not None
             server.forget(ssrc)
             client._outbound.remove_stream(ssrc)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -2,10 +2,16 @@
 
 import pytest
 
+from cloudslice.rooms.base import OpusRun
 from cloudslice.slicing.timeline import LATE_S, Timeline
+from helpers.opus_runs import ArrivedPacket, make_runs
 
 START = 1000.0
 """Monotonic second at which the first packet's audio began."""
+
+
+def one_packet(timestamp: int, arrival: float) -> OpusRun:
+    return OpusRun.of_one(b"\xf8", timestamp, arrival)
 
 
 class Sender:
@@ -21,7 +27,8 @@ class Sender:
 
     def send(self, *, late_s: float = 0) -> int | None:
         self.media_s += 0.02 / self.rate
-        gap = self.timeline.place(self.timestamp, 960, START + self.media_s + self.delay_s + late_s)
+        arrival = START + self.media_s + self.delay_s + late_s
+        gap = self.timeline.place(one_packet(self.timestamp, arrival), 960)
         self.timestamp += 960
         return gap
 
@@ -120,7 +127,7 @@ def test_a_restart_never_overlaps_what_is_there() -> None:
 def test_odd_steps_are_kept_in_mind_until_they_make_a_gap() -> None:
     """Only multiples of 2.5 ms can be filled; what remains must not add up."""
     timeline = Timeline()
-    gaps = [timeline.place(step * 1000, 960, START + step / 48) for step in range(13)]
+    gaps = [timeline.place(one_packet(step * 1000, START + step / 48), 960) for step in range(13)]
     assert gaps == [0, 0, 0, 120, 0, 0, 120, 0, 0, 120, 0, 0, 120]
     assert timeline.end == 13 * 960 + 480
 
@@ -172,10 +179,49 @@ def test_times_are_not_moved_by_jitter() -> None:
         assert sender.timeline.monotonic(0) == pytest.approx(START)
 
 
+def test_a_run_is_placed_as_its_packets_would_be() -> None:
+    timeline = Timeline()
+    timeline.place(one_packet(0, START + 0.02), 960)
+    late = [0.07, 0.01, 0.04, 0]
+    packets = [
+        ArrivedPacket(b"\xf8", 2880 + 960 * index, START + 0.08 + 0.02 * index + late_s)
+        for index, late_s in enumerate(late)
+    ]
+    (run,) = make_runs(packets, limit=4)
+    assert timeline.place(run, 960) == 1920
+    assert timeline.end == 7 * 960
+    assert timeline.last_arrival == packets[-1].arrival
+
+
+def test_the_quickest_packet_of_a_run_tells_when_media_time_was() -> None:
+    timeline = Timeline()
+    (run,) = make_runs(
+        [
+            ArrivedPacket(b"\xf8", 960 * index, START + 0.02 * (index + 1) + late_s)
+            for index, late_s in enumerate([0.2, 0.1, 0, 0.3])
+        ],
+        limit=4,
+    )
+    timeline.place(run, 960)
+    assert timeline.monotonic(0) == pytest.approx(START)
+
+
+@pytest.mark.parametrize(("count", "gap"), [(990, 0), (1010, None)])
+def test_a_run_that_ends_more_than_a_minute_ahead_is_dropped_whole(
+    count: int, gap: int | None
+) -> None:
+    timeline = Timeline()
+    timeline.place(one_packet(0, START), 960)
+    flood = [ArrivedPacket(b"\x18", 960 + 2880 * index, START) for index in range(count)]
+    (run,) = make_runs(flood, limit=count)
+    assert timeline.place(run, 2880) == gap
+    assert timeline.end == (960 if gap is None else 960 + 2880 * count)
+
+
 def test_a_timestamp_has_a_position_once_a_packet_came() -> None:
     timeline = Timeline()
     assert timeline.position(5000) is None
-    timeline.place(5000, 960, START)
+    timeline.place(one_packet(5000, START), 960)
     assert timeline.position(5480) == 480
     timeline.restart()
     assert timeline.position(5480) is None

@@ -1,0 +1,127 @@
+/* Many datagrams in one system call, each source's together. */
+
+#include "native.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+/* recvmmsg takes no more at a time. */
+#define CALL_LIMIT 1024
+
+/* Bytes of a sockaddr_in6, the longest name. */
+#define NAME_LENGTH 28
+
+const uint32_t struct_sizes[] = {sizeof(struct item), sizeof(struct batch),   sizeof(struct stream),
+                                 sizeof(struct peer), sizeof(struct mmsghdr), sizeof(struct iovec)};
+
+static void offer_slot(struct batch *batch, uint32_t slot)
+{
+    struct msghdr *header = &batch->messages[slot].msg_hdr;
+
+    /* What the kernel put here the last time, it would take for what it may use. */
+    header->msg_namelen = NAME_BYTES;
+    header->msg_controllen = CONTROL_BYTES;
+}
+
+EXPORT void prepare(struct batch *batch)
+{
+    for (uint32_t slot = 0; slot < batch->capacity; slot++) {
+        struct msghdr *header = &batch->messages[slot].msg_hdr;
+
+        batch->vectors[slot].iov_base = batch->memory + (size_t)slot * SLOT_BYTES;
+        batch->vectors[slot].iov_len = MAX_PACKET;
+        header->msg_name = batch->names + (size_t)slot * NAME_BYTES;
+        header->msg_iov = &batch->vectors[slot];
+        header->msg_iovlen = 1;
+        header->msg_control = batch->controls + (size_t)slot * CONTROL_BYTES;
+        offer_slot(batch, slot);
+    }
+}
+
+/* Wall clock second of SO_TIMESTAMPNS; infinitely late if the kernel gave none. */
+static double arrival_of(struct msghdr *header)
+{
+    for (struct cmsghdr *each = CMSG_FIRSTHDR(header); each; each = CMSG_NXTHDR(header, each)) {
+        if (each->cmsg_level == SOL_SOCKET && each->cmsg_type == SCM_TIMESTAMPNS) {
+            struct timespec stamp;
+
+            memcpy(&stamp, CMSG_DATA(each), sizeof stamp);
+            return (double)stamp.tv_sec + (double)stamp.tv_nsec * 1e-9;
+        }
+    }
+    return __builtin_inf();
+}
+
+EXPORT int fill(struct batch *batch, int descriptor)
+{
+    batch->size = 0;
+    while (batch->size < batch->capacity) {
+        uint32_t room = batch->capacity - batch->size;
+        uint32_t limit = room < CALL_LIMIT ? room : CALL_LIMIT;
+        struct mmsghdr *first = &batch->messages[batch->size];
+        int got = recvmmsg(descriptor, first, limit, MSG_DONTWAIT, NULL);
+
+        if (got < 0)
+            return errno == EAGAIN || batch->size > 0 ? 0 : -errno;
+        for (uint32_t end = batch->size + (uint32_t)got; batch->size < end; batch->size++) {
+            struct mmsghdr *message = &batch->messages[batch->size];
+
+            batch->lengths[batch->size] = message->msg_len;
+            batch->arrivals[batch->size] = arrival_of(&message->msg_hdr);
+            offer_slot(batch, batch->size);
+        }
+        if ((uint32_t)got < limit)
+            return 0;
+    }
+    return 1;
+}
+
+static uint32_t hash(const uint8_t *name, uint32_t seed)
+{
+    uint32_t value = 2166136261u ^ seed; /* FNV-1a */
+
+    for (int index = 0; index < NAME_LENGTH; index++)
+        value = (value ^ name[index]) * 16777619u;
+    return value ^ value >> 15;
+}
+
+/* The bucket of the slot's source: its group's, or the empty one where it belongs. */
+static int32_t *find_bucket(struct batch *batch, uint32_t slot, uint32_t mask)
+{
+    const uint8_t *name = batch->names + (size_t)slot * NAME_BYTES;
+    uint32_t at = hash(name, batch->seed) & mask;
+
+    for (;; at = (at + 1) & mask) {
+        int32_t found = batch->buckets[at];
+
+        if (found < 0 ||
+            !memcmp(batch->names + (size_t)batch->groups[found] * NAME_BYTES, name, NAME_LENGTH))
+            return &batch->buckets[at];
+    }
+}
+
+EXPORT void group(struct batch *batch, double now, double oldest, double since_wall)
+{
+    uint32_t buckets = 2; /* a power of two, and never more than half of them full */
+
+    while (buckets < 2 * batch->size)
+        buckets *= 2;
+    memset(batch->buckets, 0xFF, buckets * sizeof *batch->buckets);
+    batch->group_count = 0;
+    batch->opened = -1;
+    for (uint32_t slot = 0; slot < batch->size; slot++) {
+        double arrival = batch->arrivals[slot] + since_wall;
+        int32_t *bucket = find_bucket(batch, slot, buckets - 1);
+
+        batch->arrivals[slot] = arrival < oldest ? oldest : arrival < now ? arrival : now;
+        batch->next[slot] = -1;
+        if (*bucket < 0) {
+            *bucket = (int32_t)batch->group_count++;
+            batch->groups[*bucket] = (int32_t)slot;
+        } else {
+            batch->next[batch->last[*bucket]] = (int32_t)slot;
+        }
+        batch->last[*bucket] = (int32_t)slot;
+    }
+}
