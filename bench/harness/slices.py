@@ -47,7 +47,7 @@ def judge(
 ) -> Punctuality:
     """What became of the slices of one kind that were due from the window's start to its end.
 
-    An anchor's due times are `interval_s` apart, from its first one on.
+    An anchor's due times are `interval_s` apart, but for its first one.
     """
     by_user: dict[str, list[Arrival]] = defaultdict(list)
     for each in arrivals:
@@ -55,13 +55,13 @@ def judge(
     due = 0
     delays: list[int] = []
     for user_id in user_ids:
-        first_ms = min((each.due_ms for each in by_user[user_id]), default=window_ms[0])
-        first, end = (math.ceil((edge - first_ms) / (interval_s * 1000)) for edge in window_ms)
+        last_ms = max((each.due_ms for each in by_user[user_id]), default=window_ms[0])
+        first, end = (math.ceil((edge - last_ms) / (interval_s * 1000)) for edge in window_ms)
         due += end - first
         delays += [
             each.stored_ms - each.due_ms
             for each in by_user[user_id]
-            if first <= round((each.due_ms - first_ms) / (interval_s * 1000)) < end
+            if first <= round((each.due_ms - last_ms) / (interval_s * 1000)) < end
         ]
     delays.sort()
     return Punctuality(

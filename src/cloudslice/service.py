@@ -117,7 +117,7 @@ async def serve(settings: Settings) -> None:
 
             def stop() -> None:
                 node.gateway.drain()
-                server.should_exit = True
+                server.stop()
 
             for each in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(each, stop)

@@ -41,7 +41,7 @@ class WebhookReceiver:
 
     def stop(self) -> None:
         """Let `run` come to its end."""
-        self._server.should_exit = True
+        self._server.stop()
 
     async def _receive(self, request: Request) -> Response:
         body = await request.body()

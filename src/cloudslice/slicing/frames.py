@@ -10,6 +10,7 @@ from cloudslice.rooms.base import Keyframe, KeyframeRequest, VideoTrack
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.images import Picture, UndecodableKeyframeError
 from cloudslice.slicing.params import ImageFormat
+from cloudslice.slicing.phases import PicturePhases
 from cloudslice.slicing.picture_pool import PicturePool
 
 _log = structlog.get_logger(__name__)
@@ -19,7 +20,8 @@ AHEAD_S = 0.25
 
 
 class FrameGrabber:
-    """Pictures of one track: the first at once, then one every `interval_s`.
+    """Pictures of one track: the first at once, then one every `interval_s`; the second sooner, to
+    be due together with other tracks' pictures.
 
     One wish for a key frame is open at a time. If none is granted before the next wish is due,
     the picture is counted as not taken, with the reason.
@@ -31,9 +33,10 @@ class FrameGrabber:
         origin: SliceOrigin,
         store: SliceStore,
         pool: PicturePool,
+        phases: PicturePhases,
         clock: Clock,
         *,
-        interval_s: float,
+        interval_s: int,
         image_format: ImageFormat,
         counters: SlicingCounters,
     ) -> None:
@@ -41,12 +44,15 @@ class FrameGrabber:
         self._origin = origin
         self._store = store
         self._pool = pool
+        self._phases = phases
         self._clock = clock
         self._interval_s = interval_s
         self._image_format = image_format
         self._counters = counters
         self._due = clock.monotonic()
-        """Monotonic second of the picture that is wished for, or of the next one."""
+        """Monotonic second of the picture that is wished for, or of the next one..."""
+        self._due_then = phases.join(interval_s, self._due)
+        """...and of the one after it."""
         self._request: KeyframeRequest | None = None
         self._has_flowed = False
         """Whether the anchor was seen to send video since the picture was due."""
@@ -57,23 +63,31 @@ class FrameGrabber:
         """Whether the anchor sends video."""
         return self._track.flowing
 
-    def tick(self, now: float) -> None:
-        """Ask for a key frame when one is due soon. Cheap; to be called every 100 ms or so.
+    def tick(self, now: float) -> float:
+        """Ask for a key frame when one is due soon. Cheap; to be called a few times a second.
 
         Args:
             now: monotonic second.
+
+        Returns:
+            How many seconds later to call again at most.
         """
         if self._request is not None:
             if now >= self._due and not self._has_flowed:
                 self._has_flowed = self._track.flowing
-            if now < self._due + self._interval_s - AHEAD_S:
-                return
+            until_given_up = self._due_then - AHEAD_S - now
+            if until_given_up > 0:
+                return until_given_up
             self._give_up(self._request)
-        if now >= self._due - AHEAD_S:
-            self._ask()
+        until_wanted = self._due - AHEAD_S - now
+        if until_wanted > 0:
+            return until_wanted
+        self._ask()
+        return self._due_then - now
 
     def close(self) -> None:
-        """Take no more pictures; one in the making still reaches the store."""
+        """Take no more pictures; one in the making still reaches the store. To be called once."""
+        self._phases.leave(self._interval_s, self._due_then)
         if self._request is not None:
             self._request.cancel()
             self._request = None
@@ -82,10 +96,13 @@ class FrameGrabber:
         self._has_flowed = False
         self._request = self._track.request_keyframe(self._on_keyframe, self._due)
 
+    def _go_on(self) -> None:
+        self._due, self._due_then = self._due_then, self._due_then + self._interval_s
+
     def _give_up(self, request: KeyframeRequest) -> None:
         request.cancel()
         self._request = None
-        self._due += self._interval_s
+        self._go_on()
         if self._has_flowed:
             self._counters.pictures_no_keyframe += 1
         else:
@@ -94,7 +111,7 @@ class FrameGrabber:
     def _on_keyframe(self, keyframe: Keyframe) -> None:
         self._request = None
         due_ms = self._clock.utc_ms(self._due)
-        self._due += self._interval_s
+        self._go_on()
         utc_ms = self._clock.utc_ms(keyframe.arrival)
         on_picture = partial(self._on_picture, utc_ms, due_ms)
         if not self._pool.encode(keyframe, self._image_format, on_picture):

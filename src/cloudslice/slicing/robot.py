@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from cloudslice.clock import Clock
 from cloudslice.delivery.model import SliceKind, SliceOrigin, SliceStore
@@ -10,6 +11,7 @@ from cloudslice.slicing.audio import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.frames import FrameGrabber
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
+from cloudslice.slicing.phases import PicturePhases
 from cloudslice.slicing.picture_pool import PicturePool
 from cloudslice.slicing.subscription import AnchorPlaces, is_subscribed
 
@@ -45,6 +47,7 @@ class Robot:
         *,
         store: SliceStore,
         pictures: PicturePool,
+        phases: PicturePhases,
         clock: Clock,
         max_anchors: int,
         on_finished: Callable[[LeaveCode], None],
@@ -61,6 +64,7 @@ class Robot:
         self._lists = lists
         self._store = store
         self._pictures = pictures
+        self._phases = phases
         self._clock = clock
         self._on_finished = on_finished
         self._places = AnchorPlaces(max_anchors)
@@ -83,18 +87,21 @@ class Robot:
         self._lists = lists
         self._reconcile()
 
-    def tick(self, now: float) -> None:
-        """Do what is due; to be called about every 100 ms.
+    def tick(self, now: float) -> float:
+        """Do what is due; to be called a few times a second.
 
         Args:
             now: monotonic second.
+
+        Returns:
+            How many seconds later to call again at most.
         """
         for audio in self._audio.values():
             audio.slicer.tick(now)
-        for video in self._video.values():
-            video.grabber.tick(now)
+        delay = min((video.grabber.tick(now) for video in self._video.values()), default=inf)
         if self._idle_since is not None and now - self._idle_since >= self._params.max_idle_s:
             self._finish(LeaveCode.IDLE)
+        return delay
 
     def stop(self) -> None:
         """Close all slices and hear nothing more. Harmless when stopped already."""
@@ -202,6 +209,7 @@ class Robot:
             SliceOrigin(self._task_id, user_id, SliceKind.IMAGE, image_format.value),
             self._store,
             self._pictures,
+            self._phases,
             self._clock,
             interval_s=self._params.video_interval_s,
             image_format=image_format,

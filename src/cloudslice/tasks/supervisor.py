@@ -8,7 +8,7 @@ from typing import Self
 
 import structlog
 
-from cloudslice.clock import Clock
+from cloudslice.clock import Clock, until_heartbeat
 from cloudslice.config import AppSettings, LimitSettings, Settings
 from cloudslice.database import Database, DatabaseError
 from cloudslice.delivery.model import Consignor
@@ -24,6 +24,7 @@ from cloudslice.rtp.guard import Guard
 from cloudslice.secrets import SecretBox
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SubscriptionLists
+from cloudslice.slicing.phases import PicturePhases
 from cloudslice.slicing.picture_pool import PicturePool
 from cloudslice.slicing.robot import Robot
 from cloudslice.tasks import registry
@@ -40,7 +41,8 @@ from cloudslice.tasks.task_id import new_task_id
 
 _log = structlog.get_logger(__name__)
 
-_TICK_S = 0.1
+_LEAST_TICK_S = 0.1
+"""What is due a moment later is done with the rest."""
 _WRITE_RETRY_S = 2.0
 
 
@@ -93,6 +95,7 @@ class Supervisor:
         self._delivery = delivery
         self._rooms = rooms
         self._pictures = pictures
+        self._phases = PicturePhases()
         self._clock = clock
         self._tasks: dict[str, RunningTask] = {}
         self._creating: dict[int, int] = {}
@@ -243,6 +246,7 @@ class Supervisor:
             stored.lists,
             store=self._delivery,
             pictures=self._pictures,
+            phases=self._phases,
             clock=self._clock,
             max_anchors=limits.anchors_per_task,
             on_finished=lambda code: self._stop_by_id(stored.task_id, code),
@@ -305,12 +309,14 @@ class Supervisor:
         _log.info("task ended", leave_code=int(code), **_fields(task.stored))
 
     async def _tick_forever(self) -> None:
+        delay = 0.0
         while True:
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(max(delay, _LEAST_TICK_S))
             now = self._clock.monotonic()
+            delay = until_heartbeat(now)
             for task in list(self._tasks.values()):
                 try:
-                    task.robot.tick(now)
+                    delay = min(delay, task.robot.tick(now))
                 except Exception as error:
                     # A bug that one task meets is not to end the others.
                     task.guard.caught(error)

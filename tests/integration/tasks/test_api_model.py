@@ -397,7 +397,8 @@ class ApiMachine(RuleBasedStateMachine):
 @pytest.fixture(autouse=True)
 def _quick_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time is moved by hand, so the supervisor may as well look at it more often."""
-    monkeypatch.setattr(supervisor_module, "_TICK_S", 0.002)
+    monkeypatch.setattr(supervisor_module, "_LEAST_TICK_S", 0.002)
+    monkeypatch.setattr(supervisor_module, "until_heartbeat", lambda now: 0.002)
 
 
 @pytest.mark.usefixtures("_quick_ticks")

@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloudslice.clock import HEARTBEAT_S
 from cloudslice.delivery.model import SliceKind, SliceOrigin
+from cloudslice.rooms.base import OpusRun
 from cloudslice.slicing.audio import PRE_ROLL, AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.ogg import repair_ogg
 from cloudslice.slicing.opus import packet_samples
-from helpers.ogg_pages import read_opus_file
+from helpers.ogg_pages import read_opus_file, read_pages
+from helpers.opus_runs import ArrivedPacket, make_runs
 from helpers.slice_store import UTC_AT_ZERO_MS, ManualClock, MemoryStore, StoredSlice
 
 ORIGIN = SliceOrigin("task", "anchor", SliceKind.AUDIO, "ogg")
@@ -44,7 +47,7 @@ class Anchor:
             packet = numbered_packet(len(self.sent), toc)
             samples = packet_samples(packet)
             self.clock.now += samples / 48_000
-            self.slicer.on_opus(packet, self.timestamp, self.clock.now)
+            self.slicer.on_opus(OpusRun.of_one(packet, self.timestamp, self.clock.now))
             self.timestamp += samples
             self.sent.append(packet)
 
@@ -86,6 +89,20 @@ def heard(slices: list[StoredSlice]) -> list[bytes]:
             if placed.audible_from < placed.audible_to:
                 packets[placed.start, placed.packet] = None
     return [packet for _, packet in packets]
+
+
+def contents(stored: StoredSlice) -> object:
+    """All that there is to a slice but how its packets are laid out in pages."""
+    file = read_opus_file(bytes(stored.data))
+    stream = file.channels, file.pre_skip, file.comments, file.pages[0].serial, file.samples
+    return (
+        stored.origin,
+        stored.start_utc_ms,
+        stored.duration_ms,
+        stored.details,
+        stream,
+        file.packets,
+    )
 
 
 def is_silence(packet: bytes) -> bool:
@@ -319,8 +336,8 @@ def test_the_file_carries_its_start() -> None:
 def test_malformed_packets_are_counted_and_change_nothing() -> None:
     anchor = Anchor()
     anchor.send(10)
-    anchor.slicer.on_opus(b"\xfb\x00", anchor.timestamp, anchor.clock.now)
-    anchor.slicer.on_opus(b"\xfa", 0, anchor.clock.now)
+    anchor.slicer.on_opus(OpusRun.of_one(b"\xfb\x00", anchor.timestamp, anchor.clock.now))
+    anchor.slicer.on_opus(OpusRun.of_one(b"\xfa", 0, anchor.clock.now))
     anchor.send(10)
     anchor.slicer.close()
     assert heard(anchor.store.slices) == anchor.sent
@@ -418,3 +435,62 @@ def test_media_time_is_real_time(steps: list[tuple[str, int, int]]) -> None:
     last = anchor.store.slices[-1]
     end_s = (int(last.details["first-sample"]) + int(last.details["samples"])) / 48_000
     assert end_s == pytest.approx(anchor.clock.now - START, abs=0.001)
+
+
+@pytest.mark.parametrize("phase_ms", [0, 100, 250, 390])
+def test_what_came_is_written_within_a_second(phase_ms: int) -> None:
+    """As a room hands it over: with every heartbeat, and now and then in between."""
+    anchor = Anchor(slice_s=60)
+    waiting: list[ArrivedPacket] = []
+    unwritten: list[float] = []
+    for index in range(1000):
+        arrival = START + 0.02 * (index + 1)
+        waiting.append(ArrivedPacket(numbered_packet(index), 960 * index, arrival))
+        since_beat_ms = (20 * index + phase_ms) % round(HEARTBEAT_S * 1000)
+        is_beat = since_beat_ms < 20 or index % 77 == 0
+        if is_beat:
+            (run,) = make_runs(waiting, limit=1000)
+            anchor.slicer.on_opus(run)
+            unwritten += [each.arrival for each in waiting]
+            waiting.clear()
+            pages = read_pages(bytes(anchor.store.slices[0].data))[2:]
+            held = index + 1 - sum(len(page.packets) for page in pages)
+            del unwritten[: len(unwritten) - held]
+        oldest = min([*unwritten, *(each.arrival for each in waiting)], default=arrival)
+        assert arrival - oldest <= 0.95, "the spool takes up to 50 ms more"
+    sizes = [len(page.packets) for page in pages]
+    assert sum(sizes) / len(sizes) > 30, "small pages cost more"
+
+
+_STRETCHES = st.lists(
+    st.tuples(
+        st.sampled_from([0, 0, 0, 120, 960, 4000, 96_000]),  # samples lost before it
+        _TOCS,
+        st.lists(st.integers(1, 600), min_size=1, max_size=80),  # bytes of its packets
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(_STRETCHES, st.integers(2, 100))
+def test_packets_in_runs_make_the_same_slices_as_one_by_one(
+    stretches: list[tuple[int, int, list[int]]], limit: int
+) -> None:
+    packets = []
+    timestamp = 0
+    for lost, toc, sizes in stretches:
+        timestamp += lost
+        for size in sizes:
+            payload = bytes([toc]) + bytes([len(packets) % 256]) * (size - 1)
+            arrival = START + (timestamp + packet_samples(payload)) / 48_000
+            packets.append(ArrivedPacket(payload, timestamp, arrival))
+            timestamp += packet_samples(payload)
+    one_by_one, in_runs = Anchor(), Anchor()
+    for anchor, longest in ((one_by_one, 1), (in_runs, limit)):
+        for run in make_runs(packets, longest):
+            anchor.slicer.on_opus(run)
+        anchor.slicer.close()
+    assert list(map(contents, in_runs.store.slices)) == list(map(contents, one_by_one.store.slices))
+    assert in_runs.counters == one_by_one.counters

@@ -10,6 +10,7 @@ from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.frames import FrameGrabber
 from cloudslice.slicing.images import Picture, UndecodableKeyframeError
 from cloudslice.slicing.params import ImageFormat
+from cloudslice.slicing.phases import PicturePhases
 from helpers.slice_store import UTC_AT_ZERO_MS, ManualClock, MemoryStore
 from helpers.tracks import ManualVideo
 
@@ -39,7 +40,8 @@ class ManualPool:
 class Grabbing:
     """A grabber of one picture every 5 s, from second 100 on."""
 
-    def __init__(self) -> None:
+    def __init__(self, phases: PicturePhases | None = None) -> None:
+        self.phases = phases or PicturePhases()
         self.clock = ManualClock()
         self.clock.now = 100.0
         self.track = ManualVideo()
@@ -51,6 +53,7 @@ class Grabbing:
             ORIGIN,
             self.store,
             self.pool,  # type: ignore[arg-type]
+            self.phases,
             self.clock,
             interval_s=5,
             image_format=ImageFormat.PNG,
@@ -93,6 +96,24 @@ def test_due_times_do_not_drift_with_the_time_it_takes() -> None:
         grabbing.grant()
     assert grabbing.taken() == [100.3, 105.3, 110.3, 115.3]
     assert grabbing.counters.pictures == 4
+
+
+def test_pictures_after_the_first_are_due_when_another_tracks_are() -> None:
+    phases = PicturePhases()
+    others = phases.join(5, 98.0)
+    grabbing = Grabbing(phases)
+    for second in (100, 103, 108, 113):
+        grabbing.run_to(second)
+        grabbing.grant()
+    dues = [int(each.details["due-ms"]) - UTC_AT_ZERO_MS for each in grabbing.store.slices]
+    assert dues == [100_000, *(round((others + 5 * each) * 1000) for each in range(3))]
+
+
+def test_a_closed_grabber_gives_its_moment_back() -> None:
+    grabbing = Grabbing()
+    grabbing.grant()
+    grabbing.grabber.close()
+    assert grabbing.phases.join(5, 101.0) == 106.0
 
 
 def test_a_key_frame_shortly_before_the_due_time_is_used() -> None:

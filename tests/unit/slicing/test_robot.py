@@ -9,6 +9,7 @@ import pytest
 from cloudslice.delivery.model import SliceKind
 from cloudslice.rooms.base import LeaveCode, RoomListener, VideoCodec
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
+from cloudslice.slicing.phases import PicturePhases
 from cloudslice.slicing.picture_pool import PicturePool
 from cloudslice.slicing.robot import Robot
 from helpers.keyframes import color_bars, decode_picture, encode_keyframe
@@ -41,6 +42,7 @@ class Room:
             lists,
             store=self.store,
             pictures=pool,
+            phases=PicturePhases(),
             clock=self.clock,
             max_anchors=max_anchors,
             on_finished=lambda code: self.on_finished(code),

@@ -3,11 +3,11 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from cloudslice.clock import until_heartbeat
 from cloudslice.rooms.base import RoomKey, TrackKind
 from cloudslice.rooms.observer import ExitReason, RoomObserver
 from cloudslice.rtp.session import CloseReason, Session
 
-_LOOK_S = 0.2
 _SILENT_S = 2.0
 """Discontinuous audio comes every 0.4 s, a still screen's video every second (Chromium)."""
 
@@ -25,7 +25,7 @@ class _Member:
 
 
 class RoomReporter:
-    """Looks after the anchors' media a few times a second, so that it costs a packet nothing.
+    """Looks after the anchors' media with every heartbeat, so that it costs a packet nothing.
 
     A track has stopped when its anchor was heard otherwise two seconds after its last packet, or
     said so itself (RTCP BYE). While nothing at all comes, nothing has stopped: either all goes on,
@@ -83,7 +83,8 @@ class RoomReporter:
                 self._observer.on_track_stopped(room, user_id, kind)
 
     def _look_later(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(_LOOK_S, self._look_and_repeat)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(until_heartbeat(loop.time()), self._look_and_repeat)
 
     def _look_and_repeat(self) -> None:
         self._look_later()
