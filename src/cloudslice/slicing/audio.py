@@ -104,8 +104,9 @@ class AudioSlicer:
 
     @property
     def slicing(self) -> bool:
-        """Whether packets came lately: a slice is open."""
-        return self._slice is not None
+        """Whether packets came lately: a slice is open, or one has just ended with a packet."""
+        quiet_s = self._clock.monotonic() - self._timeline.last_arrival
+        return self._slice is not None or quiet_s <= LATE_S
 
     def on_opus(self, run: OpusRun) -> None:
         """See `AudioSink`. A malformed packet, or some far ahead of real time, are only counted."""

@@ -437,6 +437,17 @@ def test_media_time_is_real_time(steps: list[tuple[str, int, int]]) -> None:
     assert end_s == pytest.approx(anchor.clock.now - START, abs=0.001)
 
 
+def test_it_goes_on_slicing_where_a_slice_ends_with_the_last_packet() -> None:
+    """The next slice is not begun yet; nobody is to be told that nothing comes."""
+    anchor = Anchor()
+    assert not anchor.slicer.slicing
+    anchor.send(50)
+    assert [stored.duration_ms for stored in anchor.store.slices] == [1000]
+    assert anchor.slicer.slicing
+    anchor.pause(2.1)
+    assert not anchor.slicer.slicing
+
+
 @pytest.mark.parametrize("phase_ms", [0, 100, 250, 390])
 def test_what_came_is_written_within_a_second(phase_ms: int) -> None:
     """As a room hands it over: with every heartbeat, and now and then in between."""
