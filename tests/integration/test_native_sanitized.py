@@ -1,6 +1,7 @@
 """The packet path's C library keeps to its memory, whatever it is sent."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,10 +23,11 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def asan() -> Path:
     """The sanitizer's runtime, which must be there before all else that a process loads."""
-    command = [*load_build_hook().compiler(), "-print-file-name=libasan.so"]
+    compiler = load_build_hook().compiler()
+    command = [*compiler, "-print-file-name=libasan.so"]
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     if not Path(found).is_absolute():
-        pytest.skip(f"{command[0]} has no AddressSanitizer (libasan.so); Debian's gcc has")
+        pytest.skip(f"{shlex.join(compiler)} has no libasan.so; Debian's gcc has")
     return Path(found)
 
 

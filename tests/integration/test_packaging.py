@@ -1,6 +1,5 @@
 """Building cloudslice: what a wheel and an sdist hold, and what compiles the C library."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,7 +13,8 @@ from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from helpers.build_hook import ROOT, load_build_hook
+
 LIBRARY = "cloudslice/rtp/native/packets.so"
 OLD_LIBRARY = b"compiled from older sources"
 
@@ -52,10 +52,7 @@ def sdist(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def hook() -> ModuleType:
     """The build hook as a module, as hatchling loads it."""
-    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_build_hook()
 
 
 @pytest.fixture

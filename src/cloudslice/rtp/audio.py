@@ -165,6 +165,7 @@ class AudioReceiver(Receiver):
             self._skip_to(min(self._held))
         self._nacks.clear()
         self.stream.expected = -1
+        self.stream.is_in_order = True
         if not self.stream.has_media_timestamp:
             return
         self.stream.has_media_timestamp = False

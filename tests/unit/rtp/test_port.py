@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from cloudslice.clock import SystemClock
+from cloudslice.clock import SystemClock, until_heartbeat
 from cloudslice.rooms.base import TrackKind
 from cloudslice.rtp import datagrams
 from cloudslice.rtp.audio import AudioReceiver
@@ -127,6 +127,7 @@ async def test_the_beat_keeps_the_buffer_from_overflowing(
     client = join().connect()
     port._room = buffer_datagrams
     now = port._clock.monotonic()
+    now += until_heartbeat(now)  # so that the next one is far off
     port._last_beat = now - 0.1
     for index in range(400):
         client.udp.socket.send(client.peer.rtp(AUDIO, index, 0, b"x"))
