@@ -41,7 +41,11 @@ class IdleNode:
     def media_counts(self) -> Counter[str]:
         audio = AudioReceiver(frozenset(), can_nack=False)
         video = VideoReceiver(
-            {}, can_nack=False, orientation_id=None, monotonic=SystemClock().monotonic
+            {},
+            can_nack=False,
+            orientation_id=None,
+            monotonic=SystemClock().monotonic,
+            wake=lambda at: None,
         )
         session = Counter(not_authentic=0, repeated=0, malformed=0, unassigned=0)
         return Counter({**session, **audio.counts, **video.counts})

@@ -62,7 +62,7 @@ class RtpPort:
         self._sessions: dict[Session, _Place] = {}
         self._thinning = Thinning(self._sockets, clock)
         self._timer: asyncio.TimerHandle | None = None
-        self._last_beat = 0.0
+        self._last_beat = self._next_beat = 0.0
         self._guard = Guard("port")
         self.errors = 0
         """Exceptions that nobody foresaw; the first of each session is logged."""
@@ -131,6 +131,11 @@ class RtpPort:
                     self.unsent += 1
                 return
 
+    def wake(self, at: float) -> None:
+        """Beat by monotonic second `at` as well: a session will have something to do."""
+        if self._timer is not None and at < self._next_beat:
+            self._schedule(max(at - self._clock.monotonic(), 0))
+
     def read(self, now: float) -> bool:
         """Take in what has come by monotonic second `now`; False if there is still more."""
         are_emptied = [self._read(each, now) for each in self._sockets]
@@ -166,6 +171,7 @@ class RtpPort:
     def _schedule(self, delay: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._next_beat = self._clock.monotonic() + delay
         self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
 
     def _on_timer(self) -> None:

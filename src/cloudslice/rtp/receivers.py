@@ -1,5 +1,7 @@
 """The receiver that a media section of an offer needs."""
 
+from collections.abc import Callable
+
 from cloudslice.clock import Clock
 from cloudslice.rooms.base import TrackKind, VideoCodec
 from cloudslice.rtp.audio import AudioReceiver
@@ -11,8 +13,14 @@ from cloudslice.rtp.video import VideoReceiver
 from cloudslice.rtp.vp8 import Vp8Depacketizer
 
 
-def make_receiver(plan: MediaPlan, clock: Clock) -> Receiver:
-    """An AudioReceiver or a VideoReceiver of the codecs and extensions of `plan`."""
+def make_receiver(plan: MediaPlan, clock: Clock, wake: Callable[[float], None]) -> Receiver:
+    """An AudioReceiver or a VideoReceiver of the codecs and extensions of `plan`.
+
+    Args:
+        plan: of the media section.
+        clock: of arrival times.
+        wake: called with the monotonic second by which `feedback` is to be called.
+    """
     can_nack = any(("nack", None) in codec.feedback for codec in plan.codecs)
     if plan.kind is TrackKind.AUDIO:
         payload_types = frozenset(codec.payload_type for codec in plan.codecs)
@@ -32,4 +40,5 @@ def make_receiver(plan: MediaPlan, clock: Clock) -> Receiver:
         can_nack=can_nack,
         orientation_id=plan.extension_id(ORIENTATION_URI),
         monotonic=clock.monotonic,
+        wake=wake,
     )

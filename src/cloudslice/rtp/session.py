@@ -55,6 +55,7 @@ class Session:
         offer: the peer's.
         certificate: ours.
         send: sends a datagram to an address.
+        wake: called with the monotonic second by which `beat` is to be called.
         clock: for timeouts and arrival times.
         max_video_bitrate_kbps: told to the sender by REMB.
         consent_timeout_s: the peer is lost when nothing authentic came for so long.
@@ -77,6 +78,7 @@ class Session:
         "_srtp",
         "_tracks",
         "_transport",
+        "_wake",
         "offer",
         "receivers",
         "state",
@@ -90,6 +92,7 @@ class Session:
         *,
         certificate: DtlsCertificate,
         send: Callable[[bytes, Address], None],
+        wake: Callable[[float], None],
         clock: Clock,
         max_video_bitrate_kbps: int,
         consent_timeout_s: float,
@@ -106,6 +109,7 @@ class Session:
         self._transport = Transport(offer, certificate=certificate, send=send, clock=clock)
         self._certificate = certificate
         self._clock = clock
+        self._wake = wake
         self._max_video_bitrate_kbps = max_video_bitrate_kbps
         self._consent_timeout_s = consent_timeout_s
         self._on_connected = on_connected
@@ -244,7 +248,7 @@ class Session:
     def _connect(self, srtp: SrtpContext) -> None:
         self._srtp = srtp
         self.state = SessionState.CONNECTED
-        media = [(plan, make_receiver(plan, self._clock)) for plan in self.offer.media]
+        media = [(plan, make_receiver(plan, self._clock, self._wake)) for plan in self.offer.media]
         self._tracks = [receiver for _plan, receiver in media]
         for track, receiver in enumerate(self._tracks):
             receiver.stream.track = track

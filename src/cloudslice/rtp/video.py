@@ -53,6 +53,7 @@ class VideoReceiver(Receiver):
         can_nack: whether the sender negotiated retransmission.
         orientation_id: the negotiated id of the header extension urn:3gpp:video-orientation.
         monotonic: the clock of `arrival`.
+        wake: called with the monotonic second by which `feedback` is to be called.
     """
 
     __slots__ = (
@@ -67,6 +68,7 @@ class VideoReceiver(Receiver):
         "_rated",
         "_requests",
         "_rotation",
+        "_wake",
         "keyframe_requests",
         "keyframes",
     )
@@ -78,6 +80,7 @@ class VideoReceiver(Receiver):
         can_nack: bool,
         orientation_id: int | None,
         monotonic: Callable[[], float],
+        wake: Callable[[float], None],
     ) -> None:
         super().__init__(native.VIDEO, VIDEO_CLOCK_RATE, counted_in=THINNED_TO)
         self._codecs = {
@@ -86,6 +89,7 @@ class VideoReceiver(Receiver):
         }
         self._orientation_id = orientation_id
         self._monotonic = monotonic
+        self._wake = wake
         self._requests: list[_Request] = []
         self._guard = Guard("key frame receiver")
         self._nacks = NackSchedule(attempts=5 if can_nack else 0, interval=0.05)
@@ -129,6 +133,7 @@ class VideoReceiver(Receiver):
             self.stream.read_highest = max(self.stream.read_highest, self.stream.highest)
             self.stream.read_from = 0
         self._requests.append(request)
+        self._wake(due - _PLI_AHEAD_S)
         return request
 
     def may_be_thinned(self, now: float) -> bool:

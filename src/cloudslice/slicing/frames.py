@@ -15,8 +15,9 @@ from cloudslice.slicing.picture_pool import PicturePool
 
 _log = structlog.get_logger(__name__)
 
-AHEAD_S = 0.25
-"""A key frame that comes on its own this shortly before a picture is due saves asking for one."""
+AHEAD_S = 0.05
+"""A key frame that comes on its own this shortly before a picture is due saves asking for one.
+Longer, and what is read in vain meanwhile would cost more."""
 
 
 class FrameGrabber:

@@ -41,7 +41,7 @@ from cloudslice.tasks.task_id import new_task_id
 
 _log = structlog.get_logger(__name__)
 
-_LEAST_TICK_S = 0.1
+_LEAST_TICK_S = 0.02
 """What is due a moment later is done with the rest."""
 _WRITE_RETRY_S = 2.0
 

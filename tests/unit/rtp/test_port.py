@@ -61,6 +61,7 @@ class Client:
             parse_offer(self.peer.offer),
             certificate=CERTIFICATE,
             send=port.send,
+            wake=port.wake,
             clock=SystemClock(),
             max_video_bitrate_kbps=1000,
             consent_timeout_s=15,
@@ -111,6 +112,24 @@ async def test_the_beat_reads_by_itself(port: RtpPort, join: Join) -> None:
     await eventually(lambda: client.sink.payloads, within_s=2)
     client.session.close()
     assert port._timer is None
+
+
+async def test_a_session_that_will_have_something_to_do_is_woken_for_it(
+    port: RtpPort, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sooner than the next beat if need be, and never later."""
+    client = join().connect()
+    beats: list[float] = []
+    monkeypatch.setattr(port, "beat", lambda now: beats.append(now) or 1000)
+    started = time.monotonic()
+    port._schedule(1000)
+    port.wake(started + 2000)
+    assert port._next_beat == pytest.approx(started + 1000, abs=1)
+    port.wake(started)
+    await eventually(lambda: beats, within_s=2)
+    client.session.close()
+    port.wake(started)
+    assert port._timer is None, "nobody is left to be woken"
 
 
 @pytest.mark.parametrize(

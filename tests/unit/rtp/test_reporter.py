@@ -27,6 +27,7 @@ def video(ssrc: int) -> VideoReceiver:
         can_nack=True,
         orientation_id=None,
         monotonic=lambda: 0,
+        wake=lambda at: None,
     )
     receiver.adopt(ssrc)
     return receiver

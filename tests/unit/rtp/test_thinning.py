@@ -36,6 +36,7 @@ class Anchor:
             parse_offer(self.peer.offer),
             certificate=CERTIFICATE,
             send=port.send,
+            wake=port.wake,
             clock=clock,
             max_video_bitrate_kbps=2500,
             consent_timeout_s=1e6,

@@ -26,6 +26,7 @@ class Stream:
         self.codec = codec
         self.clock = ManualClock()
         self.srtp = ClearSrtp()
+        self.wakes: list[float] = []
         self.receiver = VideoReceiver(
             {
                 VP8: (VideoCodec.VP8, Vp8Depacketizer()),
@@ -34,6 +35,7 @@ class Stream:
             can_nack=can_nack,
             orientation_id=ORIENTATION,
             monotonic=self.clock.monotonic,
+            wake=self.wakes.append,
         )
         self.receiver.adopt(0x1234)
         self.granted: list[Keyframe] = []
@@ -142,6 +144,13 @@ def test_pli_is_sent_at_the_due_time_and_repeated() -> None:
     stream.want(due=1.0)
     assert stream.pli_times(until=2.2) == pytest.approx([0.95, 1.45, 1.95], abs=0.021)
     assert stream.receiver.keyframe_requests == 3
+
+
+def test_a_wish_wakes_whoever_sends_feedback_in_time_for_its_pli() -> None:
+    stream = Stream()
+    stream.want(due=5.0)
+    stream.want(due=7.0)
+    assert stream.wakes == [pytest.approx(4.95), pytest.approx(6.95)]
 
 
 def test_open_requests_share_one_pli_and_one_key_frame() -> None:

@@ -124,6 +124,7 @@ class BuiltinRooms:
             offer,
             certificate=self._certificate,
             send=self._port.send,
+            wake=self._port.wake,
             clock=self._clock,
             max_video_bitrate_kbps=self._settings.max_video_bitrate_kbps,
             consent_timeout_s=self._settings.consent_timeout_s,
