@@ -82,7 +82,7 @@ _SLICE_PARAMS = Object(
             name="SliceVideo",
             type=Integer(5, 60),
             default=5,
-            note="seconds from one picture to the next",
+            note="seconds from one picture to the next; the second one may come sooner",
         ),
         Parameter(name="SliceImageType", type=Integer(0, 1), default=0, note="0 PNG, 1 JPG"),
         Parameter(
