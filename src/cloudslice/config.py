@@ -6,17 +6,13 @@ that starts like a TOML list, table or quoted text is read as that, any other as
 """
 
 import os
-import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from ipaddress import ip_address
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     IPvAnyNetwork,
@@ -25,71 +21,19 @@ from pydantic import (
     model_validator,
 )
 
+from cloudslice.setting_values import (
+    CallbackKey,
+    CallbackUrl,
+    Directory,
+    Endpoint,
+    IceServer,
+    IpOrNothing,
+    Listen,
+    Port,
+    SdkAppId,
+)
+
 _PREFIX = "CLOUDSLICE_"
-
-
-def _shaped(pattern: str, expected: str) -> Callable[[str], str]:
-    """A check that a text has a form; a regular expression in an error would help nobody."""
-
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(f"expected {expected}")
-        return text
-
-    return check
-
-
-def _check_listen(text: str) -> str:
-    found = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[^:\[\]]+):(\d{1,5})", text)
-    if not found or int(found[1]) > 65535:
-        raise ValueError("expected HOST:PORT, such as 0.0.0.0:8080 or [::1]:8080")
-    return text
-
-
-def _check_callback_key(key: SecretStr) -> SecretStr:
-    _shaped("[A-Za-z0-9]{0,32}", "up to 32 letters and digits")(key.get_secret_value())
-    return key
-
-
-def _check_directory(path: object) -> object:
-    if path == "":  # to `pathlib` it is the working directory, whose name is "."
-        raise ValueError("expected a directory")
-    return path
-
-
-def _check_ip(text: str) -> str:
-    if text:
-        try:
-            ip_address(text)
-        except ValueError:
-            raise ValueError("expected an IP address, such as 203.0.113.7") from None
-    return text
-
-
-def _check_endpoint(text: str) -> str:
-    if not re.fullmatch(r"(?:https?://[^\s/]\S*|file:///\S*)?", text):
-        raise ValueError("expected a URL with http://, https:// or file:///")
-    if re.search(r"[{}]", re.sub(r"\{(?:region|bucket)\}", "", text)):
-        raise ValueError("expected no other braces than {region} and {bucket}")
-    return text
-
-
-_Port = Annotated[int, Field(ge=1, le=65535)]
-_SdkAppId = Annotated[int, Field(ge=1, le=4294967295)]
-_Listen = Annotated[str, AfterValidator(_check_listen)]
-_CallbackUrl = Annotated[
-    str,
-    Field(max_length=2083),
-    AfterValidator(_shaped(r"(?:https?://[^\s/]\S*)?", "a URL with http:// or https://")),
-]
-_CallbackKey = Annotated[SecretStr, AfterValidator(_check_callback_key)]
-_IceServer = Annotated[
-    str,
-    AfterValidator(
-        _shaped(r"(?:stuns?|turns?):[^\s<>]+", "a URL with stun:, stuns:, turn: or turns:")
-    ),
-]
-_Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
 
 
 class SettingsError(Exception):
@@ -103,11 +47,11 @@ class _Section(BaseModel):
 class RtcSettings(_Section):
     """WebRTC of the builtin rooms."""
 
-    udp_port: _Port = 7882
+    udp_port: Port = 7882
     """One UDP port for all anchors."""
-    advertise_ip: Annotated[str, AfterValidator(_check_ip)] = ""
+    advertise_ip: IpOrNothing = ""
     """The address that anchors reach us by, where it is not one of this machine's (NAT)."""
-    ice_servers: tuple[_IceServer, ...] = ()
+    ice_servers: tuple[IceServer, ...] = ()
     """STUN or TURN URLs that WHIP clients are told to use."""
     max_video_bitrate_kbps: Annotated[int, Field(ge=100, le=100_000)] = 2500
     """The ceiling that video senders are told by REMB."""
@@ -128,12 +72,12 @@ class LimitSettings(_Section):
 class AppSettings(_Section):
     """One SdkAppId."""
 
-    sdk_app_id: _SdkAppId
+    sdk_app_id: SdkAppId
     secret_key: SecretStr = Field(min_length=1)
     """Signs UserSig and PrivateMapKey."""
-    callback_url: _CallbackUrl = ""
+    callback_url: CallbackUrl = ""
     """Where webhooks go; none are sent without it."""
-    callback_key: _CallbackKey = SecretStr("")
+    callback_key: CallbackKey = SecretStr("")
     """Signs webhooks: up to 32 letters and digits; they go unsigned without it."""
     room_events: bool = False
     """Whether webhooks also tell of rooms, anchors and their media (EventGroupId 1 and 2)."""
@@ -148,7 +92,7 @@ class CredentialSettings(_Section):
 
     secret_id: str = Field(min_length=1)
     secret_key: SecretStr = Field(min_length=1)
-    sdk_app_ids: tuple[_SdkAppId, ...]
+    sdk_app_ids: tuple[SdkAppId, ...]
     """The apps it may touch."""
 
 
@@ -171,9 +115,9 @@ class ApiSettings(_Section):
 class EndpointSettings(_Section):
     """Where a vendor's buckets are, if not at the vendor's public endpoint."""
 
-    cos: _Endpoint = ""
-    s3: _Endpoint = ""
-    oss: _Endpoint = ""
+    cos: Endpoint = ""
+    s3: Endpoint = ""
+    oss: Endpoint = ""
 
 
 class StorageSettings(_Section):
@@ -201,8 +145,8 @@ class LogSettings(_Section):
 class Settings(_Section):
     """All of it; the keys are those of the file."""
 
-    listen: _Listen = "127.0.0.1:8080"
-    data_dir: Annotated[Path, BeforeValidator(_check_directory)] = Path("data")
+    listen: Listen = "127.0.0.1:8080"
+    data_dir: Directory = Path("data")
     encryption_key: SecretStr = SecretStr("")
     """Encrypts storage keys and UserSigs at rest: 32 bytes in Base64. Without it, a key is made
     and kept in data_dir/secret.key."""

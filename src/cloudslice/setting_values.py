@@ -1,0 +1,75 @@
+"""What single settings may be, each with what was expected where it is not that."""
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+
+def _shaped(pattern: str, expected: str) -> Callable[[str], str]:
+    """A check that a text has a form; a regular expression in an error would help nobody."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"expected {expected}")
+        return text
+
+    return check
+
+
+def _check_listen(text: str) -> str:
+    found = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[^:\[\]]+):(\d{1,5})", text)
+    if not found or int(found[1]) > 65535:
+        raise ValueError("expected HOST:PORT, such as 0.0.0.0:8080 or [::1]:8080")
+    return text
+
+
+def _check_callback_key(key: SecretStr) -> SecretStr:
+    _shaped("[A-Za-z0-9]{0,32}", "up to 32 letters and digits")(key.get_secret_value())
+    return key
+
+
+def _check_directory(path: object) -> object:
+    if path == "":  # to `pathlib` it is the working directory, whose name is "."
+        raise ValueError("expected a directory")
+    return path
+
+
+def _check_ip(text: str) -> str:
+    if text:
+        try:
+            ip_address(text)
+        except ValueError:
+            raise ValueError("expected an IP address, such as 203.0.113.7") from None
+    return text
+
+
+def _check_endpoint(text: str) -> str:
+    if not re.fullmatch(r"(?:https?://[^\s/]\S*|file:///\S*)?", text):
+        raise ValueError("expected a URL with http://, https:// or file:///")
+    if re.search(r"[{}]", re.sub(r"\{(?:region|bucket)\}", "", text)):
+        raise ValueError("expected no other braces than {region} and {bucket}")
+    return text
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+SdkAppId = Annotated[int, Field(ge=1, le=4294967295)]
+Listen = Annotated[str, AfterValidator(_check_listen)]
+CallbackUrl = Annotated[
+    str,
+    Field(max_length=2083),
+    AfterValidator(_shaped(r"(?:https?://[^\s/]\S*)?", "a URL with http:// or https://")),
+]
+CallbackKey = Annotated[SecretStr, AfterValidator(_check_callback_key)]
+IceServer = Annotated[
+    str,
+    AfterValidator(
+        _shaped(r"(?:stuns?|turns?):[^\s<>]+", "a URL with stun:, stuns:, turn: or turns:")
+    ),
+]
+Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
+Directory = Annotated[Path, BeforeValidator(_check_directory)]
+IpOrNothing = Annotated[str, AfterValidator(_check_ip)]
