@@ -5,7 +5,6 @@ import ctypes
 import mmap
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,11 +93,10 @@ class Batch:
         self.arrivals[slot] = wall
         self._struct.size = slot + 1
 
-    def group(self, now: float, wall: float | None = None) -> None:
+    def group(self, now: float, wall: float) -> None:
         """Bring what was read until monotonic second `now` together by source, and its arrivals to
-        monotonic time; `wall` is what the wall clock shows now."""
-        since_wall = now - (time.time() if wall is None else wall)
-        native.group(self._pointer, now, now - _OLDEST_S, since_wall)
+        monotonic time; `wall` is what the wall clock showed then."""
+        native.group(self._pointer, now, now - _OLDEST_S, now - wall)
 
     def sources(self) -> Iterator[tuple[bytes, int]]:
         """By raw socket address, in the order of their coming, the first slot of each."""

@@ -53,15 +53,20 @@ class DatagramSocket:
         """Close the socket."""
         self._socket.close()
 
-    def read(self, now: float) -> bool:
-        """Take in what there is by monotonic second `now`; whether that was all.
+    def read(self, now: float, wall: float) -> bool:
+        """Take in what there is; whether that was all.
+
+        Args:
+            now: monotonic second.
+            wall: what the wall clock showed at that moment. Reading takes some milliseconds, which
+                would make arrivals that much earlier if it were looked at afterwards.
 
         Raises:
             OSError: there is nothing but an error, of an earlier datagram that was sent.
         """
         is_all = self._fill()
         self.is_used = self.is_used or self.batch.size > 0
-        self.batch.group(now)
+        self.batch.group(now, wall)
         return is_all
 
     def _fill(self) -> bool:

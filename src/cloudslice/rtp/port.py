@@ -10,6 +10,7 @@ than that in case that they are missed, and repeats a connectivity check only af
 
 import asyncio
 import socket
+import time
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -138,7 +139,8 @@ class RtpPort:
 
     def read(self, now: float) -> bool:
         """Take in what has come by monotonic second `now`; False if there is still more."""
-        are_emptied = [self._read(each, now) for each in self._sockets]
+        wall = time.time()
+        are_emptied = [self._read(each, now, wall) for each in self._sockets]
         return all(are_emptied)
 
     def give_feedback(self, now: float) -> float:
@@ -180,10 +182,10 @@ class RtpPort:
         if self._sessions:
             self._schedule(delay)
 
-    def _read(self, sock: DatagramSocket, now: float) -> bool:
+    def _read(self, sock: DatagramSocket, now: float, wall: float) -> bool:
         """Read until the socket is empty, which is True, or it has been enough for a beat."""
         try:
-            is_emptied = sock.read(now)
+            is_emptied = sock.read(now, wall)
         except OSError as error:
             _log.debug("udp receive failed", error=str(error))
             return True

@@ -20,8 +20,9 @@ _log = structlog.get_logger(__name__)
 
 _LIMIT = 1000
 """SSRCs in a program: some 3,000 of the 4,096 instructions that it may have."""
-_MARGIN_S = 0.001
-"""For a packet that was on its way through the former program when it was replaced."""
+_MARGIN_S = 0.0002
+"""For a packet that was on its way through the former program when it was replaced. A near sender's
+key frame begins half a millisecond after it was asked for."""
 
 
 class Thinning:

@@ -7,7 +7,7 @@ once.
 
 from collections import Counter
 
-SLOT_S = 0.25
+SLOT_S = 0.125
 """Pictures are due at multiples of this on the monotonic clock."""
 _SHARING = 4
 """Tracks that share a moment, while there are moments enough: a core makes their PNGs in some 50

@@ -40,7 +40,7 @@ class Wire:
         return self.bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2304
 
     def read(self, now: float = 0) -> dict[tuple[str, int], list[bytes]]:
-        self.socket.read(now)
+        self.socket.read(now, time.time())
         batch = self.socket.batch
         return {
             unpack_source(source)[:2]: [batch.datagram(slot) for slot in slots_from(batch, first)]
@@ -112,7 +112,7 @@ def test_more_than_one_read_takes_is_left_for_the_next(monkeypatch: pytest.Monke
     sender = wire.sender()
     for index in range(50):
         sender.send(index.to_bytes(2))
-    assert wire.socket.read(0) is False
+    assert wire.socket.read(0, time.time()) is False
     assert wire.socket.batch.size == 40
     assert list(wire.read().values()) == [[index.to_bytes(2) for index in range(40, 50)]]
     wire.close()
@@ -125,7 +125,7 @@ def test_a_read_takes_more_than_the_kernel_gives_at_a_time() -> None:
     sent = [index.to_bytes(2) for index in range(min(2500, wire.enlarge_buffer()))]
     for each in sent:
         sender.send(each)
-    assert wire.socket.read(0) is True
+    assert wire.socket.read(0, time.time()) is True
     assert wire.socket.batch.size == len(sent)
     assert [wire.socket.batch.datagram(slot) for slot in range(len(sent))] == sent
     wire.close()
@@ -140,7 +140,7 @@ def test_an_error_is_raised_once_and_costs_no_datagram() -> None:
     gone.close()
     wire.bound.send(b"nobody takes this")
     with pytest.raises(ConnectionRefusedError):
-        wire.socket.read(0)
+        wire.socket.read(0, time.time())
     assert list(wire.read().values()) == [[b"x"]]
     assert wire.read() == {}
     wire.close()
@@ -155,8 +155,15 @@ def test_an_arrival_is_when_the_datagram_came(wire: Wire) -> None:
         sender.send(b"x")
         while time.monotonic() < sent[-1] + 0.02:
             pass
-    wire.socket.read(time.monotonic())
+    wire.socket.read(time.monotonic(), time.time())
     assert wire.arrivals() == pytest.approx(sent, abs=0.005)
+
+
+def test_the_time_that_reading_takes_moves_no_arrival(wire: Wire) -> None:
+    """What the wall clock showed when the reading began is what counts."""
+    wire.sender().send(b"x")
+    wire.socket.read(100.0, time.time() + 0.1)
+    assert wire.arrivals() == [pytest.approx(99.9, abs=0.02)]
 
 
 @pytest.mark.parametrize(
@@ -173,5 +180,5 @@ def test_a_step_of_the_wall_clock_moves_arrivals_by_little(
     wire.sender().send(b"x")
     stepped = time.time() + step_s
     monkeypatch.setattr(time, "time", lambda: stepped)
-    wire.socket.read(100.0)
+    wire.socket.read(100.0, time.time())
     assert wire.arrivals() == [pytest.approx(expected)]
