@@ -14,8 +14,9 @@ from cloudslice.rtp.native import NAME_BYTES, SLOT_BYTES, BatchStruct, PeerStruc
 from cloudslice.rtp.packet import RtpPacket
 
 _SLOTS = 8192
-"""Datagrams of one batch: what 500 anchors send in 200 ms, when most of their video is dropped
-early. Slots take memory once they are used."""
+"""Datagrams of one batch: what 200 anchors send from one heartbeat to the next, when most of their
+video is dropped early; if there is more, another batch follows at once. Slots take memory once they
+are used."""
 _SOURCE_BYTES = 28
 """Of a sockaddr_in6, the longest raw socket address."""
 _OLDEST_S = 0.45

@@ -181,6 +181,14 @@ def test_a_new_ssrc_restarts_the_timestamps() -> None:
     assert stream.sink.timestamps == [0, 2 * TICKS, 77]
 
 
+def test_a_new_ssrc_begins_in_order() -> None:
+    """Even if a bug has kept what the library left to the receiver of the old one from it."""
+    stream = Stream()
+    stream.receiver.stream.is_in_order = False
+    stream.receiver.adopt(0x5678)
+    assert stream.receiver.stream.is_in_order
+
+
 def test_the_first_ssrc_is_no_restart() -> None:
     """There was nothing before it."""
     assert Stream().sink.restarts == []
