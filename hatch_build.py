@@ -89,8 +89,9 @@ def compiler() -> list[str]:
     return [sys.executable, "-m", "ziglang", "cc", "-target", target, "-g0"]
 
 
-def compile_into(folder: Path, *flags: str) -> Path:
-    """Compile the library to a file in `folder`; the compiler's own words go to stderr.
+def compile_into(folder: Path, *flags: str, sources: Path = SOURCES) -> Path:
+    """Compile the sources in a folder to a library in `folder`; the compiler's own words go to
+    stderr.
 
     Raises:
         BuildError: this is not Linux, or the compiler failed or is not there.
@@ -98,8 +99,8 @@ def compile_into(folder: Path, *flags: str) -> Path:
     if sys.platform != "linux":
         raise BuildError(f"cloudslice runs on Linux only, this is {sys.platform}")
     library = folder / LIBRARY.name
-    sources = sorted(str(each.relative_to(ROOT)) for each in SOURCES.glob("*.c"))
-    command = [*compiler(), *FLAGS, *flags, *sources, "-o", str(library)]
+    files = sorted(str(each.relative_to(ROOT)) for each in sources.glob("*.c"))
+    command = [*compiler(), *FLAGS, *flags, *files, "-o", str(library)]
     # Zig's cache is of use to this build only, and there may be no home directory for it.
     environment = {"ZIG_GLOBAL_CACHE_DIR": str(folder), **os.environ}
     try:
@@ -118,9 +119,10 @@ def build() -> None:
 
 
 def lint() -> None:
-    """Have the compiler refuse whatever it finds doubtful in the sources."""
+    """Have the compiler refuse whatever it finds doubtful in the sources, the benchmarks' too."""
     with TemporaryDirectory() as folder:
         compile_into(Path(folder), *WARNINGS)
+        compile_into(Path(folder), *WARNINGS, f"-I{SOURCES}", sources=ROOT / "bench/harness")
 
 
 def wheel_tag() -> str:

@@ -42,7 +42,7 @@ async def count(node: Node, load: Anchors, ring_path: Path | None) -> Counts:
     read = await asyncio.to_thread(node.metric, "cloudslice_datagrams_total", what="received")
     sent = await load.count()
     return Counts(
-        sent.packets + ring.skipped,
+        sent.packets + ring.written + ring.skipped,
         sent.nacked,
         round(read),
         udp_overflows() + ring.overflowed,

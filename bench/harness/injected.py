@@ -13,6 +13,7 @@ from unittest.mock import patch
 import uvloop
 
 from cloudslice.config import load_settings
+from cloudslice.interpreter import take_short_turns
 from cloudslice.logs import set_up_logging
 from cloudslice.memory import keep_freed_memory
 from cloudslice.rtp import binding
@@ -32,6 +33,7 @@ def main() -> None:
     settings = load_settings(options.config)
     set_up_logging(settings.log)
     keep_freed_memory()
+    take_short_turns()
     with patch.object(binding, "DatagramSocket", partial(_make_socket, Ring(options.ring))):
         uvloop.run(serve(settings))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from cloudslice.rtp.datagrams import DatagramSocket
-from harness.ring import Ring, Slots
+from harness.ring import Ring
 
 _INSTRUCTION = struct.Struct("=HBBI")
 _JUMP_IF_EQUAL, _RETURN = 0x15, 0x06
@@ -23,8 +23,6 @@ class InjectedSocket(DatagramSocket):
     def __init__(self, sock: socket.socket, ring: Ring) -> None:
         super().__init__(sock)
         self._ring = ring
-        batch = self.batch
-        self._slots = Slots(batch.memory, batch.names, batch.lengths, batch.arrivals)
 
     def filter(self, program: Sequence[bytes]) -> None:
         super().filter(program)
@@ -39,8 +37,7 @@ class InjectedSocket(DatagramSocket):
     def _fill(self) -> bool:
         is_emptied = super()._fill()
         started = time.thread_time_ns()
-        self.batch.size += self._ring.take(self._slots, self.batch.size)
-        is_emptied = is_emptied and not self._ring.waiting
+        is_emptied = self._ring.take(self.batch) and is_emptied
         self._ring.add_taking(time.thread_time_ns() - started)
         return is_emptied
 

@@ -12,8 +12,8 @@ from typing import Any
 from harness.anchors import Anchors
 from harness.buckets import Bucket, open_bucket
 from harness.counts import Counts, count
+from harness.new_ring import new_ring
 from harness.process import Meter, memory_mb
-from harness.ring import new_ring
 from harness.slices import AUDIO_SLICE_S, PICTURE_INTERVAL_S, Punctuality, judge
 from harness.yardsticks import Yardsticks, running_yardsticks
 from helpers.node import CALLBACK_KEY, Node, Sdk, create_parameters

@@ -4,9 +4,10 @@ with UTC only where a label is made, so that a step of the wall clock bends no s
 import time
 from typing import Protocol
 
-HEARTBEAT_S = 0.4
+HEARTBEAT_S = 5 / 12
 """What can wait is done at multiples of this on the monotonic clock, by every part at the same
-time: to be woken, and to find the caches cold, is most of what a node with few anchors does."""
+time: to be woken, and to find the caches cold, is most of what a node with few anchors does. Twelve
+heartbeats are the shortest time between two pictures of a track."""
 _TOO_SOON_S = 0.05
 
 

@@ -8,6 +8,7 @@ import uvloop
 from cloudslice.cli.common import fail, read_settings, settings_option
 from cloudslice.config import SettingsError
 from cloudslice.database import DatabaseError
+from cloudslice.interpreter import take_short_turns
 from cloudslice.logs import set_up_logging
 from cloudslice.memory import keep_freed_memory
 from cloudslice.rtp.binding import PortInUseError
@@ -26,6 +27,7 @@ def serve_command(path: Path) -> None:
     settings = read_settings(path)
     set_up_logging(settings.log)
     keep_freed_memory()
+    take_short_turns()
     try:
         uvloop.run(serve(settings))
     except (SettingsError, DatabaseError, SecretKeyError, PortInUseError, ListenError) as error:

@@ -13,8 +13,8 @@ from cloudslice.rtp import native
 from cloudslice.rtp.native import NAME_BYTES, SLOT_BYTES, BatchStruct, PeerStruct
 from cloudslice.rtp.packet import RtpPacket
 
-_SLOTS = 8192
-"""Datagrams of one batch: what 200 anchors send from one heartbeat to the next, when most of their
+_SLOTS = 16384
+"""Datagrams of one batch: what 450 anchors send from one heartbeat to the next, when most of their
 video is dropped early; if there is more, another batch follows at once. Slots take memory once they
 are used."""
 _SOURCE_BYTES = 28

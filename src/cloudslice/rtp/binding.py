@@ -11,7 +11,7 @@ from cloudslice.rtp.datagrams import DatagramSocket
 
 _log = structlog.get_logger(__name__)
 
-_RECEIVE_BUFFER = 32 << 20
+_RECEIVE_BUFFER = 128 << 20
 _ENOUGH_BUFFER = 4 << 20
 _DATAGRAM_BUFFER = 2304
 """Bytes of a socket's buffer that the kernel counts for a datagram of an Ethernet frame."""

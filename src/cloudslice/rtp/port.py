@@ -64,6 +64,7 @@ class RtpPort:
         self._thinning = Thinning(self._sockets, clock)
         self._timer: asyncio.TimerHandle | None = None
         self._last_beat = self._next_beat = 0.0
+        self._is_woken = False
         self._guard = Guard("port")
         self.errors = 0
         """Exceptions that nobody foresaw; the first of each session is logged."""
@@ -133,7 +134,8 @@ class RtpPort:
                 return
 
     def wake(self, at: float) -> None:
-        """Beat by monotonic second `at` as well: a session will have something to do."""
+        """Beat by monotonic second `at` as well: a session will have something to ask for."""
+        self._is_woken = True
         if self._timer is not None and at < self._next_beat:
             self._schedule(max(at - self._clock.monotonic(), 0))
 
@@ -158,10 +160,14 @@ class RtpPort:
         """Read, and do what is due at monotonic second `now`; how many seconds later to do so again
         at most."""
         before = self.datagrams
+        if self._is_woken:
+            # Key frames come while we read what is there, which takes a while.
+            self._is_woken = False
+            self._ask(now)
+            # What comes while we read has come by now, and is not older than what was asked for.
+            now = max(now, self._clock.monotonic(), self._thinning.complete_from)
         is_emptied = self.read(now)
-        # Before a key frame is asked for, all of it must be let through.
-        self._thinning.update(self._sessions, now)
-        delay = self.give_feedback(now)
+        delay = self._ask(now)
         since_last, self._last_beat = now - self._last_beat, now
         # The more there is to do, the more is done at once.
         delay = max(delay, min(_LONGEST_REST_S, _REST * (self._clock.monotonic() - now)))
@@ -169,6 +175,11 @@ class RtpPort:
             # The buffer must not run full before we come again, four times as fast as this.
             delay = min(delay, since_last * self._room / 4 / taken)
         return delay if is_emptied else 0
+
+    def _ask(self, now: float) -> float:
+        # Before a key frame is asked for, all of it must be let through.
+        self._thinning.update(self._sessions, now)
+        return self.give_feedback(now)
 
     def _schedule(self, delay: float) -> None:
         if self._timer is not None:

@@ -41,6 +41,8 @@ class Thinning:
         self._clock = clock
         self._thinned: dict[int, list[VideoReceiver]] = {}
         self._is_refused = False
+        self.complete_from = 0.0
+        """The monotonic second from which on all packets come that were let through last."""
 
     def update(self, sessions: Iterable[Session], now: float) -> None:
         """Thin out what may be from monotonic second `now` on, and nothing else."""
@@ -51,9 +53,9 @@ class Thinning:
         for receiver in _flatten(wanted):
             receiver.thinned_until = float("inf")
         self._thinned = wanted if self._filter(sorted(wanted)[:_LIMIT]) else {}
-        complete_from = self._clock.monotonic() + _MARGIN_S
+        self.complete_from = self._clock.monotonic() + _MARGIN_S
         for receiver in receivers.difference(_flatten(self._thinned)):
-            receiver.thinned_until = complete_from
+            receiver.thinned_until = self.complete_from
 
     def _filter(self, ssrcs: Sequence[int]) -> bool:
         """Whether the kernel thins these out now."""
@@ -78,7 +80,8 @@ def _find(sessions: Iterable[Session], now: float) -> dict[int, list[VideoReceiv
         for announced, receiver in session.streams:
             if receiver is None or receiver.ssrc is None:
                 kept.update(announced)
-            elif isinstance(receiver, VideoReceiver) and receiver.may_be_thinned(now):
+            # Not isinstance: of an abstract class that is slow, and all sessions are looked at.
+            elif type(receiver) is VideoReceiver and receiver.may_be_thinned(now):
                 found[receiver.ssrc].append(receiver)
             else:
                 kept.add(receiver.ssrc)

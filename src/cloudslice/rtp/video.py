@@ -18,8 +18,8 @@ _FLOWING_S = 2.0
 """Chromium repeats the picture of a still screen once a second."""
 _KEYFRAME_PATIENCE_S = 0.06
 """After asking for a key frame: by then the quicker ones have come whole."""
-_PLI_AHEAD_S = 0.05
-"""A key frame is asked for this much before it is due if there is a beat: so many share one."""
+_PLI_AHEAD_S = 0.06
+"""A key frame is asked for this much before it is due: so many share a beat."""
 _PLI_INTERVAL_S = 0.5
 """Longer than a round trip, NACKs and all, so that one key frame is made for one request."""
 _PLI_INTERVAL_AFTER_LOSS_S = 0.3
@@ -149,8 +149,8 @@ class VideoReceiver(Receiver):
             self._rated = now, highest
         return (
             self._is_dense
-            and self.stream.read_from > 0
             and not self._requests
+            and self.stream.read_from > 0
             and now - self.last_arrival < _SILENT_S
         )
 

@@ -31,7 +31,7 @@ PRE_ROLL = 15_360
 
 _UNWRITTEN_S = 0.5
 """So long after a packet all that has come is written, as soon as more comes. As a room hands over
-what it has at least every `HEARTBEAT_S`, a packet is on its way to the disk after 0.9 s at most."""
+what it has at least every `HEARTBEAT_S`, that is 0.92 s after its coming at most."""
 
 _FLUSH_AFTER_S = 1.0
 """When packets stop for so long, what is in memory goes to the file, up to the last packet."""

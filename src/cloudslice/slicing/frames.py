@@ -10,14 +10,13 @@ from cloudslice.rooms.base import Keyframe, KeyframeRequest, VideoTrack
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.images import Picture, UndecodableKeyframeError
 from cloudslice.slicing.params import ImageFormat
-from cloudslice.slicing.phases import PicturePhases
+from cloudslice.slicing.phases import AHEAD_S, PicturePhases
 from cloudslice.slicing.picture_pool import PicturePool
 
 _log = structlog.get_logger(__name__)
 
-AHEAD_S = 0.05
-"""A key frame that comes on its own this shortly before a picture is due saves asking for one.
-Longer, and what is read in vain meanwhile would cost more."""
+_EARLY_S = 0.002
+"""A timer may end this much too soon."""
 
 
 class FrameGrabber:
@@ -77,11 +76,11 @@ class FrameGrabber:
             if now >= self._due and not self._has_flowed:
                 self._has_flowed = self._track.flowing
             until_given_up = self._due_then - AHEAD_S - now
-            if until_given_up > 0:
+            if until_given_up > _EARLY_S:
                 return until_given_up
             self._give_up(self._request)
         until_wanted = self._due - AHEAD_S - now
-        if until_wanted > 0:
+        if until_wanted > _EARLY_S:
             return until_wanted
         self._ask()
         return self._due_then - now

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import av
 import numpy as np
 import simplejpeg  # type: ignore[import-untyped]
+from av.codec.context import Flags as CodecFlags
 from av.video.plane import VideoPlane
 from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
@@ -75,8 +76,9 @@ def _decode(keyframe: Keyframe) -> av.VideoFrame:
     decoder = av.VideoCodecContext.create(keyframe.codec.value, "r")
     decoder.thread_count = 1
     decoder.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
+    decoder.flags |= CodecFlags.low_delay
     try:
-        frames = [*decoder.decode(av.Packet(keyframe.data)), *decoder.decode(None)]
+        frames = decoder.decode(av.Packet(keyframe.data)) or decoder.decode(None)
     except av.error.FFmpegError as error:
         raise UndecodableKeyframeError(f"{keyframe.codec.value}: {error.strerror}") from error
     if len(frames) != 1:

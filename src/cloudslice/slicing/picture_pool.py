@@ -37,7 +37,7 @@ class PicturePool:
     """Encodes pictures in a few threads; refuses work that it could not do in time.
 
     By default one core stays free for packets: on two cores that 500 anchors kept busy, a second
-    thread halved the pictures that were made (docs/performance.md). All calls are made on the event
+    thread cost audio slices, too (docs/performance.md). All calls are made on the event
     loop. Used as a context manager: on leaving, what is not done yet is dropped.
     """
 

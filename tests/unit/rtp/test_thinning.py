@@ -165,6 +165,30 @@ async def test_a_wanted_key_frame_comes_through_whole(stage: Stage, codec: Video
     assert anchor.is_thinned
 
 
+async def test_a_key_frame_may_come_while_what_came_before_is_read(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for first; a near sender is quicker than reading some thousand packets."""
+    anchor = stage.join()
+    stage.thin(anchor)
+    ask = stage.port.give_feedback
+
+    def ask_and_be_answered(now: float) -> float:
+        monkeypatch.undo()
+        delay = ask(now)
+        assert anchor.video.keyframe_requests == 1
+        while stage.clock.monotonic() < anchor.video.thinned_until:
+            pass
+        for number in (3, 4, 5):
+            anchor.send_frame(number)
+        return delay
+
+    monkeypatch.setattr(stage.port, "give_feedback", ask_and_be_answered)
+    anchor.video.request_keyframe(anchor.granted.append, 0)
+    stage.beat()
+    assert len(anchor.granted) == 1
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -139,10 +139,10 @@ def test_h264_is_read_until_its_parameter_sets_are_known() -> None:
 
 
 def test_pli_is_sent_at_the_due_time_and_repeated() -> None:
-    """Half a beat before it; earlier, a key frame may come on its own. Then every half second."""
+    """60 ms before it; earlier, a key frame may come on its own. Then every half second."""
     stream = Stream()
     stream.want(due=1.0)
-    assert stream.pli_times(until=2.2) == pytest.approx([0.95, 1.45, 1.95], abs=0.021)
+    assert stream.pli_times(until=2.2) == pytest.approx([0.94, 1.44, 1.94], abs=0.021)
     assert stream.receiver.keyframe_requests == 3
 
 
@@ -150,7 +150,7 @@ def test_a_wish_wakes_whoever_sends_feedback_in_time_for_its_pli() -> None:
     stream = Stream()
     stream.want(due=5.0)
     stream.want(due=7.0)
-    assert stream.wakes == [pytest.approx(4.95), pytest.approx(6.95)]
+    assert stream.wakes == [pytest.approx(4.94), pytest.approx(6.94)]
 
 
 def test_open_requests_share_one_pli_and_one_key_frame() -> None:

@@ -113,22 +113,32 @@ def test_a_closed_grabber_gives_its_moment_back() -> None:
     grabbing = Grabbing()
     grabbing.grant()
     grabbing.grabber.close()
-    assert grabbing.phases.join(5, 101.0) == 106.0
+    assert grabbing.phases.join(5, 101.0) == PicturePhases().join(5, 101.0)
 
 
 def test_a_key_frame_shortly_before_the_due_time_is_used() -> None:
     """The wish is open 50 ms ahead, with the due time from when on to ask."""
     grabbing = Grabbing()
+    due = PicturePhases().join(5, 100.0)
     grabbing.grant()
-    grabbing.run_to(104.9)
+    grabbing.run_to(due - 0.16)
     assert grabbing.track.requests == []
-    grabbing.clock.now = 104.96
-    grabbing.grabber.tick(104.96)
-    assert [request.due for request in grabbing.track.requests] == [105.0]
+    grabbing.clock.now = due - 0.04
+    grabbing.grabber.tick(due - 0.04)
+    assert [request.due for request in grabbing.track.requests] == [due]
     grabbing.grant()
-    grabbing.run_to(110)
-    assert [request.due for request in grabbing.track.requests] == [110.0]
-    assert grabbing.taken() == [100.0, 104.96]
+    grabbing.run_to(due + 5)
+    assert [request.due for request in grabbing.track.requests] == [due + 5]
+    assert grabbing.taken() == [100.0, pytest.approx(due - 0.04, abs=0.001)]
+
+
+def test_a_timer_that_ends_a_little_early_is_not_set_again() -> None:
+    grabbing = Grabbing()
+    due = PicturePhases().join(5, 100.0)
+    grabbing.grant()
+    grabbing.clock.now = due - 0.051
+    grabbing.grabber.tick(due - 0.051)
+    assert len(grabbing.track.requests) == 1
 
 
 def test_one_wish_is_open_at_a_time() -> None:
