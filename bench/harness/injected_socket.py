@@ -1,15 +1,15 @@
 """The port's socket, with packets that no kernel has received among those that one has."""
 
 import socket
-import struct
 import time
 from collections.abc import Sequence
-from itertools import pairwise
+
+import numpy as np
 
 from cloudslice.rtp.datagrams import DatagramSocket
 from harness.ring import Ring
 
-_INSTRUCTION = struct.Struct("=HBBI")
+_INSTRUCTION = np.dtype([("code", "u2"), ("jumps", "u2"), ("operand", "u4")])
 _JUMP_IF_EQUAL, _RETURN = 0x15, 0x06
 
 
@@ -44,9 +44,7 @@ class InjectedSocket(DatagramSocket):
 
 def dropped_ssrcs(program: Sequence[bytes]) -> frozenset[int]:
     """The SSRCs that a program of `socket_filter` compares with and drops for."""
-    instructions = list(_INSTRUCTION.iter_unpack(b"".join(program)))
-    return frozenset(
-        operand
-        for (code, _, _, operand), (then, _, _, kept) in pairwise(instructions)
-        if code == _JUMP_IF_EQUAL and then == _RETURN and kept == 0
-    )
+    instructions = np.frombuffer(b"".join(program), _INSTRUCTION)
+    compares = instructions["code"][:-1] == _JUMP_IF_EQUAL
+    drops = (instructions["code"][1:] == _RETURN) & (instructions["operand"][1:] == 0)
+    return frozenset(instructions["operand"][:-1][compares & drops].tolist())

@@ -15,10 +15,11 @@ from harness.yardsticks import NAMES, YardstickResult
 
 _INJECTED = """\
 Injected: anchors connect, report and are asked for key frames by a real UDP socket. Their media is
-encrypted for each of them when it is due, and handed over in memory: the server's process puts it
-where the kernel puts what it has received. The CPU time of that is measured by itself and taken
-off, so that the server's figure does not have the kernel's part of receiving media. What the
-server's filter would have the kernel drop is counted as sent, and not made.
+encrypted for each of them in real time, and handed over in memory: every 40 ms while all of a video
+is wanted, else every 0.2 s, with the times at which it was due. The server's process puts it where
+the kernel puts what it has received. The CPU time of that is measured by itself and taken off, so
+that the server's figure does not have the kernel's part of receiving media. What the server's
+filter would have the kernel drop is counted as sent, and not made; nothing is sent again.
 """
 
 _FFMPEG_WHEN_SET = 5.7

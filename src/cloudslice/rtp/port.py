@@ -163,11 +163,14 @@ class RtpPort:
         if self._is_woken:
             # Key frames come while we read what is there, which takes a while.
             self._is_woken = False
-            self._ask(now)
+            self._thinning.release()
+            self.give_feedback(now)
             # What comes while we read has come by now, and is not older than what was asked for.
             now = max(now, self._clock.monotonic(), self._thinning.complete_from)
         is_emptied = self.read(now)
-        delay = self._ask(now)
+        # Before a key frame is asked for, all of it must be let through.
+        self._thinning.update(self._sessions, now)
+        delay = self.give_feedback(now)
         since_last, self._last_beat = now - self._last_beat, now
         # The more there is to do, the more is done at once.
         delay = max(delay, min(_LONGEST_REST_S, _REST * (self._clock.monotonic() - now)))
@@ -175,11 +178,6 @@ class RtpPort:
             # The buffer must not run full before we come again, four times as fast as this.
             delay = min(delay, since_last * self._room / 4 / taken)
         return delay if is_emptied else 0
-
-    def _ask(self, now: float) -> float:
-        # Before a key frame is asked for, all of it must be let through.
-        self._thinning.update(self._sessions, now)
-        return self.give_feedback(now)
 
     def _schedule(self, delay: float) -> None:
         if self._timer is not None:

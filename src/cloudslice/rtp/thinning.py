@@ -46,13 +46,25 @@ class Thinning:
 
     def update(self, sessions: Iterable[Session], now: float) -> None:
         """Thin out what may be from monotonic second `now` on, and nothing else."""
-        wanted = _find(sessions, now)
-        if wanted == self._thinned or self._is_refused:
+        self._thin(_find(sessions, now))
+
+    def release(self) -> None:
+        """Let those through that a key frame is wanted of by now; the others stay as they are."""
+        self._thin(
+            {
+                ssrc: receivers
+                for ssrc, receivers in self._thinned.items()
+                if not any(each.is_wanted for each in receivers)
+            }
+        )
+
+    def _thin(self, by_ssrc: dict[int, list[VideoReceiver]]) -> None:
+        if by_ssrc == self._thinned or self._is_refused:
             return
-        receivers = {*_flatten(self._thinned), *_flatten(wanted)}
-        for receiver in _flatten(wanted):
+        receivers = {*_flatten(self._thinned), *_flatten(by_ssrc)}
+        for receiver in _flatten(by_ssrc):
             receiver.thinned_until = float("inf")
-        self._thinned = wanted if self._filter(sorted(wanted)[:_LIMIT]) else {}
+        self._thinned = by_ssrc if self._filter(sorted(by_ssrc)[:_LIMIT]) else {}
         self.complete_from = self._clock.monotonic() + _MARGIN_S
         for receiver in receivers.difference(_flatten(self._thinned)):
             receiver.thinned_until = self.complete_from

@@ -136,6 +136,11 @@ class VideoReceiver(Receiver):
         self._wake(due - _PLI_AHEAD_S)
         return request
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a key frame is."""
+        return bool(self._requests)
+
     def may_be_thinned(self, now: float) -> bool:
         """Whether a few of the next packets are as good as all, at monotonic second `now`.
 
