@@ -52,6 +52,7 @@ def encode_keyframe(
     full: bool = False,
     rotation: int = 0,
     slices: int = 1,
+    reorders: bool = False,
     arrival: float = 0.0,
 ) -> Keyframe:
     """`rgb` as one key frame of nearly no loss.
@@ -61,6 +62,7 @@ def encode_keyframe(
         matrix: what the H.264 stream says its matrix is; None: nothing, and it is BT.601.
         full: whether the H.264 stream is, and says to be, of full range.
         slices: parts of an H.264 frame that can be lost alone.
+        reorders: whether the H.264 stream may have B-frames, so that decoders wait for more.
     """
     height, width, _ = rgb.shape
     frame = av.VideoFrame(width, height, "yuv420p")
@@ -75,7 +77,9 @@ def encode_keyframe(
         x264 = f"repeat-headers=1:annexb=1:slices={slices}:fullrange={'on' if full else 'off'}"
         if matrix is not None:
             x264 += f":colormatrix={ {'bt601': 'smpte170m', 'bt709': 'bt709'}[matrix] }"
-        options = {"preset": "fast", "tune": "zerolatency", "qp": "4", "x264-params": x264}
+        options = {"preset": "fast", "qp": "4", "x264-params": x264}
+        if not reorders:
+            options["tune"] = "zerolatency"
         encoder = av.CodecContext.create("libx264", "w")
     else:
         options = {"qmin": "0", "qmax": "2", "crf": "0", "deadline": "good"}

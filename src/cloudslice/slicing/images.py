@@ -76,6 +76,7 @@ def _decode(keyframe: Keyframe) -> av.VideoFrame:
     decoder = av.VideoCodecContext.create(keyframe.codec.value, "r")
     decoder.thread_count = 1
     decoder.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
+    # Else H.264's decoder waits for frames that might come before; it still does where it must.
     decoder.flags |= CodecFlags.low_delay
     try:
         frames = decoder.decode(av.Packet(keyframe.data)) or decoder.decode(None)

@@ -59,6 +59,12 @@ def test_colours_are_what_was_sent(
     assert np.abs(bar_centers(shown) - BAR_COLORS).max() <= tolerance
 
 
+def test_a_decoder_that_waits_for_more_gives_its_picture_all_the_same() -> None:
+    keyframe = encode_keyframe(H264, color_bars(), reorders=True)
+    shown = decode_picture(encode_picture(keyframe, PNG).data)
+    assert np.abs(bar_centers(shown) - BAR_COLORS).max() <= 3
+
+
 @pytest.mark.parametrize("image_format", list(ImageFormat))
 def test_vp8_that_needs_no_clamping_is_of_limited_range_all_the_same(
     image_format: ImageFormat,
