@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ PictureReceiver = Callable[[Picture | UndecodableKeyframeError], None]
 _WAITING_PER_THREAD = 64
 """Some half a second of work with JPEG, a whole one with PNG. If twice as many may wait, then under
 lasting load they are later, and no more. 64 key frames of 720p are some 6 MB."""
+_NICENESS = 10
+"""More than the rest of the process: against it a picture's thread has a tenth of a core."""
 
 
 @dataclass(slots=True)
@@ -36,14 +39,15 @@ class _Job:
 class PicturePool:
     """Encodes pictures in a few threads; refuses work that it could not do in time.
 
-    By default one core stays free for packets: on two cores that 500 anchors kept busy, a second
-    thread cost audio slices, too (docs/performance.md). All calls are made on the event
-    loop. Used as a context manager: on leaving, what is not done yet is dropped.
+    There is a thread for every core, and packets go before them all: without a lower priority, on
+    two cores that 500 anchors kept busy, two threads cost audio slices, too
+    (docs/performance.md). All calls are made on the event loop. Used as a context manager: on
+    leaving, what is not done yet is dropped.
     """
 
     def __init__(
         self,
-        threads: int = max(1, (os.cpu_count() or 2) - 1),
+        threads: int = len(os.sched_getaffinity(0)),
         *,
         max_waiting: int | None = None,
     ) -> None:
@@ -51,7 +55,9 @@ class PicturePool:
         threads: how many pictures are worked on at a time.
         max_waiting: how many more may wait; by default 64 for each thread.
         """
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
+        self._executor = ThreadPoolExecutor(
+            threads, thread_name_prefix="pictures", initializer=_yield_to_others
+        )
         waiting = _WAITING_PER_THREAD * threads if max_waiting is None else max_waiting
         self._max_jobs = threads + waiting
         self._converters = [ColorConverter() for _ in range(threads)]
@@ -120,3 +126,10 @@ class PicturePool:
             result = UndecodableKeyframeError(str(error))
         for receiver in job.receivers:
             receiver(result)
+
+
+def _yield_to_others() -> None:
+    """Give the calling thread a lower priority than the process has: on Linux each has its own."""
+    thread = threading.get_native_id()
+    niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
+    os.setpriority(os.PRIO_PROCESS, thread, min(niceness, 19))

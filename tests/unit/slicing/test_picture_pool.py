@@ -1,6 +1,7 @@
 """Image work is bounded, shared, and never in the way of packets."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterator
 
@@ -25,12 +26,14 @@ class Encoder:
         self.may_go = threading.Event()
         self.calls: list[tuple[Keyframe, ImageFormat]] = []
         self.converters: list[ColorConverter] = []
+        self.niceness: list[int] = []
 
     def __call__(
         self, keyframe: Keyframe, image_format: ImageFormat, converter: ColorConverter
     ) -> Picture:
         self.calls.append((keyframe, image_format))
         self.converters.append(converter)
+        self.niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         assert self.may_go.wait(5)
         return Picture(keyframe.data, 1, 1)
 
@@ -73,6 +76,18 @@ async def test_settling_waits_for_what_is_in_the_making(encoder: Encoder) -> Non
         encoder.may_go.set()
         await settling
         assert len(received) == 3
+
+
+async def test_packets_go_before_pictures(encoder: Encoder) -> None:
+    """However many pictures there are: their threads alone have a lower priority."""
+    receive, done = collector(1)
+    encoder.may_go.set()
+    ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    with PicturePool() as pool:
+        assert pool.encode(keyframe(), PNG, receive)
+        await done
+    assert encoder.niceness == [min(ours + 10, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == ours
 
 
 async def test_a_key_frame_becomes_a_picture() -> None:
