@@ -2,7 +2,6 @@
 
 import socket
 import time
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,7 +23,7 @@ class InjectedSocket(DatagramSocket):
         super().__init__(sock)
         self._ring = ring
 
-    def filter(self, program: Sequence[bytes]) -> None:
+    def filter(self, program: bytes) -> None:
         super().filter(program)
         started = time.thread_time_ns()
         self._ring.set_filter(dropped_ssrcs(program))
@@ -42,9 +41,9 @@ class InjectedSocket(DatagramSocket):
         return is_emptied
 
 
-def dropped_ssrcs(program: Sequence[bytes]) -> frozenset[int]:
+def dropped_ssrcs(program: bytes) -> frozenset[int]:
     """The SSRCs that a program of `socket_filter` compares with and drops for."""
-    instructions = np.frombuffer(b"".join(program), _INSTRUCTION)
+    instructions = np.frombuffer(program, _INSTRUCTION)
     compares = instructions["code"][:-1] == _JUMP_IF_EQUAL
     drops = (instructions["code"][1:] == _RETURN) & (instructions["operand"][1:] == 0)
     return frozenset(instructions["operand"][:-1][compares & drops].tolist())

@@ -8,13 +8,14 @@ HEARTBEAT_S = 5 / 12
 """What can wait is done at multiples of this on the monotonic clock, by every part at the same
 time: to be woken, and to find the caches cold, is most of what a node with few anchors does. Twelve
 heartbeats are the shortest time between two pictures of a track."""
-_TOO_SOON_S = 0.05
+SOON_S = 0.05
+"""What is done so little before a heartbeat is done with it."""
 
 
 def until_heartbeat(now: float) -> float:
-    """Seconds from monotonic second `now` to the next heartbeat that is not just about to be."""
+    """Seconds from monotonic second `now` to the next heartbeat that is not soon."""
     delay = HEARTBEAT_S - now % HEARTBEAT_S
-    return delay if delay > _TOO_SOON_S else delay + HEARTBEAT_S
+    return delay if delay > SOON_S else delay + HEARTBEAT_S
 
 
 class Clock(Protocol):

@@ -78,7 +78,8 @@ class Fuzz:
         memory = _address(batch)
         for _ in range(_ROUNDS):
             _unpoison(memory, capacity * SLOT_BYTES)
-            batch.size = 0
+            if self._dice.random() < 0.7:
+                batch.clear()
             self._is_calm = False
             if self._dice.random() < 0.2:
                 self._fill(batch)
@@ -89,7 +90,9 @@ class Fuzz:
                 _poison(memory + slot * SLOT_BYTES + used, SLOT_BYTES - used)
             self._disturb_streams()
             batch.group(100.0, wall=1e9)
-            for _source, slot in batch.sources():
+            for _source, slot in batch.take(
+                lambda _source: self._is_calm or self._dice.random() < 0.8
+            ):
                 self._take_in(batch, slot)
         _unpoison(memory, capacity * SLOT_BYTES)
 
@@ -105,10 +108,11 @@ class Fuzz:
 
     def _put(self, batch: Batch) -> None:
         dice = self._dice
-        count = len(batch.lengths) if dice.random() < 0.5 else dice.randrange(len(batch.lengths))
+        room = len(batch.lengths) - batch.size
+        count = room if dice.random() < 0.5 else dice.randrange(room + 1)
         ssrc = dice.choice([None, *_AUDIO, _VIDEO])
         sources = dice.choice([1, 2, count or 1]) if ssrc is None else 1
-        self._is_calm = ssrc is not None and dice.random() < 0.5
+        self._is_calm = ssrc is not None and batch.size == 0 and dice.random() < 0.5
         calm_payload = b"\xf8" + dice.randbytes(dice.choice([3, 1000]))
         for _ in range(count):
             if ssrc is None or (not self._is_calm and dice.random() < 0.01):
@@ -130,11 +134,12 @@ class Fuzz:
             receiver.bind((host, 0))
             receiver.setblocking(False)
             receiver.setsockopt(socket.SOL_SOCKET, 35, dice.choice([0, 1]))  # SO_TIMESTAMPNS
-            count = dice.randrange(min(len(batch.lengths), 20) + 1)
+            before = batch.size
+            count = dice.randrange(min(len(batch.lengths) - before, 20) + 1)
             for _ in range(count):
                 sender.sendto(self._any() * dice.choice([1, 1, 3]), receiver.getsockname())
             batch.fill(receiver.fileno())
-            assert batch.size == count
+            assert batch.size == before + count
         self.seen["filled"] += count
 
     def _any(self) -> bytes:

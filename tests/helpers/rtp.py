@@ -98,7 +98,7 @@ def make_batch(*datagrams: bytes, arrivals: Sequence[float] = (), slots: int = 0
 
 def refill(batch: Batch, datagrams: Sequence[tuple[bytes, float]]) -> None:
     """Replace what is in a batch by these from one source, which came at these seconds."""
-    batch.size = 0
+    batch.clear()
     for datagram, arrival in datagrams:
         batch.put(datagram, SOURCE, arrival)
     batch.group(0.0, wall=0.0)

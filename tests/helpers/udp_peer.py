@@ -51,6 +51,10 @@ class UdpPeer:
         while self.peer.outbox:
             self.socket.send(self.peer.outbox.pop(0))
         self._port.read(self._now())
+        self.receive()
+
+    def receive(self) -> None:
+        """Receive what was sent to the peer."""
         with contextlib.suppress(BlockingIOError):
             while True:
                 self.peer.receive(self.socket.recv(2048))

@@ -1,11 +1,11 @@
-"""What one reading of a socket brought: datagrams in slots, each source's together, and what the
+"""What readings of a socket brought: datagrams in slots, each source's together, and what the
 native library makes of them. No other module knows how it lays them out."""
 
 import ctypes
 import mmap
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cloudslice.rooms.base import OpusRun
@@ -13,8 +13,8 @@ from cloudslice.rtp import native
 from cloudslice.rtp.native import NAME_BYTES, SLOT_BYTES, BatchStruct, PeerStruct
 from cloudslice.rtp.packet import RtpPacket
 
-_SLOTS = 16384
-"""Datagrams of one batch: what 450 anchors send from one heartbeat to the next, when most of their
+_SLOTS = 32768
+"""Datagrams of one batch: what 900 anchors send from one heartbeat to the next, when most of their
 video is dropped early; if there is more, another batch follows at once. Slots take memory once they
 are used."""
 _SOURCE_BYTES = 28
@@ -25,10 +25,9 @@ missing packet sent again, and a step of the wall clock moves no packet further.
 
 
 class Batch:
-    """A row of slots that is filled again and again.
+    """A row of slots that is filled, and filled further, and cleared, again and again.
 
-    Slots of the same source follow each other by `next`; -1 is the end. What is in them is there
-    until the next `fill`.
+    Slots of the same source follow each other by `next`; -1 is the end.
     """
 
     def __init__(self, slots: int = _SLOTS) -> None:
@@ -73,8 +72,12 @@ class Batch:
     def size(self, size: int) -> None:
         self._struct.size = size
 
+    def clear(self) -> None:
+        """Empty all slots."""
+        native.clear(self._pointer)
+
     def fill(self, descriptor: int) -> bool:
-        """Read a UDP socket that does not block; whether that was all there is.
+        """Fill empty slots from a UDP socket that does not block; whether that was all there is.
 
         Raises:
             OSError: there is nothing but an error, of an earlier datagram that was sent.
@@ -95,15 +98,22 @@ class Batch:
         self._struct.size = slot + 1
 
     def group(self, now: float, wall: float) -> None:
-        """Bring what was read until monotonic second `now` together by source, and its arrivals to
-        monotonic time; `wall` is what the wall clock showed then."""
+        """Bring what was read since the last time together by source, and its arrivals to monotonic
+        time. It was read at monotonic second `now`, when the wall clock showed `wall`."""
         native.group(self._pointer, now, now - _OLDEST_S, now - wall)
 
-    def sources(self) -> Iterator[tuple[bytes, int]]:
-        """By raw socket address, in the order of their coming, the first slot of each."""
-        names = self.names
-        for slot in self._groups[: self._struct.group_count].tolist():
-            yield bytes(names[slot * NAME_BYTES : slot * NAME_BYTES + _SOURCE_BYTES]), slot
+    def take(
+        self, is_wanted: Callable[[bytes], bool] = lambda _source: True
+    ) -> Iterator[tuple[bytes, int]]:
+        """By raw socket address, in the order of their coming, the first slot of each source that
+        `is_wanted` and was not taken yet."""
+        names, groups = self.names, self._groups
+        for group, slot in enumerate(groups[: self._struct.group_count].tolist()):
+            if slot >= 0:
+                source = bytes(names[slot * NAME_BYTES : slot * NAME_BYTES + _SOURCE_BYTES])
+                if is_wanted(source):
+                    groups[group] = -1
+                    yield source, slot
 
     def datagram(self, slot: int) -> bytes:
         """What is in a slot; decrypted if `open` did so."""

@@ -6,7 +6,6 @@ it.
 
 import socket
 import struct
-from collections.abc import Sequence
 
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.ice import Address
@@ -30,7 +29,7 @@ class DatagramSocket:
         self.send = sock.sendto
         """`socket.socket.sendto`."""
         self.batch = Batch()
-        """What was read the last time."""
+        """What was read, until it is cleared."""
         self.is_used = False
         """Whether any datagram was ever read."""
 
@@ -40,7 +39,7 @@ class DatagramSocket:
         port: int = self._socket.getsockname()[1]
         return port
 
-    def filter(self, program: Sequence[bytes]) -> None:
+    def filter(self, program: bytes) -> None:
         """Have the kernel see to what comes by a program of `socket_filter`, in place of a former
         one; raises OSError."""
         attach(self._socket, program)
@@ -54,7 +53,7 @@ class DatagramSocket:
         self._socket.close()
 
     def read(self, now: float, wall: float) -> bool:
-        """Take in what there is; whether that was all.
+        """Take in what has come as far as the batch has room; whether that was all.
 
         Args:
             now: monotonic second.

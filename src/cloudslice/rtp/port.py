@@ -1,27 +1,31 @@
 """One UDP port for all peers, read on a beat.
 
 Waking costs more than packets do, and a peer's first packet costs more than those that follow at
-once, as what it touches is in no cache yet. So the socket is emptied with every heartbeat, more
-often only while somebody waits for something, and each peer's datagrams are taken in together.
-Nothing here needs a packet sooner: the kernel notes when it came, a sender keeps packets for longer
-than that in case that they are missed, and repeats a connectivity check only after half a second
-(RFC 8445, 14.3). While no session is there, there is no beat.
+once, as what it touches is in no cache yet. So the socket is emptied with every heartbeat, and each
+peer's datagrams are taken in together. Nothing here needs a packet sooner: the kernel notes when it
+came, a sender keeps packets for longer than that in case that they are missed, and repeats a
+connectivity check only after half a second (RFC 8445, 14.3). Between heartbeats there are glances,
+at those peers alone of whom something is waited for; what has come from the others stays in the
+batch. While no session is there, there is no beat.
 """
 
 import asyncio
 import socket
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from math import inf
 from types import TracebackType
 from typing import Self
 
 import structlog
 
-from cloudslice.clock import Clock, until_heartbeat
+from cloudslice.clock import SOON_S, Clock, until_heartbeat
+from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.binding import bind, own_addresses
-from cloudslice.rtp.datagrams import DatagramSocket, unpack_source
+from cloudslice.rtp.datagrams import unpack_source
 from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.ice import Address, StunError, parse_check
+from cloudslice.rtp.routes import Routes
 from cloudslice.rtp.session import QUICK_BEAT_S, Session
 from cloudslice.rtp.thinning import Thinning
 
@@ -31,17 +35,6 @@ _REST = 5
 """Times as long as a beat takes it is to the next one..."""
 _LONGEST_REST_S = 0.08
 """...but no longer than this, if there is something to do."""
-_SOURCES_PER_SESSION = 16
-
-
-@dataclass(slots=True)
-class _Place:
-    """What leads to a session."""
-
-    ufrag: str
-    sources: list[bytes] = field(default_factory=list)
-    """Where valid checks came from, oldest first; datagrams from elsewhere are not the peer's."""
-    guard: Guard = field(default_factory=lambda: Guard("session"))
 
 
 class RtpPort:
@@ -58,9 +51,11 @@ class RtpPort:
         self._sockets, self._room = bind(udp_port)
         self.udp_port = self._sockets[0].port
         self._advertise_ip = advertise_ip
-        self._by_ufrag: dict[str, Session] = {}
-        self._by_source: dict[bytes, Session] = {}
-        self._sessions: dict[Session, _Place] = {}
+        self._sessions = Routes()
+        self._urgent: set[Session] = set()
+        """Those that wait for something before the next heartbeat."""
+        self._heartbeat = 0.0
+        """The monotonic second of the next one."""
         self._thinning = Thinning(self._sockets, clock)
         self._timer: asyncio.TimerHandle | None = None
         self._last_beat = self._next_beat = 0.0
@@ -100,24 +95,18 @@ class RtpPort:
 
     def add(self, session: Session) -> None:
         """Give `session` the datagrams that are its own, until `remove`."""
-        self._sessions[session] = _Place(session.ice.ufrag)
-        self._by_ufrag[session.ice.ufrag] = session
+        self._sessions.add(session)
+        self._urgent.add(session)
         self._schedule(QUICK_BEAT_S)
 
     def update(self, session: Session) -> None:
         """The session has new ICE credentials: it is found by these from now on."""
-        place = self._sessions[session]
-        del self._by_ufrag[place.ufrag]
-        place.ufrag = session.ice.ufrag
-        self._by_ufrag[place.ufrag] = session
+        self._sessions.update(session)
 
     def remove(self, session: Session) -> None:
         """Forget `session`; harmless when it is not there."""
-        place = self._sessions.pop(session, None)
-        if place is not None:
-            del self._by_ufrag[place.ufrag]
-            for source in place.sources:
-                self._by_source.pop(source, None)
+        self._urgent.discard(session)
+        self._sessions.remove(session)
         if not self._sessions and self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -133,44 +122,57 @@ class RtpPort:
                     self.unsent += 1
                 return
 
-    def wake(self, at: float) -> None:
-        """Beat by monotonic second `at` as well: a session will have something to ask for."""
+    def wake(self, session: Session, at: float) -> None:
+        """Glance at `session` by monotonic second `at`: it will have something to ask for."""
+        if session not in self._sessions:
+            return
         self._is_woken = True
+        self._urgent.add(session)
         if self._timer is not None and at < self._next_beat:
             self._schedule(max(at - self._clock.monotonic(), 0))
 
     def read(self, now: float) -> bool:
         """Take in what has come by monotonic second `now`; False if there is still more."""
-        wall = time.time()
-        are_emptied = [self._read(each, now, wall) for each in self._sockets]
-        return all(are_emptied)
+        is_emptied = self._fill(now)
+        self._take_in_all()
+        return is_emptied
 
     def give_feedback(self, now: float) -> float:
-        """Let every session send what is due at monotonic second `now`; how many seconds later to
-        read and do so again at most."""
-        delay = until_heartbeat(now)
-        for session in list(self._sessions):
-            try:
-                delay = min(delay, session.beat(now))
-            except Exception as error:
-                self._caught(session, error)
-        return delay
+        """Let every session send what is due at monotonic second `now`; how many seconds later the
+        first of them waits for something, infinitely many if none does."""
+        return self._give_feedback(list(self._sessions), now)
 
     def beat(self, now: float) -> float:
-        """Read, and do what is due at monotonic second `now`; how many seconds later to do so again
-        at most."""
+        """Read, and do what is due at monotonic second `now`; how many seconds later to do so, or
+        to glance, again at most."""
+        return self._come(now, is_glance=False)
+
+    def glance(self, now: float) -> float:
+        """The same for those sessions alone that wait for something."""
+        return self._come(now, is_glance=True)
+
+    def _come(self, now: float, *, is_glance: bool) -> float:
         before = self.datagrams
         if self._is_woken:
             # Key frames come while we read what is there, which takes a while.
             self._is_woken = False
             self._thinning.release()
-            self.give_feedback(now)
+            self._give_feedback(list(self._urgent), now)
             # What comes while we read has come by now, and is not older than what was asked for.
             now = max(now, self._clock.monotonic(), self._thinning.complete_from)
-        is_emptied = self.read(now)
+        is_emptied = self._fill(now)
+        self._take_in(self._is_urgent)  # so that pictures are made while we take in the rest
+        if not is_glance or not is_emptied:
+            self._take_in_all()
         # Before a key frame is asked for, all of it must be let through.
-        self._thinning.update(self._sessions, now)
-        delay = self.give_feedback(now)
+        if is_glance:
+            self._thinning.restore(now)
+            delay = self._give_feedback(list(self._urgent), now)
+        else:
+            self._thinning.update(self._sessions, now)
+            delay = self.give_feedback(now)
+            self._heartbeat = now + until_heartbeat(now)
+        delay = min(delay, self._heartbeat - now)
         since_last, self._last_beat = now - self._last_beat, now
         # The more there is to do, the more is done at once.
         delay = max(delay, min(_LONGEST_REST_S, _REST * (self._clock.monotonic() - now)))
@@ -187,43 +189,77 @@ class RtpPort:
 
     def _on_timer(self) -> None:
         self._timer = None
-        delay = self.beat(self._clock.monotonic())
+        now = self._clock.monotonic()
+        delay = self.glance(now) if self._heartbeat - now > SOON_S else self.beat(now)
         if self._sessions:
             self._schedule(delay)
 
-    def _read(self, sock: DatagramSocket, now: float, wall: float) -> bool:
-        """Read until the socket is empty, which is True, or it has been enough for a beat."""
-        try:
-            is_emptied = sock.read(now, wall)
-        except OSError as error:
-            _log.debug("udp receive failed", error=str(error))
-            return True
-        batch = sock.batch
-        self.datagrams += batch.size
-        for source, slot in batch.sources():
-            session = self._by_source.get(source)
+    def _give_feedback(self, sessions: Sequence[Session], now: float) -> float:
+        """How many seconds later the first of these sessions waits for something, if any does."""
+        shortest = inf
+        for session in sessions:
+            patience_s = inf
             try:
-                while session is None and slot >= 0:
-                    self._receive_other(batch.datagram(slot), source)
-                    session = self._by_source.get(source)
-                    slot = batch.next[slot]
-                if session is not None:
-                    for other in session.receive(batch, slot):
-                        self._receive_other(other, source)
+                patience_s = session.beat(now)
             except Exception as error:
                 self._caught(session, error)
+            if patience_s == inf:
+                self._urgent.discard(session)
+            elif session in self._sessions:
+                self._urgent.add(session)
+                shortest = min(shortest, patience_s)
+        return shortest
+
+    def _fill(self, now: float) -> bool:
+        """Read until all sockets are empty, which is True, or it has been enough for a beat."""
+        wall = time.time()
+        is_emptied = True
+        for each in self._sockets:
+            before = each.batch.size
+            try:
+                is_emptied &= each.read(now, wall)
+            except OSError as error:
+                _log.debug("udp receive failed", error=str(error))
+            self.datagrams += each.batch.size - before
         return is_emptied
+
+    def _is_urgent(self, source: bytes) -> bool:
+        session = self._sessions.by_source(source)
+        return session is None or session in self._urgent
+
+    def _take_in_all(self) -> None:
+        self._take_in(lambda _source: True)
+        for each in self._sockets:
+            each.batch.clear()
+
+    def _take_in(self, is_wanted: Callable[[bytes], bool]) -> None:
+        """Hand over what has come from those sources."""
+        for batch in (each.batch for each in self._sockets):
+            for source, slot in batch.take(is_wanted):
+                self._receive(batch, source, slot)
+
+    def _receive(self, batch: Batch, source: bytes, slot: int) -> None:
+        session = self._sessions.by_source(source)
+        try:
+            while session is None and slot >= 0:
+                self._receive_other(batch.datagram(slot), source)
+                session = self._sessions.by_source(source)
+                slot = batch.next[slot]
+            if session is not None:
+                for other in session.receive(batch, slot):
+                    self._receive_other(other, source)
+        except Exception as error:
+            self._caught(session, error)
 
     def _caught(self, session: Session | None, error: Exception) -> None:
         # A bug, ours or a library's: whatever it costs this session, the others' media goes on.
-        place = self._sessions.get(session) if session is not None else None
-        guard = place.guard if place is not None else self._guard
-        guard.caught(error)
+        guard = self._sessions.guard(session) if session is not None else None
+        (guard or self._guard).caught(error)
         self.errors += 1
 
     def _receive_other(self, packet: bytes, source: bytes) -> None:
         kind = packet[0] if packet else 255
-        session = self._by_source.get(source)
+        session = self._sessions.by_source(source)
         if kind < 4:  # RFC 7983
             self._receive_stun(packet, source)
         elif session is not None and 20 <= kind <= 63:
@@ -234,22 +270,10 @@ class RtpPort:
     def _receive_stun(self, packet: bytes, source: bytes) -> None:
         try:
             check = parse_check(packet)
-            session = self._by_ufrag.get(check.addressed_ufrag)
+            session = self._sessions.by_ufrag(check.addressed_ufrag)
             if session is not None and session.receive_check(check, unpack_source(source)):
-                self._route(source, session)
+                self._sessions.lead(source, session)
                 return
         except StunError:
             pass
         self.foreign += 1
-
-    def _route(self, source: bytes, session: Session) -> None:
-        former = self._by_source.get(source)
-        if former is session:
-            return
-        if former is not None:
-            self._sessions[former].sources.remove(source)
-        self._by_source[source] = session
-        sources = self._sessions[session].sources
-        sources.append(source)
-        if len(sources) > _SOURCES_PER_SESSION:
-            del self._by_source[sources.pop(0)]

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from functools import partial
 from math import inf
 
 from cloudslice.clock import Clock
@@ -55,7 +56,7 @@ class Session:
         offer: the peer's.
         certificate: ours.
         send: sends a datagram to an address.
-        wake: called with the monotonic second by which `beat` is to be called.
+        wake: called with us and the monotonic second by which `beat` is to be called.
         clock: for timeouts and arrival times.
         max_video_bitrate_kbps: told to the sender by REMB.
         consent_timeout_s: the peer is lost when nothing authentic came for so long.
@@ -92,7 +93,7 @@ class Session:
         *,
         certificate: DtlsCertificate,
         send: Callable[[bytes, Address], None],
-        wake: Callable[[float], None],
+        wake: Callable[["Session", float], None],
         clock: Clock,
         max_video_bitrate_kbps: int,
         consent_timeout_s: float,
@@ -248,7 +249,8 @@ class Session:
     def _connect(self, srtp: SrtpContext) -> None:
         self._srtp = srtp
         self.state = SessionState.CONNECTED
-        media = [(plan, make_receiver(plan, self._clock, self._wake)) for plan in self.offer.media]
+        wake = partial(self._wake, self)
+        media = [(plan, make_receiver(plan, self._clock, wake)) for plan in self.offer.media]
         self._tracks = [receiver for _plan, receiver in media]
         for track, receiver in enumerate(self._tracks):
             receiver.stream.track = track

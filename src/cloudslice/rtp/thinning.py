@@ -18,8 +18,9 @@ from cloudslice.rtp.video import VideoReceiver
 
 _log = structlog.get_logger(__name__)
 
-_LIMIT = 1000
-"""SSRCs in a program: some 3,000 of the 4,096 instructions that it may have."""
+_LIMIT = 850
+"""SSRCs in a program: some 2,600 of the 4,096 instructions that it may have, and not more than
+those however the SSRCs are chosen."""
 _MARGIN_S = 0.0002
 """For a packet that was on its way through the former program when it was replaced. A near sender's
 key frame begins half a millisecond after it was asked for."""
@@ -40,6 +41,8 @@ class Thinning:
         self._sockets = sockets
         self._clock = clock
         self._thinned: dict[int, list[VideoReceiver]] = {}
+        self._released: dict[int, list[VideoReceiver]] = {}
+        """Those let through since the last update."""
         self._is_refused = False
         self.complete_from = 0.0
         """The monotonic second from which on all packets come that were let through last."""
@@ -47,29 +50,45 @@ class Thinning:
     def update(self, sessions: Iterable[Session], now: float) -> None:
         """Thin out what may be from monotonic second `now` on, and nothing else."""
         self._thin(_find(sessions, now))
+        self._released.clear()
 
     def release(self) -> None:
         """Let those through that a key frame is wanted of by now; the others stay as they are."""
-        self._thin(
-            {
-                ssrc: receivers
-                for ssrc, receivers in self._thinned.items()
-                if not any(each.is_wanted for each in receivers)
-            }
-        )
+        wanted = {
+            ssrc: receivers
+            for ssrc, receivers in self._thinned.items()
+            if any(each.is_wanted for each in receivers)
+        }
+        if wanted:
+            self._released |= wanted
+            self._thin({s: r for s, r in self._thinned.items() if s not in wanted})
+
+    def restore(self, now: float) -> None:
+        """Thin out again what was released and may be by monotonic second `now`. Cheaper than
+        `update`, and blind to an SSRC that somebody else has taken since."""
+        done = {
+            ssrc: receivers
+            for ssrc, receivers in self._released.items()
+            if all(each.ssrc == ssrc and each.may_be_thinned(now) for each in receivers)
+        }
+        if done:
+            self._released = {s: r for s, r in self._released.items() if s not in done}
+            self._thin(self._thinned | done)
 
     def _thin(self, by_ssrc: dict[int, list[VideoReceiver]]) -> None:
-        if by_ssrc == self._thinned or self._is_refused:
+        ssrcs = tuple(sorted(by_ssrc)[:_LIMIT])
+        thinned = {ssrc: by_ssrc[ssrc] for ssrc in ssrcs}
+        if thinned == self._thinned or self._is_refused:
             return
-        receivers = {*_flatten(self._thinned), *_flatten(by_ssrc)}
-        for receiver in _flatten(by_ssrc):
+        receivers = {*_flatten(self._thinned), *_flatten(thinned)}
+        for receiver in _flatten(thinned):
             receiver.thinned_until = float("inf")
-        self._thinned = by_ssrc if self._filter(sorted(by_ssrc)[:_LIMIT]) else {}
+        self._thinned = thinned if self._filter(ssrcs) else {}
         self.complete_from = self._clock.monotonic() + _MARGIN_S
         for receiver in receivers.difference(_flatten(self._thinned)):
             receiver.thinned_until = self.complete_from
 
-    def _filter(self, ssrcs: Sequence[int]) -> bool:
+    def _filter(self, ssrcs: tuple[int, ...]) -> bool:
         """Whether the kernel thins these out now."""
         program = thinning_program(ssrcs)
         try:

@@ -46,7 +46,7 @@ def test_each_sources_datagrams_follow_each_other(senders: list[int], spare: int
     for slot, sender in enumerate(senders):
         batch.put(slot.to_bytes(2), _name(sender), 0.0)
     batch.group(0.0, wall=0.0)
-    found = {name: list(_slots_from(batch, first)) for name, first in batch.sources()}
+    found = {name: list(_slots_from(batch, first)) for name, first in batch.take()}
     expected: dict[bytes, list[int]] = {}
     for slot, sender in enumerate(senders):
         expected.setdefault(_name(sender), []).append(slot)
@@ -54,6 +54,41 @@ def test_each_sources_datagrams_follow_each_other(senders: list[int], spare: int
     assert [batch.datagram(slot) for slot in range(batch.size)] == [
         slot.to_bytes(2) for slot in range(len(senders))
     ]
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.tuples(st.lists(st.integers(0, 9), max_size=20), st.sets(st.integers(0, 9)))),
+    st.integers(0, 9),
+)
+def test_what_is_not_taken_is_followed_by_what_comes_later(
+    rounds: list[tuple[list[int], set[int]]], spare: int
+) -> None:
+    """Of the same source; what was taken does not come again, until the batch is full of it."""
+    capacity = max(1, sum(len(senders) for senders, _wanted in rounds) + spare)
+    batch = Batch(capacity)
+    waiting: dict[bytes, list[int]] = {}
+    arrivals: list[float] = []
+    slot = 0
+    for number, (senders, wanted) in enumerate(rounds):
+        for sender in senders:
+            batch.put(slot.to_bytes(2), _name(sender), number)
+            arrivals.append(number)
+            waiting.setdefault(_name(sender), []).append(slot)
+            slot += 1
+        batch.group(number, wall=number)
+        names = {_name(each) for each in wanted}
+        found = {
+            name: list(_slots_from(batch, first)) for name, first in batch.take(names.__contains__)
+        }
+        assert found == {name: waiting.pop(name) for name in names & waiting.keys()}
+    assert {name: list(_slots_from(batch, first)) for name, first in batch.take()} == waiting
+    assert batch.arrivals[: batch.size].tolist() == arrivals
+    batch.clear()
+    assert list(batch.take()) == []
+    batch.put(b"", _name(1), 0.0)
+    batch.group(0.0, wall=0.0)
+    assert list(batch.take()) == [(_name(1), 0)]
 
 
 def _name(sender: int) -> bytes:
@@ -75,13 +110,13 @@ def test_no_seed_makes_sources_fall_together() -> None:
         for sender in range(64):
             batch.put(b"", _name(sender), 0.0)
         batch.group(0.0, wall=0.0)
-        assert [name for name, _first in batch.sources()] == [_name(each) for each in range(64)]
+        assert [name for name, _first in batch.take()] == [_name(each) for each in range(64)]
 
 
 def test_an_empty_batch_has_no_sources() -> None:
     batch = Batch(3)
     batch.group(0.0, wall=0.0)
-    assert list(batch.sources()) == []
+    assert list(batch.take()) == []
 
 
 def test_what_was_there_before_is_gone() -> None:

@@ -44,14 +44,14 @@ class Wire:
         batch = self.socket.batch
         return {
             unpack_source(source)[:2]: [batch.datagram(slot) for slot in slots_from(batch, first)]
-            for source, first in batch.sources()
+            for source, first in batch.take()
         }
 
     def arrivals(self) -> list[float]:
         batch = self.socket.batch
         return [
             batch.arrivals[slot]
-            for _source, first in batch.sources()
+            for _source, first in batch.take()
             for slot in slots_from(batch, first)
         ]
 
@@ -114,6 +114,8 @@ def test_more_than_one_read_takes_is_left_for_the_next(monkeypatch: pytest.Monke
         sender.send(index.to_bytes(2))
     assert wire.socket.read(0, time.time()) is False
     assert wire.socket.batch.size == 40
+    assert wire.socket.read(0, time.time()) is False, "as there is no room"
+    wire.socket.batch.clear()
     assert list(wire.read().values()) == [[index.to_bytes(2) for index in range(40, 50)]]
     wire.close()
 

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
+from math import inf
 
 import pytest
 
@@ -117,19 +118,111 @@ async def test_the_beat_reads_by_itself(port: RtpPort, join: Join) -> None:
 async def test_a_session_that_will_have_something_to_do_is_woken_for_it(
     port: RtpPort, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sooner than the next beat if need be, and never later."""
+    """Sooner than the next heartbeat if need be, and never later."""
     client = join().connect()
-    beats: list[float] = []
-    monkeypatch.setattr(port, "beat", lambda now: beats.append(now) or 1000)
+    glances: list[float] = []
+    monkeypatch.setattr(port, "glance", lambda now: glances.append(now) or 1000)
     started = time.monotonic()
+    port._heartbeat = started + 1000
     port._schedule(1000)
-    port.wake(started + 2000)
+    port.wake(client.session, started + 2000)
     assert port._next_beat == pytest.approx(started + 1000, abs=1)
-    port.wake(started)
-    await eventually(lambda: beats, within_s=2)
+    port.wake(client.session, started)
+    await eventually(lambda: glances, within_s=2)
     client.session.close()
-    port.wake(started)
+    port.wake(client.session, started)
     assert port._timer is None, "nobody is left to be woken"
+
+
+@pytest.mark.parametrize(
+    ("until_heartbeat_s", "is_glance"),
+    [(1, True), (0.04, False), (-1, False)],
+    ids=["before a heartbeat", "just before one", "after one"],
+)
+async def test_between_heartbeats_there_are_glances(
+    port: RtpPort,
+    join: Join,
+    monkeypatch: pytest.MonkeyPatch,
+    until_heartbeat_s: float,
+    is_glance: bool,
+) -> None:
+    """What is due soon is done with what is due now."""
+    client = join().connect()
+    called: list[str] = []
+    for name in ("beat", "glance"):
+        monkeypatch.setattr(port, name, lambda now, name=name: called.append(name) or 1000)
+    port._heartbeat = time.monotonic() + until_heartbeat_s
+    port._on_timer()
+    assert called == ["glance" if is_glance else "beat"]
+    client.session.close()
+
+
+async def test_a_glance_is_at_those_who_wait_for_something(port: RtpPort, join: Join) -> None:
+    """What the others have sent waits for the heartbeat, in its order, with its time of arrival."""
+    other, waiting = join().connect(), join().connect()
+    for client in (other, waiting):
+        client.send(client.peer.rtp(AUDIO, 0, 0, b"0"))
+    settle(port)
+    waiting.udp.socket.send(waiting.peer.rtp(AUDIO, 2, 1920, b"2"))
+    port.beat(time.monotonic())
+    began = time.monotonic()
+    for client in (other, waiting):
+        client.udp.socket.send(client.peer.rtp(AUDIO, 1, 960, b"1"))
+    port.glance(time.monotonic())
+    assert waiting.sink.payloads == [b"0", b"1", b"2"]
+    assert other.sink.payloads == [b"0"]
+    glanced = time.monotonic()
+    other.udp.socket.send(other.peer.rtp(AUDIO, 2, 1920, b"2"))
+    waiting.udp.socket.send(waiting.peer.rtp(AUDIO, 3, 2880, b"3"))
+    port.glance(time.monotonic())
+    assert waiting.sink.payloads == [b"0", b"1", b"2"], "it waits for nothing any more"
+    port.beat(time.monotonic())
+    assert waiting.sink.payloads == [b"0", b"1", b"2", b"3"]
+    assert other.sink.payloads == [b"0", b"1", b"2"]
+    assert began < other.sink.arrivals[1] < glanced < other.sink.arrivals[2]
+    for client in (waiting, other):
+        client.session.close()
+
+
+async def test_an_anchor_connects_by_glances(port: RtpPort, join: Join) -> None:
+    """Which come quickly then, however far away the heartbeat is."""
+    settle(port)
+    client = join()
+    while client.peer.srtp is None:
+        while client.peer.outbox:
+            client.udp.socket.send(client.peer.outbox.pop(0))
+        assert port.glance(time.monotonic()) <= 0.1
+        client.udp.receive()
+    client.session.close()
+
+
+async def test_a_glance_takes_in_all_when_there_is_no_more_room(
+    clients: list[Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that what is waited for cannot be behind it."""
+    monkeypatch.setattr(datagrams, "Batch", partial(Batch, 40))
+    async with RtpPort(0, "", SystemClock()) as port:
+        client = Client(port, clients).connect()
+        client.send(client.peer.rtp(AUDIO, 0, 0, b"x"))
+        settle(port)
+        for index in range(1, 51):
+            client.udp.socket.send(client.peer.rtp(AUDIO, index, 960 * index, b"x"))
+        assert port.glance(time.monotonic()) == 0
+        assert len(client.sink.payloads) == 1 + 40
+        port.glance(time.monotonic())
+        assert len(client.sink.payloads) == 1 + 40
+        port.beat(time.monotonic())
+        assert len(client.sink.payloads) == 1 + 50
+        client.session.close()
+
+
+def settle(port: RtpPort) -> None:
+    """Come to where no session waits for anything."""
+    now = time.monotonic()
+    while port.give_feedback(now) < inf:
+        now += 0.1
+    port.beat(time.monotonic())
+    assert not port._urgent
 
 
 @pytest.mark.parametrize(
@@ -234,11 +327,11 @@ async def test_a_session_has_a_few_addresses_at_most(port: RtpPort, join: Join) 
         client.udp.move()
         client.peer.check(100 * (index + 1))
         client.udp.exchange()
-    assert len(port._by_source) <= 16
+    assert len(port._sessions._by_source) <= 16
     client.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
     assert client.sink.payloads == [b"x"]
     client.session.close()
-    assert port._by_source == {}
+    assert port._sessions._by_source == {}
 
 
 async def test_new_credentials_replace_the_old_ones(port: RtpPort, join: Join) -> None:
@@ -247,11 +340,11 @@ async def test_new_credentials_replace_the_old_ones(port: RtpPort, join: Join) -
     old = client.session.ice.ufrag
     client.session.restart_ice(client.session.offer.ice)
     port.update(client.session)
-    assert set(port._by_ufrag) == {client.session.ice.ufrag}
-    assert old not in port._by_ufrag
+    assert set(port._sessions._by_ufrag) == {client.session.ice.ufrag}
+    assert old not in port._sessions._by_ufrag
     client.session.close()
     port.remove(client.session)
-    assert port._by_ufrag == {}
+    assert port._sessions._by_ufrag == {}
 
 
 async def test_an_unforeseen_error_stays_with_its_session(

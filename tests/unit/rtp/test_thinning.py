@@ -101,6 +101,9 @@ class Stage:
     def beat(self, seconds_later: float = 0) -> None:
         self.port.beat(self.clock.monotonic() + seconds_later)
 
+    def glance(self) -> None:
+        self.port.glance(self.clock.monotonic())
+
     def thin(self, anchor: Anchor) -> None:
         """Bring an anchor to where its video is thinned out."""
         anchor.send_frame(1)
@@ -171,11 +174,11 @@ async def test_a_key_frame_may_come_while_what_came_before_is_read(
     """It is asked for first; a near sender is quicker than reading some thousand packets."""
     anchor = stage.join()
     stage.thin(anchor)
-    ask = stage.port.give_feedback
+    ask = Session.beat
 
-    def ask_and_be_answered(now: float) -> float:
+    def ask_and_be_answered(session: Session, now: float) -> float:
         monkeypatch.undo()
-        delay = ask(now)
+        delay = ask(session, now)
         assert anchor.video.keyframe_requests == 1
         while stage.clock.monotonic() < anchor.video.thinned_until:
             pass
@@ -183,10 +186,43 @@ async def test_a_key_frame_may_come_while_what_came_before_is_read(
             anchor.send_frame(number)
         return delay
 
-    monkeypatch.setattr(stage.port, "give_feedback", ask_and_be_answered)
+    monkeypatch.setattr(Session, "beat", ask_and_be_answered)
     anchor.video.request_keyframe(anchor.granted.append, 0)
     stage.beat()
     assert len(anchor.granted) == 1
+
+
+async def test_glances_let_a_key_frame_through_and_thin_out_again(stage: Stage) -> None:
+    """Without a look at the others."""
+    anchor = stage.join()
+    stage.thin(anchor)
+    anchor.video.request_keyframe(anchor.granted.append, 0)
+    stage.glance()
+    assert not anchor.is_thinned
+    while stage.clock.monotonic() < anchor.video.thinned_until:
+        pass
+    for number in (3, 4, 5):
+        anchor.send_frame(number)
+    stage.glance()
+    assert len(anchor.granted) == 1
+    assert anchor.is_thinned
+
+
+async def test_what_a_glance_does_not_thin_out_the_next_heartbeat_does(stage: Stage) -> None:
+    """Here the parameter sets are unknown as long as nothing comes after the key frame."""
+    anchor = stage.join()
+    stage.thin(anchor)
+    anchor.video.request_keyframe(anchor.granted.append, 0)
+    stage.glance()
+    while stage.clock.monotonic() < anchor.video.thinned_until:
+        pass
+    anchor.send_frame(4)
+    stage.glance()
+    assert len(anchor.granted) == 1
+    assert not anchor.is_thinned
+    anchor.send_frame(5)
+    stage.beat()
+    assert anchor.is_thinned
 
 
 @pytest.mark.parametrize(
@@ -228,7 +264,7 @@ async def test_where_the_kernel_refuses_nothing_is_thinned_out(
 ) -> None:
     """It costs CPU, and is said once."""
 
-    def refuse(_socket: DatagramSocket, _program: Sequence[bytes]) -> None:
+    def refuse(_socket: DatagramSocket, _program: bytes) -> None:
         raise OSError(errno.ENOPROTOOPT, "Protocol not available")
 
     monkeypatch.setattr(DatagramSocket, "filter", refuse)

@@ -62,6 +62,7 @@ class BatchStruct(Structure):
         ("run_sizes", c_void_p),
         ("seed", c_uint32),
         ("size", c_uint32),
+        ("grouped", c_uint32),
         ("group_count", c_uint32),
         ("opened", c_int32),
         ("item_count", c_uint32),
@@ -187,6 +188,10 @@ fill.argtypes = (POINTER(BatchStruct), c_int)
 prepare = _holding.prepare
 prepare.argtypes = (POINTER(BatchStruct),)
 prepare.restype = None
+
+clear = _holding.clear
+clear.argtypes = (POINTER(BatchStruct),)
+clear.restype = None
 
 group = _holding.group
 group.argtypes = (POINTER(BatchStruct), c_double, c_double, c_double)

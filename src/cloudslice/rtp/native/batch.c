@@ -37,6 +37,24 @@ EXPORT void prepare(struct batch *batch)
         header->msg_control = batch->controls + (size_t)slot * CONTROL_BYTES;
         offer_slot(batch, slot);
     }
+    clear(batch);
+}
+
+/* A power of two, and more than twice as many as there can be groups. */
+static uint32_t count_buckets(const struct batch *batch)
+{
+    uint32_t count = 2;
+
+    while (count < 2 * batch->capacity)
+        count *= 2;
+    return count;
+}
+
+EXPORT void clear(struct batch *batch)
+{
+    memset(batch->buckets, 0xFF, count_buckets(batch) * sizeof *batch->buckets);
+    batch->size = batch->grouped = batch->group_count = 0;
+    batch->opened = -1;
 }
 
 /* Wall clock second of SO_TIMESTAMPNS; infinitely late if the kernel gave none. */
@@ -55,7 +73,8 @@ static double arrival_of(struct msghdr *header)
 
 EXPORT int fill(struct batch *batch, int descriptor)
 {
-    batch->size = 0;
+    uint32_t start = batch->size;
+
     while (batch->size < batch->capacity) {
         uint32_t room = batch->capacity - batch->size;
         uint32_t limit = room < CALL_LIMIT ? room : CALL_LIMIT;
@@ -63,7 +82,7 @@ EXPORT int fill(struct batch *batch, int descriptor)
         int got = recvmmsg(descriptor, first, limit, MSG_DONTWAIT, NULL);
 
         if (got < 0)
-            return errno == EAGAIN || batch->size > 0 ? 0 : -errno;
+            return errno == EAGAIN || batch->size > start ? 0 : -errno;
         for (uint32_t end = batch->size + (uint32_t)got; batch->size < end; batch->size++) {
             struct mmsghdr *message = &batch->messages[batch->size];
 
@@ -96,32 +115,31 @@ static int32_t *find_bucket(struct batch *batch, uint32_t slot, uint32_t mask)
         int32_t found = batch->buckets[at];
 
         if (found < 0 ||
-            !memcmp(batch->names + (size_t)batch->groups[found] * NAME_BYTES, name, NAME_LENGTH))
+            !memcmp(batch->names + (size_t)batch->last[found] * NAME_BYTES, name, NAME_LENGTH))
             return &batch->buckets[at];
     }
 }
 
 EXPORT void group(struct batch *batch, double now, double oldest, double since_wall)
 {
-    uint32_t buckets = 2; /* a power of two, and never more than half of them full */
+    uint32_t mask = count_buckets(batch) - 1;
 
-    while (buckets < 2 * batch->size)
-        buckets *= 2;
-    memset(batch->buckets, 0xFF, buckets * sizeof *batch->buckets);
-    batch->group_count = 0;
     batch->opened = -1;
-    for (uint32_t slot = 0; slot < batch->size; slot++) {
+    for (; batch->grouped < batch->size; batch->grouped++) {
+        int32_t slot = (int32_t)batch->grouped;
         double arrival = batch->arrivals[slot] + since_wall;
-        int32_t *bucket = find_bucket(batch, slot, buckets - 1);
+        int32_t *bucket = find_bucket(batch, batch->grouped, mask);
 
         batch->arrivals[slot] = arrival < oldest ? oldest : arrival < now ? arrival : now;
         batch->next[slot] = -1;
         if (*bucket < 0) {
             *bucket = (int32_t)batch->group_count++;
-            batch->groups[*bucket] = (int32_t)slot;
+            batch->groups[*bucket] = slot;
+        } else if (batch->groups[*bucket] < 0) {
+            batch->groups[*bucket] = slot;
         } else {
-            batch->next[batch->last[*bucket]] = (int32_t)slot;
+            batch->next[batch->last[*bucket]] = slot;
         }
-        batch->last[*bucket] = (int32_t)slot;
+        batch->last[*bucket] = slot;
     }
 }

@@ -49,7 +49,7 @@ struct item {
     uint8_t type;       /* a packet's marker bit and payload type, as in its header */
 };
 
-/* A row of slots, what one reading of a socket put into them, and what `receive` made of it. */
+/* A row of slots, what readings of a socket put into them, and what `receive` made of it. */
 struct batch {
     /* Made by Python, each with `capacity` places; never changed. */
     uint32_t capacity;
@@ -58,7 +58,8 @@ struct batch {
     uint32_t *lengths;          /* bytes of each datagram */
     double *arrivals;           /* wall clock when read, monotonic seconds after `group` */
     int32_t *next;              /* the slot of the same source's next datagram, or -1 */
-    int32_t *groups;            /* the first slot of each source, in the order of their coming */
+    int32_t *groups;            /* by source, in the order of their coming: its first slot that was
+                                 * not taken yet, or -1; set to that by whoever takes it */
     int32_t *last;              /* by group, its last slot so far */
     int32_t *buckets;           /* 4 * capacity places: groups by their source's hash, or -1 */
     struct mmsghdr *messages;
@@ -70,6 +71,7 @@ struct batch {
     uint32_t seed;              /* of the hash, so that nobody can choose sources that collide */
 
     uint32_t size;              /* datagrams */
+    uint32_t grouped;           /* so many of them are in groups */
     uint32_t group_count;
     int32_t opened;             /* the slot whose packet is decrypted already, or -1 */
     uint32_t item_count;
@@ -131,12 +133,16 @@ EXPORT extern const uint32_t struct_sizes[6];
 /* Tie the slots together, once. */
 EXPORT void prepare(struct batch *batch);
 
-/* Fill the slots with what has come, in place of what was in them. 0: that was all there is; 1:
- * there may be more; else a negative errno. */
+/* Begin anew: all slots are empty. */
+EXPORT void clear(struct batch *batch);
+
+/* Fill empty slots with what has come. 0: that was all there is; 1: there may be more; else a
+ * negative errno. */
 EXPORT int fill(struct batch *batch, int descriptor);
 
-/* Sort the datagrams by their source, and set their arrivals to monotonic seconds: between
- * `oldest` and `now`. `since_wall` is what the monotonic clock shows more than the wall clock. */
+/* Put the datagrams that are in no group into that of their source, and set their arrivals to
+ * monotonic seconds: between `oldest` and `now`. `since_wall` is what the monotonic clock shows more
+ * than the wall clock. */
 EXPORT void group(struct batch *batch, double now, double oldest, double since_wall);
 
 /* Take in a peer's packets from `slot` on. The slot that it stopped at, whose datagram is for Python

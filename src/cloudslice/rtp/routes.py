@@ -1,0 +1,81 @@
+"""Which session a datagram belongs to: found by the ufrag that a connectivity check names, then by
+the address that a valid check came from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from cloudslice.rtp.guard import Guard
+from cloudslice.rtp.session import Session
+
+_SOURCES_PER_SESSION = 16
+
+
+@dataclass(slots=True)
+class _Place:
+    """What leads to a session."""
+
+    ufrag: str
+    sources: list[bytes] = field(default_factory=list)
+    """Where valid checks came from, oldest first; datagrams from elsewhere are not the peer's."""
+    guard: Guard = field(default_factory=lambda: Guard("session"))
+
+
+class Routes:
+    """All sessions of a port, and what leads to each of them."""
+
+    def __init__(self) -> None:
+        self._places: dict[Session, _Place] = {}
+        self._by_ufrag: dict[str, Session] = {}
+        self._by_source: dict[bytes, Session] = {}
+        self.by_source = self._by_source.get
+        """The session that has a raw socket address, or None."""
+        self.by_ufrag = self._by_ufrag.get
+        """The session that has given itself this ufrag, or None."""
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, session: object) -> bool:
+        return session in self._places
+
+    def add(self, session: Session) -> None:
+        """Have `session` found by its ufrag."""
+        self._places[session] = _Place(session.ice.ufrag)
+        self._by_ufrag[session.ice.ufrag] = session
+
+    def update(self, session: Session) -> None:
+        """It has another ufrag now."""
+        place = self._places[session]
+        del self._by_ufrag[place.ufrag]
+        place.ufrag = session.ice.ufrag
+        self._by_ufrag[place.ufrag] = session
+
+    def remove(self, session: Session) -> None:
+        """Forget `session`; harmless when it is not there."""
+        place = self._places.pop(session, None)
+        if place is not None:
+            del self._by_ufrag[place.ufrag]
+            for source in place.sources:
+                self._by_source.pop(source, None)
+
+    def lead(self, source: bytes, session: Session) -> None:
+        """What comes from a raw socket address is the session's from now on. Of a peer that moves
+        again and again the oldest addresses are forgotten."""
+        former = self._by_source.get(source)
+        if former is session:
+            return
+        if former is not None:
+            self._places[former].sources.remove(source)
+        self._by_source[source] = session
+        sources = self._places[session].sources
+        sources.append(source)
+        if len(sources) > _SOURCES_PER_SESSION:
+            del self._by_source[sources.pop(0)]
+
+    def guard(self, session: Session) -> Guard | None:
+        """What logs the session's first error, if it is there."""
+        place = self._places.get(session)
+        return None if place is None else place.guard
