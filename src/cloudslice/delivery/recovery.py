@@ -11,15 +11,17 @@ import structlog
 from cloudslice.database import Database
 from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.model import Repair, SliceKind
-from cloudslice.delivery.slices import UnfinishedRecord
-from cloudslice.delivery.writer import (
-    Loss,
+from cloudslice.delivery.slice_files import (
+    PART,
+    WHOLE,
     Sealed,
     part_path,
     seal,
     slice_path,
     sync_directory,
 )
+from cloudslice.delivery.slices import UnfinishedRecord
+from cloudslice.delivery.writer import Loss
 
 _log = structlog.get_logger(__name__)
 
@@ -117,8 +119,8 @@ def _remove_strays(directory: Path, database: Database) -> int:
     """Remove files of no slice (their upload is on record already); the bytes of the others."""
     sizes = database.perform(slices.find_sizes)
     for path in directory.iterdir():
-        if path.suffix in (".part", ".slice") and not (
-            path.suffix == ".slice" and path.stem.isdecimal() and int(path.stem) in sizes
+        if path.suffix in (PART, WHOLE) and not (
+            path.suffix == WHOLE and path.stem.isdecimal() and int(path.stem) in sizes
         ):
             path.unlink()
     return sum(sizes.values())

@@ -31,8 +31,9 @@ from cloudslice.delivery.orders import (
     Remove,
 )
 from cloudslice.delivery.recovery import Recovery, recover
+from cloudslice.delivery.slice_files import SliceFiles, slice_path
 from cloudslice.delivery.slices import SliceRecord
-from cloudslice.delivery.writer import Loss, Outcome, SliceWriter, slice_path
+from cloudslice.delivery.writer import Loss, Outcome, SliceWriter
 
 _GATHER_S = 0.05
 """From the first order to the thread's waking: so much later what was heard is on the disk."""
@@ -202,7 +203,8 @@ class Spool:
                 loop.call_soon_threadsafe(self._report, outcome)
 
         running = True
-        with SliceWriter(self._directory, self._database, report) as writer:
+        with SliceFiles(self._directory) as files:
+            writer = SliceWriter(files, self._database, report)
             while running:
                 batch, running = self._take()
                 writer.carry_out(batch)

@@ -10,14 +10,10 @@ and each file is opened once, however much there is to write to it.
 Everything here blocks: it belongs on the spool's own thread.
 """
 
-import hashlib
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Self
 
 import structlog
 
@@ -25,21 +21,13 @@ from cloudslice.database import Database, DatabaseError, Operation
 from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.model import SliceOrigin
 from cloudslice.delivery.orders import Abandon, Append, Begin, Discard, Draft, Finish, Order, Remove
+from cloudslice.delivery.slice_files import PART, WHOLE, Sealed, SliceFiles
 from cloudslice.delivery.slices import SliceRecord
 
 _COMMIT_PAUSES_S = (0.5, 1, 2, 4)
 """A full or stuck disk may come to itself; meanwhile the spool's orders wait in memory."""
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """A slice whose file is whole."""
-
-    slice_id: int
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,59 +53,19 @@ class Outcome:
         return not (self.waiting or self.lost or self.freed)
 
 
-def part_path(directory: Path, slice_id: int) -> Path:
-    """The file of a slice that grows."""
-    return directory / f"{slice_id}.part"
-
-
-def slice_path(directory: Path, slice_id: int) -> Path:
-    """The file of a slice that is whole."""
-    return directory / f"{slice_id}.slice"
-
-
-def seal(directory: Path, slice_id: int) -> Sealed:
-    """Flush a grown file and give it its final name; the directory is still to be flushed.
-
-    Raises:
-        OSError: it cannot be read or flushed.
-    """
-    path = part_path(directory, slice_id)
-    with path.open("rb") as file:
-        data = file.read()
-        os.fsync(file.fileno())
-    path.rename(slice_path(directory, slice_id))
-    return Sealed(slice_id, len(data), hashlib.sha256(data).hexdigest())
-
-
-def sync_directory(directory: Path) -> None:
-    """Make renames and removals in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class SliceWriter:
-    """Writes drafts into a directory and keeps the record of them; a context manager."""
+    """Writes drafts into files and keeps the record of them."""
 
     def __init__(
-        self, directory: Path, database: Database, report: Callable[[Outcome], None]
+        self, files: SliceFiles, database: Database, report: Callable[[Outcome], None]
     ) -> None:
         """`report` is called with what became of a batch before anybody can find that in the
         database, so that nobody is told of a slice that he knows already."""
-        self._directory = directory
-        self._descriptor = os.open(directory, os.O_RDONLY)
+        self._files = files
         self._database = database
         self._report = report
         self._unrecorded: list[Sealed] = []
         """Slices that are whole while the database refuses to be told; the next batch tells it."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        os.close(self._descriptor)
 
     def carry_out(self, batch: Sequence[Order]) -> None:
         """Carry out orders in order; what fails is lost alone, and named in the outcome."""
@@ -157,7 +105,7 @@ class SliceWriter:
         """Carry out an order but for what it has to write; the draft that this is for."""
         match order:
             case Remove():
-                _remove(slice_path(self._directory, order.slice_id))
+                self._files.remove(order.slice_id, WHOLE)
                 outcome.freed += order.size
             case Append(draft) if draft.is_gone:
                 outcome.freed += len(order.data)
@@ -170,7 +118,7 @@ class SliceWriter:
                 return draft
             case Discard(draft) if not draft.is_gone and draft.id is not None:
                 draft.is_gone = True
-                _remove(part_path(self._directory, draft.id))
+                self._files.remove(draft.id, PART)
                 unused.append(draft)
                 outcome.freed += draft.size
             case Abandon(draft):
@@ -179,53 +127,32 @@ class SliceWriter:
 
     def _write(self, drafts: Iterable[Draft], outcome: Outcome) -> None:
         """Bring drafts to the disk; those that are finished durably and by their final names."""
-        sealed: list[tuple[Draft, Sealed]] = []
+        finished: list[Draft] = []
         for draft in drafts:
             if draft.is_gone:
                 continue
+            if draft.finish is not None:
+                finished.append(draft)
+                continue
             try:
-                if draft.finish is None:
-                    self._append(draft)
-                else:
-                    sealed.append((draft, self._complete(draft, draft.finish)))
+                self._files.append(draft)
             except OSError as error:
                 self._lose(draft, str(error), outcome)
+        sealed: dict[Draft, Sealed] = {}
+        for draft, result in self._files.complete(finished).items():
+            if isinstance(result, OSError):
+                self._lose(draft, str(result), outcome)
+            else:
+                sealed[draft] = result
         if not sealed:
             return
         try:
-            os.fsync(self._descriptor)
+            self._files.flush()
         except OSError as error:
-            for draft, _ in sealed:
+            for draft in sealed:
                 self._lose(draft, str(error), outcome)
         else:
-            self._unrecorded += [seal_ for _, seal_ in sealed]
-
-    def _append(self, draft: Draft) -> None:
-        descriptor = os.open(f"{draft.id}.part", os.O_WRONLY | os.O_CREAT, dir_fd=self._descriptor)
-        try:
-            _write_rest(descriptor, draft)
-        finally:
-            os.close(descriptor)
-
-    def _complete(self, draft: Draft, finish: Finish) -> Sealed:
-        assert draft.id is not None  # noqa: S101 - only registered drafts get this far
-        whole = b"".join(draft.pieces) if not draft.written and not finish.head else None
-        descriptor = os.open(f"{draft.id}.part", os.O_RDWR | os.O_CREAT, dir_fd=self._descriptor)
-        try:
-            _write_rest(descriptor, draft)
-            if whole is None:
-                os.pwrite(descriptor, finish.head, 0)
-                whole = os.pread(descriptor, draft.written, 0)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(
-            f"{draft.id}.part",
-            f"{draft.id}.slice",
-            src_dir_fd=self._descriptor,
-            dst_dir_fd=self._descriptor,
-        )
-        return Sealed(draft.id, len(whole), hashlib.sha256(whole).hexdigest())
+            self._unrecorded += sealed.values()
 
     def _record(self, unused: Sequence[Draft], outcome: Outcome) -> None:
         if not self._unrecorded and not unused and not outcome.lost:
@@ -270,27 +197,9 @@ class SliceWriter:
         outcome.freed += draft.size
         if draft.id is None:
             return
-        _remove(part_path(self._directory, draft.id))
-        _remove(slice_path(self._directory, draft.id))
+        for suffix in (PART, WHOLE):
+            self._files.remove(draft.id, suffix)
         slice_id = draft.id
         self._database.post(
             lambda connection: slices.delete_unused(connection, [slice_id]), "forget a lost slice"
         )
-
-
-def _write_rest(descriptor: int, draft: Draft) -> None:
-    """Write a draft's pieces behind what its file holds."""
-    rest = memoryview(b"".join(draft.pieces))
-    draft.pieces.clear()
-    while rest:
-        count = os.pwrite(descriptor, rest, draft.written)
-        draft.written += count
-        rest = rest[count:]
-
-
-def _remove(path: Path) -> None:
-    """Remove a file; one that resists is a stray, which the next start tries to remove again."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        _log.warning("file cannot be removed", path=str(path), why=str(error))

@@ -17,6 +17,7 @@ from cloudslice.delivery import writer as writer_module
 from cloudslice.delivery.model import Bucket, SliceKind, Vendor
 from cloudslice.delivery.orders import Append, Begin, Draft, Finish
 from cloudslice.delivery.schema import SCHEMA
+from cloudslice.delivery.slice_files import SliceFiles
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
 from cloudslice.delivery.writer import Loss, Outcome, SliceWriter
@@ -111,7 +112,8 @@ async def test_a_slice_is_told_before_it_can_be_found(bench: Bench) -> None:
             searches[0].result(timeout=0.1)
 
     def write() -> None:
-        with SliceWriter(bench.directory, bench.database, report) as writer:
+        with SliceFiles(bench.directory) as files:
+            writer = SliceWriter(files, bench.database, report)
             draft = Draft(PICTURE, START_MS, 0)
             writer.carry_out([Begin(draft), Append(draft, b"x"), Finish(draft, 0, {}, b"")])
 
