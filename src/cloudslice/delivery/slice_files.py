@@ -99,8 +99,7 @@ class SliceFiles:
         it cannot be; the directory is still to be flushed.
 
         They are written together and only then flushed: the disk is busy with all of them, and the
-        file system's journal is committed for some at a time. For twelve pictures that takes half
-        as long, and a third less CPU, as one by one.
+        file system's journal is committed for some at a time.
         """
         results: dict[Draft, Sealed | OSError] = {}
         for start in range(0, len(drafts), _AT_ONCE):

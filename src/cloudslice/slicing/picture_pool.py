@@ -2,10 +2,9 @@
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +14,7 @@ from cloudslice.rooms.base import Keyframe
 from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.images import Picture, UndecodableKeyframeError, encode_picture
 from cloudslice.slicing.params import ImageFormat
+from cloudslice.slicing.worker_threads import WorkerThreads
 
 _log = structlog.get_logger(__name__)
 
@@ -24,16 +24,18 @@ PictureReceiver = Callable[[Picture | UndecodableKeyframeError], None]
 _WAITING_PER_THREAD = 64
 """Some half a second of work with JPEG, a whole one with PNG. If twice as many may wait, then under
 lasting load they are later, and no more. 64 key frames of 720p are some 6 MB."""
-_NICENESS = 10
-"""More than the rest of the process: against it a picture's thread has a tenth of a core."""
 
 
 @dataclass(slots=True)
 class _Job:
     keyframe: Keyframe
     """Held so that its identity stays its own."""
+    image_format: ImageFormat
     receivers: list[PictureReceiver]
-    future: asyncio.Future[Picture] | None = None
+
+    @property
+    def key(self) -> tuple[int, ImageFormat]:
+        return id(self.keyframe), self.image_format
 
 
 class PicturePool:
@@ -52,17 +54,15 @@ class PicturePool:
         max_waiting: int | None = None,
     ) -> None:
         """Args:
-        threads: how many pictures are worked on at a time.
+        threads: how many pictures are worked on at a time, at most.
         max_waiting: how many more may wait; by default 64 for each thread.
         """
-        self._executor = ThreadPoolExecutor(
-            threads, thread_name_prefix="pictures", initializer=_yield_to_others
-        )
         waiting = _WAITING_PER_THREAD * threads if max_waiting is None else max_waiting
         self._max_jobs = threads + waiting
         self._converters = [ColorConverter() for _ in range(threads)]
-        """Those that no thread works with."""
+        """By thread."""
         self._jobs: dict[tuple[int, ImageFormat], _Job] = {}
+        self._threads = WorkerThreads(threads, "pictures")
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +73,7 @@ class PicturePool:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._threads.close()
 
     def encode(
         self, keyframe: Keyframe, image_format: ImageFormat, receiver: PictureReceiver
@@ -82,54 +82,45 @@ class PicturePool:
 
         Whoever asks for the same key frame object in the same format meanwhile shares the work.
         """
-        key = id(keyframe), image_format
-        job = self._jobs.get(key)
+        new = _Job(keyframe, image_format, [receiver])
+        job = self._jobs.get(new.key)
         if job is not None:
             job.receivers.append(receiver)
             return True
         if len(self._jobs) >= self._max_jobs:
             return False
-        job = self._jobs[key] = _Job(keyframe, [receiver])
-        job.future = asyncio.get_running_loop().run_in_executor(
-            self._executor, self._encode, keyframe, image_format
-        )
-        job.future.add_done_callback(lambda done: self._hand_out(key, done))
+        self._jobs[new.key] = new
+        self._threads.submit(partial(self._encode, new, asyncio.get_running_loop()))
         return True
 
     async def settle(self) -> None:
         """Wait until all pictures that are in the making have reached their receivers."""
-        futures = [job.future for job in self._jobs.values() if job.future is not None]
-        if futures:
-            await asyncio.wait(futures)
-            # Receivers are called by the futures' callbacks, in the loop's next round.
-            await asyncio.sleep(0)
+        left = len(self._jobs)
+        settled = asyncio.Event()
 
-    def _encode(self, keyframe: Keyframe, image_format: ImageFormat) -> Picture:
-        converter = self._converters.pop()
-        try:
-            return encode_picture(keyframe, image_format, converter)
-        finally:
-            self._converters.append(converter)
+        def count(_result: Picture | UndecodableKeyframeError) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                settled.set()
 
-    def _hand_out(self, key: tuple[int, ImageFormat], done: asyncio.Future[Picture]) -> None:
-        job = self._jobs.pop(key)
-        if done.cancelled():
-            return
-        error = done.exception()
+        for job in self._jobs.values():
+            job.receivers.append(count)
+        if left:
+            await settled.wait()
+
+    def _encode(self, job: _Job, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         result: Picture | UndecodableKeyframeError
-        if error is None:
-            result = done.result()
-        elif isinstance(error, UndecodableKeyframeError):
+        try:
+            result = encode_picture(job.keyframe, job.image_format, self._converters[thread])
+        except UndecodableKeyframeError as error:
             result = error
-        else:
-            _log.error("picture failed unexpectedly", exc_info=error)
+        except Exception as error:  # whatever the libraries throw costs one picture
+            _log.exception("picture failed unexpectedly")
             result = UndecodableKeyframeError(str(error))
+        loop.call_soon_threadsafe(self._hand_out, job, result)
+
+    def _hand_out(self, job: _Job, result: Picture | UndecodableKeyframeError) -> None:
+        del self._jobs[job.key]
         for receiver in job.receivers:
             receiver(result)
-
-
-def _yield_to_others() -> None:
-    """Give the calling thread a lower priority than the process has: on Linux each has its own."""
-    thread = threading.get_native_id()
-    niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
-    os.setpriority(os.PRIO_PROCESS, thread, min(niceness, 19))
