@@ -5,9 +5,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-_NICENESS = 10
-"""More than the rest of the process: against it such a thread has a tenth of a core."""
-_WAITING_PER_THREAD = 4
+_NICENESS = 5
+"""More than the rest of the process: where all of a core is wanted, such a thread has a quarter."""
+_ENOUGH_FOR_ONE = 8
+"""So many may wait for a thread before another one helps."""
 
 Work = Callable[[int], None]
 """Called with the number of the thread, from 0 on; raises nothing."""
@@ -17,7 +18,7 @@ class WorkerThreads:
     """Works through what is submitted, in order.
 
     One thread does what it can: it finds its memory in the caches, and another one's would come on
-    top. Each further thread helps while more than `_WAITING_PER_THREAD` wait for each before it.
+    top. Each further thread helps while more wait than is enough for those before it.
     """
 
     def __init__(self, count: int, name: str) -> None:
@@ -52,7 +53,7 @@ class WorkerThreads:
             each.join()
 
     def _has_enough(self, number: int) -> bool:
-        return len(self._waiting) > number * _WAITING_PER_THREAD
+        return len(self._waiting) > number * _ENOUGH_FOR_ONE
 
     def _run(self, number: int) -> None:
         _yield_to_others()

@@ -138,9 +138,9 @@ async def test_work_left_on_leaving_is_dropped(encoder: Encoder) -> None:
 
 async def test_pictures_in_the_making_have_a_converter_each(encoder: Encoder) -> None:
     """It serves one at a time, and the next one after it."""
-    receive, done = collector(9)
+    receive, done = collector(15)
     with PicturePool(2) as pool:
-        for number in range(9):
+        for number in range(15):
             assert pool.encode(keyframe(bytes([number])), PNG, receive)
         await eventually(lambda: len(encoder.converters) == 2)
         encoder.may_go.set()

@@ -56,32 +56,32 @@ def test_one_thread_does_what_it_can_in_order() -> None:
     """The others leave it alone while little waits."""
     with staged(3) as stage:
         stage.submit()
-        for number in range(5):
+        for number in range(9):
             assert stage.next_begun() == (number, 0)
             if number == 0:
-                stage.submit(4)
+                stage.submit(8)
             assert stage.begun.empty()
             stage.tasks[number].may_end.set()
 
 
 def test_others_help_while_more_wait_than_one_can_do() -> None:
-    """The second when five do, the third when nine do, each as long as it is so."""
+    """The second when nine do, the third when seventeen do, each as long as it is so."""
     with staged(3) as stage:
         stage.submit()
         assert stage.next_begun() == (0, 0)
-        stage.submit(5)
+        stage.submit(9)
         assert stage.next_begun() == (1, 1)
-        stage.submit(4)
-        assert stage.begun.empty(), "eight wait"
+        stage.submit(8)
+        assert stage.begun.empty(), "sixteen wait"
         stage.submit()
         assert stage.next_begun() == (2, 2)
         stage.tasks[2].may_end.set()
         stage.tasks[1].may_end.set()
-        for number in (3, 4, 5, 6):
+        for number in range(3, 11):
             assert stage.next_begun() == (number, 1)
             stage.tasks[number].may_end.set()
         stage.tasks[0].may_end.set()
-        for number in (7, 8, 9, 10):
+        for number in range(11, 19):
             assert stage.next_begun() == (number, 0)
             stage.tasks[number].may_end.set()
 
@@ -92,7 +92,7 @@ def test_everything_else_goes_first() -> None:
     with staged(1) as stage:
         stage.submit()
         stage.next_begun()
-        assert stage.tasks[0].niceness == min(ours + 10, 19)
+        assert stage.tasks[0].niceness == min(ours + 5, 19)
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == ours
 
 
