@@ -14,7 +14,7 @@ from harness.buckets import Bucket, open_bucket
 from harness.counts import Counts, count
 from harness.new_ring import new_ring
 from harness.process import Meter, memory_mb
-from harness.slices import AUDIO_SLICE_S, PICTURE_INTERVAL_S, Punctuality, judge
+from harness.slices import AUDIO_SLICE_S, PICTURE_INTERVAL_S, Arrival, Punctuality, judge
 from harness.yardsticks import Yardsticks, running_yardsticks
 from helpers.node import CALLBACK_KEY, Node, Sdk, create_parameters
 from helpers.webhooks import WebhookReceiver
@@ -145,8 +145,24 @@ class _Window:
     beside: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What there is to judge by when everything has ended."""
+
+    base_mb: float
+    window: _Window
+    arrivals: Sequence[Arrival]
+    user_ids: Sequence[str]
+    webhooks: int
+    rejoined: int
+
+
 async def measure(anchors: int, mode: Mode, plan: Plan, directory: Path) -> Result:
     """Start everything, let it settle, measure for a window, end everything."""
+    return _judge(await _run(anchors, mode, plan, directory), mode, injects=plan.injects)
+
+
+async def _run(anchors: int, mode: Mode, plan: Plan, directory: Path) -> _Run:
     async with (
         WebhookReceiver(CALLBACK_KEY) as receiver,
         open_bucket(plan.bucket, directory) as bucket,
@@ -189,21 +205,26 @@ async def measure(anchors: int, mode: Mode, plan: Plan, directory: Path) -> Resu
                 rejoined = (await load.count()).rejoined
                 await load.stop()
             await asyncio.to_thread(node.stop)
+    user_ids = [user_id for _, user_id in places]
+    return _Run(base_mb, window, arrivals, user_ids, len(events), rejoined)
+
+
+def _judge(run: _Run, mode: Mode, *, injects: bool) -> Result:
+    window, user_ids, anchors = run.window, run.user_ids, len(run.user_ids)
     counts = window.counts
     taking_cpu = 100 * counts.taking_s / window.seconds
     cpu = window.cpu - taking_cpu
-    users = [user_id for _, user_id in places]
-    pictures = [each for each in arrivals if each.is_picture]
-    sounds = [each for each in arrivals if not each.is_picture]
+    pictures = [each for each in run.arrivals if each.is_picture]
+    sounds = [each for each in run.arrivals if not each.is_picture]
     return Result(
         anchors=anchors,
         mode=mode.value,
         window_s=round(window.seconds, 1),
         cpu=round(cpu, 2),
         cpu_per_anchor=round(cpu / anchors, 4),
-        base_mb=round(base_mb, 1),
+        base_mb=round(run.base_mb, 1),
         memory_mb=round(window.memory_mb, 1),
-        memory_per_anchor_mb=round((window.memory_mb - base_mb) / anchors, 3),
+        memory_per_anchor_mb=round((window.memory_mb - run.base_mb) / anchors, 3),
         packets_per_s=round(counts.sent / window.seconds),
         packets_read_per_s=round(counts.read / window.seconds),
         us_per_packet=round(cpu / 100 * window.seconds / counts.sent * 1e6, 2),
@@ -211,20 +232,20 @@ async def measure(anchors: int, mode: Mode, plan: Plan, directory: Path) -> Resu
         packets_nacked=counts.nacked,
         pictures=None
         if mode is Mode.AUDIO
-        else judge(pictures, users, window.utc_ms, PICTURE_INTERVAL_S),
-        audio=judge(sounds, users, window.utc_ms, AUDIO_SLICE_S),
-        webhooks=len(events),
-        rejoined=rejoined,
+        else judge(pictures, user_ids, window.utc_ms, PICTURE_INTERVAL_S),
+        audio=judge(sounds, user_ids, window.utc_ms, AUDIO_SLICE_S),
+        webhooks=run.webhooks,
+        rejoined=run.rejoined,
         generator_cpu=round(window.generator_cpu, 1),
         machine_cpu=round(window.machine_cpu, 1),
         beside=window.beside,
-        injection=None
-        if ring_path is None
-        else Injection(
+        injection=Injection(
             process_cpu=round(window.cpu, 2),
             taking_cpu=round(taking_cpu, 2),
             taken_per_s=round(counts.taken / window.seconds),
-        ),
+        )
+        if injects
+        else None,
     )
 
 
