@@ -160,9 +160,12 @@ class AudioReceiver(Receiver):
             except Exception as error:
                 self._guard.caught(error)
 
-    def _restarted(self) -> None:
+    def finish(self) -> None:
         while self._held:
             self._skip_to(min(self._held))
+
+    def _restarted(self) -> None:
+        self.finish()
         self._nacks.clear()
         self.stream.expected = -1
         self.stream.is_in_order = True

@@ -106,9 +106,10 @@ class Batch:
         self, is_wanted: Callable[[bytes], bool] = lambda _source: True
     ) -> Iterator[tuple[bytes, int]]:
         """By raw socket address, in the order of their coming, the first slot of each source that
-        `is_wanted` and was not taken yet."""
+        `is_wanted` and was not taken yet. What is taken meanwhile is left out."""
         names, groups = self.names, self._groups
-        for group, slot in enumerate(groups[: self._struct.group_count].tolist()):
+        for group in range(self._struct.group_count):
+            slot = groups[group]
             if slot >= 0:
                 source = bytes(names[slot * NAME_BYTES : slot * NAME_BYTES + _SOURCE_BYTES])
                 if is_wanted(source):

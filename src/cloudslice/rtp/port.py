@@ -12,7 +12,7 @@ batch. While no session is there, there is no beat.
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import inf
 from types import TracebackType
 from typing import Self
@@ -136,6 +136,12 @@ class RtpPort:
         is_emptied = self._fill(now)
         self._take_in_all()
         return is_emptied
+
+    def catch_up(self, sessions: Collection[Session]) -> None:
+        """Take in what the peers of these sessions have sent so far: before they end, or somebody
+        ceases to listen, as else what came since the last heartbeat would be missing."""
+        self._fill(self._clock.monotonic())
+        self._take_in(lambda source: self._sessions.by_source(source) in sessions)
 
     def give_feedback(self, now: float) -> float:
         """Let every session send what is due at monotonic second `now`; how many seconds later the

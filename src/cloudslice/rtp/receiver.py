@@ -59,6 +59,10 @@ class Receiver(ABC):
         """Take in what the native library made of our SSRC's packets."""
 
     @abstractmethod
+    def finish(self) -> None:
+        """Nothing more comes: hand on what waits for something that is missing."""
+
+    @abstractmethod
     def _restarted(self) -> None:
         """Another SSRC: what was collected of the old one cannot be completed any more."""
 

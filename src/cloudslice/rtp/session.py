@@ -321,5 +321,7 @@ class Session:
     def _close(self, reason: CloseReason) -> None:
         if self.state is not SessionState.CLOSED:
             self.state = SessionState.CLOSED
+            for receiver in self.receivers.values():
+                receiver.finish()
             self._transport.close()
             self._on_closed(self, reason)

@@ -200,6 +200,9 @@ class VideoReceiver(Receiver):
             packets.append(picture_loss(sender_ssrc, self.ssrc))
         return packets
 
+    def finish(self) -> None:
+        self._stop_collecting()  # a picture without all of its packets is none
+
     def _read(self, packet: RtpPacket) -> None:
         sequence, highest = packet.sequence, self.stream.read_highest
         if sequence > highest:

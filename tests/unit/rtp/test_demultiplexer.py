@@ -19,6 +19,9 @@ class IdleReceiver(Receiver):
         self.restarts = 0
         self.last_arrival = 0
 
+    def finish(self) -> None:
+        pass
+
     def _restarted(self) -> None:
         self.restarts += 1
 

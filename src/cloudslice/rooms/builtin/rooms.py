@@ -2,7 +2,7 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 
@@ -136,6 +136,14 @@ class BuiltinRooms:
         self._port.add(session)
         return publication, session.answer(self._port.candidates)
 
+    def end(
+        self, publications: Collection[Publication], reason: CloseReason = CloseReason.ENDED
+    ) -> None:
+        """End publications, whose media is taken in to the last packet that has come."""
+        self._port.catch_up({each.session for each in publications})
+        for each in publications:
+            each.session.close(reason)
+
     def restart_ice(self, publication: Publication) -> None:
         """The publication's session has new ICE credentials."""
         self._port.update(publication.session)
@@ -212,14 +220,13 @@ class BuiltinRooms:
 
     def close(self) -> None:
         """Put all anchors out: the server stops."""
-        for publication in list(self._publications.values()):
-            publication.session.close()
+        self.end([*self._publications.values()])
 
     def _join(self, publication: Publication) -> None:
         self._reporter.entered(publication.room, publication.user_id, publication.session)
         former = self._rooms.get(publication.room, _Room()).anchors.get(publication.user_id)
         if former is not None:
-            former.session.close()
+            self.end([former])
         room = self._rooms.setdefault(publication.room, _Room())
         room.anchors[publication.user_id] = publication
         _log.info("anchor joined", **_fields(publication), tracks=_track_names(publication))
@@ -249,6 +256,7 @@ class BuiltinRooms:
     def _robot_left(self, key: RoomKey, robot_user_id: str, listener: RoomListener) -> None:
         room = self._rooms.get(key)
         if room is not None and room.robots.get(robot_user_id) is listener:
+            self._port.catch_up({each.session for each in room.anchors.values()})
             del room.robots[robot_user_id]
             self._drop_if_empty(key)
 
@@ -263,9 +271,13 @@ class BuiltinRooms:
         if robot is not None:
             self._tell([robot], lambda each: each.on_evicted(code))
         # Also those on their way in: a removed user must not appear a moment later.
-        for publication in [*self._publications.values()]:
-            if publication.room == key and publication.user_id == user_id:
-                publication.session.close()
+        self.end(
+            [
+                each
+                for each in self._publications.values()
+                if each.room == key and each.user_id == user_id
+            ]
+        )
 
     def _drop_if_empty(self, key: RoomKey) -> None:
         room = self._rooms.get(key)

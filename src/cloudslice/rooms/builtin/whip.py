@@ -104,7 +104,7 @@ class _Whip:
         )
 
     async def leave(self, request: Request) -> Response:
-        self._publication(request).session.close(CloseReason.LEFT)
+        self._rooms.end([self._publication(request)], CloseReason.LEFT)
         return Response()
 
     async def patch(self, request: Request) -> Response:

@@ -1,6 +1,6 @@
 """Robots hear who is in their room, whoever comes, goes, fails or is replaced."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -20,6 +20,7 @@ from cloudslice.rtp.port import RtpPort
 from cloudslice.rtp.sdp import parse_offer
 from helpers.peer import Peer
 from helpers.room_observer import RecordingObserver
+from helpers.rtp import RecordingSink
 from helpers.slice_store import ManualClock
 from helpers.udp_peer import UdpPeer
 
@@ -132,7 +133,7 @@ async def test_leaving_is_heard(house: House) -> None:
     deleted = house.join("deleted")
     house.join("goodbye")
     house.join("silent")
-    deleted.session.close()
+    house.rooms.end([deleted])
     house.peers[1].peer.close()
     house.peers[1].exchange()
     assert robot.heard[3:] == [("left", "deleted"), ("left", "goodbye")]
@@ -140,6 +141,65 @@ async def test_leaving_is_heard(house: House) -> None:
     house.port.give_feedback(house.clock.now)
     assert robot.heard[5:] == [("left", "silent")]
     assert house.rooms.anchor_count == 0
+
+
+async def rejoin(house: House, _publication: Publication) -> None:
+    house.join("anchor")
+
+
+async def delete(house: House, publication: Publication) -> None:
+    house.rooms.end([publication])
+
+
+async def remove(house: House, _publication: Publication) -> None:
+    await house.rooms.remove_users(ROOM, ["anchor"])
+
+
+async def dismiss(house: House, _publication: Publication) -> None:
+    await house.rooms.dismiss(ROOM)
+
+
+async def stop(house: House, _publication: Publication) -> None:
+    house.rooms.close()
+
+
+@pytest.mark.parametrize("end", [delete, rejoin, remove, dismiss, stop])
+async def test_what_came_before_the_end_is_heard(
+    house: House, end: Callable[[House, Publication], Awaitable[None]]
+) -> None:
+    """Whoever ends it, to the last packet, even if one before it is missing."""
+    publication, sink, udp = await listen(house, "anchor")
+    for number in (0, 1, 3):
+        udp.socket.send(udp.peer.rtp(TrackKind.AUDIO, number, 960 * number, b"%d" % number))
+    await end(house, publication)
+    assert sink.payloads == [b"0", b"1", b"3"]
+
+
+async def test_what_came_before_a_robot_leaves_is_heard(house: House) -> None:
+    """Of its room's anchors; of the others it can wait."""
+    robot = Robot()
+    attendance = await house.rooms.enter(ROOM, "robot", robot)
+    _publication, sink, udp = await listen(house, "anchor")
+    _publication, other_sink, other = await listen(house, "other", room=SAME_NAME)
+    for each in (udp, other):
+        each.socket.send(each.peer.rtp(TrackKind.AUDIO, 0, 0, b"0"))
+    attendance.leave()
+    assert sink.payloads == [b"0"]
+    assert other_sink.payloads == []
+    other.send()
+    assert other_sink.payloads == [b"0"]
+
+
+async def listen(
+    house: House, user_id: str, room: RoomKey = ROOM
+) -> tuple[Publication, RecordingSink, UdpPeer]:
+    """Have an anchor join, and hear its audio."""
+    publication, udp = house.publish(user_id, room=room)
+    udp.connect()
+    sink = RecordingSink()
+    assert publication.audio is not None
+    publication.audio.add_sink(sink)
+    return publication, sink, udp
 
 
 async def test_the_newest_of_a_user_id_stays(house: House) -> None:
