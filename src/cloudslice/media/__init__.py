@@ -1,0 +1,1 @@
+"""The words between transports and slicing."""

@@ -1,0 +1,2 @@
+"""WebRTC for somebody who receives: one peer connection to a transport, its media sections as
+tracks."""

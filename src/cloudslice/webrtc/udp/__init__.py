@@ -1,0 +1,1 @@
+"""The UDP port that all peer connections share."""
