@@ -1,0 +1,81 @@
+"""The one tick of a node: everything periodic is done on it.
+
+To be woken, and to find the caches cold, is most of what a node with few anchors does. So nothing
+on the way of media has a timer of its own, and all that is due is done at the same moments. While
+nobody is there, there is no tick.
+"""
+
+import asyncio
+from typing import Protocol
+
+from cloudslice.clock import Clock
+from cloudslice.faults import Faults
+
+PERIOD_S = 0.08
+"""Seconds between ticks. A connectivity check has to be answered within 0.1 s, and a longer period
+would save little (docs/performance.md)."""
+
+
+class TickPart(Protocol):
+    """What is done on a tick."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it needs ticks."""
+        ...
+
+    def tick(self, now: float) -> None:
+        """Do what is due at monotonic second `now`."""
+        ...
+
+
+def next_tick(now: float) -> float:
+    """The monotonic second of the first tick after `now`: a multiple of `PERIOD_S`."""
+    return (now // PERIOD_S + 1) * PERIOD_S
+
+
+class Tick:
+    """Calls its parts at multiples of `PERIOD_S`, in the order in which they were added, while one
+    is active.
+
+    What a part raises is logged and counted, and keeps neither the others nor the next tick from
+    their turn. Call `close` at last.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._parts: list[TickPart] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self.faults = Faults("tick")
+
+    def add(self, part: TickPart) -> None:
+        """Have `part` called on each tick, after those that were added before."""
+        self._parts.append(part)
+
+    def wake(self) -> None:
+        """A part has become active. Harmless when another one is."""
+        if self._timer is None:
+            self._schedule()
+
+    def close(self) -> None:
+        """No more ticks."""
+        self._parts.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _schedule(self) -> None:
+        now = self._clock.monotonic()
+        delay = next_tick(now) - now
+        self._timer = asyncio.get_running_loop().call_later(delay, self._run)
+
+    def _run(self) -> None:
+        self._timer = None
+        now = self._clock.monotonic()
+        for part in self._parts:
+            try:
+                part.tick(now)
+            except Exception as error:
+                self.faults.caught(error)
+        if any(part.is_active for part in self._parts):
+            self._schedule()

@@ -1,0 +1,98 @@
+"""What an audio and a video receiver have in common: one media section, one SSRC at a time."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from math import inf
+
+from cloudslice.faults import Faults
+from cloudslice.media.tracks import TrackKind
+from cloudslice.webrtc.native import StreamState
+from cloudslice.webrtc.native.port import NativeStream
+from cloudslice.webrtc.rtcp import ReportBlock, SenderReport
+
+_COUNTED = ("unread", "late", "lost", "foreign")
+
+
+class Receiver(ABC):
+    """Receives one media section (RFC 8866, 5.14): one SSRC at a time.
+
+    Args:
+        kind: what the room takes it for.
+        clock_rate: of its RTP timestamps.
+    """
+
+    def __init__(self, kind: TrackKind, clock_rate: int) -> None:
+        self.kind = kind
+        self.clock_rate = clock_rate
+        self.faults = Faults(f"receiver of {kind.value}")
+        self._stream: NativeStream | None = None
+        self._sender_report: tuple[SenderReport, float] | None = None
+        self._former = Counter[str]()
+        """What was counted of SSRCs that are not received any more."""
+
+    @property
+    def ssrc(self) -> int | None:
+        """The SSRC that is received."""
+        return None if self._stream is None else self._stream.ssrc
+
+    @property
+    def last_arrival(self) -> float:
+        """Monotonic second of the last packet; -inf before it."""
+        return -inf if self._stream is None else self._stream.state.last_arrival
+
+    @property
+    def last_authentic(self) -> float:
+        """Monotonic second of the last packet that was decrypted; -inf before it."""
+        return -inf if self._stream is None else self._stream.state.last_authentic
+
+    def adopt(self, stream: NativeStream) -> None:
+        """Receive another SSRC from now on, after `release` of the former one."""
+        self._stream = stream
+        self._sender_report = None
+        self._began()
+
+    def release(self) -> NativeStream | None:
+        """Our SSRC is not received any more; its stream, which is to be closed."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            self._former.update(_count(stream.state))
+            self._ended()
+        return stream
+
+    def on_sender_report(self, report: SenderReport, arrival: float) -> None:
+        """Our SSRC's sender report has come."""
+        self._sender_report = report, arrival
+
+    def report_block(self, now: float) -> ReportBlock | None:
+        """What to report of our SSRC since the last report; None before its first packet."""
+        report = None if self._stream is None else self._stream.report()
+        if report is None or self._stream is None:
+            return None
+        sender_report, when = self._sender_report or (None, now)
+        return ReportBlock(
+            ssrc=self._stream.ssrc,
+            report=report,
+            last_sender_report=sender_report.compact_ntp if sender_report else 0,
+            delay_s=now - when,
+        )
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What was received and what was dropped so far, by a name that says it."""
+        total = self._former.copy()
+        if self._stream is not None:
+            total.update(_count(self._stream.state))
+        total["sink_errors"] += self.faults.errors
+        return total
+
+    @abstractmethod
+    def _began(self) -> None:
+        """Another SSRC is received."""
+
+    @abstractmethod
+    def _ended(self) -> None:
+        """Nothing more comes of the SSRC."""
+
+
+def _count(state: StreamState) -> dict[str, int]:
+    return {name: getattr(state, name) for name in _COUNTED}

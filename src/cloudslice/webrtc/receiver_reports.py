@@ -1,0 +1,64 @@
+"""What a receiver tells the peer: reports, the bitrate that it wants, and feedback (RFC 3550, RFC
+4585)."""
+
+import secrets
+from collections.abc import Callable, Collection
+from math import inf
+
+from cloudslice.webrtc import rtcp
+from cloudslice.webrtc.receiver import Receiver
+from cloudslice.webrtc.video_receiver import VideoReceiver
+
+_INTERVAL_S = 1.0
+_AUDIO_INTERVAL_S = 5.0
+"""RFC 3550's least (6.2): audio's bitrate hangs on no report."""
+# The first estimate counts most: Chromium jumps to it at once in its first two seconds, later it
+# only climbs by some percent a second.
+_FIRST_INTERVAL_S = 0.1
+_FIRST_REPORTS = 20
+_MAX_BLOCKS = 31
+"""The count of a receiver report has five bits."""
+
+
+class ReceiverReports:
+    """Makes the RTCP packets of one peer connection.
+
+    Args:
+        max_video_bitrate_kbps: the ceiling that the sender is told, for each video.
+    """
+
+    def __init__(self, max_video_bitrate_kbps: int) -> None:
+        self._max_video_bitrate_bps = max_video_bitrate_kbps * 1000
+        self._ssrc = secrets.randbits(32)
+        self._description = rtcp.source_description(self._ssrc, secrets.token_hex(8))
+        self.due = -inf
+        """Monotonic second of the next report."""
+        self._made = 0
+
+    def report(self, receivers: Collection[Receiver], now: float) -> bytes | None:
+        """The report on all that comes, if one is due at monotonic second `now`."""
+        if now < self.due:
+            return None
+        blocks = [block for each in receivers if (block := each.report_block(now)) is not None]
+        if not blocks:
+            return None
+        videos = [each for each in receivers if isinstance(each, VideoReceiver)]
+        ssrcs = [each.ssrc for each in videos if each.ssrc is not None]
+        self._made += 1
+        interval = _INTERVAL_S if ssrcs else _AUDIO_INTERVAL_S
+        self.due = now + (_FIRST_INTERVAL_S if self._made < _FIRST_REPORTS else interval)
+        packet = b"".join(
+            rtcp.receiver_report(self._ssrc, blocks[start : start + _MAX_BLOCKS])
+            for start in range(0, len(blocks), _MAX_BLOCKS)
+        )
+        packet += self._description
+        if ssrcs:
+            packet += rtcp.remb(self._ssrc, self._max_video_bitrate_bps * len(ssrcs), ssrcs)
+        return packet
+
+    def feedback(self, make: Callable[[int], bytes]) -> bytes:
+        """A compound packet with what `make` gives for our SSRC: a NACK or a PLI.
+
+        A full compound packet, as not every peer takes reduced-size RTCP (RFC 5506).
+        """
+        return rtcp.receiver_report(self._ssrc, ()) + self._description + make(self._ssrc)
