@@ -1,0 +1,304 @@
+"""One UDP port for all peer connections.
+
+The socket is emptied on every tick. The native library takes in what is RTP; what remains comes to
+the connection whose path it came on. Datagrams of unknown paths are connectivity checks, which
+name a connection by its ufrag, or media of a peer whose address has changed, which SRTP proves.
+"""
+
+import itertools
+import socket
+import time
+from collections import deque
+from collections.abc import Collection
+from typing import Protocol
+
+import structlog
+
+from cloudslice.clock import Clock
+from cloudslice.faults import Faults
+from cloudslice.media.tracks import OpusRun
+from cloudslice.webrtc.native import library
+from cloudslice.webrtc.native.events import (
+    Datagram,
+    Event,
+    Lost,
+    Missing,
+    Packet,
+    Refused,
+    Run,
+    Stranger,
+    Unknown,
+)
+from cloudslice.webrtc.native.port import NativePeer, NativePort
+from cloudslice.webrtc.rtp_packet import RtpPacket
+from cloudslice.webrtc.stun import addressed_ufrag
+from cloudslice.webrtc.udp.sockets import bind, own_addresses
+
+_PATHS_PER_CONNECTION = 16
+_READINGS = 64
+"""One tick reads at most so often what there is room for: half a million datagrams."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Connection(Protocol):
+    """What a port hands datagrams to, and reminds of what is due."""
+
+    @property
+    def next_deadline(self) -> float:
+        """The monotonic second by which to call `send_due`."""
+        ...
+
+    def send_due(self, now: float) -> None:
+        """Send what is due at monotonic second `now`."""
+        ...
+
+    def on_datagram(self, data: bytes, path: bytes, arrival: float) -> None:
+        """What is no RTP has come on a path of the connection; a STUN check from elsewhere that
+        names it, too."""
+        ...
+
+    def on_moved(self, path: bytes, arrival: float) -> None:
+        """Authentic media has come from a new address."""
+        ...
+
+    def on_run(self, track: int, run: OpusRun) -> None: ...
+
+    def on_packet(self, track: int, packet: RtpPacket) -> None: ...
+
+    def on_unknown(self, ssrc: int, packet: RtpPacket) -> None: ...
+
+    def on_refused(self, ssrc: int, sequence: int) -> None: ...
+
+    def on_missing(self, track: int, sequences: tuple[int, ...]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Member:
+    """What leads to a connection."""
+
+    def __init__(self, connection: Connection, peer: NativePeer) -> None:
+        self.connection = connection
+        self.peer = peer
+        self.ufrag = ""
+        self.paths: deque[bytes] = deque()
+        self.ssrcs: set[int] = set()
+        self.faults = Faults("peer connection")
+
+
+class UdpPort:
+    """Sends and receives all connections' datagrams; a TickPart. Call `close` at last.
+
+    Args:
+        udp_port: bound on all addresses, IPv4 and, where the machine has it, IPv6; 0: any free one.
+        advertise_ip: what peers are told instead of this machine's addresses; may be empty.
+        clock: for arrival times.
+    """
+
+    def __init__(self, udp_port: int, advertise_ip: str, clock: Clock) -> None:
+        self._clock = clock
+        self._sockets = bind(udp_port)
+        self._by_family = {each.family: each.fileno() for each in self._sockets}
+        self._advertise_ip = advertise_ip
+        self.udp_port: int = self._sockets[0].getsockname()[1]
+        self._native = NativePort()
+        self._owners = itertools.count(1)
+        self._members: dict[int, _Member] = {}
+        """By the number that events name them by."""
+        self._by_ufrag: dict[str, _Member] = {}
+        self._by_ssrc: dict[int, set[int]] = {}
+        """The owners that receive an SSRC."""
+        self._events: deque[Event] = deque()
+        self._counts_of_closed = 0
+        self.foreign = 0
+        """Datagrams of nobody that we know."""
+        self.unsent = 0
+        """Datagrams that the socket did not take."""
+
+    def close(self) -> None:
+        """Close all connections and the sockets."""
+        for member in list(self._members.values()):
+            member.connection.close()
+        for each in self._sockets:
+            each.close()
+        self._native.close()
+
+    @property
+    def is_active(self) -> bool:
+        return bool(self._members)
+
+    @property
+    def datagrams(self) -> int:
+        """How many were read so far."""
+        return self._native.datagrams
+
+    @property
+    def errors(self) -> int:
+        """Exceptions that nobody foresaw, of all connections."""
+        own = sum(each.faults.errors for each in self._members.values())
+        return self._counts_of_closed + own
+
+    @property
+    def candidates(self) -> list[tuple[str, int]]:
+        """The addresses and ports that peers may reach us by, the best first."""
+        if self._advertise_ip:
+            return [(self._advertise_ip, self.udp_port)]
+        return [(host, self.udp_port) for host in own_addresses(self._by_family)]
+
+    def attach(self, connection: Connection) -> NativePeer:
+        """Give `connection` the datagrams that are its own, until `detach`."""
+        owner = next(self._owners)
+        peer = NativePeer(self._native, owner)
+        self._members[owner] = _Member(connection, peer)
+        return peer
+
+    def detach(self, peer: NativePeer) -> None:
+        """Forget the connection that was given `peer`; harmless when that was done."""
+        member = self._members.pop(peer.owner, None)
+        if member is None:
+            return
+        self._by_ufrag.pop(member.ufrag, None)
+        for ssrc in list(member.ssrcs):
+            self.forget_ssrc(peer, ssrc)
+        self._counts_of_closed += member.faults.errors
+        peer.close()
+
+    def set_ufrag(self, peer: NativePeer, ufrag: str) -> None:
+        """Connectivity checks that name `ufrag` are for this peer's connection; no longer those
+        that name a former one."""
+        member = self._members[peer.owner]
+        self._by_ufrag.pop(member.ufrag, None)
+        member.ufrag = ufrag
+        self._by_ufrag[ufrag] = member
+
+    def add_path(self, peer: NativePeer, path: bytes) -> None:
+        """What comes on `path` is this peer's. Of a peer that moves again and again the oldest
+        paths are forgotten."""
+        peer.add_path(path)
+        paths = self._members[peer.owner].paths
+        if path in paths:
+            return
+        paths.append(path)
+        if len(paths) > _PATHS_PER_CONNECTION:
+            peer.remove_path(paths.popleft())
+
+    def note_ssrc(self, peer: NativePeer, ssrc: int) -> None:
+        """The peer's connection receives this SSRC: by it media from a new address is offered to
+        it."""
+        self._members[peer.owner].ssrcs.add(ssrc)
+        self._by_ssrc.setdefault(ssrc, set()).add(peer.owner)
+
+    def forget_ssrc(self, peer: NativePeer, ssrc: int) -> None:
+        """It receives it no longer."""
+        member = self._members.get(peer.owner)
+        if member is not None:
+            member.ssrcs.discard(ssrc)
+        owners = self._by_ssrc.get(ssrc, set())
+        owners.discard(peer.owner)
+        if not owners:
+            self._by_ssrc.pop(ssrc, None)
+
+    def send(self, data: bytes, path: bytes) -> None:
+        """Send at once, or count it as unsent: like the network, the socket may drop."""
+        descriptor = self._by_family.get(socket.AddressFamily(int.from_bytes(path[:2], "little")))
+        if descriptor is None or library.send_on_path(descriptor, path, data, len(data)) < 0:
+            self.unsent += 1
+
+    def tick(self, now: float) -> None:
+        """Take in what has come by monotonic second `now`, and have sent what is due."""
+        self._read(now)
+        for member in list(self._members.values()):
+            if now >= member.connection.next_deadline:
+                try:
+                    member.connection.send_due(now)
+                except Exception as error:
+                    member.faults.caught(error)
+
+    def catch_up(self, peers: Collection[NativePeer]) -> None:
+        """Take in what these peers have sent so far: before they end, or somebody ceases to
+        listen."""
+        self._read(self._clock.monotonic())
+        for peer in peers:
+            if peer.owner in self._members:
+                self._flush(peer)
+
+    def _read(self, now: float) -> None:
+        for _ in range(_READINGS):
+            since_wall = now - time.time()
+            is_all = [self._read_socket(each, now, since_wall) for each in self._sockets]
+            self._process(now)
+            self._native.clear()
+            if all(is_all):
+                self._native.drained(now, since_wall)
+                return
+
+    def _read_socket(self, sock: socket.socket, now: float, since_wall: float) -> bool:
+        try:
+            return self._native.read(sock.fileno(), now, since_wall)
+        except OSError as error:
+            _log.debug("udp receive failed", error=str(error))
+            return True
+
+    def _process(self, now: float) -> None:
+        while events := [*self._native.process(now)]:
+            self._events.extend(events)
+            self._dispatch()
+
+    def _flush(self, peer: NativePeer) -> None:
+        while peer.owner in self._members and (events := [*self._native.flush(peer)]):
+            self._events.extend(events)
+            self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Act on all events. What is done for one may lead to further ones, which come after those
+        that are there
+        already: so the order of a stream is kept."""
+        while self._events:
+            event = self._events.popleft()
+            member = self._find(event)
+            if member is None:
+                continue
+            try:
+                self._hand_over(member.connection, event)
+            except Exception as error:
+                # A bug, ours or a library's: whatever it costs this connection, the others' media goes on.
+                member.faults.caught(error)
+
+    def _find(self, event: Event) -> _Member | None:
+        if not isinstance(event, Stranger):
+            return self._members.get(event.owner)
+        if event.data[:1] < b"\x04":  # RFC 7983
+            member = self._by_ufrag.get(addressed_ufrag(event.data))
+        else:
+            member = self._find_by_proof(event)
+        self.foreign += member is None
+        return member
+
+    def _find_by_proof(self, event: Stranger) -> _Member | None:
+        for owner in self._by_ssrc.get(event.ssrc, ()):
+            if self._members[owner].peer.adopt(event):
+                return self._members[owner]
+        return None
+
+    @staticmethod
+    def _hand_over(connection: Connection, event: Event) -> None:
+        match event:
+            case Run():
+                connection.on_run(event.track, event.run)
+            case Packet():
+                connection.on_packet(event.track, event.packet)
+            case Datagram():
+                connection.on_datagram(event.data, event.path, event.arrival)
+            case Stranger() if event.data[:1] < b"\x04":
+                connection.on_datagram(event.data, event.path, event.arrival)
+            case Stranger():
+                connection.on_moved(event.path, event.arrival)
+            case Unknown():
+                connection.on_unknown(event.ssrc, event.packet)
+            case Refused():
+                connection.on_refused(event.ssrc, event.sequence)
+            case Missing():
+                connection.on_missing(event.track, event.sequences)
+            case Lost():
+                pass  # the stream counts them

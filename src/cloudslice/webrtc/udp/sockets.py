@@ -1,0 +1,90 @@
+"""The sockets of a UDP port on all addresses, and what those addresses are."""
+
+import errno
+import socket
+from collections.abc import Iterable
+
+import ifaddr
+import structlog
+
+_log = structlog.get_logger(__name__)
+
+_RECEIVE_BUFFER = 128 << 20
+_ENOUGH_BUFFER = 4 << 20
+# Of Linux, unknown to Python's socket module.
+_SO_TIMESTAMPNS, _SO_RCVBUFFORCE, _IP_PKTINFO = 35, 33, 8
+
+
+class PortInUseError(Exception):
+    """The UDP port cannot be had; the text names it."""
+
+
+def bind(udp_port: int) -> list[socket.socket]:
+    """Sockets for IPv4 and, where the machine has it, IPv6, that do not block. With a datagram
+    they tell when it came and to which address.
+
+    Args:
+        udp_port: 0: any that is free.
+
+    Raises:
+        PortInUseError
+    """
+    sockets: list[socket.socket] = []
+    for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104
+        try:
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+        except OSError:
+            continue  # a machine without IPv6
+        try:
+            _set_up(sock)
+            sock.bind((host, udp_port))
+        except OSError as error:
+            sock.close()
+            if family == socket.AF_INET6 and error.errno == errno.EADDRNOTAVAIL:
+                continue
+            for each in sockets:
+                each.close()
+            raise PortInUseError(f"UDP port {udp_port}: {error.strerror}") from error
+        udp_port = sock.getsockname()[1]
+        sockets.append(sock)
+    return sockets
+
+
+def _set_up(sock: socket.socket) -> None:
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    _enlarge_buffer(sock)
+
+
+def _enlarge_buffer(sock: socket.socket) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    if granted < _ENOUGH_BUFFER:
+        _log.warning(
+            "the UDP receive buffer is small: packets may be lost when the machine is busy",
+            bytes=granted,
+            remedy="raise the sysctl net.core.rmem_max",
+        )
+
+
+def own_addresses(families: Iterable[int]) -> list[str]:
+    """This machine's addresses of these families that others can reach; loopback only if there is
+    nothing else."""
+    outer: list[str] = []
+    inner: list[str] = []
+    for adapter in ifaddr.get_adapters():
+        for ip in adapter.ips:
+            host = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
+            family = socket.AF_INET if ip.is_IPv4 else socket.AF_INET6
+            if family not in families or host.lower().startswith("fe80:"):
+                continue
+            (inner if host.startswith("127.") or host == "::1" else outer).append(host)
+    return outer + inner
