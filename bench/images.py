@@ -24,10 +24,10 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 import av
 
+from cloudslice.codecs.h264 import H264Depacketizer
 from cloudslice.memory import keep_freed_memory
 from cloudslice.publisher.encode import VideoSpec
 from cloudslice.rooms.base import Keyframe, VideoCodec
-from cloudslice.rtp.h264 import H264Depacketizer
 from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.images import encode_picture
 from cloudslice.slicing.params import ImageFormat

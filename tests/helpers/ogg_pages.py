@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from cloudslice.slicing.opus import packet_samples
+from cloudslice.codecs.opus import packet_samples
 
 
 @dataclass

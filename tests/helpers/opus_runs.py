@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from cloudslice.codecs.opus import packet_samples
 from cloudslice.rooms.base import OpusRun
-from cloudslice.slicing.opus import packet_samples
 
 
 class ArrivedPacket(NamedTuple):

@@ -5,13 +5,13 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
+from cloudslice.codecs.opus import packet_samples
 from cloudslice.rooms.base import OpusRun
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.native import PeerStruct, StreamStruct
 from cloudslice.rtp.packet import RtpPacket
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.srtp import SrtpContext
-from cloudslice.slicing.opus import packet_samples
 
 SSRC = 0x1234
 SOURCE = b"\x02\x00\x13\x88\xc0\x00\x02\x01" + bytes(20)

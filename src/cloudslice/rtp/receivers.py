@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 from cloudslice.clock import Clock
+from cloudslice.codecs.h264 import H264Depacketizer
+from cloudslice.codecs.vp8 import Vp8Depacketizer
 from cloudslice.rooms.base import TrackKind, VideoCodec
 from cloudslice.rtp.audio import AudioReceiver
-from cloudslice.rtp.h264 import H264Depacketizer
 from cloudslice.rtp.keyframes import Depacketizer
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.sdp import ORIENTATION_URI, MediaPlan
 from cloudslice.rtp.video import VideoReceiver
-from cloudslice.rtp.vp8 import Vp8Depacketizer
 
 
 def make_receiver(plan: MediaPlan, clock: Clock, wake: Callable[[float], None]) -> Receiver:

@@ -10,11 +10,7 @@ from datetime import UTC, datetime
 from math import inf
 
 from cloudslice.clock import Clock
-from cloudslice.delivery.model import GrowingSlice, SliceOrigin, SliceStore
-from cloudslice.rooms.base import OpusRun
-from cloudslice.slicing.counters import SlicingCounters
-from cloudslice.slicing.ogg import OggOpusWriter
-from cloudslice.slicing.opus import (
+from cloudslice.codecs.opus import (
     MAX_PACKET_SAMPLES,
     SAMPLE_RATE,
     MalformedPacketError,
@@ -22,6 +18,10 @@ from cloudslice.slicing.opus import (
     packet_samples,
     silence,
 )
+from cloudslice.delivery.model import GrowingSlice, SliceOrigin, SliceStore
+from cloudslice.rooms.base import OpusRun
+from cloudslice.slicing.counters import SlicingCounters
+from cloudslice.slicing.ogg import OggOpusWriter
 from cloudslice.slicing.timeline import LATE_S, Timeline
 
 PRE_ROLL = 15_360

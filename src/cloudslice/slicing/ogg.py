@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cloudslice.slicing.opus import SAMPLE_RATE, is_stereo, packet_samples
+from cloudslice.codecs.opus import SAMPLE_RATE, is_stereo, packet_samples
 
 MAX_PRE_SKIP = 0xFFFF
 """The header's field for samples to be hidden has 16 bits."""

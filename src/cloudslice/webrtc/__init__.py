@@ -1,2 +1,1 @@
-"""WebRTC for somebody who receives: one peer connection to a transport, its media sections as
-tracks."""
+"""WebRTC: peer connections, from SDP and datagrams to tracks. Nothing here knows of rooms."""

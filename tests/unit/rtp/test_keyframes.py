@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloudslice.codecs.h264 import H264Depacketizer
+from cloudslice.codecs.vp8 import Vp8Depacketizer
 from cloudslice.rooms.base import VideoCodec
-from cloudslice.rtp.h264 import H264Depacketizer
 from cloudslice.rtp.keyframes import AssembledKeyframe, Depacketizer, KeyframeAssembler
-from cloudslice.rtp.vp8 import Vp8Depacketizer
 from helpers.encoded_video import decode_keyframe, encoded_frames, picture_number
 
 CODECS = st.sampled_from(list(VideoCodec))

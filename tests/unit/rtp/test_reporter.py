@@ -6,12 +6,12 @@ from typing import cast
 import pytest
 from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, RtcpRrPacket, RtcpSdesPacket, unpack_remb_fci
 
+from cloudslice.codecs.vp8 import Vp8Depacketizer
 from cloudslice.rooms.base import VideoCodec
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.reporter import Reporter
 from cloudslice.rtp.video import VideoReceiver
-from cloudslice.rtp.vp8 import Vp8Depacketizer
 from helpers.rtp import feed, rtp_packet
 
 

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudslice.clock import HEARTBEAT_S
+from cloudslice.codecs.opus import packet_samples
 from cloudslice.delivery.model import SliceKind, SliceOrigin
 from cloudslice.rooms.base import OpusRun
 from cloudslice.slicing.audio import PRE_ROLL, AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.ogg import repair_ogg
-from cloudslice.slicing.opus import packet_samples
 from helpers.ogg_pages import read_opus_file, read_pages
 from helpers.opus_runs import ArrivedPacket, make_runs
 from helpers.slice_store import UTC_AT_ZERO_MS, ManualClock, MemoryStore, StoredSlice

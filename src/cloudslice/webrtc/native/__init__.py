@@ -16,6 +16,7 @@ from ctypes import (
     c_double,
     c_int,
     c_int64,
+    c_uint8,
     c_uint32,
     c_uint64,
     c_void_p,
@@ -70,12 +71,14 @@ class PeerState(Structure):
         ("repeated", c_uint64),
         ("malformed", c_uint64),
         ("unassigned", c_uint64),
+        ("path", c_uint8 * PATH_BYTES),
     )
     last_authentic: float
     not_authentic: int
     repeated: int
     malformed: int
     unassigned: int
+    path: ctypes.Array[c_uint8]
 
 
 class Report(Structure):

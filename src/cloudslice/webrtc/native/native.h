@@ -81,11 +81,12 @@ struct stream_state {
 
 /* What Python may read of a peer. */
 struct peer_state {
-    double last_authentic;
+    double last_authentic;   /* monotonic second of the last packet that was decrypted; -inf before it */
     uint64_t not_authentic;  /* packets refused */
     uint64_t repeated;       /* packets that came twice, or too late for SRTP */
     uint64_t malformed;      /* authentic, but no RTP */
     uint64_t unassigned;     /* authentic, of an SSRC that nobody took */
+    uint8_t path[PATH_BYTES]; /* where the last packet that was decrypted came from */
 };
 
 /* The figures of a report block (RFC 3550, 6.4.1). */

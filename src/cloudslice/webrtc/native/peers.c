@@ -164,6 +164,7 @@ static int decrypt_slot(struct peer *peer, struct stream *stream, int32_t index,
         slot->length = (uint32_t)length;
         slot->is_open = true;
         peer->state.last_authentic = slot->arrival;
+        memcpy(peer->state.path, slot->path, PATH_BYTES);
     }
     return status;
 }

@@ -1,6 +1,8 @@
-"""Facts of Opus packets that can be had without decoding them (RFC 6716 section 3)."""
+"""Opus: its SDP (RFC 7587), and what its packets say without being decoded (RFC 6716, 3)."""
 
 from collections.abc import Iterator
+
+from cloudslice.codecs.codec import Format, MediaKind, Parameters
 
 SAMPLE_RATE = 48_000
 """Opus counts time in samples of 48 kHz, whatever its audio was sampled at."""
@@ -141,3 +143,24 @@ def silence(start: int, samples: int, *, stereo: bool) -> Iterator[tuple[bytes, 
                 yield packet, size
                 start += size
                 break
+
+
+class _Opus:
+    """See `OPUS`."""
+
+    kind: MediaKind = "audio"
+    name = "opus"
+    clock_rate = SAMPLE_RATE
+    channels = 2
+    feedback = ("nack",)
+    extensions: tuple[str, ...] = ()
+    variants: tuple[Parameters, ...] = ((("minptime", "10"), ("useinbandfec", "1")),)
+
+    def answer_parameters(self, offered: Format) -> Parameters | None:
+        """Stereo where the sender says that it would send it (RFC 7587, 6.1)."""
+        stereo = (("stereo", "1"),) if offered.parameter("sprop-stereo") == "1" else ()
+        return (*self.variants[0], *stereo)
+
+
+OPUS = _Opus()
+"""Opus, mono or stereo."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from cloudslice.codecs.codec import ORIENTATION_URI, Colors, Format, MediaKind, Parameters
+
 _KEYFRAME_START_CODE = b"\x9d\x01\x2a"
 
 
@@ -52,3 +54,31 @@ def _descriptor_length(payload: bytes) -> int:
             length += 2 if payload[2] & 0x80 else 1
         length += (flags >> 6 & 1) + (1 if flags & 0x30 else 0)  # L: TL0PICIDX; T or K
     return length if length < len(payload) else 0
+
+
+class _Vp8:
+    """See `VP8`."""
+
+    kind: MediaKind = "video"
+    name = "VP8"
+    clock_rate = 90_000
+    channels = None
+    feedback = ("goog-remb", "nack", "nack pli")
+    extensions = (ORIENTATION_URI,)
+    variants: tuple[Parameters, ...] = ((),)
+    decoder = "vp8"
+    # RFC 6386, 9.2. FFmpeg takes the clamping bit, which some encoders set, for full range.
+    default_colors = Colors(matrix=6, is_full_range=False)
+    bitstream_tells_colors = False
+
+    def answer_parameters(self, _offered: Format) -> Parameters | None:
+        """None are needed: those of RFC 7741, 6.1 limit what is sent to a weaker receiver."""
+        return ()
+
+    def depacketizer(self, _negotiated: Format) -> Vp8Depacketizer:
+        """A new one."""
+        return Vp8Depacketizer()
+
+
+VP8 = _Vp8()
+"""VP8, of one layer of quality."""

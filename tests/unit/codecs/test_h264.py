@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudslice.rtp.h264 import H264Depacketizer
+from cloudslice.codecs.h264 import H264Depacketizer
 
 SPS, PPS = b"\x67\x42\xe0\x1f\xaa", b"\x68\xce\x3c\x80"
 IDR, IDR_SECOND = b"\x65\x88\x84\x00", b"\x65\x40\x11\x22"

@@ -5,7 +5,7 @@ from aiortc.codecs.vpx import VpxPayloadDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudslice.rtp.vp8 import Vp8Depacketizer
+from cloudslice.codecs.vp8 import Vp8Depacketizer
 
 KEY = b"\x10\x02\x00\x9d\x01\x2a\x40\x01"
 DELTA = b"\x11\x02\x00\x9d\x01\x2a\x40\x01"

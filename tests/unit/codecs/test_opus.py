@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudslice.slicing.opus import (
+from cloudslice.codecs.opus import (
     GRID,
     MalformedPacketError,
     is_stereo,

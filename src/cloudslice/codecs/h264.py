@@ -1,11 +1,18 @@
 """H.264 in RTP (RFC 6184), as far as key frames need it."""
 
 import base64
+import re
 from collections.abc import Sequence
+
+from cloudslice.codecs.codec import ORIENTATION_URI, Colors, Format, MediaKind, Parameters
 
 _IDR, _SPS, _PPS = 5, 7, 8
 _STAP_A, _FU_A = 24, 28
 _START_CODE = b"\x00\x00\x00\x01"
+
+_PROFILE_LEVEL_ID = re.compile("[0-9A-Fa-f]{6}")
+_ANSWERED = ("level-asymmetry-allowed", "packetization-mode", "profile-level-id")
+_CONSTRAINED_BASELINE_31, _HIGH_31 = "42e01f", "64001f"
 
 
 class H264Depacketizer:
@@ -110,3 +117,48 @@ def _whole_units(payload: bytes) -> list[bytes]:
         units.append(unit)
         position += 2 + length
     return units
+
+
+class _H264:
+    """See `H264`."""
+
+    kind: MediaKind = "video"
+    name = "H264"
+    clock_rate = 90_000
+    channels = None
+    feedback = ("goog-remb", "nack", "nack pli")
+    extensions = (ORIENTATION_URI,)
+    variants: tuple[Parameters, ...] = tuple(
+        (
+            ("level-asymmetry-allowed", "1"),
+            ("packetization-mode", mode),
+            ("profile-level-id", profile),
+        )
+        for profile, mode in (
+            (_CONSTRAINED_BASELINE_31, "1"),
+            (_CONSTRAINED_BASELINE_31, "0"),
+            (_HIGH_31, "1"),
+        )
+    )
+    decoder = "h264"
+    default_colors = Colors(matrix=6, is_full_range=False)
+    bitstream_tells_colors = True
+
+    def answer_parameters(self, offered: Format) -> Parameters | None:
+        """Those that must be the same on both sides (RFC 6184, 8.2.2), as they were offered.
+
+        Mode 2 interleaves; only 0, which an offer without the parameter means, and 1 are in use.
+        Every profile and level is decoded, so that what the sender has is what we want.
+        """
+        mode, profile = map(offered.parameter, ("packetization-mode", "profile-level-id"))
+        if mode not in ("", "0", "1") or (profile and not _PROFILE_LEVEL_ID.fullmatch(profile)):
+            return None
+        return tuple((name, value) for name in _ANSWERED if (value := offered.parameter(name)))
+
+    def depacketizer(self, negotiated: Format) -> H264Depacketizer:
+        """A new one, which knows the parameter sets that SDP brought."""
+        return H264Depacketizer(negotiated.parameter("sprop-parameter-sets"))
+
+
+H264 = _H264()
+"""H.264 in whole NAL units, aggregates and fragments, of any profile that FFmpeg decodes."""

@@ -1,0 +1,1 @@
+"""What we know of each codec: one file a codec."""

@@ -1,0 +1,8 @@
+"""The codecs that we take."""
+
+from cloudslice.codecs.codec import Catalog
+from cloudslice.codecs.h264 import H264
+from cloudslice.codecs.opus import OPUS
+from cloudslice.codecs.vp8 import VP8
+
+CATALOG = Catalog(audio=(OPUS,), video=(VP8, H264))

@@ -1,0 +1,202 @@
+"""What a codec is to the rest: how SDP names it, how its packets become frames, how it is decoded.
+
+Each codec is an object of one file in this folder, named in `catalog.py`. Negotiation, tracks and
+pictures know the protocols below and no codec by name, so that a further one touches nothing else:
+
+- VP9, AV1 and H.265 are a `VideoCodec` each: which profiles they accept (`answer_parameters`), a
+  depacketiser, FFmpeg's name. What they want beside their packets they name themselves: RTCP
+  feedback, and header extensions (AV1's dependency descriptor; color-space, by which VP8 and VP9
+  say their colours).
+- RED (RFC 2198) and RTX (RFC 4588) are no codecs: they carry packets of others. A `Carrier` says of
+  which payload types. Negotiation takes it where all of these are taken, with the parameters of the
+  offer; a track has its packets turned into those that they carry before it counts them.
+- Simulcast (RFC 8853) is several streams of one codec. Negotiation takes it where the catalogue
+  says so, with the header extensions that name a stream's RID. A depacketiser is made for each
+  stream, so that streams share nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+MediaKind = Literal["audio", "video"]
+"""The kinds of media sections that carry RTP which we know."""
+
+Parameters = tuple[tuple[str, str], ...]
+"""Format parameters in order. Names are in lower case; one without "=" has an empty value."""
+
+ORIENTATION_URI = "urn:3gpp:video-orientation"
+"""The header extension that says how far the camera is turned (3GPP TS 26.114, 7.4.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """An RTP payload format of a media section: its a=rtpmap, a=fmtp and a=rtcp-fb."""
+
+    payload_type: int
+    name: str
+    """As the description spells it; to be compared without case."""
+    clock_rate: int
+    channels: int | None = None
+    """None where the description does not say, as for video."""
+    parameters: Parameters = ()
+    feedback: tuple[str, ...] = ()
+    """RTCP feedback (RFC 4585), such as "nack" and "nack pli"."""
+
+    def parameter(self, name: str) -> str:
+        """The value of a format parameter, empty where there is none."""
+        return next((value for each, value in self.parameters if each == name), "")
+
+
+class Colors(NamedTuple):
+    """How YUV stands for colours."""
+
+    matrix: int
+    """MatrixCoefficients of ITU-T H.273, table 4: 1 is BT.709, 6 is BT.601."""
+    is_full_range: bool
+
+
+class Depacketizer(Protocol):
+    """Makes frames of one stream's RTP payloads, as far as key frames need it."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing more is to be learnt, so that packets may go unread."""
+        ...
+
+    def learn(self, payload: bytes) -> None:
+        """Remember what later key frames cannot be decoded without, if `payload` has it."""
+        ...
+
+    def starts_access_unit(self, payload: bytes) -> bool:
+        """Whether this is certainly the first packet of a key frame."""
+        ...
+
+    def starts_keyframe(self, payload: bytes) -> bool:
+        """Whether the picture data of a key frame starts here; packets before may belong to it."""
+        ...
+
+    def assemble(self, payloads: Sequence[bytes]) -> bytes | None:
+        """The frame of all its payloads, in order; None if it is malformed or no key frame."""
+        ...
+
+
+class Codec(Protocol):
+    """A codec as SDP sees it."""
+
+    @property
+    def kind(self) -> MediaKind: ...
+
+    @property
+    def name(self) -> str:
+        """Its encoding name in SDP."""
+        ...
+
+    @property
+    def clock_rate(self) -> int:
+        """RTP ticks a second."""
+        ...
+
+    @property
+    def channels(self) -> int | None:
+        """As our offers say it; None for video."""
+        ...
+
+    @property
+    def feedback(self) -> tuple[str, ...]:
+        """The RTCP feedback that we want of it, where the other side knows it, too."""
+        ...
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """URIs of the RTP header extensions that we want of it (RFC 8285)."""
+        ...
+
+    @property
+    def variants(self) -> tuple[Parameters, ...]:
+        """The format parameters under which an offer of ours lists it, the best ones first."""
+        ...
+
+    def answer_parameters(self, offered: Format) -> Parameters | None:
+        """The answer's format parameters; None if it cannot be received as it is offered.
+
+        Args:
+            offered: of this codec's name and clock rate.
+        """
+        ...
+
+
+class VideoCodec(Codec, Protocol):
+    """A codec whose key frames become pictures."""
+
+    @property
+    def decoder(self) -> str:
+        """FFmpeg's name of its decoder."""
+        ...
+
+    @property
+    def default_colors(self) -> Colors:
+        """The colours where nothing says them."""
+        ...
+
+    @property
+    def bitstream_tells_colors(self) -> bool:
+        """Whether what the decoder says of colours holds; else `default_colors` do."""
+        ...
+
+    def depacketizer(self, negotiated: Format) -> Depacketizer:
+        """A new one, for one stream."""
+        ...
+
+
+class Carrier(Protocol):
+    """A payload format whose packets carry those of other payload types."""
+
+    @property
+    def kind(self) -> MediaKind: ...
+
+    @property
+    def name(self) -> str:
+        """Its encoding name in SDP."""
+        ...
+
+    @property
+    def feedback(self) -> tuple[str, ...]:
+        """As of a codec."""
+        ...
+
+    def carried(self, offered: Format) -> tuple[int, ...]:
+        """The payload types that it may carry; empty if the parameters do not say."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What is known. Of a section's payload formats all are taken that are in it."""
+
+    audio: tuple[Codec, ...] = ()
+    video: tuple[VideoCodec, ...] = ()
+    carriers: tuple[Carrier, ...] = ()
+    simulcast: bool = False
+    """Whether several simultaneous encodings of a video are taken, or one."""
+    _codecs: dict[tuple[str, str, int], Codec] = field(init=False, repr=False, compare=False)
+    _carriers: dict[tuple[str, str], Carrier] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        codecs: tuple[Codec, ...] = (*self.audio, *self.video)
+        by_name = {(each.kind, each.name.lower(), each.clock_rate): each for each in codecs}
+        carriers = {(each.kind, each.name.lower()): each for each in self.carriers}
+        object.__setattr__(self, "_codecs", by_name)
+        object.__setattr__(self, "_carriers", carriers)
+
+    def codec(self, kind: str, offered: Format) -> Codec | None:
+        """The codec of a payload format in a media section of that kind."""
+        return self._codecs.get((kind, offered.name.lower(), offered.clock_rate))
+
+    def carrier(self, kind: str, offered: Format) -> Carrier | None:
+        """The carrier that a payload format is."""
+        return self._carriers.get((kind, offered.name.lower()))
+
+    def of_kind(self, kind: MediaKind) -> tuple[Codec, ...]:
+        """All codecs of a kind, the best one first."""
+        return self.audio if kind == "audio" else self.video
