@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Collection
 
-from cloudslice.media.tracks import AudioSink, OpusRun, TrackKind
-from cloudslice.webrtc.receiver import Receiver
+from cloudslice.media.tracks import AudioSink, OpusRun
+from cloudslice.webrtc.receiver import Receiver, ReceiverHooks
 from cloudslice.webrtc.rtcp import SenderReport
 
 OPUS_CLOCK_RATE = 48_000
@@ -28,12 +28,14 @@ class AudioReceiver(Receiver):
     Args:
         payload_types: those negotiated for Opus; packets of others are counted and dropped.
         can_nack: whether the sender negotiated retransmission.
+        hooks: of our connection.
     """
 
-    def __init__(self, payload_types: Collection[int], *, can_nack: bool) -> None:
-        super().__init__(TrackKind.AUDIO, OPUS_CLOCK_RATE)
+    def __init__(
+        self, payload_types: Collection[int], *, can_nack: bool, hooks: ReceiverHooks
+    ) -> None:
+        super().__init__(OPUS_CLOCK_RATE, NACK_ATTEMPTS if can_nack else 0, hooks)
         self.payload_types = frozenset(payload_types)
-        self.attempts = NACK_ATTEMPTS if can_nack else 0
         self.patience_s = PATIENCE_S if can_nack else PATIENCE_WITHOUT_NACK_S
         self._sinks: tuple[AudioSink, ...] = ()
         self._has_begun = False

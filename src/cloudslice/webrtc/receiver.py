@@ -2,29 +2,53 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import inf
 
 from cloudslice.faults import Faults
-from cloudslice.media.tracks import TrackKind
 from cloudslice.webrtc.native import StreamState
 from cloudslice.webrtc.native.port import NativeStream
-from cloudslice.webrtc.rtcp import ReportBlock, SenderReport
+from cloudslice.webrtc.rtcp import ReportBlock, SenderReport, nack
 
 _COUNTED = ("unread", "late", "lost", "foreign")
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverHooks:
+    """What a receiver needs of its peer connection.
+
+    Attributes:
+        send: sends an RTCP packet that it is given the maker of, with the SSRC that asks.
+        wake: the connection is to call the receiver by this monotonic second.
+        monotonic: the clock of arrivals.
+    """
+
+    send: Callable[[Callable[[int], bytes]], None]
+    wake: Callable[[float], None]
+    monotonic: Callable[[], float]
 
 
 class Receiver(ABC):
     """Receives one media section (RFC 8866, 5.14): one SSRC at a time.
 
-    Args:
-        kind: what the room takes it for.
+    Attributes:
         clock_rate: of its RTP timestamps.
+        attempts: how often a missing packet is asked for.
+        track: the number that the native library knows our stream by.
     """
 
-    def __init__(self, kind: TrackKind, clock_rate: int) -> None:
-        self.kind = kind
+    payload_types: frozenset[int] = frozenset()
+    """Those of Opus, of audio."""
+    patience_s = 0.0
+    """How long later packets wait for a missing one, of audio."""
+
+    def __init__(self, clock_rate: int, attempts: int, hooks: ReceiverHooks) -> None:
         self.clock_rate = clock_rate
-        self.faults = Faults(f"receiver of {kind.value}")
+        self.attempts = attempts
+        self.track = 0
+        self._hooks = hooks
+        self.faults = Faults("receiver of media")
         self._stream: NativeStream | None = None
         self._sender_report: tuple[SenderReport, float] | None = None
         self._former = Counter[str]()
@@ -58,6 +82,20 @@ class Receiver(ABC):
             self._former.update(_count(stream.state))
             self._ended()
         return stream
+
+    def ask_again(self, sequences: Sequence[int]) -> None:
+        """Packets of our SSRC are missing: ask the sender for them (RFC 4585, 6.2.1)."""
+        ssrc = self.ssrc
+        if ssrc is not None:
+            self._hooks.send(lambda sender: nack(sender, ssrc, sequences))
+
+    @property
+    def next_deadline(self) -> float:
+        """The monotonic second by which to call `send_due`; infinity if nothing is waited for."""
+        return inf
+
+    def send_due(self, now: float) -> None:  # noqa: B027  (audio has nothing to ask for by itself)
+        """Ask for what is due at monotonic second `now`."""
 
     def on_sender_report(self, report: SenderReport, arrival: float) -> None:
         """Our SSRC's sender report has come."""

@@ -2,17 +2,17 @@
 wants."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from math import inf
 
 import structlog
 
 from cloudslice.codecs.codec import Depacketizer
-from cloudslice.media.tracks import Keyframe, KeyframeReceiver, TrackKind
+from cloudslice.media.tracks import Keyframe, KeyframeReceiver
 from cloudslice.webrtc import rtcp
 from cloudslice.webrtc.keyframe_assembler import KeyframeAssembler
 from cloudslice.webrtc.keyframe_requests import KeyframeRequests
-from cloudslice.webrtc.receiver import Receiver
+from cloudslice.webrtc.receiver import Receiver, ReceiverHooks
 from cloudslice.webrtc.rtp_packet import RtpPacket, find_extension
 
 VIDEO_CLOCK_RATE = 90_000
@@ -41,33 +41,26 @@ class VideoReceiver(Receiver):
     """A VideoTrack.
 
     Args:
-        kind: VIDEO or AUX.
         codecs: by payload type, the codec's name and its depacketiser.
         can_nack: whether the sender negotiated retransmission.
         orientation_id: the negotiated id of the header extension urn:3gpp:video-orientation.
-        send: sends RTCP packets about our SSRC to the peer; is given the SSRC that asks.
-        monotonic: the clock of arrivals.
+        hooks: of our connection.
     """
 
     def __init__(
         self,
-        kind: TrackKind,
         codecs: Mapping[int, tuple[str, Depacketizer]],
         *,
         can_nack: bool,
         orientation_id: int | None,
-        send: Callable[[Callable[[int], bytes]], None],
-        monotonic: Callable[[], float],
+        hooks: ReceiverHooks,
     ) -> None:
-        super().__init__(kind, VIDEO_CLOCK_RATE)
+        super().__init__(VIDEO_CLOCK_RATE, NACK_ATTEMPTS if can_nack else 0, hooks)
         self._codecs = {
             payload_type: (name, depacketizer, KeyframeAssembler(depacketizer))
             for payload_type, (name, depacketizer) in codecs.items()
         }
-        self.attempts = NACK_ATTEMPTS if can_nack else 0
         self._orientation_id = orientation_id
-        self._send = send
-        self._monotonic = monotonic
         self._open: list[_Request] = []
         self._pacing = KeyframeRequests()
         self._given_up = 0
@@ -81,7 +74,7 @@ class VideoReceiver(Receiver):
 
     @property
     def flowing(self) -> bool:
-        return self._monotonic() - self.last_arrival < FLOWING_S
+        return self._hooks.monotonic() - self.last_arrival < FLOWING_S
 
     def request_keyframe(
         self, receiver: KeyframeReceiver, due: float, *, max_age_s: float = 0
@@ -94,7 +87,8 @@ class VideoReceiver(Receiver):
         self._open.append(request)
         if self._stream is not None and len(self._open) == 1 and not self._pacing.are_ignored:
             self._stream.read(is_read=True)
-        self.send_due(self._monotonic())
+        self.send_due(self._hooks.monotonic())
+        self._hooks.wake(self.next_deadline)
         return request
 
     @property
@@ -120,13 +114,7 @@ class VideoReceiver(Receiver):
         self._is_damaged = False
         if self._pacing.are_ignored and not were_ignored:
             _log.warning("the sender does not answer requests for key frames", ssrc=stream.ssrc)
-        self._send(lambda sender: rtcp.picture_loss(sender, stream.ssrc))
-
-    def on_missing(self, sequences: Sequence[int]) -> None:
-        """These packets of our SSRC are to be asked for again."""
-        stream = self._stream
-        if stream is not None:
-            self._send(lambda sender: rtcp.nack(sender, stream.ssrc, sequences))
+        self._hooks.send(lambda sender: rtcp.picture_loss(sender, stream.ssrc))
 
     def on_packet(self, packet: RtpPacket) -> None:
         """A packet of our SSRC, which is read."""

@@ -17,6 +17,7 @@ import structlog
 from cloudslice.clock import Clock
 from cloudslice.faults import Faults
 from cloudslice.media.tracks import OpusRun
+from cloudslice.webrtc import stun
 from cloudslice.webrtc.native import library
 from cloudslice.webrtc.native.events import (
     Datagram,
@@ -31,7 +32,6 @@ from cloudslice.webrtc.native.events import (
 )
 from cloudslice.webrtc.native.port import NativePeer, NativePort
 from cloudslice.webrtc.rtp_packet import RtpPacket
-from cloudslice.webrtc.stun import addressed_ufrag
 from cloudslice.webrtc.udp.sockets import bind, own_addresses
 
 _PATHS_PER_CONNECTION = 16
@@ -39,6 +39,30 @@ _READINGS = 64
 """One tick reads at most so often what there is room for: half a million datagrams."""
 
 _log = structlog.get_logger(__name__)
+
+
+class MediaEvents(Protocol):
+    """What takes in a connection's media."""
+
+    def on_run(self, track: int, run: OpusRun) -> None:
+        """The next Opus packets of a track."""
+        ...
+
+    def on_packet(self, track: int, packet: RtpPacket) -> None:
+        """A packet of a video that is read."""
+        ...
+
+    def on_missing(self, track: int, sequences: tuple[int, ...]) -> None:
+        """Packets of a track are to be asked for again."""
+        ...
+
+    def on_unknown(self, ssrc: int, packet: RtpPacket) -> None:
+        """An authentic packet of an SSRC that nobody receives."""
+        ...
+
+    def on_refused(self, ssrc: int, sequence: int) -> None:
+        """The first packet of an SSRC, by its 16 bit sequence number, is not authentic."""
+        ...
 
 
 class Connection(Protocol):
@@ -62,15 +86,10 @@ class Connection(Protocol):
         """Authentic media has come from a new address."""
         ...
 
-    def on_run(self, track: int, run: OpusRun) -> None: ...
-
-    def on_packet(self, track: int, packet: RtpPacket) -> None: ...
-
-    def on_unknown(self, ssrc: int, packet: RtpPacket) -> None: ...
-
-    def on_refused(self, ssrc: int, sequence: int) -> None: ...
-
-    def on_missing(self, track: int, sequences: tuple[int, ...]) -> None: ...
+    @property
+    def streams(self) -> MediaEvents:
+        """What takes in media."""
+        ...
 
     def close(self) -> None: ...
 
@@ -221,7 +240,7 @@ class UdpPort:
         self._read(self._clock.monotonic())
         for peer in peers:
             if peer.owner in self._members:
-                self._flush(peer)
+                self.flush(peer)
 
     def _read(self, now: float) -> None:
         for _ in range(_READINGS):
@@ -245,7 +264,8 @@ class UdpPort:
             self._events.extend(events)
             self._dispatch()
 
-    def _flush(self, peer: NativePeer) -> None:
+    def flush(self, peer: NativePeer) -> None:
+        """Hand out all audio of a peer that was taken in, waiting for nothing that is missing."""
         while peer.owner in self._members and (events := [*self._native.flush(peer)]):
             self._events.extend(events)
             self._dispatch()
@@ -262,18 +282,24 @@ class UdpPort:
             try:
                 self._hand_over(member.connection, event)
             except Exception as error:
-                # A bug, ours or a library's: whatever it costs this connection, the others' media goes on.
+                # Whatever a bug costs this connection, the others' media goes on.
                 member.faults.caught(error)
 
     def _find(self, event: Event) -> _Member | None:
         if not isinstance(event, Stranger):
             return self._members.get(event.owner)
         if event.data[:1] < b"\x04":  # RFC 7983
-            member = self._by_ufrag.get(addressed_ufrag(event.data))
+            member = self._find_by_check(event)
         else:
             member = self._find_by_proof(event)
         self.foreign += member is None
         return member
+
+    def _find_by_check(self, event: Stranger) -> _Member | None:
+        try:
+            return self._by_ufrag.get(stun.parse(event.data).addressed_ufrag)
+        except stun.StunError:
+            return None
 
     def _find_by_proof(self, event: Stranger) -> _Member | None:
         for owner in self._by_ssrc.get(event.ssrc, ()):
@@ -285,9 +311,9 @@ class UdpPort:
     def _hand_over(connection: Connection, event: Event) -> None:
         match event:
             case Run():
-                connection.on_run(event.track, event.run)
+                connection.streams.on_run(event.track, event.run)
             case Packet():
-                connection.on_packet(event.track, event.packet)
+                connection.streams.on_packet(event.track, event.packet)
             case Datagram():
                 connection.on_datagram(event.data, event.path, event.arrival)
             case Stranger() if event.data[:1] < b"\x04":
@@ -295,10 +321,10 @@ class UdpPort:
             case Stranger():
                 connection.on_moved(event.path, event.arrival)
             case Unknown():
-                connection.on_unknown(event.ssrc, event.packet)
+                connection.streams.on_unknown(event.ssrc, event.packet)
             case Refused():
-                connection.on_refused(event.ssrc, event.sequence)
+                connection.streams.on_refused(event.ssrc, event.sequence)
             case Missing():
-                connection.on_missing(event.track, event.sequences)
+                connection.streams.on_missing(event.track, event.sequences)
             case Lost():
                 pass  # the stream counts them

@@ -1,0 +1,341 @@
+"""A connection to a peer that sends us media: one transport, with the media sections on it.
+
+1. Sections come and go by negotiation, whoever offers; a section that goes on has the same
+receiver. Which
+   section is whose track is the business of those who use the connection.
+2. A receiver receives one SSRC at a time. Its stream is the native library's, and is made and
+freed here. 3. A connection ends once, for one reason. After that nothing comes of it.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
+from typing import Protocol
+
+from cloudslice.clock import Clock
+from cloudslice.webrtc.accepting import ReceivePolicy, accept_offer
+from cloudslice.webrtc.dtls import DtlsCertificate
+from cloudslice.webrtc.ice import IceAgent
+from cloudslice.webrtc.local_description import (
+    LocalParameters,
+    OfferedSection,
+    write_answer,
+    write_offer,
+)
+from cloudslice.webrtc.negotiation import Negotiation
+from cloudslice.webrtc.offering import accept_answer
+from cloudslice.webrtc.receiver import ReceiverHooks
+from cloudslice.webrtc.receiver_reports import ReceiverReports
+from cloudslice.webrtc.remote_description import parse_remote_description
+from cloudslice.webrtc.rtcp import RtcpParseError, parse_rtcp
+from cloudslice.webrtc.srtp import RepeatedPacketError, SrtpError
+from cloudslice.webrtc.streams import Streams
+from cloudslice.webrtc.transport import Transport, TransportFailedError
+from cloudslice.webrtc.transport_parameters import Candidate, IceCredentials, host_candidates
+from cloudslice.webrtc.udp.port import UdpPort
+
+_REPORT_RETRY_S = 0.1
+
+
+class ConnectionState(Enum):
+    """Where a connection is on its way; it never goes back."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    CLOSED = "closed"
+
+
+class CloseReason(Enum):
+    """Why a connection ended."""
+
+    LEFT = "left"
+    """The peer said goodbye."""
+    LOST = "lost"
+    """Nothing authentic came from the peer for too long."""
+    FAILED = "failed"
+    """The connection was never made."""
+    ENDED = "ended"
+    """We ended it."""
+
+
+class ConnectionUser(Protocol):
+    """Who uses a connection. Called on the event loop; must not block."""
+
+    def on_connected(self) -> None:
+        """Media can come. Called once."""
+        ...
+
+    def on_closed(self, reason: CloseReason, failure: str) -> None:
+        """The connection has ended, whoever ended it. Called once.
+
+        Args:
+            reason: why.
+            failure: what went wrong with the transport; empty if nothing did.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOptions:
+    """How a connection behaves.
+
+    Attributes:
+        policy: what is received, and whether we are ICE-lite.
+        consent_timeout_s: the peer is lost when nothing authentic came for so long.
+        is_controlling: whether a full ICE agent of ours chooses the path.
+    """
+
+    policy: ReceivePolicy
+    consent_timeout_s: float
+    is_controlling: bool = False
+
+
+class PeerConnection:
+    """See the module.
+
+    Args:
+        port: where its datagrams come in and go out.
+        certificate: ours.
+        options: how it behaves.
+        user: hears of its beginning and end.
+        clock: for time-outs and arrivals.
+    """
+
+    def __init__(
+        self,
+        port: UdpPort,
+        certificate: DtlsCertificate,
+        options: ConnectionOptions,
+        user: ConnectionUser,
+        clock: Clock,
+    ) -> None:
+        now = clock.monotonic()
+        ice = IceAgent(
+            is_lite=options.policy.we_are_ice_lite,
+            is_controlling=options.is_controlling,
+            send=port.send,
+            now=now,
+            consent_timeout_s=options.consent_timeout_s,
+        )
+        self.state = ConnectionState.CONNECTING
+        self.transport = Transport(ice, certificate, port.send, now)
+        self._port = port
+        self._certificate = certificate
+        self._options = options
+        self._user = user
+        self._clock = clock
+        self._last_authentic = now
+        self._session_id = str(secrets.randbits(62))
+        self._version = 0
+        self._negotiation: Negotiation | None = None
+        self._offered: Sequence[OfferedSection] = ()
+        self._reports = ReceiverReports(options.policy.max_video_bitrate_kbps)
+        self._refused = Counter[str]()
+        self._deadline = -inf
+        self.peer = port.attach(self)
+        """For `UdpPort.catch_up`."""
+        self.streams = Streams(
+            port,
+            self.peer,
+            ReceiverHooks(
+                lambda make: self.transport.send_rtcp(self._reports.feedback(make)),
+                self._wake,
+                clock.monotonic,
+            ),
+        )
+        port.set_ufrag(self.peer, ice.local.ufrag)
+
+    @property
+    def negotiation(self) -> Negotiation | None:
+        """What is agreed on; None before the first offer and answer."""
+        return self._negotiation
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Where the peer may reach us."""
+        return host_candidates(self._port.candidates)
+
+    def answer(self, offer: str) -> str:
+        """Agree to an offer, the first or a later one; the answer to it.
+
+        Raises:
+            SdpError: it is no offer, or we cannot agree to it; nothing has changed then.
+        """
+        description = parse_remote_description(offer)
+        negotiation = accept_offer(description, self._options.policy, self._negotiation)
+        self._apply(negotiation)
+        self._version += 1
+        return write_answer(negotiation, self._local_parameters(), self._version)
+
+    def offer(self, sections: Sequence[OfferedSection]) -> str:
+        """An offer of ours with these sections."""
+        self._offered = tuple(sections)
+        self._version += 1
+        return write_offer(self._offered, self._local_parameters(), self._version)
+
+    def accept(self, answer: str) -> None:
+        """Agree to the answer to our last offer.
+
+        Raises:
+            SdpError: it is no answer, or none to our offer; nothing has changed then.
+        """
+        negotiation = accept_answer(
+            self._offered,
+            parse_remote_description(answer),
+            self._negotiation,
+            we_are_ice_lite=self._options.policy.we_are_ice_lite,
+            catalog=self._options.policy.catalog,
+        )
+        self._apply(negotiation)
+
+    def add_candidate(self, candidate: Candidate) -> None:
+        """The peer may be reached there, too (trickle ICE, RFC 8838)."""
+        self.transport.ice.add_candidate(candidate)
+        self._wake(-inf)
+
+    def restart_ice(self, remote: IceCredentials) -> None:
+        """The peer has new credentials, perhaps at a new address; ours are new, too (RFC 8445,
+        9)."""
+        self.transport.restart_ice(remote, self._clock.monotonic())
+        self._port.set_ufrag(self.peer, self.transport.ice.local.ufrag)
+
+    def close(self, reason: CloseReason = CloseReason.ENDED, failure: str = "") -> None:
+        """End the connection; harmless when it has ended."""
+        if self.state is ConnectionState.CLOSED:
+            return
+        self.state = ConnectionState.CLOSED
+        self.transport.close()
+        self.streams.stop()
+        self._port.detach(self.peer)
+        self._user.on_closed(reason, failure)
+
+    @property
+    def last_authentic(self) -> float:
+        """Monotonic second at which anything last came that is surely the peer's."""
+        return max(self._last_authentic, self.peer.state.last_authentic)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What was received and what was dropped so far, all sections together."""
+        state = self.peer.state
+        total = Counter(
+            not_authentic=state.not_authentic,
+            repeated=state.repeated,
+            malformed=state.malformed,
+            unassigned=state.unassigned,
+        )
+        total.update(self._refused)
+        total.update(self.streams.counts)
+        return total
+
+    @property
+    def next_deadline(self) -> float:
+        """The monotonic second by which to call `send_due`."""
+        return self._deadline
+
+    def send_due(self, now: float) -> None:
+        """Send what is due at monotonic second `now`, and end what is over."""
+        state = self.peer.state
+        if self.transport.srtp is not None:
+            self.transport.ice.heard(bytes(state.path), state.last_authentic)
+        try:
+            self.transport.send_due(now)
+        except TransportFailedError as error:
+            self._fail(str(error))
+        lost_at = self.last_authentic + self._options.consent_timeout_s
+        if self.state is ConnectionState.CONNECTED and now > lost_at:
+            self.close(CloseReason.LOST)
+        if self.state is not ConnectionState.CONNECTED:
+            return
+        receivers = self.streams.receivers.values()
+        if (report := self._reports.report(receivers, now)) is not None:
+            self.transport.send_rtcp(report)
+        deadlines = [
+            self.transport.next_deadline,
+            max(self._reports.due, now + _REPORT_RETRY_S),
+            lost_at,
+        ]
+        for receiver in receivers:
+            receiver.send_due(now)
+            deadlines.append(receiver.next_deadline)
+        self._deadline = min(deadlines)
+
+    def on_datagram(self, data: bytes, path: bytes, arrival: float) -> None:
+        """STUN, DTLS or SRTCP has come. STUN may come from anywhere."""
+        kind = data[0] if data else 255
+        if kind < 4:  # RFC 7983
+            self._receive_check(data, path)
+        elif 20 <= kind <= 63:
+            self._receive_dtls(data)
+        elif 128 <= kind <= 191:
+            self._receive_rtcp(data, path, arrival)
+
+    def on_moved(self, path: bytes, arrival: float) -> None:
+        """Authentic media has come from a new address."""
+        self._port.add_path(self.peer, path)
+        self.transport.ice.heard(path, arrival)
+
+    def _wake(self, at: float) -> None:
+        self._deadline = min(self._deadline, at)
+
+    def _local_parameters(self) -> LocalParameters:
+        return LocalParameters(
+            session_id=self._session_id,
+            ice=self.transport.ice.local,
+            fingerprint=self._certificate.fingerprint,
+            candidates=self.candidates,
+            is_ice_lite=self._options.policy.we_are_ice_lite,
+        )
+
+    def _apply(self, negotiation: Negotiation) -> None:
+        self._negotiation = negotiation
+        if negotiation.transport is not None:
+            self.transport.negotiate(negotiation.transport, self._clock.monotonic())
+            self._port.set_ufrag(self.peer, self.transport.ice.local.ufrag)
+        self.streams.negotiate(negotiation)
+        self._wake(-inf)
+
+    def _receive_check(self, data: bytes, path: bytes) -> None:
+        now = self._clock.monotonic()
+        if self.transport.receive_check(data, path, now):
+            self._last_authentic = now
+            self._port.add_path(self.peer, path)
+
+    def _receive_dtls(self, data: bytes) -> None:
+        try:
+            has_new_keys = self.transport.receive_dtls(data)
+        except TransportFailedError as error:
+            self._fail(str(error))
+            return
+        if has_new_keys and self.transport.srtp is not None:
+            self.streams.use_keys(self.transport.srtp)
+            self._wake(-inf)
+            if self.state is ConnectionState.CONNECTING:
+                self.state = ConnectionState.CONNECTED
+                self._user.on_connected()
+        if self.transport.is_closed_by_peer:
+            self.close(CloseReason.LEFT)
+
+    def _fail(self, failure: str) -> None:
+        is_new = self.state is ConnectionState.CONNECTING
+        self.close(CloseReason.FAILED if is_new else CloseReason.LOST, failure)
+
+    def _receive_rtcp(self, data: bytes, path: bytes, arrival: float) -> None:
+        if self.transport.srtp is None:
+            return
+        try:
+            parts = parse_rtcp(self.transport.srtp.unprotect_rtcp(data))
+        except RepeatedPacketError:
+            self._refused["repeated"] += 1
+        except SrtpError:
+            self._refused["not_authentic"] += 1
+        except RtcpParseError:
+            self._refused["malformed"] += 1
+        else:
+            self._last_authentic = max(self._last_authentic, arrival)
+            self.transport.ice.heard(path, arrival)
+            for part in parts:
+                self.streams.on_rtcp(part, arrival)
