@@ -146,7 +146,7 @@ class PeerConnection:
                 clock.monotonic,
             ),
         )
-        port.set_ufrag(self.peer, ice.local.ufrag)
+        port.set_ufrags(self.peer, ice.ufrags)
 
     @property
     def negotiation(self) -> Negotiation | None:
@@ -200,7 +200,7 @@ class PeerConnection:
         """The peer has new credentials, perhaps at a new address; ours are new, too (RFC 8445,
         9)."""
         self.transport.restart_ice(remote, self._clock.monotonic())
-        self._port.set_ufrag(self.peer, self.transport.ice.local.ufrag)
+        self._port.set_ufrags(self.peer, self.transport.ice.ufrags)
 
     def close(self, reason: CloseReason = CloseReason.ENDED, failure: str = "") -> None:
         """End the connection; harmless when it has ended."""
@@ -294,7 +294,7 @@ class PeerConnection:
         self._negotiation = negotiation
         if negotiation.transport is not None:
             self.transport.negotiate(negotiation.transport, self._clock.monotonic())
-            self._port.set_ufrag(self.peer, self.transport.ice.local.ufrag)
+            self._port.set_ufrags(self.peer, self.transport.ice.ufrags)
         self.streams.negotiate(negotiation)
         self._wake(-inf)
 

@@ -58,10 +58,10 @@ class Transport:
         fingerprints or another role begin a new DTLS association (RFC 8842, 4)."""
         former, self._negotiated = self._negotiated, negotiated
         if former is None:
-            self.ice.set_remote(negotiated.ice, is_lite=negotiated.is_ice_lite)
+            self.ice.set_remote(negotiated.ice, is_lite=negotiated.is_ice_lite, now=now)
         elif former.ice != negotiated.ice:
             self.ice.restart(now)
-            self.ice.set_remote(negotiated.ice, is_lite=negotiated.is_ice_lite)
+            self.ice.set_remote(negotiated.ice, is_lite=negotiated.is_ice_lite, now=now)
         for candidate in negotiated.candidates:
             self.ice.add_candidate(candidate)
         if negotiated.end_of_candidates:
@@ -74,7 +74,7 @@ class Transport:
         """The peer has new credentials, perhaps at a new address; ours are new, too."""
         is_lite = self._negotiated is not None and self._negotiated.is_ice_lite
         self.ice.restart(now)
-        self.ice.set_remote(remote, is_lite=is_lite)
+        self.ice.set_remote(remote, is_lite=is_lite, now=now)
 
     def receive_check(self, data: bytes, path: bytes, now: float) -> bool:
         """Take in a STUN datagram; whether it is surely the peer's."""

@@ -100,7 +100,7 @@ class _Member:
     def __init__(self, connection: Connection, peer: NativePeer) -> None:
         self.connection = connection
         self.peer = peer
-        self.ufrag = ""
+        self.ufrags: frozenset[str] = frozenset()
         self.paths: deque[bytes] = deque()
         self.ssrcs: set[int] = set()
         self.faults = Faults("peer connection")
@@ -174,22 +174,25 @@ class UdpPort:
 
     def detach(self, peer: NativePeer) -> None:
         """Forget the connection that was given `peer`; harmless when that was done."""
-        member = self._members.pop(peer.owner, None)
+        member = self._members.get(peer.owner)
         if member is None:
             return
-        self._by_ufrag.pop(member.ufrag, None)
+        self.set_ufrags(peer, ())
         for ssrc in list(member.ssrcs):
             self.forget_ssrc(peer, ssrc)
+        del self._members[peer.owner]
         self._counts_of_closed += member.faults.errors
         peer.close()
 
-    def set_ufrag(self, peer: NativePeer, ufrag: str) -> None:
-        """Connectivity checks that name `ufrag` are for this peer's connection; no longer those
+    def set_ufrags(self, peer: NativePeer, ufrags: Collection[str]) -> None:
+        """Connectivity checks that name one of these are for this peer's connection; no longer those
         that name a former one."""
         member = self._members[peer.owner]
-        self._by_ufrag.pop(member.ufrag, None)
-        member.ufrag = ufrag
-        self._by_ufrag[ufrag] = member
+        for ufrag in member.ufrags.difference(ufrags):
+            self._by_ufrag.pop(ufrag, None)
+        member.ufrags = frozenset(ufrags)
+        for ufrag in member.ufrags:
+            self._by_ufrag[ufrag] = member
 
     def add_path(self, peer: NativePeer, path: bytes) -> None:
         """What comes on `path` is this peer's. Of a peer that moves again and again the oldest
