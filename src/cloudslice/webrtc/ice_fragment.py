@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cloudslice.webrtc.candidates import Candidate, IceCredentials
 from cloudslice.webrtc.negotiation import NegotiatedSection
 from cloudslice.webrtc.sdp import AttributeReader, parse_attributes
 from cloudslice.webrtc.transport_parameters import (
-    Candidate,
-    IceCredentials,
     TransportParameters,
     candidate_attributes,
+    credential_attributes,
     read_transport,
 )
 
@@ -55,7 +55,7 @@ def write_fragment(
     kind, protocol, _ = section.media_line
     lines = [
         *(["a=ice-lite"] if is_ice_lite else []),
-        *map(str, ice.attributes()),
+        *map(str, credential_attributes(ice)),
         f"m={kind} 9 {protocol} 0",  # RFC 8840, 9.2: a pseudo m= line
         *([f"a=mid:{section.mid}"] if section.has_mid else []),
         *map(str, candidate_attributes(candidates, is_complete=is_complete)),

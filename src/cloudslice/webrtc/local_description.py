@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cloudslice.codecs.codec import Format, Parameters
+from cloudslice.webrtc.candidates import Candidate, IceCredentials
 from cloudslice.webrtc.media_attributes import Direction, HeaderExtension, Ssrc
 from cloudslice.webrtc.negotiation import NegotiatedSection, Negotiation
 from cloudslice.webrtc.sdp import (
@@ -14,10 +15,9 @@ from cloudslice.webrtc.sdp import (
     write_description,
 )
 from cloudslice.webrtc.transport_parameters import (
-    Candidate,
     Fingerprint,
-    IceCredentials,
     candidate_attributes,
+    credential_attributes,
 )
 
 
@@ -188,7 +188,7 @@ def _transport_attributes(
     local: LocalParameters, setup: str, *, with_candidates: bool
 ) -> Iterator[Attribute]:
     """Candidates stand in the first section of a bundle only (RFC 8843, 10.1)."""
-    yield from local.ice.attributes()
+    yield from credential_attributes(local.ice)
     yield local.fingerprint.attribute()
     yield Attribute("setup", setup)
     if with_candidates:

@@ -13,9 +13,10 @@ holds now:
 from dataclasses import dataclass, replace
 
 from cloudslice.codecs.codec import Carrier, Codec, Format, Parameters
+from cloudslice.webrtc.candidates import Candidate, IceCredentials
 from cloudslice.webrtc.media_attributes import Direction, HeaderExtension, Ssrc, SsrcGroup
 from cloudslice.webrtc.sdp import SdpError
-from cloudslice.webrtc.transport_parameters import Candidate, Fingerprint, IceCredentials
+from cloudslice.webrtc.transport_parameters import Fingerprint
 
 MID_URI = "urn:ietf:params:rtp-hdrext:sdes:mid"
 RID_URI = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"

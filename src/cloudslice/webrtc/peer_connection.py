@@ -17,6 +17,7 @@ from typing import Protocol
 
 from cloudslice.clock import Clock
 from cloudslice.webrtc.accepting import ReceivePolicy, accept_offer
+from cloudslice.webrtc.candidates import Candidate, IceCredentials, host_candidates
 from cloudslice.webrtc.dtls import DtlsCertificate
 from cloudslice.webrtc.ice import IceAgent
 from cloudslice.webrtc.local_description import (
@@ -34,7 +35,6 @@ from cloudslice.webrtc.rtcp import RtcpParseError, parse_rtcp
 from cloudslice.webrtc.srtp import RepeatedPacketError, SrtpError
 from cloudslice.webrtc.streams import Streams
 from cloudslice.webrtc.transport import Transport, TransportFailedError
-from cloudslice.webrtc.transport_parameters import Candidate, IceCredentials, host_candidates
 from cloudslice.webrtc.udp.port import UdpPort
 
 _REPORT_RETRY_S = 0.1
@@ -127,7 +127,7 @@ class PeerConnection:
         self._options = options
         self._user = user
         self._clock = clock
-        self._last_authentic = now
+        self._last_authentic = self._heard_until = now
         self._session_id = str(secrets.randbits(62))
         self._version = 0
         self._negotiation: Negotiation | None = None
@@ -239,7 +239,8 @@ class PeerConnection:
     def send_due(self, now: float) -> None:
         """Send what is due at monotonic second `now`, and end what is over."""
         state = self.peer.state
-        if self.transport.srtp is not None:
+        if state.last_authentic > self._heard_until:
+            self._heard_until = state.last_authentic
             self.transport.ice.heard(bytes(state.path), state.last_authentic)
         try:
             self.transport.send_due(now)

@@ -4,11 +4,11 @@ is sent on it."""
 from collections.abc import Callable
 from math import inf
 
+from cloudslice.webrtc.candidates import IceCredentials
 from cloudslice.webrtc.dtls import DtlsCertificate, DtlsEndpoint, DtlsError
 from cloudslice.webrtc.ice import IceAgent, IceState
 from cloudslice.webrtc.negotiation import Transport as NegotiatedTransport
 from cloudslice.webrtc.srtp import SrtpContext
-from cloudslice.webrtc.transport_parameters import IceCredentials
 
 _CONNECT_TIMEOUT_S = 20.0
 

@@ -1,11 +1,11 @@
 """What SDP says of an ICE and DTLS transport (RFC 8839, 8842, 8122), read and written."""
 
 import re
-import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 
+from cloudslice.webrtc.candidates import Candidate, IceCredentials
 from cloudslice.webrtc.sdp import Attribute, AttributeReader, is_token, parse_number
 
 KNOWN_HASHES = frozenset({"sha-256", "sha-384", "sha-512"})
@@ -15,23 +15,6 @@ _FINGERPRINT = re.compile("[0-9A-F]{2}(:[0-9A-F]{2})+")
 _MAX_CREDENTIAL = 256  # RFC 8839, 5.4
 _MAX_CANDIDATES = 100
 """Read of one section; hosts with more addresses are worse served by checking all of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class IceCredentials:
-    """``a=ice-ufrag`` and ``a=ice-pwd`` of one side."""
-
-    ufrag: str
-    password: str = field(repr=False)
-
-    @classmethod
-    def generate(cls) -> "IceCredentials":
-        """New random ones (RFC 8445, 5.3: at least 24 and 128 bits)."""
-        return cls(secrets.token_hex(8), secrets.token_hex(16))
-
-    def attributes(self) -> tuple[Attribute, ...]:
-        """As SDP says them."""
-        return Attribute("ice-ufrag", self.ufrag), Attribute("ice-pwd", self.password)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,36 +32,6 @@ class Fingerprint:
     def attribute(self) -> Attribute:
         """As SDP says it."""
         return Attribute("fingerprint", f"{self.algorithm} {self.value}")
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An ``a=candidate`` (RFC 8839, 5.1): an address that a side may be reached at."""
-
-    foundation: str
-    component: int
-    """1 for RTP, 2 for RTCP where that has a port of its own."""
-    transport: str
-    """"udp" or "tcp", in lower case."""
-    priority: int
-    host: str
-    """An IP address, or a name: browsers hide their addresses behind names in .local."""
-    port: int
-    kind: str
-    """"host", "srflx", "prflx" or "relay"."""
-
-    def attribute(self) -> Attribute:
-        """As SDP says it."""
-        return Attribute(
-            "candidate",
-            f"{self.foundation} {self.component} {self.transport} {self.priority} {self.host} "
-            f"{self.port} typ {self.kind}",
-        )
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether media can be sent there: by UDP, RTP and RTCP on one port."""
-        return self.component == 1 and self.transport == "udp" and self.port > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +85,9 @@ def parse_candidate(text: str) -> Candidate | None:
     )
 
 
-def host_candidates(addresses: Sequence[tuple[str, int]]) -> tuple[Candidate, ...]:
-    """Our host candidates, the first address with the highest priority (RFC 8445, 5.1.2.1)."""
-    return tuple(
-        Candidate(
-            str(rank), 1, "udp", (126 << 24) + ((65535 - rank) << 8) + 255, host, port, "host"
-        )
-        for rank, (host, port) in enumerate(addresses, start=1)
-    )
+def credential_attributes(ice: IceCredentials) -> tuple[Attribute, Attribute]:
+    """A side's credentials as SDP says them."""
+    return Attribute("ice-ufrag", ice.ufrag), Attribute("ice-pwd", ice.password)
 
 
 def candidate_attributes(
@@ -147,7 +95,11 @@ def candidate_attributes(
 ) -> Iterator[Attribute]:
     """All candidates, and whether more may follow by trickle ICE (RFC 8840)."""
     for candidate in candidates:
-        yield candidate.attribute()
+        yield Attribute(
+            "candidate",
+            f"{candidate.foundation} {candidate.component} {candidate.transport} "
+            f"{candidate.priority} {candidate.host} {candidate.port} typ {candidate.kind}",
+        )
     if is_complete:
         yield Attribute("end-of-candidates")
 

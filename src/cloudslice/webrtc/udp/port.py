@@ -185,8 +185,8 @@ class UdpPort:
         peer.close()
 
     def set_ufrags(self, peer: NativePeer, ufrags: Collection[str]) -> None:
-        """Connectivity checks that name one of these are for this peer's connection; no longer those
-        that name a former one."""
+        """Connectivity checks that name one of these are for this peer's connection; no longer
+        those that name a former one."""
         member = self._members[peer.owner]
         for ufrag in member.ufrags.difference(ufrags):
             self._by_ufrag.pop(ufrag, None)
