@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -27,6 +28,8 @@ URL = f"/whip/{APP}/1/150/anchor"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 ICE_LINES = "a=ice-ufrag:newufrag\r\na=ice-pwd:newpasswordnewpasswordnew\r\n"
 ALL = Privilege(255)
+OFFERS = Path(__file__).parents[1] / "unit" / "rtp" / "offers"
+BUNDLE_ONLY_OFFER = (OFFERS / "video-vp9-first+audio-bundle-only.sdp").read_text()
 
 
 def settings(**rtc: object) -> Settings:
@@ -165,6 +168,23 @@ async def test_200_ice_restart(endpoint: Endpoint) -> None:
     assert stale.status_code == 412
 
 
+async def test_204_trickle_of_clients_that_name_no_ice_session(endpoint: Endpoint) -> None:
+    """`If-Match: *` with the credentials as before: nothing is new, also after a restart."""
+    offer = Peer().offer
+    response = await endpoint.publish(offer=offer)
+    location, tag = response.headers["location"], response.headers["etag"]
+    first = dict(line.split(":", 1) for line in offer.splitlines() if line.startswith("a=ice-"))
+    lines = f"a=ice-ufrag:{first['a=ice-ufrag']}\r\na=ice-pwd:{first['a=ice-pwd']}\r\n"
+    body = (
+        lines + "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=candidate:1 1 udp 1 x 9 typ host\r\n"
+    )
+    assert (await endpoint.patch(location, body, If_Match="*")).status_code == 204
+    assert (await endpoint.patch(location, lines, If_Match=tag)).status_code == 204
+    assert (await endpoint.patch(location, ICE_LINES, If_Match="*")).status_code == 200
+    assert (await endpoint.patch(location, ICE_LINES, If_Match="*")).status_code == 204
+    assert (await endpoint.patch(location, lines, If_Match="*")).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "status"),
     [
@@ -200,6 +220,7 @@ async def test_patches_that_are_refused(
         pytest.param(Peer().offer.replace("opus", "x").replace("VP8", "y"), 422, id="codecs"),
         pytest.param(Peer().offer.replace("a=sendonly", "a=recvonly"), 422, id="WHEP"),
         pytest.param(Peer().offer.replace("a=group", "a=x"), 422, id="not bundled"),
+        pytest.param(BUNDLE_ONLY_OFFER, 422, id="transport refused"),
     ],
 )
 async def test_offers_that_are_refused(endpoint: Endpoint, offer: str | bytes, status: int) -> None:

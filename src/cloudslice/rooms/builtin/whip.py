@@ -110,7 +110,8 @@ class _Whip:
     async def patch(self, request: Request) -> Response:
         """Trickle ICE and ICE restarts (RFC 9725, 4.3).
 
-        An ICE-lite side needs nobody's candidates, so that only a restart has an effect.
+        An ICE-lite side needs nobody's candidates, so that only a restart has an effect. New
+        credentials make one: some clients send all their candidates with `If-Match: *`.
         """
         publication = self._publication(request)
         fragment = await _body(request, _FRAGMENT)
@@ -123,7 +124,10 @@ class _Whip:
             )
         if condition.strip() != "*":
             return Response(status_code=HTTPStatus.NO_CONTENT)
-        publication.session.restart_ice(_fragment_credentials(fragment))
+        credentials = _fragment_credentials(fragment)
+        if credentials == publication.session.remote_ice:
+            return Response(status_code=HTTPStatus.NO_CONTENT)
+        publication.session.restart_ice(credentials)
         self._rooms.restart_ice(publication)
         return Response(
             _restart_fragment(publication, self._rooms.candidates),
