@@ -97,7 +97,9 @@ class RtpPort:
         """Give `session` the datagrams that are its own, until `remove`."""
         self._sessions.add(session)
         self._urgent.add(session)
-        self._schedule(QUICK_BEAT_S)
+        # Only ever sooner: however many come, the reading is not put off.
+        if self._timer is None or self._clock.monotonic() + QUICK_BEAT_S < self._next_beat:
+            self._schedule(QUICK_BEAT_S)
 
     def update(self, session: Session) -> None:
         """The session has new ICE credentials: it is found by these from now on."""

@@ -328,4 +328,11 @@ class Session:
             for receiver in self.receivers.values():
                 receiver.finish()
             self._transport.close()
-            self._on_closed(self, reason)
+            on_closed = self._on_closed
+            # They lead to our owner: without them our memory is free at once.
+            self._on_connected = self._on_closed = _ignore
+            on_closed(self, reason)
+
+
+def _ignore(*_arguments: object) -> None:
+    pass

@@ -115,6 +115,18 @@ async def test_the_beat_reads_by_itself(port: RtpPort, join: Join) -> None:
     assert port._timer is None
 
 
+async def test_those_who_come_do_not_put_off_the_reading(port: RtpPort, join: Join) -> None:
+    """However many come one after the other; the first of them brings it forward."""
+    join()
+    port._schedule(1000)
+    join()
+    first = port._next_beat
+    assert first < time.monotonic() + 1
+    for _ in range(20):
+        join()
+    assert port._next_beat == first
+
+
 async def test_a_session_that_will_have_something_to_do_is_woken_for_it(
     port: RtpPort, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from cloudslice.rooms.base import (
     TrackKind,
     VideoTrack,
 )
+from cloudslice.rooms.builtin.connecting import Connecting
 from cloudslice.rooms.builtin.reporter import RoomReporter
 from cloudslice.rooms.management import RoomNotFoundError
 from cloudslice.rooms.observer import RoomObserver
@@ -27,7 +28,7 @@ from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.port import RtpPort
 from cloudslice.rtp.sdp import Offer
-from cloudslice.rtp.session import CloseReason, Session, SessionState
+from cloudslice.rtp.session import CloseReason, Session
 from cloudslice.rtp.video import VideoReceiver
 
 _log = structlog.get_logger(__name__)
@@ -100,9 +101,21 @@ class BuiltinRooms:
         self._certificate = DtlsCertificate()
         self._rooms: dict[RoomKey, _Room] = {}
         self._publications: dict[str, Publication] = {}
+        self._connecting: Connecting[Publication] = Connecting(settings)
         self._counts_of_ended: Counter[str] = Counter()
         self._guard = Faults("room listener")
         self._reporter = RoomReporter(observer)
+
+    def check_offer(self, room: RoomKey, user_id: str) -> None:
+        """Whether an offer would be taken now; cheaper than reading it.
+
+        Raises:
+            UserIdTakenError: a robot of this UserId is in the room.
+            TooManyConnectingError: too many sessions are not connected yet.
+        """
+        if user_id in self._rooms.get(room, _Room()).robots:
+            raise UserIdTakenError
+        self._connecting.check(room, user_id)
 
     def publish(self, room: RoomKey, user_id: str, offer: Offer) -> tuple[Publication, str]:
         """Take an anchor's offer; the publication, and the SDP answer.
@@ -111,14 +124,12 @@ class BuiltinRooms:
         anchor of its UserId. An older one that is still on its way never arrives.
 
         Raises:
-            UserIdTakenError: a robot of this UserId is in the room.
+            UserIdTakenError, TooManyConnectingError: see `check_offer`.
         """
-        if user_id in self._rooms.get(room, _Room()).robots:
-            raise UserIdTakenError
-        for former in list(self._publications.values()):
-            is_on_its_way = former.session.state is SessionState.CONNECTING
-            if is_on_its_way and (former.room, former.user_id) == (room, user_id):
-                former.session.close()
+        self.check_offer(room, user_id)
+        former = self._connecting.find(room, user_id)
+        if former is not None:
+            former.session.close()
         publication_id = secrets.token_urlsafe(16)
         session = Session(
             offer,
@@ -132,9 +143,11 @@ class BuiltinRooms:
             on_closed=lambda _session, reason: self._leave(publication, reason),
         )
         publication = Publication(publication_id, room, user_id, session)
+        answer = session.answer(self._port.candidates)
         self._publications[publication_id] = publication
+        self._connecting.add(room, user_id, publication)
         self._port.add(session)
-        return publication, session.answer(self._port.candidates)
+        return publication, answer
 
     def end(
         self, publications: Collection[Publication], reason: CloseReason = CloseReason.ENDED
@@ -223,6 +236,7 @@ class BuiltinRooms:
         self.end([*self._publications.values()])
 
     def _join(self, publication: Publication) -> None:
+        self._connecting.discard(publication.room, publication.user_id, publication)
         self._reporter.entered(publication.room, publication.user_id, publication.session)
         former = self._rooms.get(publication.room, _Room()).anchors.get(publication.user_id)
         if former is not None:
@@ -234,6 +248,7 @@ class BuiltinRooms:
 
     def _leave(self, publication: Publication, reason: CloseReason) -> None:
         self._publications.pop(publication.publication_id, None)
+        self._connecting.discard(publication.room, publication.user_id, publication)
         self._port.remove(publication.session)
         self._counts_of_ended.update(publication.session.counts)
         _log.info("anchor left", **_fields(publication), reason=reason.value)
