@@ -20,8 +20,8 @@ _EARLY_S = 0.002
 
 
 class FrameGrabber:
-    """Pictures of one track: the first at once, then one every `interval_s`; the second sooner, to
-    be due together with other tracks' pictures.
+    """Pictures of one track at a time: the first at once, then one every `interval_s`; the second
+    sooner, to be due together with other tracks' pictures.
 
     One wish for a key frame is open at a time. If none is granted before the next wish is due,
     the picture is counted as not taken, with the reason.
@@ -58,10 +58,15 @@ class FrameGrabber:
         """Whether the anchor was seen to send video since the picture was due."""
         self._ask()
 
-    @property
-    def flowing(self) -> bool:
-        """Whether the anchor sends video."""
-        return self._track.flowing
+    def follow(self, track: VideoTrack) -> None:
+        """Take pictures of `track` from now on, at the same due times. A picture that was not taken
+        yet is asked for of it."""
+        if track is self._track:
+            return
+        self._track = track
+        if self._request is not None:
+            self._request.cancel()
+            self._request = track.request_keyframe(self._on_keyframe, self._due)
 
     def tick(self, now: float) -> float:
         """Ask for a key frame when one is due soon. Cheap; to be called a few times a second.

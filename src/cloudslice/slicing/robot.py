@@ -6,13 +6,14 @@ from math import inf
 
 from cloudslice.clock import Clock
 from cloudslice.delivery.model import SliceKind, SliceOrigin, SliceStore
-from cloudslice.rooms.base import Anchor, AudioTrack, LeaveCode, VideoTrack
+from cloudslice.rooms.base import Anchor, AudioTrack, LeaveCode
 from cloudslice.slicing.audio import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.frames import FrameGrabber
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.slicing.phases import PicturePhases
 from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.picture_track import PictureTrack
 from cloudslice.slicing.subscription import AnchorPlaces, is_subscribed
 
 
@@ -24,7 +25,8 @@ class _SlicedAudio:
 
 @dataclass(slots=True)
 class _SlicedVideo:
-    track: VideoTrack
+    anchor: Anchor
+    choice: PictureTrack
     grabber: FrameGrabber
 
 
@@ -79,7 +81,7 @@ class Robot:
     def is_slicing(self) -> bool:
         """Whether a subscribed stream arrives: InProgress of contract C2, else it is Idle."""
         return any(audio.slicer.slicing for audio in self._audio.values()) or any(
-            video.grabber.flowing for video in self._video.values()
+            video.choice.flowing for video in self._video.values()
         )
 
     def set_lists(self, lists: SubscriptionLists) -> None:
@@ -98,7 +100,10 @@ class Robot:
         """
         for audio in self._audio.values():
             audio.slicer.tick(now)
-        delay = min((video.grabber.tick(now) for video in self._video.values()), default=inf)
+        delay = inf
+        for video in self._video.values():
+            video.grabber.follow(video.choice.update(now))
+            delay = min(delay, video.grabber.tick(now))
         if self._idle_since is not None and now - self._idle_since >= self._params.max_idle_s:
             self._finish(LeaveCode.IDLE)
         return delay
@@ -152,14 +157,16 @@ class Robot:
             if user_id not in served or self._audio[user_id].track is not audio.get(user_id):
                 self._stop_audio(user_id)
         for user_id in [*self._video]:
-            if user_id not in served or self._video[user_id].track is not video.get(user_id):
+            if user_id not in served or self._video[user_id].anchor is not video.get(user_id):
                 self._stop_video(user_id)
         for user_id, audio_track in audio.items():
             if user_id in served and user_id not in self._audio:
                 self._start_audio(user_id, audio_track)
-        for user_id, video_track in video.items():
-            if user_id in served and user_id not in self._video:
-                self._start_video(user_id, video_track)
+        for user_id, anchor in video.items():
+            if user_id in self._video:
+                self._update_video(self._video[user_id])
+            elif user_id in served:
+                self._start_video(anchor)
 
     def _wanted_audio(self) -> dict[str, AudioTrack]:
         if not self._params.audio:
@@ -172,19 +179,16 @@ class Robot:
             and is_subscribed(user_id, allow=allow, block=block, present=self._anchors)
         }
 
-    def _wanted_video(self) -> dict[str, VideoTrack]:
-        """The screen share only while there is no main video (contract C6.8)."""
+    def _wanted_video(self) -> dict[str, Anchor]:
         if not self._params.video:
             return {}
         allow, block = self._lists.video_allow, self._lists.video_block
-        wanted = {}
-        for user_id, anchor in self._anchors.items():
-            track = anchor.video if anchor.video is not None else anchor.aux
-            if track is not None and is_subscribed(
-                user_id, allow=allow, block=block, present=self._anchors
-            ):
-                wanted[user_id] = track
-        return wanted
+        return {
+            user_id: anchor
+            for user_id, anchor in self._anchors.items()
+            if (anchor.video is not None or anchor.aux is not None)
+            and is_subscribed(user_id, allow=allow, block=block, present=self._anchors)
+        }
 
     def _start_audio(self, user_id: str, track: AudioTrack) -> None:
         slicer = AudioSlicer(
@@ -202,11 +206,12 @@ class Robot:
         audio.track.remove_sink(audio.slicer)
         audio.slicer.close()
 
-    def _start_video(self, user_id: str, track: VideoTrack) -> None:
+    def _start_video(self, anchor: Anchor) -> None:
         image_format = self._params.image_format
+        choice = PictureTrack(anchor.video, anchor.aux, self._clock.monotonic())
         grabber = FrameGrabber(
-            track,
-            SliceOrigin(self._task_id, user_id, SliceKind.IMAGE, image_format.value),
+            choice.track,
+            SliceOrigin(self._task_id, anchor.user_id, SliceKind.IMAGE, image_format.value),
             self._store,
             self._pictures,
             self._phases,
@@ -215,7 +220,14 @@ class Robot:
             image_format=image_format,
             counters=self.counters,
         )
-        self._video[user_id] = _SlicedVideo(track, grabber)
+        self._video[anchor.user_id] = _SlicedVideo(anchor, choice, grabber)
+
+    def _update_video(self, video: _SlicedVideo) -> None:
+        """Its tracks may be others now; its pictures' due times go on."""
+        anchor, choice = video.anchor, video.choice
+        if anchor.video is not choice.main or anchor.aux is not choice.screen:
+            video.choice = PictureTrack(anchor.video, anchor.aux, self._clock.monotonic())
+            video.grabber.follow(video.choice.track)
 
     def _stop_video(self, user_id: str) -> None:
         self._video.pop(user_id).grabber.close()
