@@ -1,6 +1,7 @@
 """Takes a picture of one video track at every due time, without listening to the track."""
 
 from functools import partial
+from math import inf
 
 import structlog
 
@@ -39,8 +40,14 @@ class FrameGrabber:
         interval_s: int,
         image_format: ImageFormat,
         counters: SlicingCounters,
+        since: float = -inf,
     ) -> None:
+        """
+        Args:
+            since: monotonic second; a key frame that arrived before it is not taken.
+        """
         self._track = track
+        self._since = since
         self._origin = origin
         self._store = store
         self._pool = pool
@@ -114,6 +121,9 @@ class FrameGrabber:
             self._counters.pictures_muted += 1
 
     def _on_keyframe(self, keyframe: Keyframe) -> None:
+        if keyframe.arrival < self._since:  # somebody else had asked for it
+            self._request = self._track.request_keyframe(self._on_keyframe, self._due)
+            return
         self._request = None
         due_ms = self._clock.utc_ms(self._due)
         self._go_on()

@@ -6,7 +6,7 @@ from math import inf
 
 from cloudslice.clock import Clock
 from cloudslice.delivery.model import SliceKind, SliceOrigin, SliceStore
-from cloudslice.rooms.base import Anchor, AudioTrack, LeaveCode
+from cloudslice.rooms.base import Anchor, AudioTrack, LeaveCode, OpusRun
 from cloudslice.slicing.audio import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.frames import FrameGrabber
@@ -17,10 +17,24 @@ from cloudslice.slicing.picture_track import PictureTrack
 from cloudslice.slicing.subscription import AnchorPlaces, is_subscribed
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _SlicedAudio:
+    """An AudioSink that hears what arrived from `since` on: a packet may have waited, for one that
+    is missing, since before the anchor was subscribed to."""
+
     track: AudioTrack
     slicer: AudioSlicer
+    since: float
+
+    def on_opus(self, run: OpusRun) -> None:
+        if run.arrival >= self.since:
+            self.slicer.on_opus(run)
+
+    def on_restart(self) -> None:
+        self.slicer.on_restart()
+
+    def on_sender_time(self, timestamp: int, utc_ms: float) -> None:
+        self.slicer.on_sender_time(timestamp, utc_ms)
 
 
 @dataclass(slots=True)
@@ -74,7 +88,9 @@ class Robot:
         """By user id, in the order in which they came."""
         self._audio: dict[str, _SlicedAudio] = {}
         self._video: dict[str, _SlicedVideo] = {}
-        self._idle_since: float | None = clock.monotonic()
+        self._since = clock.monotonic()
+        """What arrived before that, of those who are subscribed to later, is not sliced."""
+        self._idle_since: float | None = self._since
         self._stopped = False
 
     @property
@@ -84,9 +100,20 @@ class Robot:
             video.choice.flowing for video in self._video.values()
         )
 
-    def set_lists(self, lists: SubscriptionLists) -> None:
-        """Subscribe by other lists from now on, on running streams too (contract C3)."""
+    @property
+    def lists(self) -> SubscriptionLists:
+        """What it subscribes by."""
+        return self._lists
+
+    def set_lists(self, lists: SubscriptionLists, since: float = -inf) -> None:
+        """Subscribe by other lists from now on, on running streams too.
+
+        Args:
+            since: monotonic second; what arrived before it of somebody who was not subscribed to
+                is not sliced.
+        """
         self._lists = lists
+        self._since = since
         self._reconcile()
 
     def tick(self, now: float) -> float:
@@ -198,12 +225,12 @@ class Robot:
             self._params.audio_slice_s,
             self.counters,
         )
-        self._audio[user_id] = _SlicedAudio(track, slicer)
-        track.add_sink(slicer)
+        self._audio[user_id] = audio = _SlicedAudio(track, slicer, self._since)
+        track.add_sink(audio)
 
     def _stop_audio(self, user_id: str) -> None:
         audio = self._audio.pop(user_id)
-        audio.track.remove_sink(audio.slicer)
+        audio.track.remove_sink(audio)
         audio.slicer.close()
 
     def _start_video(self, anchor: Anchor) -> None:
@@ -219,6 +246,7 @@ class Robot:
             interval_s=self._params.video_interval_s,
             image_format=image_format,
             counters=self.counters,
+            since=self._since,
         )
         self._video[anchor.user_id] = _SlicedVideo(anchor, choice, grabber)
 

@@ -78,7 +78,8 @@ class _Room:
 class _RobotAttendance:
     """A robot's Attendance of a builtin room."""
 
-    def __init__(self, leave: Callable[[], None]) -> None:
+    def __init__(self, catch_up: Callable[[], None], leave: Callable[[], None]) -> None:
+        self.catch_up = catch_up
         self.leave = leave
 
 
@@ -184,6 +185,7 @@ class BuiltinRooms:
         """
         if self.holds_user(key, robot_user_id):
             raise RoomEntryError(f"UserId {robot_user_id} is in the room already")
+        self._catch_up(key)  # what came before this robot is not for it
         room = self._rooms.setdefault(key, _Room())
         former = room.robots.pop(robot_user_id, None)
         if former is not None:
@@ -191,7 +193,10 @@ class BuiltinRooms:
         room.robots[robot_user_id] = listener
         for anchor in list(room.anchors.values()):
             self._tell([listener], methodcaller("on_anchor_joined", anchor))
-        return _RobotAttendance(lambda: self._robot_left(key, robot_user_id, listener))
+        return _RobotAttendance(
+            catch_up=lambda: self._catch_up(key),
+            leave=lambda: self._robot_left(key, robot_user_id, listener),
+        )
 
     def holds_user(self, key: RoomKey, user_id: str) -> bool:
         """Whether an anchor is in the room under `user_id`, or on its way into it."""
@@ -271,9 +276,15 @@ class BuiltinRooms:
     def _robot_left(self, key: RoomKey, robot_user_id: str, listener: RoomListener) -> None:
         room = self._rooms.get(key)
         if room is not None and room.robots.get(robot_user_id) is listener:
-            self._port.catch_up({each.session for each in room.anchors.values()})
+            self._catch_up(key)
             del room.robots[robot_user_id]
             self._drop_if_empty(key)
+
+    def _catch_up(self, key: RoomKey) -> None:
+        """Have the robots in a room hear what its anchors have sent so far."""
+        room = self._rooms.get(key)
+        if room is not None and room.anchors:
+            self._port.catch_up({each.session for each in room.anchors.values()})
 
     def _members(self, key: RoomKey) -> _Room:
         room = self._rooms.get(key)
@@ -282,6 +293,8 @@ class BuiltinRooms:
         return room
 
     def _put_out(self, key: RoomKey, members: _Room, user_id: str, code: LeaveCode) -> None:
+        if user_id in members.robots:
+            self._catch_up(key)
         robot = members.robots.pop(user_id, None)
         if robot is not None:
             self._tell([robot], lambda each: each.on_evicted(code))
