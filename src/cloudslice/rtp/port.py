@@ -35,6 +35,8 @@ _REST = 5
 """Times as long as a beat takes it is to the next one..."""
 _LONGEST_REST_S = 0.08
 """...but no longer than this, if there is something to do."""
+_MOST_READINGS = 8
+"""Batches that hold all that a socket's buffer can, and more."""
 
 
 class RtpPort:
@@ -60,6 +62,7 @@ class RtpPort:
         self._timer: asyncio.TimerHandle | None = None
         self._last_beat = self._next_beat = 0.0
         self._is_woken = False
+        self._is_taking_in = False
         self._guard = Faults("port")
         self.errors = 0
         """Exceptions that nobody foresaw; logged by their sessions."""
@@ -97,7 +100,9 @@ class RtpPort:
         """Give `session` the datagrams that are its own, until `remove`."""
         self._sessions.add(session)
         self._urgent.add(session)
-        self._schedule(QUICK_BEAT_S)
+        # Only ever sooner: however many come, the reading is not put off.
+        if self._timer is None or self._clock.monotonic() + QUICK_BEAT_S < self._next_beat:
+            self._schedule(QUICK_BEAT_S)
 
     def update(self, session: Session) -> None:
         """The session has new ICE credentials: it is found by these from now on."""
@@ -139,8 +144,13 @@ class RtpPort:
 
     def catch_up(self, sessions: Collection[Session]) -> None:
         """Take in what the peers of these sessions have sent so far: before they end, or somebody
-        ceases to listen, as else what came since the last heartbeat would be missing."""
-        self._fill(self._clock.monotonic())
+        begins or ceases to listen, as else the cut would be at the next heartbeat."""
+        now = self._clock.monotonic()
+        for _ in range(_MOST_READINGS):
+            # While datagrams are taken in, which may lead here, their batch must not be cleared.
+            if self._fill(now) or self._is_taking_in:
+                break
+            self._take_in_all()
         self._take_in(lambda source: self._sessions.by_source(source) in sessions)
 
     def give_feedback(self, now: float) -> float:
@@ -240,9 +250,13 @@ class RtpPort:
 
     def _take_in(self, is_wanted: Callable[[bytes], bool]) -> None:
         """Hand over what has come from those sources."""
-        for batch in (each.batch for each in self._sockets):
-            for source, slot in batch.take(is_wanted):
-                self._receive(batch, source, slot)
+        was_taking_in, self._is_taking_in = self._is_taking_in, True
+        try:
+            for batch in (each.batch for each in self._sockets):
+                for source, slot in batch.take(is_wanted):
+                    self._receive(batch, source, slot)
+        finally:
+            self._is_taking_in = was_taking_in
 
     def _receive(self, batch: Batch, source: bytes, slot: int) -> None:
         session = self._sessions.by_source(source)

@@ -82,6 +82,7 @@ class Session:
         "_wake",
         "offer",
         "receivers",
+        "remote_ice",
         "state",
         "streams",
         "unassigned",
@@ -101,6 +102,8 @@ class Session:
         on_closed: Callable[["Session", CloseReason], None],
     ) -> None:
         self.offer = offer
+        self.remote_ice = offer.ice
+        """The peer's."""
         self.state = SessionState.CONNECTING
         self.receivers: dict[TrackKind, Receiver] = {}
         self.streams: Sequence[tuple[Sequence[int], Receiver | None]] = [
@@ -142,6 +145,7 @@ class Session:
 
     def restart_ice(self, remote: IceCredentials) -> None:
         """The peer has new credentials, perhaps at a new address; `ice` is new, too."""
+        self.remote_ice = remote
         self._transport.restart_ice(remote)
 
     def receive_check(self, check: Check, source: Address) -> bool:
@@ -324,4 +328,11 @@ class Session:
             for receiver in self.receivers.values():
                 receiver.finish()
             self._transport.close()
-            self._on_closed(self, reason)
+            on_closed = self._on_closed
+            # They lead to our owner: without them our memory is free at once.
+            self._on_connected = self._on_closed = _ignore
+            on_closed(self, reason)
+
+
+def _ignore(*_arguments: object) -> None:
+    pass

@@ -154,9 +154,16 @@ class Supervisor:
         task = self._find(sdk_app_id, task_id)
         if lists is None or task.stored.leave_code is not None:
             return
-        await self._database.run(lambda c: registry.set_lists(c, task_id, lists))
+        # The cut is here, at the call, however long the disk takes: what has arrived by now counts
+        # by the former lists. An app that blocks somebody must not find him recorded later.
+        self._subscribe(task, lists)
+        try:
+            await self._database.run(lambda c: registry.set_lists(c, task_id, lists))
+        except Exception:
+            if task.robot.lists is lists:  # no later call has set others
+                self._subscribe(task, task.stored.lists)
+            raise
         task.stored.lists = lists
-        task.robot.set_lists(lists)
         _log.info("task modified", **_fields(task.stored))
 
     async def delete(self, sdk_app_id: int, task_id: str) -> None:
@@ -264,6 +271,13 @@ class Supervisor:
         if stored.leave_code is not None:
             task.attendance.leave()  # stopped on the way in
         await self._record_entry(task, has_failed=False)
+
+    def _subscribe(self, task: RunningTask, lists: SubscriptionLists) -> None:
+        """Have the robot go by `lists` for all that arrives from now on."""
+        now = self._clock.monotonic()
+        if task.attendance is not None:
+            task.attendance.catch_up()
+        task.robot.set_lists(lists, now)
 
     async def _record_entry(self, task: RunningTask, *, has_failed: bool) -> None:
         if not task.stored.has_entered:

@@ -64,6 +64,8 @@ class ManualRooms:
     def leave(self) -> None:
         """The Attendance of every robot."""
 
+    def catch_up(self) -> None: ...
+
     def holds_user(self, _key: RoomKey, user_id: str) -> bool:
         return user_id in self.humans
 

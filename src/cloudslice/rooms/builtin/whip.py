@@ -1,5 +1,6 @@
 """WHIP (RFC 9725): how anchors come into a builtin room, and leave it, by HTTP."""
 
+import asyncio
 import re
 from http import HTTPStatus
 
@@ -15,6 +16,7 @@ from cloudslice.config import AppSettings, Settings
 from cloudslice.identity.private_map_key import Privilege, verify_private_map_key
 from cloudslice.identity.user_sig import IdentityError, verify_user_sig
 from cloudslice.rooms.base import RoomIdType, RoomKey, TrackKind
+from cloudslice.rooms.builtin.connecting import Scope, TooManyConnectingError
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication, UserIdTakenError
 from cloudslice.rooms.names import (
     ROOM_ID_RULES,
@@ -31,6 +33,8 @@ from cloudslice.rtp.session import CloseReason
 _SDP = "application/sdp"
 _FRAGMENT = "application/trickle-ice-sdpfrag"
 _BODY_LIMIT = 64 * 1024
+_RETRY_AFTER_S = "5"
+"""Sessions connect within a second or two, unless they never do."""
 _APP_ID = re.compile("[0-9]{1,10}")
 _PUBLISH_PATH = "/{sdk_app_id}/{room_id_type}/{room_id}/{user_id}"
 _SESSION_PATH = _PUBLISH_PATH + "/{publication_id}"
@@ -79,18 +83,16 @@ class _Whip:
         self._settings = settings
         self._rooms = rooms
         self._clock = clock
+        self._turn = asyncio.Lock()
+        """Held while an offer is read and answered, which takes milliseconds."""
 
     async def publish(self, request: Request) -> Response:
         app, room, user_id = self._target(request)
         self._check_user_sig(request, app, user_id)
-        offer = _parse(await _body(request, _SDP))
-        self._check_private_map_key(request, app, room, user_id, offer)
-        try:
-            publication, answer = self._rooms.publish(room, user_id, offer)
-        except UserIdTakenError:
-            raise _RefusedError(
-                HTTPStatus.CONFLICT, f"a robot of UserId {user_id} is in the room"
-            ) from None
+        text = await _body(request, _SDP)
+        async with self._turn:
+            await asyncio.sleep(0)  # between two offers, what else is due is done: media is read
+            publication, answer = self._take(request, app, room, user_id, text)
         return Response(
             answer,
             HTTPStatus.CREATED,
@@ -103,6 +105,23 @@ class _Whip:
             _SDP,
         )
 
+    def _take(
+        self, request: Request, app: AppSettings, room: RoomKey, user_id: str, text: str
+    ) -> tuple[Publication, str]:
+        try:
+            self._rooms.check_offer(room, user_id)
+            offer = _parse(text)
+            self._check_private_map_key(request, app, room, user_id, offer)
+            return self._rooms.publish(room, user_id, offer)
+        except UserIdTakenError:
+            raise _RefusedError(
+                HTTPStatus.CONFLICT, f"a robot of UserId {user_id} is in the room"
+            ) from None
+        except TooManyConnectingError as error:
+            is_ours = error.scope is Scope.NODE
+            status = HTTPStatus.SERVICE_UNAVAILABLE if is_ours else HTTPStatus.TOO_MANY_REQUESTS
+            raise _RefusedError(status, str(error), Retry_After=_RETRY_AFTER_S) from None
+
     async def leave(self, request: Request) -> Response:
         self._rooms.end([self._publication(request)], CloseReason.LEFT)
         return Response()
@@ -110,7 +129,8 @@ class _Whip:
     async def patch(self, request: Request) -> Response:
         """Trickle ICE and ICE restarts (RFC 9725, 4.3).
 
-        An ICE-lite side needs nobody's candidates, so that only a restart has an effect.
+        An ICE-lite side needs nobody's candidates, so that only a restart has an effect. New
+        credentials make one: some clients send all their candidates with `If-Match: *`.
         """
         publication = self._publication(request)
         fragment = await _body(request, _FRAGMENT)
@@ -123,7 +143,10 @@ class _Whip:
             )
         if condition.strip() != "*":
             return Response(status_code=HTTPStatus.NO_CONTENT)
-        publication.session.restart_ice(_fragment_credentials(fragment))
+        credentials = _fragment_credentials(fragment)
+        if credentials == publication.session.remote_ice:
+            return Response(status_code=HTTPStatus.NO_CONTENT)
+        publication.session.restart_ice(credentials)
         self._rooms.restart_ice(publication)
         return Response(
             _restart_fragment(publication, self._rooms.candidates),

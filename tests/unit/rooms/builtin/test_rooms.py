@@ -1,5 +1,7 @@
 """Robots hear who is in their room, whoever comes, goes, fails or is replaced."""
 
+import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -14,6 +16,7 @@ from cloudslice.rooms.base import (
     RoomKey,
     TrackKind,
 )
+from cloudslice.rooms.builtin.connecting import TooManyConnectingError
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication, UserIdTakenError
 from cloudslice.rooms.management import RoomNotFoundError
 from cloudslice.rtp.port import RtpPort
@@ -64,6 +67,10 @@ class House:
         self.observer = RecordingObserver()
         self.rooms = BuiltinRooms(port, RtcSettings(), clock, self.observer)
         self.peers: list[UdpPeer] = []
+
+    def use(self, settings: RtcSettings) -> None:
+        """New rooms on the same port."""
+        self.rooms = BuiltinRooms(self.port, settings, self.clock, self.observer)
 
     def publish(
         self,
@@ -223,6 +230,50 @@ async def test_an_older_one_on_its_way_never_arrives(house: House) -> None:
     assert house.rooms.publication(older.publication_id) is None
     assert house.rooms.publication(newer.publication_id) is newer
     assert robot.heard == [("joined", "anchor")]
+
+
+async def test_a_session_that_never_connects_is_gone_after_20_s(house: House) -> None:
+    """With what it held: also without a run of the garbage collector."""
+    publication, _udp = house.publish("anchor")
+    dtls, publication_id = (
+        weakref.ref(publication.session._transport._dtls),
+        publication.publication_id,
+    )
+    del publication
+    house.clock.now += 19.9
+    house.port.give_feedback(house.clock.now)
+    assert house.rooms.publication(publication_id) is not None
+    gc.disable()
+    try:
+        house.clock.now += 0.2
+        house.port.give_feedback(house.clock.now)
+        assert house.rooms.publication(publication_id) is None
+        assert not house.rooms.holds_user(ROOM, "anchor")
+        assert dtls() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("end", [delete, rejoin, remove, dismiss])
+async def test_who_has_arrived_or_is_gone_counts_no_more_as_on_his_way(
+    house: House, end: Callable[[House, Publication], Awaitable[None]]
+) -> None:
+    """There is one place, and it is free again each time."""
+    house.use(RtcSettings(connecting_per_user=1))
+    for _ in range(3):
+        publication = house.join("anchor")
+        house.publish("anchor", room=SAME_NAME)
+        with pytest.raises(TooManyConnectingError):
+            house.publish("anchor", room=RoomKey(1, "151", RoomIdType.NUMBER))
+        await house.rooms.remove_users(ROOM, ["anchor"])
+        house.rooms.end(list(house.rooms._publications.values()))
+        publication, _udp = house.publish("anchor")
+        with pytest.raises(TooManyConnectingError):
+            house.publish("anchor", room=SAME_NAME)
+        house.rooms.end([publication])
+        publication = house.join("anchor")
+        await end(house, publication)
+        house.rooms.end(list(house.rooms._publications.values()))
 
 
 async def test_rooms_are_told_apart_by_type(house: House) -> None:
