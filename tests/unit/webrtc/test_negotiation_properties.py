@@ -162,6 +162,15 @@ SECTION = ALL["mid-nobundle-1"][ALL["mid-nobundle-1"].index("m=") :]
         ),
         pytest.param(lambda n: HEAD + "a=group:BUNDLE 0 1\n" * n + SECTION, id="groups"),
         pytest.param(
+            lambda n: (
+                HEAD
+                + "a=extmap:1 x\n" * n
+                + SECTION
+                + "".join(f"m=audio 9 RTP/AVP 0\na=mid:{i + 1}\n" for i in range(n // 5))
+            ),
+            id="short sections",
+        ),
+        pytest.param(
             lambda n: f"v=0\na=group:BUNDLE {' '.join(map(str, range(n)))}\n" + SECTION,
             id="a group of many",
         ),
