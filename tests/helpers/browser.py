@@ -76,6 +76,22 @@ class BrowserAnchor:
 
 
 @contextlib.asynccontextmanager
+async def browser_page() -> AsyncIterator[Page]:
+    """An empty page; the test is skipped where there is no Chromium."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium, args=_ARGUMENTS, chromium_sandbox=False
+        )
+        try:
+            yield await browser.new_page()
+        finally:
+            await browser.close()
+
+
+@contextlib.asynccontextmanager
 async def browser_anchor(
     whip_url: str, bearer: str, *, codec: str = ""
 ) -> AsyncIterator[BrowserAnchor]:
@@ -84,21 +100,11 @@ async def browser_anchor(
     Args:
         codec: "H264", "VP8", or "" for what Chromium likes best.
     """
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
     page_app = Starlette(routes=[Mount("/", StaticFiles(directory=_FILES))])
-    async with serving(page_app) as port, async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=chromium, args=_ARGUMENTS, chromium_sandbox=False
-        )
-        try:
-            page = await browser.new_page()
-            await page.goto(f"http://localhost:{port}/index.html")
-            await page.get_by_label("WHIP address").fill(whip_url)
-            await page.get_by_label("UserSig").fill(bearer)
-            await page.get_by_label("Video codec").select_option(codec)
-            await page.get_by_role("button", name="Publish").click()
-            yield BrowserAnchor(page)
-        finally:
-            await browser.close()
+    async with serving(page_app) as port, browser_page() as page:
+        await page.goto(f"http://localhost:{port}/index.html")
+        await page.get_by_label("WHIP address").fill(whip_url)
+        await page.get_by_label("UserSig").fill(bearer)
+        await page.get_by_label("Video codec").select_option(codec)
+        await page.get_by_role("button", name="Publish").click()
+        yield BrowserAnchor(page)

@@ -138,11 +138,11 @@ def silence(start: int, samples: int, *, stereo: bool) -> Iterator[tuple[bytes, 
     packets = _STEREO_SILENCE if stereo else _MONO_SILENCE
     end = start + samples
     while start < end:
-        for size, packet in packets:
-            if start % size == 0 and start + size <= end:
-                yield packet, size
-                start += size
-                break
+        size, packet = next(
+            each for each in packets if start % each[0] == 0 and start + each[0] <= end
+        )
+        yield packet, size
+        start += size
 
 
 class _Opus:

@@ -30,7 +30,7 @@ from cloudslice.webrtc.sdp import (
 from cloudslice.webrtc.transport_parameters import TransportParameters, read_transport
 
 MAX_SECTIONS = 1000
-NO_MID = "no-mid:"
+NO_MID = "no-mid-"
 """What the names begin with that we give to sections without a=mid. No a=mid is taken that does."""
 
 
@@ -112,13 +112,13 @@ def parse_remote_description(text: str) -> RemoteDescription:
         raise SdpError(f"the description has more than {MAX_SECTIONS} media sections")
     session = _Session.read(description.attributes)
     mids = _mids(description.media)
-    everything = chain(description.attributes, *(each.attributes for each in description.media))
+    everywhere = [description.attributes, *(each.attributes for each in description.media)]
     return RemoteDescription(
         is_ice_lite=session.reader.attributes.has("ice-lite"),
         ice_options=frozenset(
             option
-            for attribute in everything
-            if attribute.name == "ice-options"
+            for attributes in everywhere
+            for attribute in attributes.all("ice-options")
             for option in attribute.value.replace(",", " ").split()
         ),
         bundles=_bundles(session.reader.attributes, {mid for mid in mids if mid}),

@@ -10,8 +10,9 @@ Reading takes time linear in the text's length, and the length is bounded.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 _T = TypeVar("_T")
@@ -60,21 +61,29 @@ class Attribute:
 
 
 class Attributes(tuple[Attribute, ...]):
-    """The attributes of a media section, or of the session, in the order of their lines."""
+    """The attributes of a media section, or of the session, in the order of their lines.
 
-    __slots__ = ()
+    Names are compared with their case (RFC 8866, 6).
+    """
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Attribute]]:
+        by_name: dict[str, list[Attribute]] = {}
+        for attribute in self:
+            by_name.setdefault(attribute.name, []).append(attribute)
+        return by_name
+
+    def all(self, name: str) -> Sequence[Attribute]:
+        """All attributes of that name."""
+        return self._by_name.get(name, ())
 
     def first(self, name: str) -> Attribute | None:
-        """The first attribute of that name; names are compared with their case (RFC 8866, 6)."""
-        return next((each for each in self if each.name == name), None)
-
-    def all(self, name: str) -> Iterator[Attribute]:
-        """All attributes of that name."""
-        return (each for each in self if each.name == name)
+        """The first attribute of that name."""
+        return next(iter(self.all(name)), None)
 
     def has(self, name: str) -> bool:
         """Whether there is an attribute of that name."""
-        return self.first(name) is not None
+        return name in self._by_name
 
 
 class AttributeReader:

@@ -46,11 +46,6 @@ class TransportParameters:
     candidates: tuple[Candidate, ...] = ()
     end_of_candidates: bool = False
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether a connection can be made by it."""
-        return self.ice is not None and bool(self.fingerprints)
-
 
 def read_transport(reader: AttributeReader, session: TransportParameters) -> TransportParameters:
     """The parameters of a media section.

@@ -62,6 +62,7 @@ def test_packets_of_counted_frames_are_judged_as_libopus_judges_them(
     [
         pytest.param(b"", id="empty"),
         pytest.param(b"\xf8" + bytes(1276), id="one frame too long"),
+        pytest.param(b"\xfb\x30" + bytes(48 * 1276 + 98), id="frames too long"),
         pytest.param(b"\xf9ab\x00", id="two equal frames of an odd size"),
         pytest.param(b"\xf9" + bytes(2 * 1276), id="two equal frames too long"),
         pytest.param(b"\xfa", id="first size missing"),
