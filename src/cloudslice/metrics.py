@@ -89,7 +89,7 @@ class NodeMetrics(Collector):
             "What has become of slices.",
             "what",
             {each.name: getattr(uploads, each.name) for each in fields(uploads)}
-            | {"lost": self._delivery.lost},
+            | {"lost": self._delivery.lost, "set_aside": self._delivery.files_set_aside},
         )
         yield _counter(
             "cloudslice_callbacks",

@@ -107,5 +107,6 @@ def open_memory() -> sqlite3.Connection:
     """A database in memory with the tables of delivery."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.executescript(SCHEMA.migrations[0])
+    for script in SCHEMA.migrations:
+        connection.executescript(script)
     return connection

@@ -34,6 +34,7 @@ class IdleNode:
     errors: int = 0
     anchor_count: int = 0
     lost: int = 0
+    files_set_aside: int = 0
     spool_bytes: int = 0
     uploads: UploadCounters = field(default_factory=UploadCounters)
     callbacks: CallbackCounters = field(default_factory=CallbackCounters)
@@ -87,7 +88,9 @@ def test_every_metric_is_in_the_table(exported: dict[str, set[str]]) -> None:
     ("metric", "counters", "more"),
     [
         pytest.param("cloudslice_slicing_total", SlicingCounters, set(), id="slicing"),
-        pytest.param("cloudslice_uploads_total", UploadCounters, {"lost"}, id="uploads"),
+        pytest.param(
+            "cloudslice_uploads_total", UploadCounters, {"lost", "set_aside"}, id="uploads"
+        ),
     ],
 )
 def test_every_count_has_its_row(

@@ -17,6 +17,7 @@ import structlog
 from cloudslice.delivery import slices
 from cloudslice.delivery.model import Bucket
 from cloudslice.delivery.slices import SliceRecord
+from cloudslice.delivery.spool import DamagedSliceError
 from cloudslice.delivery.storage import ObjectStore, StorageError, StoredObject
 from cloudslice.delivery.uploads import Receipt, UploadContext
 
@@ -155,6 +156,10 @@ class Lane:
                 await self._put(record)
         except StorageError as error:
             await self._note_failure(error, started_at=started_at, record=record)
+        except DamagedSliceError as error:
+            context.spool.set_aside(record, "it is not what was recorded")
+            damaged = StorageError(0, "SpoolDamage", f"A slice's file is damaged: {error}.")
+            await self._give_up([record], damaged)
         except FileNotFoundError:
             context.counters.vanished += 1
             gone = StorageError(0, "FileVanished", "A slice's file is gone from the spool.")
@@ -175,6 +180,7 @@ class Lane:
 
     async def _put(self, record: SliceRecord) -> None:
         assert self._store is not None  # noqa: S101 - `_start_uploads` has seen to it
+        await self._context.spool.check(record)
         await self._store.put(
             StoredObject(
                 key=record.object_key,

@@ -80,5 +80,12 @@ CREATE INDEX events_new ON events (sdk_app_id, id) WHERE outcome IS NULL AND att
 CREATE INDEX events_retried ON events (sdk_app_id, due_at) WHERE outcome IS NULL AND attempts > 0;
 CREATE INDEX events_done ON events (done_ms) WHERE outcome IS NOT NULL;
 """,
+        """
+CREATE TABLE removals (
+    slice_id INTEGER PRIMARY KEY,               -- a slice off the record whose file is to go
+    size INTEGER,
+    sha256 TEXT                                 -- and what is in that file
+);
+""",
     ),
 )

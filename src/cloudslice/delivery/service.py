@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
@@ -18,6 +18,7 @@ from cloudslice.delivery import consignors, outbox, slices
 from cloudslice.delivery.callbacks import CallbackCounters, CallbackSender
 from cloudslice.delivery.events import Event, EventType, Payload, task_event
 from cloudslice.delivery.ledger import Ledger
+from cloudslice.delivery.losses import Loss
 from cloudslice.delivery.model import (
     Bucket,
     Consignor,
@@ -33,7 +34,6 @@ from cloudslice.delivery.spool import Spool
 from cloudslice.delivery.storage import BucketOpener, StorageError, open_bucket
 from cloudslice.delivery.uploader import Uploader
 from cloudslice.delivery.uploads import UploadContext, UploadCounters
-from cloudslice.delivery.writer import Loss
 from cloudslice.secrets import SecretBox
 
 _FULL_AT = 0.95
@@ -50,7 +50,7 @@ class Delivery:
     is durable, not until it is delivered.
 
     Attributes:
-        lost: how many slices the spool could not keep.
+        lost: how many slices, or ends of slices, the spool could not keep.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Delivery:
             clock,
             on_waiting=self._on_waiting,
             on_lost=self._on_lost,
+            record_loss=self._record_loss,
         )
         self._context = UploadContext(
             database=database,
@@ -161,6 +162,11 @@ class Delivery:
     def spool_bytes(self) -> int:
         """What the slices in the spool take, growing ones included."""
         return self._spool.used_bytes
+
+    @property
+    def files_set_aside(self) -> int:
+        """How many of the spool's files were set aside since the start."""
+        return self._spool.files_set_aside
 
     @property
     def uploads(self) -> UploadCounters:
@@ -265,9 +271,12 @@ class Delivery:
         _also(connection, also)
 
     def _on_recorded(self, sdk_app_id: int, event: OutboxEvent) -> None:
+        self._after_commit(self._sender.take, sdk_app_id, event)
+
+    def _after_commit(self, call: Callable[..., object], *args: object) -> None:
+        """For an operation: `call` on the loop when its work is durable."""
         if (loop := self._loop) is not None:
-            take = partial(loop.call_soon_threadsafe, self._sender.take, sdk_app_id, event)
-            self._database.after_commit(take)
+            self._database.after_commit(partial(loop.call_soon_threadsafe, call, *args))
 
     def _on_waiting(self, records: list[SliceRecord]) -> None:
         self._uploader.take(records)
@@ -278,11 +287,21 @@ class Delivery:
         self.lost += 1
         origin = loss.origin
         who = {"task_id": origin.task_id, "user_id": origin.user_id, "kind": origin.kind.value}
-        _log.error("slice lost", **who, why=loss.reason)
-        error = StorageError(0, "SpoolFailure", "A slice could not be kept until its upload.")
-        self._database.post(
-            lambda c: self._ledger.report(c, origin.task_id, error), "report a lost slice"
+        what = "end of slice lost" if loss.is_partial else "slice lost"
+        _log.error(what, **who, why=loss.reason)
+
+    def _record_loss(self, connection: sqlite3.Connection, loss: Loss, count: int) -> None:
+        origin = loss.origin
+        what = f"{'audio' if origin.kind is SliceKind.AUDIO else 'picture'} of {origin.user_id}"
+        amount = "The end of a slice" if loss.is_partial else "A slice"
+        if count > 1:
+            amount = f"{'The ends of' if loss.is_partial else ''} {count} slices".strip()
+        error = StorageError(
+            0, "SpoolFailure", f"{amount} ({what}) could not be kept: {loss.reason}."
         )
+        self._ledger.lose(connection, origin.task_id, error, count)
+        # A task that has ended may have waited for nothing else.
+        self._after_commit(self._uploader.look, origin.task_id)
 
     async def _keep_limit(self) -> None:
         """Keep the newest slices: drop the oldest whenever the spool is over its limit."""

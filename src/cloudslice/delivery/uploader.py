@@ -50,6 +50,11 @@ class Uploader:
         if lane := self._find_lane(task_id):
             lane.end()
 
+    def look(self, task_id: str) -> None:
+        """Slices of a task are off the record."""
+        if lane := self._lanes.get(task_id):
+            lane.look()
+
     async def make_room(self, size: int) -> int:
         """Give up the oldest waiting slices of all tasks to free `size` bytes; how many it were."""
         context = self._context

@@ -6,14 +6,18 @@ delivery, an event) into one transaction.
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
+
+import structlog
 
 from cloudslice.migrations import Schema
 from cloudslice.rooms.base import LeaveCode, RoomIdType, RoomKey
-from cloudslice.secrets import SecretBox
+from cloudslice.secrets import SecretBox, SecretKeyError
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
 from cloudslice.tasks.model import TaskSpec
+
+_log = structlog.get_logger(__name__)
 
 SCHEMA = Schema(
     "tasks",
@@ -116,27 +120,33 @@ def delete_task(connection: sqlite3.Connection, task_id: str) -> None:
 
 
 def load_tasks(connection: sqlite3.Connection, box: SecretBox) -> list[StoredTask]:
-    """All unfinished tasks, in the order of their creation."""
-    return list(_rows(connection, box))
-
-
-def _rows(connection: sqlite3.Connection, box: SecretBox) -> Iterator[StoredTask]:
+    """All unfinished tasks, in the order of their creation. A row that cannot be understood, or
+    whose signatures cannot be decrypted, is left out and logged."""
     cursor = connection.execute("SELECT * FROM tasks ORDER BY rowid")
     columns = [column[0] for column in cursor.description]
+    tasks = []
     for values in cursor:
         row = dict(zip(columns, values, strict=True))
-        task_id, key = row["task_id"], row["private_map_key"]
-        slicing = json.loads(row["slicing"])
-        lists = json.loads(row["lists"])
-        yield StoredTask(
-            task_id=task_id,
-            room=RoomKey(row["sdk_app_id"], row["room_id"], RoomIdType(row["room_id_type"])),
-            robot_user_id=row["robot_user_id"],
-            user_sig=box.open(row["user_sig"], f"user_sig {task_id}"),
-            private_map_key=None if key is None else box.open(key, f"private_map_key {task_id}"),
-            slicing=SliceParams(**slicing | {"image_format": ImageFormat(slicing["image_format"])}),
-            lists=SubscriptionLists(**{name: tuple(entries) for name, entries in lists.items()}),
-            callable_until_utc_ms=row["callable_until_utc_ms"],
-            has_entered=bool(row["has_entered"]),
-            leave_code=None if row["leave_code"] is None else LeaveCode(row["leave_code"]),
-        )
+        try:
+            tasks.append(_to_task(row, box))
+        except (ValueError, TypeError, KeyError, AttributeError, SecretKeyError) as error:
+            _log.error("task on record cannot be read", task_id=row["task_id"], error=repr(error))
+    return tasks
+
+
+def _to_task(row: dict[str, Any], box: SecretBox) -> StoredTask:
+    task_id, key = row["task_id"], row["private_map_key"]
+    slicing = json.loads(row["slicing"])
+    lists = json.loads(row["lists"])
+    return StoredTask(
+        task_id=task_id,
+        room=RoomKey(row["sdk_app_id"], row["room_id"], RoomIdType(row["room_id_type"])),
+        robot_user_id=row["robot_user_id"],
+        user_sig=box.open(row["user_sig"], f"user_sig {task_id}"),
+        private_map_key=None if key is None else box.open(key, f"private_map_key {task_id}"),
+        slicing=SliceParams(**slicing | {"image_format": ImageFormat(slicing["image_format"])}),
+        lists=SubscriptionLists(**{name: tuple(entries) for name, entries in lists.items()}),
+        callable_until_utc_ms=row["callable_until_utc_ms"],
+        has_entered=bool(row["has_entered"]),
+        leave_code=None if row["leave_code"] is None else LeaveCode(row["leave_code"]),
+    )
