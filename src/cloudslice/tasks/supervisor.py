@@ -13,6 +13,7 @@ from cloudslice.config import AppSettings, LimitSettings, Settings
 from cloudslice.database import Database, DatabaseError
 from cloudslice.delivery.model import Consignor
 from cloudslice.delivery.service import Delivery
+from cloudslice.faults import Faults
 from cloudslice.identity.user_sig import IdentityError, verify_user_sig
 from cloudslice.rooms.base import (
     Attendance,
@@ -20,7 +21,6 @@ from cloudslice.rooms.base import (
     RoomEntryError,
     RoomProvider,
 )
-from cloudslice.rtp.guard import Guard
 from cloudslice.secrets import SecretBox
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SubscriptionLists
@@ -53,7 +53,7 @@ class RunningTask:
     stored: StoredTask
     robot: Robot
     attendance: Attendance | None = None
-    guard: Guard = field(default_factory=lambda: Guard("robot"))
+    guard: Faults = field(default_factory=lambda: Faults("robot"))
 
     @property
     def status(self) -> TaskStatus:
