@@ -107,5 +107,11 @@ def open_memory() -> sqlite3.Connection:
     """A database in memory with the tables of delivery."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.executescript(SCHEMA.migrations[0])
+    for script in SCHEMA.migrations:
+        connection.executescript(script)
     return connection
+
+
+def make_test_bucket() -> Bucket:
+    """A bucket that nobody serves."""
+    return Bucket(Vendor.COS, "ap-guangzhou", "demo-125", "AKID", "SecretExample", ("prefix1",))

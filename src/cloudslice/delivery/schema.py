@@ -80,5 +80,30 @@ CREATE INDEX events_new ON events (sdk_app_id, id) WHERE outcome IS NULL AND att
 CREATE INDEX events_retried ON events (sdk_app_id, due_at) WHERE outcome IS NULL AND attempts > 0;
 CREATE INDEX events_done ON events (done_ms) WHERE outcome IS NOT NULL;
 """,
+        # Only what is still to be delivered is kept. Copied, as dropping a table of millions of
+        # delivered events writes far less than deleting them one by one.
+        """
+CREATE TABLE unsent_events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    subject TEXT NOT NULL,                      -- task or room: events about one go in order
+    sdk_app_id INTEGER NOT NULL,
+    event_type INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    created_ms INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    first_ms INTEGER,
+    first_at REAL,
+    due_at REAL NOT NULL,
+    last_error TEXT
+);
+INSERT INTO unsent_events
+    SELECT id, subject, sdk_app_id, event_type, body, created_ms, attempts, first_ms, first_at,
+        due_at, last_error
+    FROM events WHERE outcome IS NULL;
+DROP TABLE events;
+ALTER TABLE unsent_events RENAME TO events;
+CREATE INDEX events_new ON events (sdk_app_id, id) WHERE attempts = 0;
+CREATE INDEX events_retried ON events (sdk_app_id, due_at) WHERE attempts > 0;
+""",
     ),
 )

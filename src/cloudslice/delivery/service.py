@@ -289,9 +289,17 @@ class Delivery:
         while True:
             await self._over_limit.wait()
             self._over_limit.clear()
-            excess = self._spool.used_bytes - self._limit_bytes
-            if excess > 0 and await self._uploader.make_room(round(excess)):
-                await self._spool.flush()
+            try:
+                await self._make_room()
+            except Exception as error:
+                self._context.caught(error)
+                await asyncio.sleep(self._context.pace.first_s)
+                self._over_limit.set()
+
+    async def _make_room(self) -> None:
+        excess = self._spool.used_bytes - self._limit_bytes
+        if excess > 0 and await self._uploader.make_room(round(excess)):
+            await self._spool.flush()
 
 
 def _also(connection: sqlite3.Connection, operation: Operation[object] | None) -> None:

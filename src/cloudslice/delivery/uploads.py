@@ -17,9 +17,12 @@ from cloudslice.delivery.retries import UploadPace
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
 from cloudslice.delivery.storage import BucketOpener
+from cloudslice.faults import Faults
 
 _HEALTHY = 64
 _FAILING = 32
+_RETRY_S = 10.0
+"""What cannot be put on record is tried again so much later."""
 _RECORD_WITHIN_S = 0.25
 """What is stored is on record, and its event on its way, so much later at most."""
 
@@ -39,6 +42,8 @@ class UploadCounters:
     """Slices that had to make room in the spool."""
     vanished: int = 0
     """Slices whose file somebody has taken out of the spool."""
+    errors: int = 0
+    """Exceptions that nobody foresaw; what they befell is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class UploadContext:
     """Those in the other lanes, apart: any number of dead buckets leaves the healthy ones room."""
     receipts: Gatherer[Receipt] = field(init=False)
     """Has the events of stored slices on record, then removes their files from the spool."""
+    _faults: Faults = field(default_factory=lambda: Faults("uploads"))
 
     def __post_init__(self) -> None:
         self.receipts = Gatherer(
@@ -79,16 +85,26 @@ class UploadContext:
             self._remove,
             within_s=_RECORD_WITHIN_S,
             what="record stored slices",
+            caught=self.caught,
+            retry_s=_RETRY_S,
         )
+
+    def caught(self, error: Exception, **fields: object) -> None:
+        """Count and log an exception that nobody foresaw."""
+        self.counters.errors += 1
+        self._faults.caught(error, **fields)
 
     def _record(self, connection: sqlite3.Connection, receipt: Receipt) -> None:
         self.ledger.complete(connection, receipt.record, receipt.bucket)
 
     def _remove(self, receipts: Sequence[Receipt]) -> None:
         for receipt in receipts:
-            self.spool.remove(receipt.record)
             self.counters.stored += 1
             self.counters.stored_bytes += receipt.record.size
-            receipt.on_recorded(receipt.record)
+            try:
+                receipt.on_recorded(receipt.record)
+                self.spool.remove(receipt.record)
+            except Exception as error:
+                self.caught(error, key=receipt.record.object_key)
         # One line for all of them: making it is among the dearer things done for a slice.
         _log.info("slices stored", keys=[each.record.object_key for each in receipts])
