@@ -28,7 +28,8 @@ import structlog
 from cloudslice.delivery import slices
 from cloudslice.delivery.model import Bucket
 from cloudslice.delivery.slices import SliceRecord
-from cloudslice.delivery.storage import ObjectStore, StorageError, StoredObject
+from cloudslice.delivery.storage import ObjectStore, StoredObject
+from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.delivery.uploads import Receipt, UploadContext
 
 _PARALLEL = 4

@@ -30,7 +30,8 @@ from cloudslice.delivery.outbox import EventRecorder, OutboxEvent
 from cloudslice.delivery.retries import CallbackPace, UploadPace
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
-from cloudslice.delivery.storage import BucketOpener, StorageError, open_bucket
+from cloudslice.delivery.storage import BucketOpener, open_bucket
+from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.delivery.uploader import Uploader
 from cloudslice.delivery.uploads import UploadContext, UploadCounters
 from cloudslice.delivery.writer import Loss

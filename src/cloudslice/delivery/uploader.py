@@ -10,7 +10,7 @@ import structlog
 from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.lane import Lane
 from cloudslice.delivery.slices import SliceRecord
-from cloudslice.delivery.storage import StorageError
+from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.delivery.uploads import UploadContext
 
 _log = structlog.get_logger(__name__)

@@ -24,7 +24,8 @@ from cloudslice.delivery.outbox import EventRecorder
 from cloudslice.delivery.retries import UploadPace
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
-from cloudslice.delivery.storage import StorageError, StoredObject
+from cloudslice.delivery.storage import StoredObject
+from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.delivery.uploads import UploadContext
 from helpers.delivery import APP, AUDIO, BOX, TASK, make_test_bucket, open_memory
 from helpers.virtual_time import LoopClock, run_in_virtual_time
