@@ -43,6 +43,7 @@ class CallbackSender:
         database: Database,
         find_app: FindApp,
         clock: Clock,
+        steady_ms: Callable[[], int],
         *,
         timeout_s: float,
         pace: CallbackPace,
@@ -52,6 +53,7 @@ class CallbackSender:
             database: holds the outbox.
             find_app: the settings of an app as they are now: its URL and key.
             clock: paces the attempts.
+            steady_ms: the time for the retention, of a clock that is steady over restarts.
             timeout_s: a receiver has so long to answer.
             pace: when attempts are repeated.
         """
@@ -59,6 +61,7 @@ class CallbackSender:
         self._database = database
         self._find_app = find_app
         self._clock = clock
+        self._steady_ms = steady_ms
         self._client = WebhookClient(timeout_s)
         self._pace = pace
         self._faults = Faults("webhooks")
@@ -67,7 +70,8 @@ class CallbackSender:
 
     async def run(self, ready: asyncio.Event) -> None:
         """Send until cancelled; `ready` is set once `take` may be called."""
-        unsent = await self._database.persist(lambda c: outbox.rebase(c, self._clock))
+        now_at, now_ms = self._clock.monotonic(), self._steady_ms()
+        unsent = await self._database.persist(lambda c: outbox.rebase(c, now_at, now_ms))
         async with self._client, asyncio.TaskGroup() as group:
             self._group = group
             try:
@@ -117,7 +121,7 @@ class CallbackSender:
 
     async def _attempt(self, sdk_app_id: int, event: OutboxEvent) -> Attempted:
         app = self._find_app(sdk_app_id)
-        started_at, started_ms = self._clock.monotonic(), self._clock.utc_ms()
+        started_at, started_ms = self._clock.monotonic(), self._steady_ms()
         if app is None or not app.callback_url:
             return self._give_up(event, "the app has no callback_url any more")
         try:

@@ -310,7 +310,7 @@ class Lane:
 
     async def _give_up_expired(self) -> None:
         context, under_way = self._context, self.under_way
-        before_ms = context.clock.utc_ms() - round(context.retention_s * 1000)
+        before_ms = context.steady_ms() - round(context.retention_s * 1000)
         expired = await context.database.persist(
             lambda c: slices.find_older(c, self._task_id, before_ms, under_way)
         )

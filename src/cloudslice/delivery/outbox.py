@@ -89,19 +89,23 @@ class EventRecorder:
         self._on_recorded(event.sdk_app_id, recorded)
 
 
-def rebase(connection: sqlite3.Connection, clock: Clock) -> list[int]:
+def rebase(connection: sqlite3.Connection, now_at: float, now_ms: int) -> list[int]:
     """Take up the unsent events of a former process; returns the apps that have some.
 
     Their monotonic times were another process's: first attempts are put on this one's time axis
-    by their UTC times, and all are due at once.
+    by `now_ms` of the clock that is steady over restarts, and all are due at once.
     """
-    now_at, now_ms = clock.monotonic(), clock.utc_ms()
     connection.execute(
         "UPDATE events SET due_at = ?1, first_at = ?1 - (?2 - first_ms) / 1000.0",
         (now_at, now_ms),
     )
     rows = connection.execute("SELECT DISTINCT sdk_app_id FROM events")
     return [sdk_app_id for (sdk_app_id,) in rows]
+
+
+def count_from(connection: sqlite3.Connection, now_ms: int) -> None:
+    """The retention of all events begins now."""
+    connection.execute("UPDATE events SET first_ms = ? WHERE first_ms IS NOT NULL", (now_ms,))
 
 
 def find_new(

@@ -1,5 +1,9 @@
-"""The tables of delivery. Times in `_ms` are UTC; those in `_at` are monotonic seconds, which mean
-nothing after a restart and are set anew then."""
+"""The tables of delivery.
+
+Times in `_ms` are UTC, but for `slices.created_ms` and `events.first_ms`, which are of the clock
+that is steady over restarts. Those in `_at` are monotonic seconds, which mean nothing after a
+restart and are set anew then.
+"""
 
 from cloudslice.migrations import Schema
 

@@ -36,6 +36,7 @@ from cloudslice.delivery.uploader import Uploader
 from cloudslice.delivery.uploads import UploadContext, UploadCounters
 from cloudslice.delivery.writer import Loss
 from cloudslice.secrets import SecretBox
+from cloudslice.steady_clock import SteadyClock
 
 _FULL_AT = 0.95
 """Of the spool's limit: below it, so that a spool kept at its limit by dropping is full."""
@@ -70,7 +71,7 @@ class Delivery:
         """
         Args:
             settings: data directory, storage, callbacks and apps.
-            database: open, with the SCHEMA of `delivery.schema`.
+            database: open, with the SCHEMA of `delivery.schema` and that of `steady_clock`.
             secrets: encrypts storage keys at rest.
             clock: labels and paces everything.
             repair: how files that were cut off in their growth are made valid.
@@ -83,6 +84,7 @@ class Delivery:
         self._database = database
         self._secrets = secrets
         self._clock = clock
+        self._steady = SteadyClock(database, clock, "delivery")
         self._stack = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._files = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="upload-files")
@@ -94,7 +96,7 @@ class Delivery:
             settings.data_dir / "spool",
             database,
             repair,
-            clock,
+            self._steady.now_ms,
             on_waiting=self._on_waiting,
             on_lost=self._on_lost,
         )
@@ -105,6 +107,7 @@ class Delivery:
             open_bucket=bucket_opener
             or (lambda bucket: open_bucket(bucket, settings.storage, self._files)),
             clock=clock,
+            steady_ms=self._steady.now_ms,
             pace=upload_pace or UploadPace(),
             retention_s=settings.storage.retention_hours * 3600,
             patience_s=upload_patience_s,
@@ -114,6 +117,7 @@ class Delivery:
             database,
             settings.app,
             clock,
+            self._steady.now_ms,
             timeout_s=settings.callbacks.timeout_s,
             pace=callback_pace
             or CallbackPace(retention_s=settings.callbacks.retention_hours * 3600),
@@ -129,7 +133,10 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
             stack.callback(self._files.shutdown)
+            await stack.enter_async_context(self._steady)
             await stack.enter_async_context(self._spool)
+            if self._steady.is_new:
+                await self._database.run(self._count_from_now)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             uploads_ready, sender_ready = asyncio.Event(), asyncio.Event()
             workers = [
@@ -264,6 +271,12 @@ class Delivery:
         if consignor is not None:
             self._events.record(connection, task_event(consignor, event_type, payload))
         _also(connection, also)
+
+    def _count_from_now(self, connection: sqlite3.Connection) -> None:
+        """Since when slices and events wait nobody knows: their retention begins."""
+        now_ms = self._steady.now_ms()
+        slices.count_from(connection, now_ms)
+        outbox.count_from(connection, now_ms)
 
     def _on_recorded(self, sdk_app_id: int, event: OutboxEvent) -> None:
         if (loop := self._loop) is not None:

@@ -16,7 +16,6 @@ from typing import Self
 
 import structlog
 
-from cloudslice.clock import Clock
 from cloudslice.database import Database
 from cloudslice.delivery.model import GrowingSlice, Repair, SliceKind, SliceOrigin
 from cloudslice.delivery.orders import (
@@ -57,7 +56,7 @@ class Spool:
         directory: Path,
         database: Database,
         repairs: Mapping[SliceKind, Repair],
-        clock: Clock,
+        now_ms: Callable[[], int],
         *,
         on_waiting: Callable[[list[SliceRecord]], None],
         on_lost: Callable[[Loss], None],
@@ -67,7 +66,7 @@ class Spool:
             directory: made if it is not there.
             database: the record of the slices.
             repairs: for each kind how a file that was cut off is made valid; without: discarded.
-            clock: labels slices with the time of their beginning.
+            now_ms: the time from which a slice's retention counts, of a clock that never steps.
             on_waiting: called on the loop with new slices to upload.
             on_lost: called on the loop for each slice that could not be kept.
         """
@@ -75,7 +74,7 @@ class Spool:
         self._directory = directory
         self._database = database
         self._repairs = repairs
-        self._clock = clock
+        self._now_ms = now_ms
         self._on_waiting = on_waiting
         self._on_lost = on_lost
         self._gathered: list[Order] = []
@@ -121,7 +120,7 @@ class Spool:
 
     def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
         """See `SliceStore`."""
-        draft = Draft(origin, start_utc_ms, self._clock.utc_ms())
+        draft = Draft(origin, start_utc_ms, self._now_ms())
         self._gather(Begin(draft))
         return _Growth(self, draft)
 

@@ -64,6 +64,8 @@ class UploadContext:
     ledger: Ledger
     open_bucket: BucketOpener
     clock: Clock
+    steady_ms: Callable[[], int]
+    """The time for the retention, of a clock that is steady over restarts."""
     pace: UploadPace
     retention_s: float
     patience_s: float

@@ -20,6 +20,7 @@ from helpers.delivery import (
     FAST_CALLBACKS,
     TASK,
     Site,
+    SteppingClock,
 )
 from helpers.waiting import eventually
 from helpers.webhooks import NO_ANSWER, Request, WebhookReceiver
@@ -36,6 +37,13 @@ async def record_starts(delivery: Delivery, count: int, task_id: str = TASK.task
     """Put `count` events of a task on record, as distinct as 1001 can be."""
     for n in range(count):
         await delivery.record_start(task_id, has_failed=bool(n % 2))
+
+
+async def none_waits(delivery: Delivery) -> None:
+    """Wait until no event is on record any more."""
+    async with asyncio.timeout(10):
+        while (await delivery.count_waiting())[1]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 def statuses(receiver: WebhookReceiver) -> list[int]:
@@ -128,6 +136,7 @@ async def test_a_delivered_event_is_not_kept(site: Site) -> None:
             await delivery.open(TASK, BUCKET)
             await record_starts(delivery, 2)
             await eventually(lambda: delivery.callbacks.given_up and delivery.callbacks.delivered)
+            await none_waits(delivery)
     with closing(sqlite3.connect(site.data_dir / "test.db")) as connection:
         assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
 
@@ -282,9 +291,7 @@ async def test_unsent_events_survive_a_restart(site: Site) -> None:
         site.callback_url = receiver.url
         async with site.open() as delivery:
             await receiver.wait_for(lambda r: len(r.events) == 10)
-            async with asyncio.timeout(5):
-                while (await delivery.count_waiting())[1]:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+            await none_waits(delivery)
     assert len(receiver.requests) == 10
 
 
@@ -301,6 +308,23 @@ async def test_events_are_given_up_after_the_retention(site: Site) -> None:
             assert (await delivery.count_waiting())[1] == 0
     assert 3 <= attempts <= 5
     assert receiver.requests[-1].at - receiver.requests[0].at < 0.4
+
+
+async def test_a_step_of_the_wall_clock_gives_up_no_event(site: Site) -> None:
+    """Neither at once nor over a restart."""
+    pace = replace(FAST_CALLBACKS, repeat_s=0.05, contract_s=0.1, late_first_s=0.1)
+    clock = SteppingClock()
+    site.callback_url = "http://127.0.0.1:9/nobody"
+    async with site.open(clock, callback_pace=pace) as delivery:
+        await delivery.open(TASK, BUCKET)
+        await record_starts(delivery, 1)
+        await eventually(lambda: delivery.callbacks.failed_attempts >= 3)
+        clock.step_ms = 25 * 3_600_000
+        await eventually(lambda: delivery.callbacks.failed_attempts >= 5)
+    clock.step_ms = 50 * 3_600_000
+    async with site.open(clock, callback_pace=pace) as delivery:
+        await eventually(lambda: delivery.callbacks.failed_attempts >= 2)
+        assert delivery.callbacks.given_up == 0
 
 
 async def test_events_of_an_app_that_no_longer_wants_them_are_given_up(site: Site) -> None:

@@ -135,6 +135,7 @@ class Rig:
             ledger=Ledger(events, BOX, StorageSettings()),
             open_bucket=lambda _bucket: self.store,
             clock=self.clock,
+            steady_ms=lambda: round(self.clock.monotonic() * 1000),
             pace=UploadPace(),
             retention_s=86400.0,
             patience_s=60.0,
@@ -145,7 +146,7 @@ class Rig:
     def add(self, number: int) -> SliceRecord:
         """A new slice, on record."""
         connection = self.database.connection
-        slice_id = slices.register(connection, AUDIO, 1000 * number, self.clock.utc_ms())
+        slice_id = slices.register(connection, AUDIO, 1000 * number, self.context.steady_ms())
         slices.describe(connection, slice_id, 15000, {})
         return slices.mark_waiting(connection, slice_id, 5, "ab")
 

@@ -49,7 +49,7 @@ class Bench:
             self.directory,
             self.database,
             self.repairs,
-            SystemClock(),
+            SystemClock().utc_ms,
             on_waiting=self.waiting.extend,
             on_lost=self.lost.append,
         )
