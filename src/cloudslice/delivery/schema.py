@@ -84,8 +84,7 @@ CREATE INDEX events_new ON events (sdk_app_id, id) WHERE outcome IS NULL AND att
 CREATE INDEX events_retried ON events (sdk_app_id, due_at) WHERE outcome IS NULL AND attempts > 0;
 CREATE INDEX events_done ON events (done_ms) WHERE outcome IS NOT NULL;
 """,
-        # Only what is still to be delivered is kept. Copied, as dropping a table of millions of
-        # delivered events writes far less than deleting them one by one.
+        # Only what is still to be delivered is kept.
         """
 CREATE TABLE unsent_events (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -103,7 +102,11 @@ CREATE TABLE unsent_events (
 INSERT INTO unsent_events
     SELECT id, subject, sdk_app_id, event_type, body, created_ms, attempts, first_ms, first_at,
         due_at, last_error
-    FROM events WHERE outcome IS NULL;
+    FROM events WHERE outcome IS NULL AND attempts = 0
+    UNION ALL                                   -- in two parts, as each has an index
+    SELECT id, subject, sdk_app_id, event_type, body, created_ms, attempts, first_ms, first_at,
+        due_at, last_error
+    FROM events WHERE outcome IS NULL AND attempts > 0;
 DROP TABLE events;
 ALTER TABLE unsent_events RENAME TO events;
 CREATE INDEX events_new ON events (sdk_app_id, id) WHERE attempts = 0;
