@@ -27,15 +27,15 @@ import structlog
 
 from cloudslice.delivery import slices
 from cloudslice.delivery.model import Bucket
+from cloudslice.delivery.retries import Trouble
 from cloudslice.delivery.slices import SliceRecord
-from cloudslice.delivery.storage import ObjectStore, StoredObject
+from cloudslice.delivery.storage import ObjectStore
 from cloudslice.delivery.storage_errors import StorageError
-from cloudslice.delivery.uploads import Receipt, UploadContext
+from cloudslice.delivery.uploads import Receipt, UploadContext, to_object
 
 _PARALLEL = 4
 _FRESH = 32
 """Slices held in memory until their turn; more of them wait in the database."""
-_CONTENT_TYPES = {"ogg": "audio/ogg", "png": "image/png", "jpg": "image/jpeg"}
 
 _log = structlog.get_logger(__name__)
 
@@ -65,10 +65,7 @@ class Lane:
         self._store: ObjectStore | None = None
         self._under_way: dict[int, SliceRecord] = {}
         self._stored: set[int] = set()  # those of them that are only to be put on record
-        self._failures = 0  # in a row
-        self._failing_since = 0.0
-        self._last_failure_at = 0.0
-        self._paused_until = 0.0
+        self._trouble = Trouble(context.pace, context.clock, context.random)
         self._is_outage_over = False  # and the slices that wait are still to be hastened
 
     @property
@@ -106,6 +103,7 @@ class Lane:
 
     async def run(self) -> None:
         """Upload until the task has ended and nothing is left to do for it."""
+        context = self._context
         async with asyncio.TaskGroup() as uploads:
             is_done = False
             while not is_done:
@@ -113,14 +111,14 @@ class Lane:
                 try:
                     is_done = await self._go_on(uploads)
                 except Exception as error:
-                    self._context.caught(error, task_id=self._task_id)
+                    context.caught(error, task_id=self._task_id)
                     self._fall_behind()
-                    self._note_trouble()
-                    await asyncio.sleep(self._paused_until - self._context.clock.monotonic())
+                    self._note_failure()
+                    await asyncio.sleep(self._trouble.pauses_until - context.clock.monotonic())
 
     async def _go_on(self, uploads: asyncio.TaskGroup) -> bool:
         """Start what may be started and wait for more; whether the lane's work is done."""
-        if self._is_pause_over:
+        if self._trouble.is_pause_over:
             await self._start_uploads(uploads)
         if await self._settle():
             return True
@@ -128,17 +126,13 @@ class Lane:
         return False
 
     @property
-    def _is_pause_over(self) -> bool:
-        return self._context.clock.monotonic() >= self._paused_until
-
-    @property
     def _room(self) -> int:
         """How many more uploads may be started."""
         uploading = len(self._under_way) - len(self._stored)
-        return (1 if self._failures else _PARALLEL) - uploading
+        return (1 if self._trouble.failures else _PARALLEL) - uploading
 
     async def _start_uploads(self, uploads: asyncio.TaskGroup) -> None:
-        if self._failures:
+        if self._trouble.failures:
             await self._give_up_expired()
         elif self._is_outage_over:
             await self._context.database.persist(lambda c: slices.hasten(c, self._task_id))
@@ -189,7 +183,7 @@ class Lane:
         )
         if failure is not None:
             self._fall_behind()
-            self._note_trouble(refused=failure.refused)
+            self._note_failure(refused=failure.refused)
             await self._report(failure)
             return False
         self._store = store
@@ -199,7 +193,7 @@ class Lane:
         context = self._context
         ask_at = -inf
         try:
-            async with context.failing if self._failures else context.healthy:
+            async with context.failing if self._trouble.failures else context.healthy:
                 started_at = context.clock.monotonic()
                 error = await self._try(record)
             if error is None:
@@ -214,7 +208,7 @@ class Lane:
         except Exception as error:
             # What became of the slice is not on record: it is found there again after a pause.
             context.caught(error, task_id=self._task_id, key=record.object_key)
-            self._note_trouble()
+            self._note_failure()
         self._ask_at = min(self._ask_at, ask_at)
         self._forget(record)
 
@@ -227,7 +221,8 @@ class Lane:
     async def _try(self, record: SliceRecord) -> StorageError | FileNotFoundError | None:
         """Upload a slice once; returns why it is not stored."""
         try:
-            await self._put(record)
+            assert self._store is not None  # noqa: S101 - `_start_uploads` has seen to it
+            await self._store.put(to_object(record, self._context.spool.path(record)))
         except (StorageError, FileNotFoundError) as error:
             return error
         except OSError as error:
@@ -237,31 +232,12 @@ class Lane:
             return StorageError(0, "InternalError", "An upload failed by a fault of the server.")
         return None
 
-    async def _put(self, record: SliceRecord) -> None:
-        assert self._store is not None  # noqa: S101 - `_start_uploads` has seen to it
-        await self._store.put(
-            StoredObject(
-                key=record.object_key,
-                path=self._context.spool.path(record),
-                content_type=_CONTENT_TYPES.get(
-                    record.origin.extension, "application/octet-stream"
-                ),
-                metadata={
-                    **record.details,
-                    "start-ms": str(record.start_ms),
-                    "duration-ms": str(record.duration_ms),
-                    "sha256": record.sha256,
-                },
-            )
-        )
-
     def _note_success(self, record: SliceRecord) -> None:
         context, bucket = self._context, self._bucket
         assert bucket is not None  # noqa: S101 - it came with the store
         # Not after a single failure: then it may well be the slice that is at fault.
-        self._is_outage_over |= self._failures > 1
-        self._failures = 0
-        self._paused_until = 0.0
+        self._is_outage_over |= self._trouble.failures > 1
+        self._trouble.end()
         self._stored.add(record.id)
         context.receipts.add(Receipt(record, bucket, self._forget))
         if self._fresh or self._ask_at < inf or self._is_outage_over:
@@ -269,11 +245,9 @@ class Lane:
 
     async def _postpone(self, record: SliceRecord, error: StorageError, started_at: float) -> float:
         """Note a failed upload; returns from when on the slice may be tried again."""
-        if self._failures == 0 or started_at >= self._last_failure_at:
-            # Uploads that ran side by side and failed together have failed once.
-            self._note_trouble(refused=error.refused)
-        now = self._context.clock.monotonic()
-        due_at = now + self._delay_s(record.attempts + 1, refused=error.refused)
+        if self._trouble.is_news(started_at):
+            self._note_failure(refused=error.refused)
+        due_at = self._trouble.next_try_at(record.attempts + 1, refused=error.refused)
         await self._report(error, lambda c: slices.postpone(c, record.id, due_at))
         return due_at
 
@@ -294,19 +268,9 @@ class Lane:
         where = {"task_id": self._task_id, "bucket": self._bucket and self._bucket.name}
         level("upload failed", **where, status=error.status, error=str(error))
 
-    def _note_trouble(self, *, refused: bool = False) -> None:
-        """The lane has failed once more, and pauses."""
-        now = self._context.clock.monotonic()
-        if self._failures == 0:
-            self._failing_since = now
-        self._failures += 1
+    def _note_failure(self, *, refused: bool = False) -> None:
+        self._trouble.note_failure(refused=refused)
         self._is_outage_over = False
-        self._last_failure_at = now
-        self._paused_until = now + self._delay_s(self._failures, refused=refused)
-
-    def _delay_s(self, failures: int, *, refused: bool) -> float:
-        jitter = self._context.random.random()
-        return self._context.pace.delay_s(failures, refused=refused, jitter=jitter)
 
     async def _give_up_expired(self) -> None:
         context, under_way = self._context, self.under_way
@@ -342,9 +306,9 @@ class Lane:
 
     @property
     def _patience_ends_at(self) -> float:
-        if self._ended_at is None or not self._failures:
+        if self._ended_at is None or not self._trouble.failures:
             return inf
-        return max(self._ended_at, self._failing_since) + self._context.patience_s
+        return max(self._ended_at, self._trouble.since) + self._context.patience_s
 
     async def _sleep(self) -> None:
         """Until there may be something to do."""
@@ -362,5 +326,5 @@ class Lane:
         until = patience_ends_at if patience_ends_at > now else inf
         if self._room > 0:
             next_try = -inf if self._fresh or self._is_outage_over else self._ask_at
-            until = min(until, max(next_try, self._paused_until))
+            until = min(until, max(next_try, self._trouble.pauses_until))
         return until

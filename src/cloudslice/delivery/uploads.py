@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 import structlog
@@ -16,9 +17,10 @@ from cloudslice.delivery.model import Bucket
 from cloudslice.delivery.retries import UploadPace
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
-from cloudslice.delivery.storage import BucketOpener
+from cloudslice.delivery.storage import BucketOpener, StoredObject
 from cloudslice.faults import Faults
 
+_CONTENT_TYPES = {"ogg": "audio/ogg", "png": "image/png", "jpg": "image/jpeg"}
 _HEALTHY = 64
 _FAILING = 32
 _RETRY_S = 10.0
@@ -110,3 +112,18 @@ class UploadContext:
                 self.caught(error, key=receipt.record.object_key)
         # One line for all of them: making it is among the dearer things done for a slice.
         _log.info("slices stored", keys=[each.record.object_key for each in receipts])
+
+
+def to_object(record: SliceRecord, path: Path) -> StoredObject:
+    """What a slice is in its bucket; `path` is its file."""
+    return StoredObject(
+        key=record.object_key,
+        path=path,
+        content_type=_CONTENT_TYPES.get(record.origin.extension, "application/octet-stream"),
+        metadata={
+            **record.details,
+            "start-ms": str(record.start_ms),
+            "duration-ms": str(record.duration_ms),
+            "sha256": record.sha256,
+        },
+    )
