@@ -56,6 +56,9 @@ _REFUSALS = frozenset(
 )
 """SQLite's primary result codes that speak of the file and its disk, not of the statement."""
 _DAMAGES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_COMPACT_FROM_BYTES = 64 * 1024**2
+_LOG_LIMIT_BYTES = 64 * 1024**2
+"""What the write-ahead log is cut to when a large transaction has made it larger."""
 
 _log = structlog.get_logger(__name__)
 
@@ -281,13 +284,33 @@ def _open(path: Path, schemas: Sequence[Schema]) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         _check(path, connection)
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT_BYTES}")
         connection.execute("BEGIN IMMEDIATE")
         migrate(connection, schemas)
         connection.execute("COMMIT")
+        _compact(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _compact(connection: sqlite3.Connection, path: Path) -> None:
+    """Give free pages back to the disk, if they are many and most of the file.
+
+    While running they are used again; how many there are tells of the largest backlog ever.
+    """
+    (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    if free * page_size < _COMPACT_FROM_BYTES or free * 2 < pages:
+        return
+    try:
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.OperationalError as error:
+        # It needs space for a while. Without it the file works as well.
+        _log.warning("database not compacted", path=str(path), error=str(error))
 
 
 def _attempt(connection: sqlite3.Connection, job: _Job) -> None:

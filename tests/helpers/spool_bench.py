@@ -37,7 +37,7 @@ class Bench:
             self.directory,
             self.database,
             self.repairs,
-            SystemClock(),
+            SystemClock().utc_ms,
             on_waiting=self.waiting.extend,
             on_lost=self.lost.append,
             record_loss=self.record_loss,

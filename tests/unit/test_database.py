@@ -317,3 +317,36 @@ async def test_a_file_that_is_no_database_is_refused(text_file: Path) -> None:
     with pytest.raises(DatabaseError, match=r"test\.db: file is not a database"):
         async with Database(text_file, [NUMBERS]):
             pass
+
+
+async def test_a_file_of_mostly_free_pages_is_compacted_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a backlog has left behind goes back to the disk; what is on record stays."""
+    monkeypatch.setattr("cloudslice.database._COMPACT_FROM_BYTES", 100_000)
+    path = tmp_path / "test.db"
+    blobs = Schema("blobs", ("CREATE TABLE blobs (data BLOB);",))
+    async with Database(path, [NUMBERS, blobs]) as database:
+        await database.run(insert(5))
+        for _ in range(100):
+            await database.run(lambda c: c.execute("INSERT INTO blobs VALUES (randomblob(10000))"))
+        await database.run(lambda c: c.execute("DELETE FROM blobs"))
+    assert path.stat().st_size > 1_000_000
+    async with Database(path, [NUMBERS, blobs]) as database:
+        assert path.stat().st_size < 100_000
+        assert await database.run(all_numbers) == [5]
+
+
+async def test_a_file_that_is_in_use_is_not_compacted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start does not copy a large backlog for a few free pages."""
+    monkeypatch.setattr("cloudslice.database._COMPACT_FROM_BYTES", 100_000)
+    path = tmp_path / "test.db"
+    blobs = Schema("blobs", ("CREATE TABLE blobs (data BLOB);",))
+    async with Database(path, [blobs]) as database:
+        for _ in range(100):
+            await database.run(lambda c: c.execute("INSERT INTO blobs VALUES (randomblob(10000))"))
+        await database.run(lambda c: c.execute("DELETE FROM blobs WHERE rowid <= 30"))
+    async with Database(path, [blobs]):
+        assert path.stat().st_size > 1_000_000

@@ -19,7 +19,8 @@ from cloudslice.delivery.events import (
 from cloudslice.delivery.model import Bucket
 from cloudslice.delivery.outbox import EventRecorder
 from cloudslice.delivery.slices import SliceRecord
-from cloudslice.delivery.storage import StorageError, locate
+from cloudslice.delivery.storage import locate
+from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.secrets import SecretBox, SecretKeyError
 
 

@@ -31,10 +31,12 @@ from cloudslice.delivery.outbox import EventRecorder, OutboxEvent
 from cloudslice.delivery.retries import CallbackPace, UploadPace
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
-from cloudslice.delivery.storage import BucketOpener, StorageError, open_bucket
+from cloudslice.delivery.storage import BucketOpener, open_bucket
+from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.delivery.uploader import Uploader
 from cloudslice.delivery.uploads import UploadContext, UploadCounters
 from cloudslice.secrets import SecretBox
+from cloudslice.steady_clock import SteadyClock
 
 _FULL_AT = 0.95
 """Of the spool's limit: below it, so that a spool kept at its limit by dropping is full."""
@@ -69,7 +71,7 @@ class Delivery:
         """
         Args:
             settings: data directory, storage, callbacks and apps.
-            database: open, with the SCHEMA of `delivery.schema`.
+            database: open, with the SCHEMA of `delivery.schema` and that of `steady_clock`.
             secrets: encrypts storage keys at rest.
             clock: labels and paces everything.
             repair: how files that were cut off in their growth are made valid.
@@ -82,6 +84,7 @@ class Delivery:
         self._database = database
         self._secrets = secrets
         self._clock = clock
+        self._steady = SteadyClock(database, clock, "delivery")
         self._stack = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._files = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="upload-files")
@@ -93,7 +96,7 @@ class Delivery:
             settings.data_dir / "spool",
             database,
             repair,
-            clock,
+            self._steady.now_ms,
             on_waiting=self._on_waiting,
             on_lost=self._on_lost,
             record_loss=self._record_loss,
@@ -105,6 +108,7 @@ class Delivery:
             open_bucket=bucket_opener
             or (lambda bucket: open_bucket(bucket, settings.storage, self._files)),
             clock=clock,
+            steady_ms=self._steady.now_ms,
             pace=upload_pace or UploadPace(),
             retention_s=settings.storage.retention_hours * 3600,
             patience_s=upload_patience_s,
@@ -114,6 +118,7 @@ class Delivery:
             database,
             settings.app,
             clock,
+            self._steady.now_ms,
             timeout_s=settings.callbacks.timeout_s,
             pace=callback_pace
             or CallbackPace(retention_s=settings.callbacks.retention_hours * 3600),
@@ -129,7 +134,10 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
             stack.callback(self._files.shutdown)
+            await stack.enter_async_context(self._steady)
             await stack.enter_async_context(self._spool)
+            if self._steady.is_new:
+                await self._database.run(self._count_from_now)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             uploads_ready, sender_ready = asyncio.Event(), asyncio.Event()
             workers = [
@@ -270,6 +278,12 @@ class Delivery:
             self._events.record(connection, task_event(consignor, event_type, payload))
         _also(connection, also)
 
+    def _count_from_now(self, connection: sqlite3.Connection) -> None:
+        """Since when slices and events wait nobody knows: their retention begins."""
+        now_ms = self._steady.now_ms()
+        slices.count_from(connection, now_ms)
+        outbox.count_from(connection, now_ms)
+
     def _on_recorded(self, sdk_app_id: int, event: OutboxEvent) -> None:
         self._after_commit(self._sender.take, sdk_app_id, event)
 
@@ -308,9 +322,17 @@ class Delivery:
         while True:
             await self._over_limit.wait()
             self._over_limit.clear()
-            excess = self._spool.used_bytes - self._limit_bytes
-            if excess > 0 and await self._uploader.make_room(round(excess)):
-                await self._spool.flush()
+            try:
+                await self._make_room()
+            except Exception as error:
+                self._context.caught(error)
+                await asyncio.sleep(self._context.pace.first_s)
+                self._over_limit.set()
+
+    async def _make_room(self) -> None:
+        excess = self._spool.used_bytes - self._limit_bytes
+        if excess > 0 and await self._uploader.make_room(round(excess)):
+            await self._spool.flush()
 
 
 def _also(connection: sqlite3.Connection, operation: Operation[object] | None) -> None:

@@ -218,6 +218,11 @@ def hasten(connection: sqlite3.Connection, task_id: str | None = None) -> None:
     )
 
 
+def count_from(connection: sqlite3.Connection, now_ms: int) -> None:
+    """The retention of all slices begins now."""
+    connection.execute("UPDATE slices SET created_ms = ?", (now_ms,))
+
+
 def delete(connection: sqlite3.Connection, slice_id: int) -> bool:
     """Forget a slice whose name stays used and whose file may go; whether it was on record."""
     row = connection.execute(

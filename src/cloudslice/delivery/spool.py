@@ -8,6 +8,7 @@ orders gather for a moment before the thread is woken; they share flushes and tr
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Self
 
 import structlog
 
-from cloudslice.clock import Clock
 from cloudslice.database import Database
 from cloudslice.delivery.losses import Loss, RecordLoss
 from cloudslice.delivery.model import GrowingSlice, Repair, SliceKind, SliceOrigin
@@ -66,7 +66,7 @@ class Spool:
         directory: Path,
         database: Database,
         repairs: Mapping[SliceKind, Repair],
-        clock: Clock,
+        now_ms: Callable[[], int],
         *,
         on_waiting: Callable[[list[SliceRecord]], None],
         on_lost: Callable[[Loss], None],
@@ -77,7 +77,7 @@ class Spool:
             directory: made if it is not there.
             database: the record of the slices.
             repairs: for each kind how a file that was cut off is made valid; without: discarded.
-            clock: labels slices with the time of their beginning.
+            now_ms: the time from which a slice's retention counts, of a clock that never steps.
             on_waiting: called on the loop with new slices to upload.
             on_lost: called on the loop for each slice, or end of one, that could not be kept.
             record_loss: puts that on record.
@@ -86,7 +86,7 @@ class Spool:
         self._directory = directory
         self._database = database
         self._repairs = repairs
-        self._clock = clock
+        self._now_ms = now_ms
         self._on_waiting = on_waiting
         self._on_lost = on_lost
         self._record_loss = record_loss
@@ -134,7 +134,7 @@ class Spool:
 
     def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
         """See `SliceStore`."""
-        draft = Draft(origin, start_utc_ms, self._clock.utc_ms())
+        draft = Draft(origin, start_utc_ms, self._now_ms())
         self._gather(Begin(draft))
         return _Growth(self, draft)
 
@@ -240,7 +240,7 @@ class Spool:
 
         with SliceFiles(self._directory, self._quarantine) as files:
             recorder = SliceRecorder(self._database, self._record_loss, report)
-            writer = SliceWriter(files, recorder, self._repairs, self._clock.monotonic)
+            writer = SliceWriter(files, recorder, self._repairs, time.monotonic)
             flushes: list[Flush] = []
             taken_bytes, running = 0, True
             while running:

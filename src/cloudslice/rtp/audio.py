@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from cloudslice.faults import Faults
 from cloudslice.rooms.base import AudioSink, OpusRun
 from cloudslice.rtp import native
 from cloudslice.rtp.feedback import SenderReport, nack
-from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.packet import RtpPacket
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.reception import MISSING_PATIENCE_S, NackSchedule, extend_timestamp
@@ -47,7 +47,7 @@ class AudioReceiver(Receiver):
         self.stream.is_in_order = True
         self._nacks = NackSchedule(attempts=3 if can_nack else 0, interval=0.06)
         self._sinks: tuple[AudioSink, ...] = ()
-        self._guard = Guard("audio sink")
+        self._guard = Faults("audio sink")
         self._held: dict[int, _Held] = {}
         """Packets after a missing one, by extended sequence number."""
         self.late = 0

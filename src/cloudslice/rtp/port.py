@@ -20,10 +20,10 @@ from typing import Self
 import structlog
 
 from cloudslice.clock import SOON_S, Clock, until_heartbeat
+from cloudslice.faults import Faults
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.binding import bind, own_addresses
 from cloudslice.rtp.datagrams import unpack_source
-from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.ice import Address, StunError, parse_check
 from cloudslice.rtp.routes import Routes
 from cloudslice.rtp.session import QUICK_BEAT_S, Session
@@ -60,9 +60,9 @@ class RtpPort:
         self._timer: asyncio.TimerHandle | None = None
         self._last_beat = self._next_beat = 0.0
         self._is_woken = False
-        self._guard = Guard("port")
+        self._guard = Faults("port")
         self.errors = 0
-        """Exceptions that nobody foresaw; the first of each session is logged."""
+        """Exceptions that nobody foresaw; logged by their sessions."""
         self.datagrams = 0
         self.foreign = 0
         """Datagrams of nobody that we know, and such as are neither STUN, DTLS nor RTP."""

@@ -4,7 +4,7 @@ the address that a valid check came from."""
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cloudslice.rtp.guard import Guard
+from cloudslice.faults import Faults
 from cloudslice.rtp.session import Session
 
 _SOURCES_PER_SESSION = 16
@@ -17,7 +17,7 @@ class _Place:
     ufrag: str
     sources: list[bytes] = field(default_factory=list)
     """Where valid checks came from, oldest first; datagrams from elsewhere are not the peer's."""
-    guard: Guard = field(default_factory=lambda: Guard("session"))
+    guard: Faults = field(default_factory=lambda: Faults("session"))
 
 
 class Routes:
@@ -75,7 +75,7 @@ class Routes:
         if len(sources) > _SOURCES_PER_SESSION:
             del self._by_source[sources.pop(0)]
 
-    def guard(self, session: Session) -> Guard | None:
-        """What logs the session's first error, if it is there."""
+    def guard(self, session: Session) -> Faults | None:
+        """What logs the session's errors, if it is there."""
         place = self._places.get(session)
         return None if place is None else place.guard

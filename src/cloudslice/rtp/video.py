@@ -3,10 +3,10 @@ of the key frames that somebody asked for."""
 
 from collections.abc import Callable, Mapping
 
+from cloudslice.faults import Faults
 from cloudslice.rooms.base import Keyframe, KeyframeReceiver, OpusRun, VideoCodec
 from cloudslice.rtp import native
 from cloudslice.rtp.feedback import nack, picture_loss
-from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.keyframes import Depacketizer, KeyframeAssembler
 from cloudslice.rtp.packet import RtpPacket, find_extension
 from cloudslice.rtp.receiver import Receiver
@@ -91,7 +91,7 @@ class VideoReceiver(Receiver):
         self._monotonic = monotonic
         self._wake = wake
         self._requests: list[_Request] = []
-        self._guard = Guard("key frame receiver")
+        self._guard = Faults("key frame receiver")
         self._nacks = NackSchedule(attempts=5 if can_nack else 0, interval=0.05)
         self.stream.read_highest = -1
         self.stream.read_from = 0

@@ -13,6 +13,7 @@ from cloudslice.config import AppSettings, LimitSettings, Settings
 from cloudslice.database import Database, DatabaseError
 from cloudslice.delivery.model import Consignor
 from cloudslice.delivery.service import Delivery
+from cloudslice.faults import Faults
 from cloudslice.identity.user_sig import IdentityError, verify_user_sig
 from cloudslice.rooms.base import (
     Attendance,
@@ -20,13 +21,13 @@ from cloudslice.rooms.base import (
     RoomEntryError,
     RoomProvider,
 )
-from cloudslice.rtp.guard import Guard
 from cloudslice.secrets import SecretBox
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SubscriptionLists
 from cloudslice.slicing.phases import PicturePhases
 from cloudslice.slicing.picture_pool import PicturePool
 from cloudslice.slicing.robot import Robot
+from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks import registry
 from cloudslice.tasks.model import (
     RobotIdTakenError,
@@ -53,7 +54,7 @@ class RunningTask:
     stored: StoredTask
     robot: Robot
     attendance: Attendance | None = None
-    guard: Guard = field(default_factory=lambda: Guard("robot"))
+    guard: Faults = field(default_factory=lambda: Faults("robot"))
 
     @property
     def status(self) -> TaskStatus:
@@ -71,7 +72,7 @@ class Supervisor:
 
     Args:
         settings: the apps with their limits and secret keys.
-        database: holds the tasks.
+        database: holds the tasks; with the SCHEMA of `registry` and that of `steady_clock`.
         box: encrypts their signatures.
         delivery: takes slices and events.
         rooms: by the name that an app's `rooms` setting has.
@@ -97,6 +98,7 @@ class Supervisor:
         self._pictures = pictures
         self._phases = PicturePhases()
         self._clock = clock
+        self._steady = SteadyClock(database, clock, "tasks")
         self._tasks: dict[str, RunningTask] = {}
         self._creating: dict[int, int] = {}
         self._of_ended = SlicingCounters()
@@ -105,6 +107,7 @@ class Supervisor:
 
     async def __aenter__(self) -> Self:
         stored = await self._database.run(lambda c: registry.load_tasks(c, self._box))
+        await self._steady.__aenter__()
         await self._group.__aenter__()
         self._ticker = self._group.create_task(self._tick_forever())
         for each in stored:
@@ -124,13 +127,16 @@ class Supervisor:
                 task.attendance.leave()
             task.robot.stop()
         await self._pictures.settle()
-        await self._group.__aexit__(kind, error, traceback)
+        try:
+            await self._group.__aexit__(kind, error, traceback)
+        finally:
+            await self._steady.__aexit__(kind, error, traceback)
 
     async def create(self, spec: TaskSpec) -> str:
         """Start a task (TaskService.create)."""
         app = self._admit(spec)
         app_id = app.sdk_app_id
-        stored = registry.stored_task(spec, new_task_id(), self._clock.utc_ms())
+        stored = registry.stored_task(spec, new_task_id(), self._steady.now_ms())
         # Counted from here on, so that creations side by side cannot pass the limit together.
         self._creating[app_id] = self._creating.get(app_id, 0) + 1
         try:
@@ -200,7 +206,7 @@ class Supervisor:
         if (
             task is None
             or task.stored.room.sdk_app_id != sdk_app_id
-            or task.stored.callable_until_utc_ms <= self._clock.utc_ms()
+            or task.stored.callable_until_ms <= self._steady.now_ms()
         ):
             raise TaskNotFoundError("no such task, or it has ended")
         return task

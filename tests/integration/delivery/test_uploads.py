@@ -5,7 +5,9 @@ import errno
 import hashlib
 import json
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -21,6 +23,7 @@ from helpers.delivery import (
     START_MS,
     TASK,
     Site,
+    SteppingClock,
     make_bucket,
 )
 from helpers.faulty_disk import FaultyDisk
@@ -376,6 +379,49 @@ async def test_slices_past_the_retention_are_given_up(
     assert len(messages) == 2
     assert messages[1].startswith("RetentionExceeded: ")
     assert receiver.events[-1]["EventInfo"]["Payload"] == {"Status": 1}
+
+
+async def test_a_step_of_the_wall_clock_gives_up_nothing(
+    site: Site, s3_server: S3Server, receiver: WebhookReceiver
+) -> None:
+    """Neither at once nor over a restart; what waits is stored when the store is back."""
+    good_url, site.endpoint = site.endpoint, "http://127.0.0.1:9"
+    bucket = make_bucket(s3_server, s3_server.new_bucket())
+    clock = SteppingClock()
+    async with site.open(clock) as delivery:
+        await delivery.open(TASK, bucket)
+        for n in range(7):
+            put_audio(delivery, start_ms=START_MS + 15000 * n)
+        await eventually(lambda: delivery.uploads.failed_attempts >= 4)
+        clock.step_ms = 25 * 3_600_000
+        failed = delivery.uploads.failed_attempts
+        await eventually(lambda: delivery.uploads.failed_attempts >= failed + 2)
+        assert delivery.uploads.given_up == 0
+    clock.step_ms = 50 * 3_600_000
+    async with site.open(clock) as delivery:
+        await eventually(lambda: delivery.uploads.failed_attempts >= 2)
+        assert delivery.uploads.given_up == 0
+    site.endpoint = good_url
+    async with site.open(clock) as delivery:
+        await receiver.wait_for_type(1004, count=7)
+    assert len(s3_server.keys(bucket.name)) == 7
+
+
+async def test_slices_whose_age_is_unknown_begin_to_wait(
+    site: Site, s3_server: S3Server, receiver: WebhookReceiver
+) -> None:
+    """As after an upgrade: the wall clock alone is no reason to give up what waits."""
+    site.endpoint = "http://127.0.0.1:9"
+    async with site.open() as delivery:
+        await delivery.open(TASK, make_bucket(s3_server, "demo-125"))
+        put_audio(delivery)
+        await delivery.flush()
+    with closing(sqlite3.connect(site.data_dir / "test.db")) as connection, connection:
+        connection.execute("DELETE FROM steady_clock")
+        connection.execute("UPDATE slices SET created_ms = 5")
+    async with site.open() as delivery:
+        await eventually(lambda: delivery.uploads.failed_attempts >= 3)
+        assert delivery.uploads.given_up == 0
 
 
 async def test_a_full_spool_keeps_the_newest(

@@ -33,7 +33,7 @@ from cloudslice.tasks.model import (
     TooManyTasksError,
 )
 from cloudslice.tasks.supervisor import Supervisor
-from helpers.slice_store import ManualClock
+from helpers.slice_store import ManualClock, SettableClock
 from helpers.task_stage import DATABASE, open_supervisor
 from helpers.tracks import ManualAnchor, ManualAudio
 from helpers.webhooks import WebhookReceiver
@@ -250,6 +250,20 @@ async def test_tasks_of_other_apps_and_expired_ones_are_not_found(stage: Stage) 
         with pytest.raises(TaskNotFoundError):
             await call
     assert stage.supervisor.count_by_status()[TaskStatus.IDLE] == 1
+
+
+async def test_a_step_of_the_wall_clock_hides_no_task(tmp_path: Path) -> None:
+    """ResourceExpiredHour counts hours, over a restart too."""
+    clock = SettableClock()
+    async with open_stage(tmp_path, clock=clock) as stage:
+        spec = replace(a_spec(clock, lifetime_s=86400 * 30), resource_expired_hours=6)
+        task_id = await stage.supervisor.create(spec)
+        clock.step_ms = 25 * 3_600_000
+        assert stage.supervisor.describe(APP, task_id) is TaskStatus.IDLE
+    clock.step_ms = 50 * 3_600_000
+    async with open_stage(tmp_path, clock=clock) as stage:
+        assert stage.supervisor.describe(APP, task_id) is TaskStatus.IDLE
+        await stage.supervisor.delete(APP, task_id)
 
 
 async def test_modified_lists_reach_the_robot_and_survive_a_restart(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.ledger import Ledger
 from cloudslice.delivery.model import Bucket, Vendor
 from cloudslice.delivery.outbox import EventRecorder
-from cloudslice.delivery.storage import StorageError
+from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.secrets import SecretBox
 from helpers.delivery import APP, AUDIO, BOX, START_MS, TASK, open_memory
 from helpers.slice_store import ManualClock

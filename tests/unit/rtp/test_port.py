@@ -370,7 +370,7 @@ async def test_an_unforeseen_error_stays_with_its_session(
         port.give_feedback(time.monotonic())
     assert len(sound.sink.payloads) == 3
     assert port.errors == 6
-    assert capsys.readouterr().out.count("a receiver of media failed") == 1
+    assert capsys.readouterr().out.count("unforeseen error") == 1
     monkeypatch.undo()
     broken.session.close()
     sound.session.close()

@@ -25,7 +25,7 @@ TASK = StoredTask(
         audio=True, video=True, max_idle_s=5, video_interval_s=7, image_format=ImageFormat.JPG
     ),
     lists=SubscriptionLists(audio_allow=("a", "b.*$"), video_block=("c",)),
-    callable_until_utc_ms=1_700_000_000_000,
+    callable_until_ms=1_700_000_000_000,
 )
 
 

@@ -10,6 +10,7 @@ import structlog
 
 from cloudslice.clock import Clock
 from cloudslice.config import RtcSettings
+from cloudslice.faults import Faults
 from cloudslice.rooms.base import (
     AudioTrack,
     LeaveCode,
@@ -24,7 +25,6 @@ from cloudslice.rooms.management import RoomNotFoundError
 from cloudslice.rooms.observer import RoomObserver
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.dtls import DtlsCertificate
-from cloudslice.rtp.guard import Guard
 from cloudslice.rtp.port import RtpPort
 from cloudslice.rtp.sdp import Offer
 from cloudslice.rtp.session import CloseReason, Session, SessionState
@@ -101,7 +101,7 @@ class BuiltinRooms:
         self._rooms: dict[RoomKey, _Room] = {}
         self._publications: dict[str, Publication] = {}
         self._counts_of_ended: Counter[str] = Counter()
-        self._guard = Guard("room listener")
+        self._guard = Faults("room listener")
         self._reporter = RoomReporter(observer)
 
     def publish(self, room: RoomKey, user_id: str, offer: Offer) -> tuple[Publication, str]:
