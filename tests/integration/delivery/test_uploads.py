@@ -529,7 +529,7 @@ async def test_a_damaged_slice_is_set_aside_and_the_others_arrive(
     assert (quarantine / "2.slice").read_bytes() == b"audio X"
     assert (quarantine / "3.slice").read_bytes() == b"audio"
     messages = [event["EventInfo"]["Payload"]["Message"] for event in receiver.of_type(1006)]
-    assert [each for each in messages if "SpoolDamage" in each] == [
+    assert sorted(each for each in messages if "SpoolDamage" in each) == [
         "SpoolDamage: A slice's file is damaged: 2.slice.",
         "SpoolDamage: A slice's file is damaged: 3.slice.",
     ]
