@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from math import inf
 from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self
 
 import structlog
 
@@ -30,6 +30,8 @@ from cloudslice.rtp.session import QUICK_BEAT_S, Session
 from cloudslice.rtp.thinning import Thinning
 
 _log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
 
 _REST = 5
 """Times as long as a beat takes it is to the next one..."""
@@ -172,7 +174,7 @@ class RtpPort:
         if self._is_woken:
             # Key frames come while we read what is there, which takes a while.
             self._is_woken = False
-            self._thinning.release()
+            self._attempt(self._thinning.release)
             self._give_feedback(list(self._urgent), now)
             # What comes while we read has come by now, and is not older than what was asked for.
             now = max(now, self._clock.monotonic(), self._thinning.complete_from)
@@ -182,10 +184,10 @@ class RtpPort:
             self._take_in_all()
         # Before a key frame is asked for, all of it must be let through.
         if is_glance:
-            self._thinning.restore(now)
+            self._attempt(self._thinning.restore, now)
             delay = self._give_feedback(list(self._urgent), now)
         else:
-            self._thinning.update(self._sessions, now)
+            self._attempt(self._thinning.update, self._sessions, now)
             delay = self.give_feedback(now)
             self._heartbeat = now + until_heartbeat(now)
         delay = min(delay, self._heartbeat - now)
@@ -206,9 +208,24 @@ class RtpPort:
     def _on_timer(self) -> None:
         self._timer = None
         now = self._clock.monotonic()
-        delay = self.glance(now) if self._heartbeat - now > SOON_S else self.beat(now)
-        if self._sessions:
-            self._schedule(delay)
+        delay = _LONGEST_REST_S
+        try:
+            delay = self.glance(now) if self._heartbeat - now > SOON_S else self.beat(now)
+        except Exception as error:
+            self._caught(None, error)
+            self._forget_batches()
+        finally:  # else nothing would ever be read again
+            if self._sessions and self._timer is None:
+                self._schedule(delay)
+
+    def _forget_batches(self) -> None:
+        """Begin anew after a reading that broke, with as little lost as can be."""
+        try:
+            self._take_in_all()
+        except Exception as error:
+            self._caught(None, error)
+            for each in self._sockets:
+                each.batch.clear()
 
     def _give_feedback(self, sessions: Sequence[Session], now: float) -> float:
         """How many seconds later the first of these sessions waits for something, if any does."""
@@ -270,6 +287,13 @@ class RtpPort:
                     self._receive_other(other, source)
         except Exception as error:
             self._caught(session, error)
+
+    def _attempt(self, step: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None:
+        """Do what the rest of a beat can do without."""
+        try:
+            step(*arguments, **named)
+        except Exception as error:
+            self._caught(None, error)
 
     def _caught(self, session: Session | None, error: Exception) -> None:
         # A bug, ours or a library's: whatever it costs this session, the others' media goes on.

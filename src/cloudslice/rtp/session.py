@@ -167,7 +167,11 @@ class Session:
             self._close(CloseReason.FAILED)
             return
         if self._transport.srtp is not None and self._srtp is None:
-            self._connect(self._transport.srtp)
+            try:
+                self._connect(self._transport.srtp)
+            except Exception:
+                self._close(CloseReason.FAILED)  # half connected, it would be heard by nobody
+                raise
         if self._transport.is_closed:
             self._close(CloseReason.LEFT)
 
@@ -325,13 +329,15 @@ class Session:
     def _close(self, reason: CloseReason) -> None:
         if self.state is not SessionState.CLOSED:
             self.state = SessionState.CLOSED
-            for receiver in self.receivers.values():
-                receiver.finish()
-            self._transport.close()
             on_closed = self._on_closed
             # They lead to our owner: without them our memory is free at once.
             self._on_connected = self._on_closed = _ignore
-            on_closed(self, reason)
+            try:
+                for receiver in self.receivers.values():
+                    receiver.finish()
+                self._transport.close()
+            finally:  # a session that nobody hears of any more would hold its UserId for ever
+                on_closed(self, reason)
 
 
 def _ignore(*_arguments: object) -> None:

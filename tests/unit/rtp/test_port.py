@@ -434,6 +434,48 @@ async def test_an_unforeseen_error_stays_with_its_session(
     sound.session.close()
 
 
+@pytest.mark.parametrize("step", ["_come", "_fill", "_give_feedback", "_take_in_all"])
+async def test_the_reading_outlives_whatever_a_beat_raises(
+    port: RtpPort, monkeypatch: pytest.MonkeyPatch, join: Join, step: str
+) -> None:
+    """Counted; the next beat comes by itself, and what has come by then is taken in."""
+    client = join().connect()
+    method = getattr(port, step)
+    broken: list[int] = []
+
+    def fail_twice(*arguments: object, **named: object) -> object:
+        if len(broken) < 2:
+            broken.append(1)
+            raise ZeroDivisionError("a bug")
+        return method(*arguments, **named)
+
+    monkeypatch.setattr(port, step, fail_twice)
+    client.udp.socket.send(client.peer.rtp(AUDIO, 0, 0, b"x"))
+    port._schedule(0)
+    await eventually(lambda: len(broken) == 2 and client.sink.payloads == [b"x"], within_s=5)
+    client.udp.socket.send(client.peer.rtp(AUDIO, 1, 960, b"y"))
+    await eventually(lambda: client.sink.payloads == [b"x", b"y"], within_s=5)
+    assert port.errors == 2
+    client.session.close()
+
+
+async def test_what_thins_out_packets_may_break(
+    port: RtpPort, monkeypatch: pytest.MonkeyPatch, join: Join
+) -> None:
+    """Then reports and time-outs go on all the same."""
+    client = join().connect()
+
+    def fail(*_given: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    for name in ("update", "restore", "release"):
+        monkeypatch.setattr(port._thinning, name, fail)
+    port.beat(time.monotonic())
+    port.beat(time.monotonic() + 16)
+    assert client.closed == [CloseReason.LOST]
+    assert port.errors == 2
+
+
 async def test_a_flood_does_not_starve_the_loop(
     clients: list[Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
