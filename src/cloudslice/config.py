@@ -57,6 +57,12 @@ class RtcSettings(_Section):
     """The ceiling that video senders are told by REMB."""
     consent_timeout_s: Annotated[float, Field(ge=2, le=30)] = 15
     """An anchor from which nothing authentic came for so long has left."""
+    connecting_per_user: Annotated[int, Field(ge=1)] = 10
+    """Sessions of one UserId, in different rooms, that are not connected yet."""
+    connecting_per_app: Annotated[int, Field(ge=1)] = 1000
+    """The same of all UserIds of one app."""
+    connecting_per_node: Annotated[int, Field(ge=1)] = 2000
+    """The same of all apps."""
 
 
 class LimitSettings(_Section):

@@ -1,8 +1,11 @@
 """Every answer of the WHIP endpoint (RFC 9725)."""
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +17,8 @@ from cloudslice.config import Settings
 from cloudslice.identity.private_map_key import Privilege, make_private_map_key
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.rooms.base import RoomIdType, RoomKey, TrackKind
-from cloudslice.rooms.builtin.rooms import BuiltinRooms
+from cloudslice.rooms.builtin import whip
+from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.rtp.port import RtpPort
 from helpers.peer import Peer
@@ -27,6 +31,8 @@ URL = f"/whip/{APP}/1/150/anchor"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 ICE_LINES = "a=ice-ufrag:newufrag\r\na=ice-pwd:newpasswordnewpasswordnew\r\n"
 ALL = Privilege(255)
+OFFERS = Path(__file__).parents[1] / "unit" / "rtp" / "offers"
+BUNDLE_ONLY_OFFER = (OFFERS / "video-vp9-first+audio-bundle-only.sdp").read_text()
 
 
 def settings(**rtc: object) -> Settings:
@@ -165,6 +171,23 @@ async def test_200_ice_restart(endpoint: Endpoint) -> None:
     assert stale.status_code == 412
 
 
+async def test_204_trickle_of_clients_that_name_no_ice_session(endpoint: Endpoint) -> None:
+    """`If-Match: *` with the credentials as before: nothing is new, also after a restart."""
+    offer = Peer().offer
+    response = await endpoint.publish(offer=offer)
+    location, tag = response.headers["location"], response.headers["etag"]
+    first = dict(line.split(":", 1) for line in offer.splitlines() if line.startswith("a=ice-"))
+    lines = f"a=ice-ufrag:{first['a=ice-ufrag']}\r\na=ice-pwd:{first['a=ice-pwd']}\r\n"
+    body = (
+        lines + "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=candidate:1 1 udp 1 x 9 typ host\r\n"
+    )
+    assert (await endpoint.patch(location, body, If_Match="*")).status_code == 204
+    assert (await endpoint.patch(location, lines, If_Match=tag)).status_code == 204
+    assert (await endpoint.patch(location, ICE_LINES, If_Match="*")).status_code == 200
+    assert (await endpoint.patch(location, ICE_LINES, If_Match="*")).status_code == 204
+    assert (await endpoint.patch(location, lines, If_Match="*")).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "status"),
     [
@@ -200,6 +223,7 @@ async def test_patches_that_are_refused(
         pytest.param(Peer().offer.replace("opus", "x").replace("VP8", "y"), 422, id="codecs"),
         pytest.param(Peer().offer.replace("a=sendonly", "a=recvonly"), 422, id="WHEP"),
         pytest.param(Peer().offer.replace("a=group", "a=x"), 422, id="not bundled"),
+        pytest.param(BUNDLE_ONLY_OFFER, 422, id="transport refused"),
     ],
 )
 async def test_offers_that_are_refused(endpoint: Endpoint, offer: str | bytes, status: int) -> None:
@@ -288,6 +312,92 @@ async def test_409_while_a_robot_has_the_user_id(endpoint: Endpoint) -> None:
     assert_problem(await endpoint.publish(), 409)
     attendance.leave()
     assert (await endpoint.publish()).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("setting", "url", "sig", "status"),
+    [
+        pytest.param("user", URL.replace("150", "152"), user_sig("anchor"), 429, id="user"),
+        pytest.param("app", URL[:-6] + "other", user_sig("other"), 429, id="app"),
+        pytest.param("node", URL[:-6] + "other", user_sig("other"), 503, id="node"),
+    ],
+)
+async def test_so_many_may_be_on_their_way(
+    rooms: BuiltinRooms, setting: str, url: str, sig: str, status: int
+) -> None:
+    """Beyond it comes a status and a time; who tries anew where he was on his way may."""
+    configured = settings(**{f"connecting_per_{setting}": 1})
+    rooms = BuiltinRooms(rooms._port, configured.rtc, SystemClock(), RecordingObserver())
+    async for endpoint in open_endpoint(rooms, configured):
+        location = (await endpoint.publish()).headers["location"]
+        refused = await endpoint.publish(url, sig=sig)
+        assert_problem(refused, status)
+        assert 0 < int(refused.headers["retry-after"]) <= 20
+        assert f"connecting_per_{setting}" in refused.json()["detail"]
+        again = await endpoint.publish()
+        assert again.status_code == 201
+        assert (await endpoint.http.delete(location)).status_code == 404
+        await endpoint.http.delete(again.headers["location"])
+        assert (await endpoint.publish(url, sig=sig)).status_code == 201
+
+
+async def test_a_flood_of_offers_is_refused_before_they_are_read(
+    rooms: BuiltinRooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading an offer costs much more than refusing it."""
+    configured = settings(connecting_per_user=1)
+    rooms = BuiltinRooms(rooms._port, configured.rtc, SystemClock(), RecordingObserver())
+    async for endpoint in open_endpoint(rooms, configured):
+        await endpoint.publish()
+        monkeypatch.setattr(whip, "parse_offer", None)
+        assert_problem(await endpoint.publish(URL.replace("150", "151")), 429)
+
+
+async def test_500_anchors_that_come_at_once_are_served(endpoint: Endpoint) -> None:
+    """As after a restart; and between any two of their offers the loop does something else."""
+    turns = [0]
+    taken_in: list[int] = []
+    publish = endpoint.rooms.publish
+
+    def counted(*arguments: Any) -> tuple[Publication, str]:
+        taken_in.append(turns[0])
+        return publish(*arguments)
+
+    async def turn() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    endpoint.rooms.publish = counted  # type: ignore[method-assign]
+    turning = asyncio.create_task(turn())
+    names = [f"anchor-{number}" for number in range(500)]
+    answers = await asyncio.gather(
+        *(endpoint.publish(URL[:-6] + name, sig=user_sig(name)) for name in names)
+    )
+    turning.cancel()
+    assert {answer.status_code for answer in answers} == {201}
+    assert len(set(taken_in)) == 500
+
+
+@pytest.mark.parametrize("step", ["publish", "end", "restart_ice"])
+async def test_500_of_what_nobody_foresaw(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Counted and logged; nobody is left in the room by an offer that broke."""
+    location = (await endpoint.publish()).headers["location"]
+
+    def fail(*_given: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(endpoint.rooms, step, fail)
+    answers = {
+        "publish": lambda: endpoint.publish(URL.replace("150", "151")),
+        "end": lambda: endpoint.http.delete(location),
+        "restart_ice": lambda: endpoint.patch(location, ICE_LINES, If_Match="*"),
+    }
+    assert_problem(await answers[step](), 500)
+    assert endpoint.rooms.faults.errors == 1
+    assert not endpoint.rooms.holds_user(RoomKey(APP, "151", RoomIdType.NUMBER), "anchor")
 
 
 def map_key(privileges: Privilege, *, user_id: str = "anchor", app: int = STRICT_APP) -> str:

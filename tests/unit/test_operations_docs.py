@@ -12,12 +12,14 @@ from cloudslice.clock import SystemClock
 from cloudslice.delivery.callbacks import CallbackCounters
 from cloudslice.delivery.service import Delivery
 from cloudslice.delivery.uploads import UploadCounters
+from cloudslice.faults import Faults
 from cloudslice.metrics import NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.port import RtpPort
 from cloudslice.rtp.video import VideoReceiver
 from cloudslice.slicing.counters import SlicingCounters
+from cloudslice.slicing.picture_pool import PicturePool
 from cloudslice.tasks.model import TaskStatus
 from cloudslice.tasks.supervisor import Supervisor
 
@@ -37,6 +39,7 @@ class IdleNode:
     files_set_aside: int = 0
     spool_bytes: int = 0
     uploads: UploadCounters = field(default_factory=UploadCounters)
+    faults: Faults = field(default_factory=lambda: Faults("test"))
     callbacks: CallbackCounters = field(default_factory=CallbackCounters)
 
     def media_counts(self) -> Counter[str]:
@@ -63,7 +66,11 @@ def exported() -> dict[str, set[str]]:
     """The values of the label `what` (`status`, `rooms`) by the metric's name."""
     node = IdleNode()
     metrics = NodeMetrics(
-        cast(Supervisor, node), cast(BuiltinRooms, node), cast(RtpPort, node), cast(Delivery, node)
+        cast(Supervisor, node),
+        cast(BuiltinRooms, node),
+        cast(RtpPort, node),
+        cast(PicturePool, node),
+        cast(Delivery, node),
     )
     names: dict[str, set[str]] = {}
     for family in metrics.collect():
@@ -111,6 +118,7 @@ def test_every_count_of_media_has_its_row(exported: dict[str, set[str]]) -> None
         "cloudslice_anchors",
         "cloudslice_datagrams_total",
         "cloudslice_waiting",
+        "cloudslice_faults_total",
         "cloudslice_callbacks_total",
     ],
 )

@@ -210,10 +210,19 @@ class RoomListener(Protocol):
 
 
 class Attendance(Protocol):
-    """A robot's stay in a room."""
+    """A robot's stay in a room.
+
+    A robot hears what arrived at this machine while it was there: nothing that arrived before it
+    entered, and all that arrived before it left or was put out.
+    """
+
+    def catch_up(self) -> None:
+        """Have the robot hear all that has arrived by now and was not handed on yet, before this
+        returns: what comes after it arrived after it. Harmless when the room is left."""
+        ...
 
     def leave(self) -> None:
-        """Leave the room; harmless when it is left already."""
+        """Leave the room, having caught up; harmless when it is left already."""
         ...
 
 
@@ -226,6 +235,8 @@ class RoomProvider(Protocol):
 
     async def enter(self, key: RoomKey, robot_user_id: str, listener: RoomListener) -> Attendance:
         """Enter a room (which need not exist yet) as the member `robot_user_id`.
+
+        Cancelled or failed, the robot is not in the room.
 
         Raises:
             RoomEntryError: the room cannot be entered.

@@ -28,13 +28,15 @@ def make_answer(
         candidates: the addresses and UDP ports that we are reached at, the best one first.
         max_video_bitrate_kbps: what the sender will be told by REMB.
     """
-    taken = {plan.mid: plan for plan in offer.media}  # the BUNDLE group's first one stays first
+    taken = {plan.mid: plan for plan in offer.media}
+    # RFC 8843, 7.3: no group where the offer has none; the section with the transport is first.
+    group = ["a=group:BUNDLE " + " ".join(taken)] if offer.is_bundled else []
     lines = [
         "v=0",
         f"o=- {secrets.randbits(62)} 1 IN IP4 0.0.0.0",
         "s=-",
         "t=0 0",
-        "a=group:BUNDLE " + " ".join(taken),
+        *group,
         "a=ice-lite",
         "a=msid-semantic: WMS *",
     ]

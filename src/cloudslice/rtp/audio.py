@@ -64,6 +64,8 @@ class AudioReceiver(Receiver):
         self._sinks = (*self._sinks, sink)
 
     def remove_sink(self, sink: AudioSink) -> None:
+        if sink in self._sinks:
+            self._deliver_waiting(sink)
         self._sinks = tuple(each for each in self._sinks if each is not sink)
 
     def receive(self, media: RtpPacket | OpusRun) -> None:
@@ -157,6 +159,19 @@ class AudioReceiver(Receiver):
         for sink in self._sinks:
             try:
                 sink.on_opus(run)
+            except Exception as error:
+                self._guard.caught(error)
+
+    def _deliver_waiting(self, sink: AudioSink) -> None:
+        """Hand on to `sink` alone what has come, and waits for something that is missing."""
+        stream = self.stream
+        for _sequence, held in sorted(self._held.items()):
+            timestamp = held.timestamp
+            if stream.has_media_timestamp:
+                timestamp = extend_timestamp(timestamp, stream.media_timestamp)
+            try:
+                if held.payload:
+                    sink.on_opus(OpusRun.of_one(held.payload, timestamp, held.arrival))
             except Exception as error:
                 self._guard.caught(error)
 

@@ -150,10 +150,18 @@ class DtlsEndpoint:
             self._flush()
 
     def close(self) -> None:
-        """Say goodbye (close_notify); harmless when it was said before."""
-        if self.is_closed:
-            return
-        self.is_closed = True
+        """Say goodbye (close_notify); harmless when it was said before.
+
+        Nothing is sent after it.
+        """
+        if not self.is_closed:
+            self.is_closed = True
+            self._say_goodbye()
+        # It leads to our owner. Without it OpenSSL's memory is free at once, not when the garbage
+        # collector comes.
+        self._send = _drop
+
+    def _say_goodbye(self) -> None:
         if self.srtp is not None:
             try:
                 self._connection.shutdown()
@@ -202,6 +210,10 @@ class DtlsEndpoint:
             return
         for datagram in _datagrams(pending):
             self._send(datagram)
+
+
+def _drop(_datagram: bytes) -> None:
+    pass
 
 
 def _datagrams(records: bytes) -> Iterator[bytes]:

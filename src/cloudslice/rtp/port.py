@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from math import inf
 from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self
 
 import structlog
 
@@ -31,10 +31,14 @@ from cloudslice.rtp.thinning import Thinning
 
 _log = structlog.get_logger(__name__)
 
+P = ParamSpec("P")
+
 _REST = 5
 """Times as long as a beat takes it is to the next one..."""
 _LONGEST_REST_S = 0.08
 """...but no longer than this, if there is something to do."""
+_MOST_READINGS = 8
+"""Batches that hold all that a socket's buffer can, and more."""
 
 
 class RtpPort:
@@ -60,6 +64,7 @@ class RtpPort:
         self._timer: asyncio.TimerHandle | None = None
         self._last_beat = self._next_beat = 0.0
         self._is_woken = False
+        self._is_taking_in = False
         self._guard = Faults("port")
         self.errors = 0
         """Exceptions that nobody foresaw; logged by their sessions."""
@@ -97,7 +102,9 @@ class RtpPort:
         """Give `session` the datagrams that are its own, until `remove`."""
         self._sessions.add(session)
         self._urgent.add(session)
-        self._schedule(QUICK_BEAT_S)
+        # Only ever sooner: however many come, the reading is not put off.
+        if self._timer is None or self._clock.monotonic() + QUICK_BEAT_S < self._next_beat:
+            self._schedule(QUICK_BEAT_S)
 
     def update(self, session: Session) -> None:
         """The session has new ICE credentials: it is found by these from now on."""
@@ -139,8 +146,13 @@ class RtpPort:
 
     def catch_up(self, sessions: Collection[Session]) -> None:
         """Take in what the peers of these sessions have sent so far: before they end, or somebody
-        ceases to listen, as else what came since the last heartbeat would be missing."""
-        self._fill(self._clock.monotonic())
+        begins or ceases to listen, as else the cut would be at the next heartbeat."""
+        now = self._clock.monotonic()
+        for _ in range(_MOST_READINGS):
+            # While datagrams are taken in, which may lead here, their batch must not be cleared.
+            if self._fill(now) or self._is_taking_in:
+                break
+            self._take_in_all()
         self._take_in(lambda source: self._sessions.by_source(source) in sessions)
 
     def give_feedback(self, now: float) -> float:
@@ -162,7 +174,7 @@ class RtpPort:
         if self._is_woken:
             # Key frames come while we read what is there, which takes a while.
             self._is_woken = False
-            self._thinning.release()
+            self._attempt(self._thinning.release)
             self._give_feedback(list(self._urgent), now)
             # What comes while we read has come by now, and is not older than what was asked for.
             now = max(now, self._clock.monotonic(), self._thinning.complete_from)
@@ -172,10 +184,10 @@ class RtpPort:
             self._take_in_all()
         # Before a key frame is asked for, all of it must be let through.
         if is_glance:
-            self._thinning.restore(now)
+            self._attempt(self._thinning.restore, now)
             delay = self._give_feedback(list(self._urgent), now)
         else:
-            self._thinning.update(self._sessions, now)
+            self._attempt(self._thinning.update, self._sessions, now)
             delay = self.give_feedback(now)
             self._heartbeat = now + until_heartbeat(now)
         delay = min(delay, self._heartbeat - now)
@@ -196,9 +208,24 @@ class RtpPort:
     def _on_timer(self) -> None:
         self._timer = None
         now = self._clock.monotonic()
-        delay = self.glance(now) if self._heartbeat - now > SOON_S else self.beat(now)
-        if self._sessions:
-            self._schedule(delay)
+        delay = _LONGEST_REST_S
+        try:
+            delay = self.glance(now) if self._heartbeat - now > SOON_S else self.beat(now)
+        except Exception as error:
+            self._caught(None, error)
+            self._forget_batches()
+        finally:  # else nothing would ever be read again
+            if self._sessions and self._timer is None:
+                self._schedule(delay)
+
+    def _forget_batches(self) -> None:
+        """Begin anew after a reading that broke, with as little lost as can be."""
+        try:
+            self._take_in_all()
+        except Exception as error:
+            self._caught(None, error)
+            for each in self._sockets:
+                each.batch.clear()
 
     def _give_feedback(self, sessions: Sequence[Session], now: float) -> float:
         """How many seconds later the first of these sessions waits for something, if any does."""
@@ -240,9 +267,13 @@ class RtpPort:
 
     def _take_in(self, is_wanted: Callable[[bytes], bool]) -> None:
         """Hand over what has come from those sources."""
-        for batch in (each.batch for each in self._sockets):
-            for source, slot in batch.take(is_wanted):
-                self._receive(batch, source, slot)
+        was_taking_in, self._is_taking_in = self._is_taking_in, True
+        try:
+            for batch in (each.batch for each in self._sockets):
+                for source, slot in batch.take(is_wanted):
+                    self._receive(batch, source, slot)
+        finally:
+            self._is_taking_in = was_taking_in
 
     def _receive(self, batch: Batch, source: bytes, slot: int) -> None:
         session = self._sessions.by_source(source)
@@ -256,6 +287,13 @@ class RtpPort:
                     self._receive_other(other, source)
         except Exception as error:
             self._caught(session, error)
+
+    def _attempt(self, step: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None:
+        """Do what the rest of a beat can do without."""
+        try:
+            step(*arguments, **named)
+        except Exception as error:
+            self._caught(None, error)
 
     def _caught(self, session: Session | None, error: Exception) -> None:
         # A bug, ours or a library's: whatever it costs this session, the others' media goes on.

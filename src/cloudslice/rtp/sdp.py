@@ -80,7 +80,9 @@ class Offer:
     fingerprints: tuple[Fingerprint, ...]
     we_are_dtls_server: bool
     media: tuple[MediaPlan, ...]
-    """At least one; the first is that whose transport all use (RFC 8843, 7.2.1)."""
+    """At least one; the first is that whose transport all use (RFC 8843, 7.3.1)."""
+    is_bundled: bool
+    """Whether `media` is part of a BUNDLE group."""
     sections: tuple[Section, ...] = field(repr=False)
     """Every media section, in the offer's order."""
 
@@ -91,7 +93,7 @@ def parse_offer(text: str) -> Offer:
     Raises:
         SdpError: it is not an SDP offer for WebRTC.
         UnusableOfferError: it sends neither Opus nor a video that we know, or not bundled, or
-            leaves checking connectivity to us.
+            without a transport of what we take, or leaves checking connectivity to us.
     """
     lines = [line.strip() for line in text.splitlines()]
     if len(lines) > _MAX_LINES:
@@ -111,16 +113,18 @@ def parse_offer(text: str) -> Offer:
             "the offer sends nothing that can be received: audio must be Opus, video H.264 or VP8, "
             "with a=sendonly or a=sendrecv and a=rtcp-mux"
         )
-    bundle = _bundle(description, plans)
-    transport = next(each for each in description.media if each.rtp.muxId == bundle[0])
-    ice, dtls = _transport(transport)
+    mids, is_bundled = _bundle(description, plans)
+    tagged = _tagged_section(description.media, mids)
+    mids.sort(key=lambda mid: mid != tagged.rtp.muxId)  # only this one moves
+    ice, dtls = _transport(tagged)
     return Offer(
         ice=ice,
         fingerprints=tuple(
             Fingerprint(each.algorithm.lower(), each.value) for each in dtls.fingerprints
         ),
         we_are_dtls_server=dtls.role != "server",
-        media=tuple(sorted(plans, key=lambda plan: bundle.index(plan.mid))),
+        media=tuple(sorted(plans, key=lambda plan: mids.index(plan.mid))),
+        is_bundled=is_bundled,
         sections=tuple(
             Section(each.kind, each.rtp.muxId, each.profile, str(each.fmt[0]))
             for each in description.media
@@ -163,15 +167,30 @@ def _plan(
     return tuple(plans)
 
 
-def _bundle(description: SessionDescription, plans: Sequence[MediaPlan]) -> list[str]:
-    """The mids of `plans` in the order of their BUNDLE group."""
+def _bundle(description: SessionDescription, plans: Sequence[MediaPlan]) -> tuple[list[str], bool]:
+    """The mids of `plans` in the order of their BUNDLE group, and whether there is one."""
     mids = [plan.mid for plan in plans]
     for group in description.group:
         if group.semantic == "BUNDLE" and set(mids) <= set(group.items):
-            return [str(mid) for mid in group.items if mid in mids]
+            return sorted(mids, key=group.items.index), True
     if len(mids) > 1:
         raise UnusableOfferError("the offer's media sections are not bundled (RFC 8843)")
-    return mids
+    return mids, False
+
+
+def _tagged_section(sections: Sequence[MediaDescription], mids: Sequence[str]) -> MediaDescription:
+    """The section whose transport all use: the first of `mids`, which are taken, that has a port.
+
+    A bundle-only section has no transport (RFC 8843, 7.3.1).
+    """
+    by_mid = {each.rtp.muxId: each for each in sections}
+    for mid in mids:
+        if by_mid[mid].port != 0:
+            return by_mid[mid]
+    raise UnusableOfferError(
+        "the offer's media that can be received is bundle-only, and the section whose transport "
+        "it needs cannot be received (RFC 8843, 7.3.1)"
+    )
 
 
 def _transport(section: MediaDescription) -> tuple[IceCredentials, RTCDtlsParameters]:

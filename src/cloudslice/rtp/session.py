@@ -82,6 +82,7 @@ class Session:
         "_wake",
         "offer",
         "receivers",
+        "remote_ice",
         "state",
         "streams",
         "unassigned",
@@ -101,6 +102,8 @@ class Session:
         on_closed: Callable[["Session", CloseReason], None],
     ) -> None:
         self.offer = offer
+        self.remote_ice = offer.ice
+        """The peer's."""
         self.state = SessionState.CONNECTING
         self.receivers: dict[TrackKind, Receiver] = {}
         self.streams: Sequence[tuple[Sequence[int], Receiver | None]] = [
@@ -142,6 +145,7 @@ class Session:
 
     def restart_ice(self, remote: IceCredentials) -> None:
         """The peer has new credentials, perhaps at a new address; `ice` is new, too."""
+        self.remote_ice = remote
         self._transport.restart_ice(remote)
 
     def receive_check(self, check: Check, source: Address) -> bool:
@@ -163,7 +167,11 @@ class Session:
             self._close(CloseReason.FAILED)
             return
         if self._transport.srtp is not None and self._srtp is None:
-            self._connect(self._transport.srtp)
+            try:
+                self._connect(self._transport.srtp)
+            except Exception:
+                self._close(CloseReason.FAILED)  # half connected, it would be heard by nobody
+                raise
         if self._transport.is_closed:
             self._close(CloseReason.LEFT)
 
@@ -321,7 +329,16 @@ class Session:
     def _close(self, reason: CloseReason) -> None:
         if self.state is not SessionState.CLOSED:
             self.state = SessionState.CLOSED
-            for receiver in self.receivers.values():
-                receiver.finish()
-            self._transport.close()
-            self._on_closed(self, reason)
+            on_closed = self._on_closed
+            # They lead to our owner: without them our memory is free at once.
+            self._on_connected = self._on_closed = _ignore
+            try:
+                for receiver in self.receivers.values():
+                    receiver.finish()
+                self._transport.close()
+            finally:  # a session that nobody hears of any more would hold its UserId for ever
+                on_closed(self, reason)
+
+
+def _ignore(*_arguments: object) -> None:
+    pass

@@ -1,6 +1,7 @@
 """Takes a picture of one video track at every due time, without listening to the track."""
 
 from functools import partial
+from math import inf
 
 import structlog
 
@@ -20,8 +21,8 @@ _EARLY_S = 0.002
 
 
 class FrameGrabber:
-    """Pictures of one track: the first at once, then one every `interval_s`; the second sooner, to
-    be due together with other tracks' pictures.
+    """Pictures of one track at a time: the first at once, then one every `interval_s`; the second
+    sooner, to be due together with other tracks' pictures.
 
     One wish for a key frame is open at a time. If none is granted before the next wish is due,
     the picture is counted as not taken, with the reason.
@@ -39,8 +40,14 @@ class FrameGrabber:
         interval_s: int,
         image_format: ImageFormat,
         counters: SlicingCounters,
+        since: float = -inf,
     ) -> None:
+        """
+        Args:
+            since: monotonic second; a key frame that arrived before it is not taken.
+        """
         self._track = track
+        self._since = since
         self._origin = origin
         self._store = store
         self._pool = pool
@@ -58,10 +65,15 @@ class FrameGrabber:
         """Whether the anchor was seen to send video since the picture was due."""
         self._ask()
 
-    @property
-    def flowing(self) -> bool:
-        """Whether the anchor sends video."""
-        return self._track.flowing
+    def follow(self, track: VideoTrack) -> None:
+        """Take pictures of `track` from now on, at the same due times. A picture that was not taken
+        yet is asked for of it."""
+        if track is self._track:
+            return
+        self._track = track
+        if self._request is not None:
+            self._request.cancel()
+            self._request = track.request_keyframe(self._on_keyframe, self._due)
 
     def tick(self, now: float) -> float:
         """Ask for a key frame when one is due soon. Cheap; to be called a few times a second.
@@ -109,6 +121,9 @@ class FrameGrabber:
             self._counters.pictures_muted += 1
 
     def _on_keyframe(self, keyframe: Keyframe) -> None:
+        if keyframe.arrival < self._since:  # somebody else had asked for it
+            self._request = self._track.request_keyframe(self._on_keyframe, self._due)
+            return
         self._request = None
         due_ms = self._clock.utc_ms(self._due)
         self._go_on()

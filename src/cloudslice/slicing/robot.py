@@ -6,25 +6,41 @@ from math import inf
 
 from cloudslice.clock import Clock
 from cloudslice.delivery.model import SliceKind, SliceOrigin, SliceStore
-from cloudslice.rooms.base import Anchor, AudioTrack, LeaveCode, VideoTrack
+from cloudslice.rooms.base import Anchor, AudioTrack, LeaveCode, OpusRun
 from cloudslice.slicing.audio import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.frames import FrameGrabber
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.slicing.phases import PicturePhases
 from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.picture_track import PictureTrack
 from cloudslice.slicing.subscription import AnchorPlaces, is_subscribed
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _SlicedAudio:
+    """An AudioSink that hears what arrived from `since` on: a packet may have waited, for one that
+    is missing, since before the anchor was subscribed to."""
+
     track: AudioTrack
     slicer: AudioSlicer
+    since: float
+
+    def on_opus(self, run: OpusRun) -> None:
+        if run.arrival >= self.since:
+            self.slicer.on_opus(run)
+
+    def on_restart(self) -> None:
+        self.slicer.on_restart()
+
+    def on_sender_time(self, timestamp: int, utc_ms: float) -> None:
+        self.slicer.on_sender_time(timestamp, utc_ms)
 
 
 @dataclass(slots=True)
 class _SlicedVideo:
-    track: VideoTrack
+    anchor: Anchor
+    choice: PictureTrack
     grabber: FrameGrabber
 
 
@@ -72,19 +88,32 @@ class Robot:
         """By user id, in the order in which they came."""
         self._audio: dict[str, _SlicedAudio] = {}
         self._video: dict[str, _SlicedVideo] = {}
-        self._idle_since: float | None = clock.monotonic()
+        self._since = clock.monotonic()
+        """What arrived before that, of those who are subscribed to later, is not sliced."""
+        self._idle_since: float | None = self._since
         self._stopped = False
 
     @property
     def is_slicing(self) -> bool:
         """Whether a subscribed stream arrives: InProgress of contract C2, else it is Idle."""
         return any(audio.slicer.slicing for audio in self._audio.values()) or any(
-            video.grabber.flowing for video in self._video.values()
+            video.choice.flowing for video in self._video.values()
         )
 
-    def set_lists(self, lists: SubscriptionLists) -> None:
-        """Subscribe by other lists from now on, on running streams too (contract C3)."""
+    @property
+    def lists(self) -> SubscriptionLists:
+        """What it subscribes by."""
+        return self._lists
+
+    def set_lists(self, lists: SubscriptionLists, since: float = -inf) -> None:
+        """Subscribe by other lists from now on, on running streams too.
+
+        Args:
+            since: monotonic second; what arrived before it of somebody who was not subscribed to
+                is not sliced.
+        """
         self._lists = lists
+        self._since = since
         self._reconcile()
 
     def tick(self, now: float) -> float:
@@ -98,7 +127,10 @@ class Robot:
         """
         for audio in self._audio.values():
             audio.slicer.tick(now)
-        delay = min((video.grabber.tick(now) for video in self._video.values()), default=inf)
+        delay = inf
+        for video in self._video.values():
+            video.grabber.follow(video.choice.update(now))
+            delay = min(delay, video.grabber.tick(now))
         if self._idle_since is not None and now - self._idle_since >= self._params.max_idle_s:
             self._finish(LeaveCode.IDLE)
         return delay
@@ -152,14 +184,16 @@ class Robot:
             if user_id not in served or self._audio[user_id].track is not audio.get(user_id):
                 self._stop_audio(user_id)
         for user_id in [*self._video]:
-            if user_id not in served or self._video[user_id].track is not video.get(user_id):
+            if user_id not in served or self._video[user_id].anchor is not video.get(user_id):
                 self._stop_video(user_id)
         for user_id, audio_track in audio.items():
             if user_id in served and user_id not in self._audio:
                 self._start_audio(user_id, audio_track)
-        for user_id, video_track in video.items():
-            if user_id in served and user_id not in self._video:
-                self._start_video(user_id, video_track)
+        for user_id, anchor in video.items():
+            if user_id in self._video:
+                self._update_video(self._video[user_id])
+            elif user_id in served:
+                self._start_video(anchor)
 
     def _wanted_audio(self) -> dict[str, AudioTrack]:
         if not self._params.audio:
@@ -172,19 +206,16 @@ class Robot:
             and is_subscribed(user_id, allow=allow, block=block, present=self._anchors)
         }
 
-    def _wanted_video(self) -> dict[str, VideoTrack]:
-        """The screen share only while there is no main video (contract C6.8)."""
+    def _wanted_video(self) -> dict[str, Anchor]:
         if not self._params.video:
             return {}
         allow, block = self._lists.video_allow, self._lists.video_block
-        wanted = {}
-        for user_id, anchor in self._anchors.items():
-            track = anchor.video if anchor.video is not None else anchor.aux
-            if track is not None and is_subscribed(
-                user_id, allow=allow, block=block, present=self._anchors
-            ):
-                wanted[user_id] = track
-        return wanted
+        return {
+            user_id: anchor
+            for user_id, anchor in self._anchors.items()
+            if (anchor.video is not None or anchor.aux is not None)
+            and is_subscribed(user_id, allow=allow, block=block, present=self._anchors)
+        }
 
     def _start_audio(self, user_id: str, track: AudioTrack) -> None:
         slicer = AudioSlicer(
@@ -194,19 +225,20 @@ class Robot:
             self._params.audio_slice_s,
             self.counters,
         )
-        self._audio[user_id] = _SlicedAudio(track, slicer)
-        track.add_sink(slicer)
+        self._audio[user_id] = audio = _SlicedAudio(track, slicer, self._since)
+        track.add_sink(audio)
 
     def _stop_audio(self, user_id: str) -> None:
         audio = self._audio.pop(user_id)
-        audio.track.remove_sink(audio.slicer)
+        audio.track.remove_sink(audio)
         audio.slicer.close()
 
-    def _start_video(self, user_id: str, track: VideoTrack) -> None:
+    def _start_video(self, anchor: Anchor) -> None:
         image_format = self._params.image_format
+        choice = PictureTrack(anchor.video, anchor.aux, self._clock.monotonic())
         grabber = FrameGrabber(
-            track,
-            SliceOrigin(self._task_id, user_id, SliceKind.IMAGE, image_format.value),
+            choice.track,
+            SliceOrigin(self._task_id, anchor.user_id, SliceKind.IMAGE, image_format.value),
             self._store,
             self._pictures,
             self._phases,
@@ -214,8 +246,16 @@ class Robot:
             interval_s=self._params.video_interval_s,
             image_format=image_format,
             counters=self.counters,
+            since=self._since,
         )
-        self._video[user_id] = _SlicedVideo(track, grabber)
+        self._video[anchor.user_id] = _SlicedVideo(anchor, choice, grabber)
+
+    def _update_video(self, video: _SlicedVideo) -> None:
+        """Its tracks may be others now; its pictures' due times go on."""
+        anchor, choice = video.anchor, video.choice
+        if anchor.video is not choice.main or anchor.aux is not choice.screen:
+            video.choice = PictureTrack(anchor.video, anchor.aux, self._clock.monotonic())
+            video.grabber.follow(video.choice.track)
 
     def _stop_video(self, user_id: str) -> None:
         self._video.pop(user_id).grabber.close()

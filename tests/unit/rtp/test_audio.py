@@ -258,3 +258,32 @@ def test_forged_packets_change_nothing() -> None:
     stream.send(1, 1.02)
     assert stream.received == [0, 1]
     assert stream.receiver.last_authentic == 1.02
+
+
+def test_a_sink_that_leaves_hears_what_waits_for_a_missing_packet() -> None:
+    """It came before; the others go on waiting, and hear all in order."""
+    stream = Stream()
+    leaving = RecordingSink()
+    stream.receiver.add_sink(leaving)
+    for index in (0, 1, 3, 5):
+        stream.send(index, index * 0.02)
+    stream.receiver.remove_sink(leaving)
+    assert [int.from_bytes(payload) for payload in leaving.payloads] == [0, 1, 3, 5]
+    assert [tick // TICKS for tick in leaving.timestamps] == [0, 1, 3, 5]
+    assert stream.received == [0, 1]
+    for index in (2, 4, 6):
+        stream.send(index, 0.12)
+    assert stream.received == [*range(7)]
+    assert len(leaving.payloads) == 4
+    stream.receiver.remove_sink(leaving)
+
+
+def test_a_broken_sink_may_leave() -> None:
+    stream = Stream()
+    broken = BrokenSink()
+    stream.receiver.add_sink(broken)
+    stream.send(0, 0)
+    stream.send(2, 0.04)
+    stream.receiver.remove_sink(broken)
+    stream.send(1, 0.05)
+    assert stream.received == [0, 1, 2]

@@ -10,7 +10,7 @@ from math import inf
 import pytest
 
 from cloudslice.clock import SystemClock, until_heartbeat
-from cloudslice.rooms.base import TrackKind
+from cloudslice.rooms.base import OpusRun, TrackKind
 from cloudslice.rtp import datagrams
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.batch import Batch
@@ -115,6 +115,18 @@ async def test_the_beat_reads_by_itself(port: RtpPort, join: Join) -> None:
     assert port._timer is None
 
 
+async def test_those_who_come_do_not_put_off_the_reading(port: RtpPort, join: Join) -> None:
+    """However many come one after the other; the first of them brings it forward."""
+    join()
+    port._schedule(1000)
+    join()
+    first = port._next_beat
+    assert first < time.monotonic() + 1
+    for _ in range(20):
+        join()
+    assert port._next_beat == first
+
+
 async def test_a_session_that_will_have_something_to_do_is_woken_for_it(
     port: RtpPort, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +226,52 @@ async def test_a_glance_takes_in_all_when_there_is_no_more_room(
         port.beat(time.monotonic())
         assert len(client.sink.payloads) == 1 + 50
         client.session.close()
+
+
+async def test_catching_up_takes_in_all_however_much_it_is(
+    clients: list[Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than one batch holds, and others' before ours."""
+    monkeypatch.setattr(datagrams, "Batch", partial(Batch, 40))
+    async with RtpPort(0, "", SystemClock()) as port:
+        other, client = Client(port, clients).connect(), Client(port, clients).connect()
+        for index in range(50):
+            other.udp.socket.send(other.peer.rtp(AUDIO, index, 960 * index, b"x"))
+        for index in range(50):
+            client.udp.socket.send(client.peer.rtp(AUDIO, index, 960 * index, b"x"))
+        port.catch_up({client.session})
+        assert len(client.sink.payloads) == 50
+        port.beat(time.monotonic())
+        assert len(other.sink.payloads) == 50
+        for each in (other, client):
+            each.session.close()
+
+
+async def test_catching_up_while_others_are_taken_in_harms_them_not(
+    clients: list[Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose packet makes a session end may do so in the middle of a full batch."""
+    monkeypatch.setattr(datagrams, "Batch", partial(Batch, 40))
+    async with RtpPort(0, "", SystemClock()) as port:
+        first, last = Client(port, clients).connect(), Client(port, clients).connect()
+
+        class Caller(RecordingSink):
+            def on_opus(self, run: OpusRun) -> None:
+                super().on_opus(run)
+                port.catch_up({first.session})
+
+        caller = Caller()
+        first.audio.add_sink(caller)
+        for index in range(30):
+            for client in (first, last):
+                client.udp.socket.send(client.peer.rtp(AUDIO, index, 960 * index, b"%d" % index))
+        for _ in range(3):
+            port.beat(time.monotonic())
+        assert last.sink.payloads == first.sink.payloads == [b"%d" % index for index in range(30)]
+        assert caller.payloads == first.sink.payloads
+        assert port.errors == 0
+        for client in (first, last):
+            client.session.close()
 
 
 def settle(port: RtpPort) -> None:
@@ -374,6 +432,48 @@ async def test_an_unforeseen_error_stays_with_its_session(
     monkeypatch.undo()
     broken.session.close()
     sound.session.close()
+
+
+@pytest.mark.parametrize("step", ["_come", "_fill", "_give_feedback", "_take_in_all"])
+async def test_the_reading_outlives_whatever_a_beat_raises(
+    port: RtpPort, monkeypatch: pytest.MonkeyPatch, join: Join, step: str
+) -> None:
+    """Counted; the next beat comes by itself, and what has come by then is taken in."""
+    client = join().connect()
+    method = getattr(port, step)
+    broken: list[int] = []
+
+    def fail_twice(*arguments: object, **named: object) -> object:
+        if len(broken) < 2:
+            broken.append(1)
+            raise ZeroDivisionError("a bug")
+        return method(*arguments, **named)
+
+    monkeypatch.setattr(port, step, fail_twice)
+    client.udp.socket.send(client.peer.rtp(AUDIO, 0, 0, b"x"))
+    port._schedule(0)
+    await eventually(lambda: len(broken) == 2 and client.sink.payloads == [b"x"], within_s=5)
+    client.udp.socket.send(client.peer.rtp(AUDIO, 1, 960, b"y"))
+    await eventually(lambda: client.sink.payloads == [b"x", b"y"], within_s=5)
+    assert port.errors == 2
+    client.session.close()
+
+
+async def test_what_thins_out_packets_may_break(
+    port: RtpPort, monkeypatch: pytest.MonkeyPatch, join: Join
+) -> None:
+    """Then reports and time-outs go on all the same."""
+    client = join().connect()
+
+    def fail(*_given: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    for name in ("update", "restore", "release"):
+        monkeypatch.setattr(port._thinning, name, fail)
+    port.beat(time.monotonic())
+    port.beat(time.monotonic() + 16)
+    assert client.closed == [CloseReason.LOST]
+    assert port.errors == 2
 
 
 async def test_a_flood_does_not_starve_the_loop(

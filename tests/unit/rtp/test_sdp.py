@@ -18,6 +18,7 @@ from cloudslice.rtp.sdp import (
 )
 
 OFFERS = {path.stem: path.read_text() for path in Path(__file__).parent.glob("offers/*.sdp")}
+REFUSED = OFFERS.pop("video-vp9-first+audio-bundle-only")
 AUDIO, VIDEO, AUX = TrackKind.AUDIO, TrackKind.VIDEO, TrackKind.AUX
 
 
@@ -43,6 +44,7 @@ def plan(offer: Offer) -> dict[TrackKind, list[int]]:
         ("obs", {AUDIO: [111], VIDEO: [96]}),
         ("gstreamer", {VIDEO: [96], AUDIO: [97]}),
         ("ffmpeg", {AUDIO: [111], VIDEO: [106]}),
+        ("mid-nobundle-1", {AUDIO: [111]}),
     ],
 )
 def test_offers_of_real_senders(name: str, expected: dict[TrackKind, list[int]]) -> None:
@@ -58,7 +60,7 @@ def test_offers_of_real_senders(name: str, expected: dict[TrackKind, list[int]])
 
 def test_every_offer_is_tested() -> None:
     """The table above leaves none out."""
-    assert len(OFFERS) == 9
+    assert len(OFFERS) == 10
 
 
 def test_details_of_an_offer() -> None:
@@ -91,6 +93,26 @@ def test_the_first_of_the_bundle_tells_the_transport() -> None:
     assert offer.ice.ufrag == "tagged"
     assert [each.mid for each in offer.media] == ["audio1", "video0"]
     assert [each.mid for each in offer.sections] == ["video0", "audio1"]
+
+
+def test_what_needs_the_transport_of_a_refused_section_is_refused() -> None:
+    """RFC 8843, 7.3.1: a bundle-only section has no transport of its own."""
+    with pytest.raises(UnusableOfferError, match="bundle-only"):
+        parse_offer(REFUSED)
+
+
+def test_the_next_section_with_a_transport_stands_in_for_a_refused_first_one() -> None:
+    """RFC 8843, 7.3.1: then its own credentials count, and bundle-only sections join it."""
+    text = OFFERS["chromium_max_bundle"].replace("opus/48000", "speex/48000")
+    head, audio, camera, screen = text.split("m=")[:4]
+    with pytest.raises(UnusableOfferError, match="bundle-only"):
+        parse_offer("m=".join([head, audio, camera, screen]))
+    screen = _without("a=bundle-only")(screen).replace("video 0 ", "video 9 ")
+    screen += "a=ice-ufrag:ofthescreen\na=ice-pwd:passwordofthescreenpassword\n"
+    screen += "a=fingerprint:sha-256 AB:CD\na=setup:actpass\na=rtcp-mux\n"
+    offer = parse_offer("m=".join([head, audio, camera, screen]))
+    assert [each.mid for each in offer.media] == ["2", "1"]
+    assert offer.ice.ufrag == "ofthescreen"
 
 
 def test_a_third_video_is_refused() -> None:

@@ -444,3 +444,30 @@ def test_garbage_of_any_kind_is_harmless(parts: list[tuple[str, bytes]]) -> None
         meeting.beat(0.4)
         assert sink.payloads[-1:] == [b"good"]
     assert meeting.events == ["connected"]
+
+
+def test_a_session_whose_owner_breaks_is_closed() -> None:
+    """Half connected, nobody would hear it, and it would never end."""
+    meeting = Meeting()
+
+    def fail(_session: Session) -> None:
+        raise ZeroDivisionError("a bug")
+
+    meeting.session._on_connected = fail
+    with pytest.raises(ZeroDivisionError):
+        meeting.connect()
+    assert meeting.session.state is SessionState.CLOSED
+    assert meeting.events == ["failed"]
+
+
+def test_the_end_is_told_whatever_breaks_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = Meeting().connect()
+
+    def fail(_receiver: AudioReceiver) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(AudioReceiver, "finish", fail)
+    with pytest.raises(ZeroDivisionError):
+        meeting.session.close()
+    meeting.session.close()
+    assert meeting.events == ["connected", "ended"]

@@ -1,6 +1,7 @@
 """When pictures are asked for, taken, and left out."""
 
 from collections.abc import Callable
+from math import inf
 
 import pytest
 
@@ -40,7 +41,7 @@ class ManualPool:
 class Grabbing:
     """A grabber of one picture every 5 s, from second 100 on."""
 
-    def __init__(self, phases: PicturePhases | None = None) -> None:
+    def __init__(self, phases: PicturePhases | None = None, since: float = -inf) -> None:
         self.phases = phases or PicturePhases()
         self.clock = ManualClock()
         self.clock.now = 100.0
@@ -58,6 +59,7 @@ class Grabbing:
             interval_s=5,
             image_format=ImageFormat.PNG,
             counters=self.counters,
+            since=since,
         )
 
     def run_to(self, second: float) -> None:
@@ -206,3 +208,14 @@ def test_a_picture_in_the_making_when_the_grabber_closes_is_kept() -> None:
     grabbing.pool.finish()
     assert len(grabbing.store.slices) == 1
     assert grabbing.track.requests == []
+
+
+def test_a_key_frame_from_before_it_began_is_not_taken() -> None:
+    """Another robot may have asked for it; the next one is taken, at the same due time."""
+    grabbing = Grabbing(since=100.0)
+    grabbing.track.grant(Keyframe(VideoCodec.VP8, b"before", 99.99, 0))
+    assert grabbing.pool.jobs == []
+    assert [request.due for request in grabbing.track.requests] == [100.0]
+    grabbing.run_to(100.2)
+    grabbing.grant()
+    assert grabbing.taken() == [100.2]

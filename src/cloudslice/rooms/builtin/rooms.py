@@ -20,6 +20,7 @@ from cloudslice.rooms.base import (
     TrackKind,
     VideoTrack,
 )
+from cloudslice.rooms.builtin.connecting import Connecting
 from cloudslice.rooms.builtin.reporter import RoomReporter
 from cloudslice.rooms.management import RoomNotFoundError
 from cloudslice.rooms.observer import RoomObserver
@@ -27,7 +28,7 @@ from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.port import RtpPort
 from cloudslice.rtp.sdp import Offer
-from cloudslice.rtp.session import CloseReason, Session, SessionState
+from cloudslice.rtp.session import CloseReason, Session
 from cloudslice.rtp.video import VideoReceiver
 
 _log = structlog.get_logger(__name__)
@@ -77,7 +78,8 @@ class _Room:
 class _RobotAttendance:
     """A robot's Attendance of a builtin room."""
 
-    def __init__(self, leave: Callable[[], None]) -> None:
+    def __init__(self, catch_up: Callable[[], None], leave: Callable[[], None]) -> None:
+        self.catch_up = catch_up
         self.leave = leave
 
 
@@ -100,9 +102,22 @@ class BuiltinRooms:
         self._certificate = DtlsCertificate()
         self._rooms: dict[RoomKey, _Room] = {}
         self._publications: dict[str, Publication] = {}
+        self._connecting: Connecting[Publication] = Connecting(settings)
         self._counts_of_ended: Counter[str] = Counter()
-        self._guard = Faults("room listener")
-        self._reporter = RoomReporter(observer)
+        self.faults = Faults("room")
+        """Unforeseen errors: of those who are told what happens in rooms, and of WHIP requests."""
+        self._reporter = RoomReporter(observer, self.faults)
+
+    def check_offer(self, room: RoomKey, user_id: str) -> None:
+        """Whether an offer would be taken now; cheaper than reading it.
+
+        Raises:
+            UserIdTakenError: a robot of this UserId is in the room.
+            TooManyConnectingError: too many sessions are not connected yet.
+        """
+        if user_id in self._rooms.get(room, _Room()).robots:
+            raise UserIdTakenError
+        self._connecting.check(room, user_id)
 
     def publish(self, room: RoomKey, user_id: str, offer: Offer) -> tuple[Publication, str]:
         """Take an anchor's offer; the publication, and the SDP answer.
@@ -111,14 +126,12 @@ class BuiltinRooms:
         anchor of its UserId. An older one that is still on its way never arrives.
 
         Raises:
-            UserIdTakenError: a robot of this UserId is in the room.
+            UserIdTakenError, TooManyConnectingError: see `check_offer`.
         """
-        if user_id in self._rooms.get(room, _Room()).robots:
-            raise UserIdTakenError
-        for former in list(self._publications.values()):
-            is_on_its_way = former.session.state is SessionState.CONNECTING
-            if is_on_its_way and (former.room, former.user_id) == (room, user_id):
-                former.session.close()
+        self.check_offer(room, user_id)
+        former = self._connecting.find(room, user_id)
+        if former is not None:
+            former.session.close()
         publication_id = secrets.token_urlsafe(16)
         session = Session(
             offer,
@@ -132,9 +145,11 @@ class BuiltinRooms:
             on_closed=lambda _session, reason: self._leave(publication, reason),
         )
         publication = Publication(publication_id, room, user_id, session)
+        answer = session.answer(self._port.candidates)
         self._publications[publication_id] = publication
+        self._connecting.add(room, user_id, publication)
         self._port.add(session)
-        return publication, session.answer(self._port.candidates)
+        return publication, answer
 
     def end(
         self, publications: Collection[Publication], reason: CloseReason = CloseReason.ENDED
@@ -142,7 +157,10 @@ class BuiltinRooms:
         """End publications, whose media is taken in to the last packet that has come."""
         self._port.catch_up({each.session for each in publications})
         for each in publications:
-            each.session.close(reason)
+            try:
+                each.session.close(reason)
+            except Exception as error:  # the others end all the same
+                self.faults.caught(error)
 
     def restart_ice(self, publication: Publication) -> None:
         """The publication's session has new ICE credentials."""
@@ -171,14 +189,18 @@ class BuiltinRooms:
         """
         if self.holds_user(key, robot_user_id):
             raise RoomEntryError(f"UserId {robot_user_id} is in the room already")
+        self._catch_up(key)  # what came before this robot is not for it
         room = self._rooms.setdefault(key, _Room())
         former = room.robots.pop(robot_user_id, None)
-        if former is not None:
+        if former is not None and former is not listener:
             self._tell([former], lambda robot: robot.on_evicted(LeaveCode.REPLACED))
         room.robots[robot_user_id] = listener
         for anchor in list(room.anchors.values()):
             self._tell([listener], methodcaller("on_anchor_joined", anchor))
-        return _RobotAttendance(lambda: self._robot_left(key, robot_user_id, listener))
+        return _RobotAttendance(
+            catch_up=lambda: self._catch_up(key),
+            leave=lambda: self._robot_left(key, robot_user_id, listener),
+        )
 
     def holds_user(self, key: RoomKey, user_id: str) -> bool:
         """Whether an anchor is in the room under `user_id`, or on its way into it."""
@@ -223,6 +245,7 @@ class BuiltinRooms:
         self.end([*self._publications.values()])
 
     def _join(self, publication: Publication) -> None:
+        self._connecting.discard(publication.room, publication.user_id, publication)
         self._reporter.entered(publication.room, publication.user_id, publication.session)
         former = self._rooms.get(publication.room, _Room()).anchors.get(publication.user_id)
         if former is not None:
@@ -234,6 +257,7 @@ class BuiltinRooms:
 
     def _leave(self, publication: Publication, reason: CloseReason) -> None:
         self._publications.pop(publication.publication_id, None)
+        self._connecting.discard(publication.room, publication.user_id, publication)
         self._port.remove(publication.session)
         self._counts_of_ended.update(publication.session.counts)
         _log.info("anchor left", **_fields(publication), reason=reason.value)
@@ -251,14 +275,20 @@ class BuiltinRooms:
                 tell(robot)
             except Exception as error:
                 # One robot's failure is not to keep the news from the others.
-                self._guard.caught(error)
+                self.faults.caught(error)
 
     def _robot_left(self, key: RoomKey, robot_user_id: str, listener: RoomListener) -> None:
         room = self._rooms.get(key)
         if room is not None and room.robots.get(robot_user_id) is listener:
-            self._port.catch_up({each.session for each in room.anchors.values()})
+            self._catch_up(key)
             del room.robots[robot_user_id]
             self._drop_if_empty(key)
+
+    def _catch_up(self, key: RoomKey) -> None:
+        """Have the robots in a room hear what its anchors have sent so far."""
+        room = self._rooms.get(key)
+        if room is not None and room.anchors:
+            self._port.catch_up({each.session for each in room.anchors.values()})
 
     def _members(self, key: RoomKey) -> _Room:
         room = self._rooms.get(key)
@@ -267,6 +297,8 @@ class BuiltinRooms:
         return room
 
     def _put_out(self, key: RoomKey, members: _Room, user_id: str, code: LeaveCode) -> None:
+        if user_id in members.robots:
+            self._catch_up(key)
         robot = members.robots.pop(user_id, None)
         if robot is not None:
             self._tell([robot], lambda each: each.on_evicted(code))

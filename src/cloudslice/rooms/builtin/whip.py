@@ -1,6 +1,9 @@
 """WHIP (RFC 9725): how anchors come into a builtin room, and leave it, by HTTP."""
 
+import asyncio
 import re
+from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -12,9 +15,11 @@ from starlette.routing import Route
 
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, Settings
+from cloudslice.faults import Faults
 from cloudslice.identity.private_map_key import Privilege, verify_private_map_key
 from cloudslice.identity.user_sig import IdentityError, verify_user_sig
 from cloudslice.rooms.base import RoomIdType, RoomKey, TrackKind
+from cloudslice.rooms.builtin.connecting import Scope, TooManyConnectingError
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication, UserIdTakenError
 from cloudslice.rooms.names import (
     ROOM_ID_RULES,
@@ -31,6 +36,8 @@ from cloudslice.rtp.session import CloseReason
 _SDP = "application/sdp"
 _FRAGMENT = "application/trickle-ice-sdpfrag"
 _BODY_LIMIT = 64 * 1024
+_RETRY_AFTER_S = "5"
+"""Sessions connect within a second or two, unless they never do."""
 _APP_ID = re.compile("[0-9]{1,10}")
 _PUBLISH_PATH = "/{sdk_app_id}/{room_id_type}/{room_id}/{user_id}"
 _SESSION_PATH = _PUBLISH_PATH + "/{publication_id}"
@@ -53,12 +60,13 @@ class _RefusedError(Exception):
 def whip_app(settings: Settings, rooms: BuiltinRooms, clock: Clock) -> Starlette:
     """The application to mount at ``/whip``."""
     endpoint = _Whip(settings, rooms, clock)
+    fence = partial(_fenced, rooms.faults)
     return Starlette(
         routes=[
-            Route(_PUBLISH_PATH, endpoint.publish, methods=["POST"]),
+            Route(_PUBLISH_PATH, fence(endpoint.publish), methods=["POST"]),
             Route(_PUBLISH_PATH, endpoint.options, methods=["OPTIONS"]),
-            Route(_SESSION_PATH, endpoint.leave, methods=["DELETE"]),
-            Route(_SESSION_PATH, endpoint.patch, methods=["PATCH"]),
+            Route(_SESSION_PATH, fence(endpoint.leave), methods=["DELETE"]),
+            Route(_SESSION_PATH, fence(endpoint.patch), methods=["PATCH"]),
             Route(_SESSION_PATH, endpoint.options, methods=["OPTIONS"]),
         ],
         middleware=[
@@ -74,23 +82,41 @@ def whip_app(settings: Settings, rooms: BuiltinRooms, clock: Clock) -> Starlette
     )
 
 
+_Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _fenced(faults: Faults, handler: _Handler) -> _Handler:
+    """The same handler, with an answer to what nobody foresaw."""
+
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except _RefusedError:
+            raise
+        except Exception as error:
+            faults.caught(error, method=request.method)
+            raise _RefusedError(
+                HTTPStatus.INTERNAL_SERVER_ERROR, "something broke here; the log says more"
+            ) from error
+
+    return handle
+
+
 class _Whip:
     def __init__(self, settings: Settings, rooms: BuiltinRooms, clock: Clock) -> None:
         self._settings = settings
         self._rooms = rooms
         self._clock = clock
+        self._turn = asyncio.Lock()
+        """Held while an offer is read and answered, which takes milliseconds."""
 
     async def publish(self, request: Request) -> Response:
         app, room, user_id = self._target(request)
         self._check_user_sig(request, app, user_id)
-        offer = _parse(await _body(request, _SDP))
-        self._check_private_map_key(request, app, room, user_id, offer)
-        try:
-            publication, answer = self._rooms.publish(room, user_id, offer)
-        except UserIdTakenError:
-            raise _RefusedError(
-                HTTPStatus.CONFLICT, f"a robot of UserId {user_id} is in the room"
-            ) from None
+        text = await _body(request, _SDP)
+        async with self._turn:
+            await asyncio.sleep(0)  # between two offers, what else is due is done: media is read
+            publication, answer = self._take(request, app, room, user_id, text)
         return Response(
             answer,
             HTTPStatus.CREATED,
@@ -103,6 +129,23 @@ class _Whip:
             _SDP,
         )
 
+    def _take(
+        self, request: Request, app: AppSettings, room: RoomKey, user_id: str, text: str
+    ) -> tuple[Publication, str]:
+        try:
+            self._rooms.check_offer(room, user_id)
+            offer = _parse(text)
+            self._check_private_map_key(request, app, room, user_id, offer)
+            return self._rooms.publish(room, user_id, offer)
+        except UserIdTakenError:
+            raise _RefusedError(
+                HTTPStatus.CONFLICT, f"a robot of UserId {user_id} is in the room"
+            ) from None
+        except TooManyConnectingError as error:
+            is_ours = error.scope is Scope.NODE
+            status = HTTPStatus.SERVICE_UNAVAILABLE if is_ours else HTTPStatus.TOO_MANY_REQUESTS
+            raise _RefusedError(status, str(error), Retry_After=_RETRY_AFTER_S) from None
+
     async def leave(self, request: Request) -> Response:
         self._rooms.end([self._publication(request)], CloseReason.LEFT)
         return Response()
@@ -110,7 +153,8 @@ class _Whip:
     async def patch(self, request: Request) -> Response:
         """Trickle ICE and ICE restarts (RFC 9725, 4.3).
 
-        An ICE-lite side needs nobody's candidates, so that only a restart has an effect.
+        An ICE-lite side needs nobody's candidates, so that only a restart has an effect. New
+        credentials make one: some clients send all their candidates with `If-Match: *`.
         """
         publication = self._publication(request)
         fragment = await _body(request, _FRAGMENT)
@@ -123,7 +167,10 @@ class _Whip:
             )
         if condition.strip() != "*":
             return Response(status_code=HTTPStatus.NO_CONTENT)
-        publication.session.restart_ice(_fragment_credentials(fragment))
+        credentials = _fragment_credentials(fragment)
+        if credentials == publication.session.remote_ice:
+            return Response(status_code=HTTPStatus.NO_CONTENT)
+        publication.session.restart_ice(credentials)
         self._rooms.restart_ice(publication)
         return Response(
             _restart_fragment(publication, self._rooms.candidates),

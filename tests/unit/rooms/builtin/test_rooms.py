@@ -1,5 +1,7 @@
 """Robots hear who is in their room, whoever comes, goes, fails or is replaced."""
 
+import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -14,8 +16,10 @@ from cloudslice.rooms.base import (
     RoomKey,
     TrackKind,
 )
+from cloudslice.rooms.builtin.connecting import TooManyConnectingError
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication, UserIdTakenError
 from cloudslice.rooms.management import RoomNotFoundError
+from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.port import RtpPort
 from cloudslice.rtp.sdp import parse_offer
 from helpers.peer import Peer
@@ -64,6 +68,10 @@ class House:
         self.observer = RecordingObserver()
         self.rooms = BuiltinRooms(port, RtcSettings(), clock, self.observer)
         self.peers: list[UdpPeer] = []
+
+    def use(self, settings: RtcSettings) -> None:
+        """New rooms on the same port."""
+        self.rooms = BuiltinRooms(self.port, settings, self.clock, self.observer)
 
     def publish(
         self,
@@ -225,6 +233,50 @@ async def test_an_older_one_on_its_way_never_arrives(house: House) -> None:
     assert robot.heard == [("joined", "anchor")]
 
 
+async def test_a_session_that_never_connects_is_gone_after_20_s(house: House) -> None:
+    """With what it held: also without a run of the garbage collector."""
+    publication, _udp = house.publish("anchor")
+    dtls, publication_id = (
+        weakref.ref(publication.session._transport._dtls),
+        publication.publication_id,
+    )
+    del publication
+    house.clock.now += 19.9
+    house.port.give_feedback(house.clock.now)
+    assert house.rooms.publication(publication_id) is not None
+    gc.disable()
+    try:
+        house.clock.now += 0.2
+        house.port.give_feedback(house.clock.now)
+        assert house.rooms.publication(publication_id) is None
+        assert not house.rooms.holds_user(ROOM, "anchor")
+        assert dtls() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("end", [delete, rejoin, remove, dismiss])
+async def test_who_has_arrived_or_is_gone_counts_no_more_as_on_his_way(
+    house: House, end: Callable[[House, Publication], Awaitable[None]]
+) -> None:
+    """There is one place, and it is free again each time."""
+    house.use(RtcSettings(connecting_per_user=1))
+    for _ in range(3):
+        publication = house.join("anchor")
+        house.publish("anchor", room=SAME_NAME)
+        with pytest.raises(TooManyConnectingError):
+            house.publish("anchor", room=RoomKey(1, "151", RoomIdType.NUMBER))
+        await house.rooms.remove_users(ROOM, ["anchor"])
+        house.rooms.end(list(house.rooms._publications.values()))
+        publication, _udp = house.publish("anchor")
+        with pytest.raises(TooManyConnectingError):
+            house.publish("anchor", room=SAME_NAME)
+        house.rooms.end([publication])
+        publication = house.join("anchor")
+        await end(house, publication)
+        house.rooms.end(list(house.rooms._publications.values()))
+
+
 async def test_rooms_are_told_apart_by_type(house: House) -> None:
     """Room 1 and room "1" are two."""
     robot = Robot()
@@ -348,3 +400,31 @@ async def test_a_restarted_session_is_found_by_its_new_name(house: House) -> Non
     udp.peer.begin(publication.session.answer(house.rooms.candidates))
     udp.exchange()
     assert house.port.foreign == 0
+
+
+async def test_of_many_that_are_ended_one_may_break(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is gone, too, and so are the others."""
+    for user_id in ("first", "second"):
+        house.join(user_id)
+    finish, broken = AudioReceiver.finish, []
+
+    def fail_once(receiver: AudioReceiver) -> None:
+        if not broken:
+            broken.append(receiver)
+            raise ZeroDivisionError("a bug")
+        finish(receiver)
+
+    monkeypatch.setattr(AudioReceiver, "finish", fail_once)
+    house.rooms.close()
+    assert house.rooms.anchor_count == 0
+    assert house.rooms.faults.errors == 1
+
+
+async def test_a_robot_that_enters_once_more_does_not_put_itself_out(house: House) -> None:
+    """As after a try that broke half way."""
+    robot = Robot()
+    await house.rooms.enter(ROOM, "robot", robot)
+    await house.rooms.enter(ROOM, "robot", robot)
+    assert robot.heard == []

@@ -1,0 +1,187 @@
+"""New lists cut a stream at the call, to the packet, over real rooms, tasks and files."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from sqlite3 import Connection
+
+import pytest
+
+from cloudslice.clock import SystemClock
+from cloudslice.config import Settings
+from cloudslice.database import DatabaseError
+from cloudslice.delivery.model import Bucket, Vendor
+from cloudslice.identity.user_sig import make_user_sig
+from cloudslice.rooms.base import RoomIdType, RoomKey, TrackKind
+from cloudslice.rooms.builtin.rooms import BuiltinRooms
+from cloudslice.rtp.port import RtpPort
+from cloudslice.rtp.sdp import parse_offer
+from cloudslice.slicing.params import SliceParams, SubscriptionLists
+from cloudslice.tasks import registry
+from cloudslice.tasks.model import TaskSpec
+from cloudslice.tasks.supervisor import Supervisor
+from helpers.ogg_pages import read_opus_file
+from helpers.peer import Peer
+from helpers.room_observer import RecordingObserver
+from helpers.task_stage import open_supervisor
+from helpers.udp_peer import UdpPeer
+from helpers.waiting import eventually
+
+APP, KEY, ROBOT = 1400000001, "k" * 64, "robot_1"
+ROOM = RoomKey(APP, "150", RoomIdType.NUMBER)
+AUDIO = TrackKind.AUDIO
+BLOCKED = SubscriptionLists(audio_block=("ann",))
+EVERYBODY = SubscriptionLists()
+_MARK = b"\xfcan"
+"""Of the packets that were sent, which are 5 bytes long: one frame of 20 ms (RFC 6716, 3.1)."""
+
+
+@dataclass
+class Stage:
+    """An anchor that sends numbered packets, and the files that a task makes of them."""
+
+    supervisor: Supervisor
+    rooms: BuiltinRooms
+    port: RtpPort
+    directory: Path
+    udp: UdpPeer | None = None
+
+    def join(self) -> None:
+        peer = Peer((AUDIO,))
+        _publication, answer = self.rooms.publish(ROOM, "ann", parse_offer(peer.offer))
+        self.udp = UdpPeer(self.port, peer, answer, SystemClock().monotonic, host="127.0.0.1")
+        self.udp.connect()
+
+    def send(self, *numbers: int) -> None:
+        """Nobody reads them before the next await."""
+        assert self.udp is not None
+        for number in numbers:
+            payload = _MARK + number.to_bytes(2)
+            self.udp.socket.send(self.udp.peer.rtp(AUDIO, number, 960 * number, payload))
+
+    async def create(self) -> str:
+        clock = SystemClock()
+        spec = TaskSpec(
+            room=ROOM,
+            robot_user_id=ROBOT,
+            user_sig=make_user_sig(KEY, APP, ROBOT, now_s=clock.utc_ms() / 1000, lifetime_s=600),
+            private_map_key=None,
+            slicing=SliceParams(audio=True, video=False),
+            lists=EVERYBODY,
+            bucket=Bucket(Vendor.COS, "ap-guangzhou", "demo-1250000000", "a", "s"),
+        )
+        task_id = await self.supervisor.create(spec)
+        await eventually(lambda: ROBOT in self.rooms._rooms[ROOM].robots)
+        return task_id
+
+    async def recorded(self, task_id: str) -> list[int]:
+        """The numbers of the packets in all files, once the task has ended."""
+        await eventually(lambda: task_id not in self.supervisor._tasks)
+        await eventually(lambda: not list(self.directory.glob("spool/*")))
+        files = sorted(self.directory.glob("buckets/**/*.ogg"))
+        packets = [packet for each in files for packet in read_opus_file(each.read_bytes()).packets]
+        return [int.from_bytes(each[3:]) for each in packets if each.startswith(_MARK)]
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    settings = Settings.model_validate(
+        {
+            "data_dir": tmp_path,
+            "apps": [{"sdk_app_id": APP, "secret_key": KEY}],
+            "storage": {"endpoints": {"cos": (tmp_path / "buckets").as_uri()}},
+        }
+    )
+    clock = SystemClock()
+    async with RtpPort(0, "127.0.0.1", clock) as port:
+        rooms = BuiltinRooms(port, settings.rtc, clock, RecordingObserver())
+        async with open_supervisor(settings, rooms, clock, {}) as supervisor:  # type: ignore[arg-type]
+            stage = Stage(supervisor, rooms, port, tmp_path)
+            yield stage
+            if stage.udp is not None:
+                stage.udp.close()
+
+
+async def test_what_is_blocked_is_cut_out_to_the_packet(stage: Stage) -> None:
+    """Read or not when the call comes; one that waits for a missing one counts as it arrived."""
+    stage.join()
+    task_id = await stage.create()
+    stage.send(*range(10), 11)
+    await stage.supervisor.modify(APP, task_id, BLOCKED)
+    stage.send(*range(12, 30), 31)
+    await stage.supervisor.modify(APP, task_id, EVERYBODY)
+    stage.send(*range(32, 50))
+    await stage.supervisor.delete(APP, task_id)
+    assert await stage.recorded(task_id) == [*range(10), 11, *range(32, 50)]
+
+
+async def test_the_cut_is_at_the_call_however_long_the_disk_takes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.join()
+    task_id = await stage.create()
+    may_write = threading.Event()
+    set_lists = registry.set_lists
+    monkeypatch.setattr(
+        registry, "set_lists", lambda *given: (may_write.wait(20), set_lists(*given))
+    )
+    stage.send(*range(10))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(stage.supervisor.modify(APP, task_id, BLOCKED))
+        await asyncio.sleep(0)
+        stage.send(*range(10, 20))
+        before = stage.port.datagrams
+        await eventually(lambda: stage.port.datagrams >= before + 10)
+        may_write.set()
+    await stage.supervisor.delete(APP, task_id)
+    assert await stage.recorded(task_id) == [*range(10)]
+
+
+async def test_a_call_that_fails_changes_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless a later one has set other lists."""
+    stage.join()
+    task_id = await stage.create()
+
+    set_lists = registry.set_lists
+
+    def fail_for_some(connection: Connection, task_id: str, lists: SubscriptionLists) -> None:
+        if lists is BLOCKED:
+            raise DatabaseError("the disk is full")
+        set_lists(connection, task_id, lists)
+
+    monkeypatch.setattr(registry, "set_lists", fail_for_some)
+    with pytest.raises(DatabaseError):
+        await stage.supervisor.modify(APP, task_id, BLOCKED)
+    assert stage.supervisor._tasks[task_id].robot.lists is not BLOCKED
+    failing = asyncio.create_task(stage.supervisor.modify(APP, task_id, BLOCKED))
+    await asyncio.sleep(0)
+    lists = SubscriptionLists(audio_allow=("ann",))
+    await stage.supervisor.modify(APP, task_id, lists)
+    with pytest.raises(DatabaseError):
+        await failing
+    assert stage.supervisor._tasks[task_id].robot.lists is lists
+    stage.send(*range(10))
+    await stage.supervisor.delete(APP, task_id)
+    assert await stage.recorded(task_id) == [*range(10)]
+
+
+async def test_a_robot_hears_nothing_from_before_it_came(stage: Stage) -> None:
+    """Though it was not read yet."""
+    stage.join()
+    stage.send(*range(10), 11)
+    task_id = await stage.create()
+    stage.send(*range(12, 20))
+    await stage.supervisor.delete(APP, task_id)
+    assert await stage.recorded(task_id) == [*range(12, 20)]
+
+
+async def test_a_robot_that_is_put_out_has_heard_all_until_then(stage: Stage) -> None:
+    stage.join()
+    task_id = await stage.create()
+    stage.send(*range(10), 11)
+    await stage.rooms.remove_users(ROOM, [ROBOT])
+    assert await stage.recorded(task_id) == [*range(10), 11]
