@@ -177,6 +177,11 @@ class Batch:
             return None
         return self._packet(native.ITEM.unpack_from(self._items))
 
+    def restore(self, slot: int, datagram: bytes) -> None:
+        """Put back what was in a slot, which `open` overwrites even when it refuses the packet."""
+        self.memory[slot * SLOT_BYTES : slot * SLOT_BYTES + len(datagram)] = datagram
+        self.lengths[slot] = len(datagram)
+
     def _packet(self, item: tuple[Any, ...]) -> RtpPacket:
         memory = self.memory
         (

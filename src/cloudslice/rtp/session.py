@@ -15,7 +15,7 @@ from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.feedback import RtcpParseError, SenderReport, parse_rtcp
 from cloudslice.rtp.ice import Address, Check, IceCredentials
 from cloudslice.rtp.native import PeerStruct
-from cloudslice.rtp.packet import HEADER_LENGTH
+from cloudslice.rtp.packet import HEADER_LENGTH, RtpPacket
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.receivers import make_receiver
 from cloudslice.rtp.reporter import Reporter
@@ -23,6 +23,7 @@ from cloudslice.rtp.sdp import Offer
 from cloudslice.rtp.srtp import RepeatedPacketError, SrtpContext, SrtpError
 from cloudslice.rtp.transport import Transport, TransportFailedError
 
+_HALF_THE_SEQUENCE_NUMBERS = 0x8000
 _SLOW_INTERVAL_S = 0.1
 QUICK_BEAT_S = 0.01
 """While a peer connects, which takes some exchanges."""
@@ -287,14 +288,30 @@ class Session:
         """Whether there is a receiver for the packet of an unknown SSRC; it has that SSRC then."""
         if self._demultiplexer is None:
             return False
-        packet = batch.open(slot, self._peer)
+        original = batch.datagram(slot)
+        ssrc = int.from_bytes(original[8:12])
+        packet = batch.open(slot, self._peer) or self._open_rolled_over(batch, slot, original)
         if packet is None:
             return False
-        ssrc = int.from_bytes(batch.datagram(slot)[8:12])
         if self._demultiplexer.assign(ssrc, packet, packet.arrival) is None:
             self.unassigned += 1
             return False
         return True
+
+    def _open_rolled_over(self, batch: Batch, slot: int, original: bytes) -> RtpPacket | None:
+        """Decrypt the first packet that came of an SSRC which began shortly before its sequence
+        number rolled over, and lost all packets before that."""
+        ssrc = int.from_bytes(original[8:12])
+        is_possible = int.from_bytes(original[2:4]) < _HALF_THE_SEQUENCE_NUMBERS
+        if self._srtp is None or not is_possible or not self._srtp.begin_rolled_over(ssrc):
+            return None
+        batch.restore(slot, original)
+        packet = batch.open(slot, self._peer)
+        if packet is None:
+            self._srtp.forget(ssrc)
+        # It was counted as refused once too often, whatever came of it.
+        self._peer.not_authentic -= 1
+        return packet
 
     def _count_refused(self, error: SrtpError) -> None:
         if isinstance(error, RepeatedPacketError):

@@ -168,6 +168,25 @@ async def test_a_wanted_key_frame_comes_through_whole(stage: Stage, codec: Video
     assert anchor.is_thinned
 
 
+async def test_a_key_frame_comes_through_however_long_video_was_thinned_out(stage: Stage) -> None:
+    """SRTP's count of the roll-overs of the sequence number is kept all the while."""
+    anchor = stage.join()
+    stage.thin(anchor)
+    for _ in range(80):
+        anchor.send_filler(1000)
+        stage.beat()
+    assert anchor.is_thinned
+    anchor.video.request_keyframe(anchor.granted.append, 0)
+    stage.beat()
+    while stage.clock.monotonic() < anchor.video.thinned_until:
+        pass
+    for number in (3, 4, 5):
+        anchor.send_frame(number)
+    stage.beat()
+    assert len(anchor.granted) == 1
+    assert anchor.session.not_authentic == 0
+
+
 async def test_a_key_frame_may_come_while_what_came_before_is_read(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

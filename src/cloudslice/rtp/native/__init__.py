@@ -94,6 +94,8 @@ class StreamStruct(Structure):
         ("jitter", c_double),
         ("last_arrival", c_double),
         ("last_authentic", c_double),
+        ("authentic", c_int64),
+        ("refused", c_uint32),
         ("expected", c_int64),
         ("media_timestamp", c_int64),
         ("has_media_timestamp", c_bool),
@@ -117,6 +119,8 @@ class StreamStruct(Structure):
     jitter: float
     last_arrival: float
     last_authentic: float
+    authentic: int
+    refused: int
     expected: int
     media_timestamp: int
     has_media_timestamp: bool
@@ -133,6 +137,8 @@ class PeerStruct(Structure):
 
     _fields_ = (
         ("unprotect", c_void_p),
+        ("get_roc", c_void_p),
+        ("set_roc", c_void_p),
         ("srtp", c_void_p),
         ("streams", c_void_p),
         ("not_authentic", c_uint64),
@@ -140,6 +146,8 @@ class PeerStruct(Structure):
         ("malformed", c_uint64),
     )
     unprotect: int | None
+    get_roc: int | None
+    set_roc: int | None
     srtp: int | None
     streams: int | None
     not_authentic: int

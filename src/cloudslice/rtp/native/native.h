@@ -99,6 +99,8 @@ struct stream {
     double jitter;
     double last_arrival;        /* monotonic second of the last packet */
     double last_authentic;      /* ...that was decrypted */
+    int64_t authentic;          /* highest extended sequence number decrypted; -1: none yet */
+    uint32_t refused;           /* packets in a row that could not be decrypted */
 
     /* Audio. */
     int64_t expected;           /* extended sequence number of the packet due next; -1: any */
@@ -117,9 +119,16 @@ struct stream {
 /* libsrtp's srtp_unprotect: decrypts in place; 0 if it did, and the new length. */
 typedef int unprotect(void *srtp, void *packet, int *length);
 
+/* libsrtp's srtp_get_stream_roc and srtp_set_stream_roc: the roll-over counter (RFC 3711, 3.3.1) of
+ * an SSRC, and the one to take for its next packets instead of a guess; 0: guess again. */
+typedef int get_roc(void *srtp, uint32_t ssrc, uint32_t *roc);
+typedef int set_roc(void *srtp, uint32_t ssrc, uint32_t roc);
+
 /* One DTLS association. */
 struct peer {
     unprotect *unprotect;
+    get_roc *get_roc;           /* NULL: guesses are final */
+    set_roc *set_roc;
     void *srtp;
     struct stream *streams;
     uint64_t not_authentic;     /* packets refused */
