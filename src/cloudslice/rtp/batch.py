@@ -6,6 +6,7 @@ import mmap
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Any
 
 from cloudslice.rooms.base import OpusRun
@@ -19,9 +20,10 @@ video is dropped early; if there is more, another batch follows at once. Slots t
 are used."""
 _SOURCE_BYTES = 28
 """Of a sockaddr_in6, the longest raw socket address."""
-_OLDEST_S = 0.45
-"""Arrivals before that are held to be later. So after a stall of ours there is time left to have a
-missing packet sent again, and a step of the wall clock moves no packet further."""
+_STEP_S = 0.02
+_DRIFT = 0.001
+"""The wall clock was set if it went on by so much more or less than the monotonic one, which itself
+differs from it by so small a part where the time is being corrected."""
 
 
 class Batch:
@@ -31,6 +33,10 @@ class Batch:
     """
 
     def __init__(self, slots: int = _SLOTS) -> None:
+        self._oldest = -inf
+        """No datagram that is read next came before this monotonic second."""
+        self._former_clocks: tuple[float, float] | None = None
+        """What the monotonic and the wall clock showed at the last reading."""
         self._struct = struct = BatchStruct(capacity=slots, seed=secrets.randbits(32))
         self._pointer = ctypes.pointer(struct)
 
@@ -97,10 +103,26 @@ class Batch:
         self.arrivals[slot] = wall
         self._struct.size = slot + 1
 
-    def group(self, now: float, wall: float) -> None:
+    def group(self, now: float, wall: float, *, emptied: float = -inf) -> None:
         """Bring what was read since the last time together by source, and its arrivals to monotonic
-        time. It was read at monotonic second `now`, when the wall clock showed `wall`."""
-        native.group(self._pointer, now, now - _OLDEST_S, now - wall)
+        time: as the kernel noted them, however long ago, and however the wall clock was set since.
+
+        Args:
+            now: monotonic second after the reading.
+            wall: what the wall clock showed at that moment.
+            emptied: monotonic second before a reading that left nothing: nothing that comes with
+                the next one is older.
+        """
+        former_now, former_wall = self._former_clocks or (now, wall)
+        step_s = (now - wall) - (former_now - former_wall)
+        is_set = abs(step_s) > _STEP_S + _DRIFT * abs(now - former_now)
+        since_wall = now - wall
+        former_since_wall = former_now - former_wall if is_set else since_wall
+        native.group(self._pointer, now, self._oldest, former_since_wall, since_wall)
+        self._former_clocks = now, wall
+        if self.size:
+            self._oldest = self.arrivals[self.size - 1]
+        self._oldest = max(self._oldest, min(emptied, now))
 
     def take(
         self, is_wanted: Callable[[bytes], bool] = lambda _source: True

@@ -11,7 +11,6 @@ batch. While no session is there, there is no beat.
 
 import asyncio
 import socket
-import time
 from collections.abc import Callable, Collection, Sequence
 from math import inf
 from types import TracebackType
@@ -35,6 +34,8 @@ _REST = 5
 """Times as long as a beat takes it is to the next one..."""
 _LONGEST_REST_S = 0.08
 """...but no longer than this, if there is something to do."""
+_STALL_S = 1.0
+"""Nothing but the process's or the machine's standing still keeps a beat for so long."""
 
 
 class RtpPort:
@@ -131,16 +132,16 @@ class RtpPort:
         if self._timer is not None and at < self._next_beat:
             self._schedule(max(at - self._clock.monotonic(), 0))
 
-    def read(self, now: float) -> bool:
-        """Take in what has come by monotonic second `now`; False if there is still more."""
-        is_emptied = self._fill(now)
+    def read(self) -> bool:
+        """Take in what has come; False if there is still more."""
+        is_emptied = self._fill()
         self._take_in_all()
         return is_emptied
 
     def catch_up(self, sessions: Collection[Session]) -> None:
         """Take in what the peers of these sessions have sent so far: before they end, or somebody
         ceases to listen, as else what came since the last heartbeat would be missing."""
-        self._fill(self._clock.monotonic())
+        self._fill()
         self._take_in(lambda source: self._sessions.by_source(source) in sessions)
 
     def give_feedback(self, now: float) -> float:
@@ -159,14 +160,15 @@ class RtpPort:
 
     def _come(self, now: float, *, is_glance: bool) -> float:
         before = self.datagrams
-        if self._is_woken:
+        # Where we stood still, sessions are to be heard before they are judged.
+        if self._is_woken and now - self._last_beat < _STALL_S:
             # Key frames come while we read what is there, which takes a while.
             self._is_woken = False
             self._thinning.release()
             self._give_feedback(list(self._urgent), now)
             # What comes while we read has come by now, and is not older than what was asked for.
             now = max(now, self._clock.monotonic(), self._thinning.complete_from)
-        is_emptied = self._fill(now)
+        is_emptied = self._fill()
         self._take_in(self._is_urgent)  # so that pictures are made while we take in the rest
         if not is_glance or not is_emptied:
             self._take_in_all()
@@ -216,14 +218,13 @@ class RtpPort:
                 shortest = min(shortest, patience_s)
         return shortest
 
-    def _fill(self, now: float) -> bool:
+    def _fill(self) -> bool:
         """Read until all sockets are empty, which is True, or it has been enough for a beat."""
-        wall = time.time()
         is_emptied = True
         for each in self._sockets:
             before = each.batch.size
             try:
-                is_emptied &= each.read(now, wall)
+                is_emptied &= each.read(self._clock)
             except OSError as error:
                 _log.debug("udp receive failed", error=str(error))
             self.datagrams += each.batch.size - before

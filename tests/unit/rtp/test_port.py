@@ -71,7 +71,7 @@ class Client:
         )
         port.add(self.session)
         answer = self.session.answer([(host, port.udp_port)])
-        self.udp = UdpPeer(port, self.peer, answer, time.monotonic, host=host)
+        self.udp = UdpPeer(port, self.peer, answer, host=host)
         clients.append(self)
 
     def connect(self) -> "Client":
@@ -216,6 +216,23 @@ async def test_a_glance_takes_in_all_when_there_is_no_more_room(
         client.session.close()
 
 
+async def test_after_a_stall_sessions_are_heard_before_they_are_judged(
+    port: RtpPort, join: Join
+) -> None:
+    """What shows that a peer is there may have waited in the socket all the time."""
+    client = join().connect()
+    client.send(client.peer.rtp(AUDIO, 0, 0, b"x"))
+    client.session._consent_timeout_s = 0.05
+    time.sleep(0.1)
+    client.udp.socket.send(client.peer.rtp(AUDIO, 1, 960, b"x"))
+    port.wake(client.session, 0)
+    port._last_beat = time.monotonic() - 5
+    client.session._next_slow = 0
+    port.beat(time.monotonic())
+    assert client.closed == []
+    client.session.close()
+
+
 def settle(port: RtpPort) -> None:
     """Come to where no session waits for anything."""
     now = time.monotonic()
@@ -286,7 +303,7 @@ async def test_a_strangers_media_is_not_the_anchors(port: RtpPort, join: Join) -
     client.udp.sockets.reverse()
     stranger = client.udp.sockets[0]
     stranger.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
-    port.read(0)
+    port.read()
     assert client.sink.payloads == []
     assert port.foreign == 1
     client.session.close()
@@ -301,7 +318,7 @@ async def test_an_anchor_may_move(port: RtpPort, join: Join) -> None:
     client.udp.exchange()
     client.send(client.peer.rtp(AUDIO, 1, 0, b"new"))
     former.send(client.peer.rtp(AUDIO, 2, 0, b"old"))
-    port.read(0)
+    port.read()
     assert client.sink.payloads == [b"new", b"old"]
     client.session.close()
 
@@ -388,8 +405,8 @@ async def test_a_flood_does_not_starve_the_loop(
         stranger = client.udp.sockets[0]
         for _ in range(50):
             stranger.send(b"\x45garbage")
-        assert port.read(0) is False
-        assert port.read(0) is True
+        assert port.read() is False
+        assert port.read() is True
         assert port.foreign == 50
 
 

@@ -45,7 +45,7 @@ class Anchor:
         )
         port.add(self.session)
         answer = self.session.answer([("127.0.0.1", port.udp_port)])
-        self.udp = UdpPeer(port, self.peer, answer, clock.monotonic, host="127.0.0.1")
+        self.udp = UdpPeer(port, self.peer, answer, host="127.0.0.1")
         self.udp.connect()
         self.sequence = 0
         self.granted: list[Keyframe] = []

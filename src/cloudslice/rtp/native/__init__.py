@@ -202,7 +202,7 @@ clear.argtypes = (POINTER(BatchStruct),)
 clear.restype = None
 
 group = _holding.group
-group.argtypes = (POINTER(BatchStruct), c_double, c_double, c_double)
+group.argtypes = (POINTER(BatchStruct), c_double, c_double, c_double, c_double)
 group.restype = None
 
 receive = _holding.receive

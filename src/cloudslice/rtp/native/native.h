@@ -150,9 +150,11 @@ EXPORT void clear(struct batch *batch);
 EXPORT int fill(struct batch *batch, int descriptor);
 
 /* Put the datagrams that are in no group into that of their source, and set their arrivals to
- * monotonic seconds: between `oldest` and `now`. `since_wall` is what the monotonic clock shows more
- * than the wall clock. */
-EXPORT void group(struct batch *batch, double now, double oldest, double since_wall);
+ * monotonic seconds, none before the one that came before it, nor before `oldest` or after `now`.
+ * `since_wall` is what the monotonic clock shows more than the wall clock, and `former_since_wall`
+ * what it showed at first, if the wall clock was set since these datagrams began to come. */
+EXPORT void group(struct batch *batch, double now, double oldest, double former_since_wall,
+                  double since_wall);
 
 /* Take in a peer's packets from `slot` on. The slot that it stopped at, whose datagram is for Python
  * to look at unless the batch `is_full`, or -1. What became of those before is in `items`. */
