@@ -9,7 +9,7 @@ from cloudslice.rtp.sdp import parse_offer
 from cloudslice.rtp.session import Session
 from cloudslice.rtp.video import VideoReceiver
 from helpers.peer import ADDRESS, SERVER, Peer, shuttle
-from helpers.rtp import RecordingSink, refill
+from helpers.rtp import RecordingSink, pack_source, refill
 from helpers.slice_store import ManualClock
 
 AUDIO, VIDEO = TrackKind.AUDIO, TrackKind.VIDEO
@@ -49,7 +49,7 @@ class Meeting:
         """As the port would that reads them all at once."""
         batch = self._batch if len(datagrams) == 1 else Batch(len(datagrams))
         refill(batch, [(datagram, self.clock.now) for datagram in datagrams])
-        for other in self.session.receive(batch, 0):
+        for other in self.session.receive(batch, 0, pack_source(source)):
             if other[0] < 4:
                 self.session.receive_check(parse_check(other), source)
             else:

@@ -12,7 +12,7 @@ from typing import Any
 from cloudslice.rooms.base import OpusRun
 from cloudslice.rtp import native
 from cloudslice.rtp.native import NAME_BYTES, SLOT_BYTES, BatchStruct, PeerStruct
-from cloudslice.rtp.packet import RtpPacket
+from cloudslice.rtp.packet import HEADER_LENGTH, RtpPacket, is_rtp
 
 _SLOTS = 32768
 """Datagrams of one batch: what 900 anchors send from one heartbeat to the next, when most of their
@@ -142,6 +142,14 @@ class Batch:
         """What is in a slot; decrypted if `open` did so."""
         start = slot * SLOT_BYTES
         return bytes(self.memory[start : start + self.lengths[slot]])
+
+    def media_ssrc(self, slot: int) -> int | None:
+        """The SSRC in the clear header of an RTP packet; None if a slot has something else."""
+        start = slot * SLOT_BYTES
+        memory = self.memory
+        if self.lengths[slot] < HEADER_LENGTH or not is_rtp(memory[start], memory[start + 1]):
+            return None
+        return int.from_bytes(memory[start + 8 : start + HEADER_LENGTH])
 
     def receive(self, slot: int, peer: PeerStruct) -> int:
         """Take in a peer's packets from `slot` on, in order; what became of them is in `received`.

@@ -221,6 +221,7 @@ class RtpPort:
     def _fill(self) -> bool:
         """Read until all sockets are empty, which is True, or it has been enough for a beat."""
         is_emptied = True
+        self._sessions.forget_ssrcs()
         for each in self._sockets:
             before = each.batch.size
             try:
@@ -249,14 +250,26 @@ class RtpPort:
         session = self._sessions.by_source(source)
         try:
             while session is None and slot >= 0:
-                self._receive_other(batch.datagram(slot), source)
-                session = self._sessions.by_source(source)
-                slot = batch.next[slot]
+                session = self._find_by_media(batch, source, slot)
+                if session is None:
+                    self._receive_other(batch.datagram(slot), source)
+                    session = self._sessions.by_source(source)
+                    slot = batch.next[slot]
             if session is not None:
-                for other in session.receive(batch, slot):
+                for other in session.receive(batch, slot, source):
                     self._receive_other(other, source)
         except Exception as error:
             self._caught(session, error)
+
+    def _find_by_media(self, batch: Batch, source: bytes, slot: int) -> Session | None:
+        """The session of a peer whose address changed before its next connectivity check: SRTP
+        proves that media is its own, from wherever."""
+        ssrc = batch.media_ssrc(slot)
+        session = None if ssrc is None else self._sessions.by_ssrc(ssrc)
+        if session is None or not session.proves(batch, slot):
+            return None
+        self._sessions.lead(source, session)
+        return session
 
     def _caught(self, session: Session | None, error: Exception) -> None:
         # A bug, ours or a library's: whatever it costs this session, the others' media goes on.

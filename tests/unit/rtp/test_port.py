@@ -298,17 +298,53 @@ async def test_garbage_disturbs_nobody(port: RtpPort, garbage: bytes, join: Join
     client.session.close()
 
 
-async def test_a_strangers_media_is_not_the_anchors(port: RtpPort, join: Join) -> None:
-    """Even if it is authentic: its address never proved itself."""
+@pytest.mark.parametrize("what", ["forged", "replayed", "another's SSRC"])
+async def test_a_strangers_media_is_not_the_anchors(port: RtpPort, join: Join, what: str) -> None:
+    """Nothing proves its address, and it proves nothing itself."""
     client = join().connect()
+    packet = client.peer.rtp(AUDIO, 1, 0, b"x")
+    client.send(packet)
     client.udp.move()
-    client.udp.sockets.reverse()
-    stranger = client.udp.sockets[0]
-    stranger.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
-    port.read()
-    assert client.sink.payloads == []
+    if what == "forged":
+        packet = packet[:-1] + bytes([packet[-1] ^ 1])
+    elif what == "another's SSRC":
+        packet = client.peer.rtp(AUDIO, 2, 0, b"x", ssrc=0xDEAD)
+    client.send(packet)
+    assert client.sink.payloads == [b"x"]
     assert port.foreign == 1
+    assert len(port._sessions._by_source) == 1
     client.session.close()
+
+
+async def test_authentic_media_is_taken_from_a_new_address_at_once(
+    port: RtpPort, join: Join
+) -> None:
+    """A NAT has given the anchor another port, and its next check is seconds away."""
+    client = join().connect()
+    client.send(client.peer.rtp(AUDIO, 1, 0, b"before"))
+    client.udp.move()
+    client.udp.send(*(client.peer.rtp(AUDIO, index, 0, b"after") for index in (2, 3)))
+    assert client.sink.payloads == [b"before", b"after", b"after"]
+    assert port.foreign == client.session.repeated == client.session.not_authentic == 0
+    client.session._next_slow = client.session._reporter.due = 0
+    client.session.beat(time.monotonic())
+    client.udp.receive()
+    assert client.peer.rtcp, "reports go there, too"
+    client.session.close()
+
+
+async def test_an_ssrc_of_two_anchors_tells_of_neither(port: RtpPort, join: Join) -> None:
+    """Their media is taken after a check from the new address."""
+    first, second = join().connect(), join().connect()
+    for client in (first, second):
+        client.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
+    second.udp.move()
+    second.send(second.peer.rtp(AUDIO, 2, 0, b"y"))
+    assert second.sink.payloads == [b"x"]
+    first.session.close()
+    second.send(second.peer.rtp(AUDIO, 3, 0, b"y"))
+    assert len(port._sessions._by_source) == 2
+    second.session.close()
 
 
 async def test_an_anchor_may_move(port: RtpPort, join: Join) -> None:

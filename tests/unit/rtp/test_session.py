@@ -1,5 +1,6 @@
 """A session connects, receives, reports and ends, whatever its peer and the network do."""
 
+from collections.abc import Callable
 from math import inf
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from cloudslice.rooms.base import Keyframe, TrackKind, VideoCodec
 from cloudslice.rtp.dtls import DtlsCertificate
-from cloudslice.rtp.ice import IceCredentials, StunError
+from cloudslice.rtp.ice import Address, IceCredentials, StunError
 from cloudslice.rtp.reception import MISSING_PATIENCE_S
 from cloudslice.rtp.session import (
     QUICK_BEAT_S,
@@ -18,9 +19,10 @@ from cloudslice.rtp.session import (
 )
 from helpers.encoded_video import decode_keyframe, encoded_frames, picture_number
 from helpers.meeting import CERTIFICATE, Meeting
-from helpers.peer import SSRCS, Peer, shuttle
+from helpers.peer import ADDRESS, SSRCS, Peer, shuttle
 from helpers.rtp import RecordingSink, ssrcs_heard
 
+ELSEWHERE = ("203.0.113.9", 6000)
 AUDIO, VIDEO, AUX = TrackKind.AUDIO, TrackKind.VIDEO, TrackKind.AUX
 
 
@@ -255,17 +257,95 @@ def test_a_peer_with_another_certificate_fails() -> None:
 
 
 def test_feedback_goes_to_the_nominated_address() -> None:
-    """The peer moved to another network."""
+    """The peer moved to another network, and sends no media for the time being."""
     meeting = Meeting().connect()
     meeting.deliver(meeting.peer.rtp(AUDIO, 1, 0, b"x"))
-    meeting.peer.check(10)
-    elsewhere = ("203.0.113.9", 6000)
+    meeting.clock.now += 1.1
+    nominate(meeting, ELSEWHERE)
+    assert feedback_addresses(meeting) == {ELSEWHERE}
+
+
+@pytest.mark.parametrize("kind", [AUDIO, VIDEO])
+def test_feedback_goes_to_where_media_comes_from(kind: TrackKind) -> None:
+    """Its sender's address changed, and nobody has nominated the new one; nor the old one again."""
+    meeting = Meeting().connect()
+    meeting.deliver(meeting.peer.rtp(kind, 1, 0, b"x"))
+    assert feedback_addresses(meeting) == {ADDRESS}
+    meeting.deliver(meeting.peer.rtp(kind, 2, 0, b"x"), source=ELSEWHERE)
+    assert feedback_addresses(meeting) == {ELSEWHERE}
+    nominate(meeting, ADDRESS)
+    assert feedback_addresses(meeting) == {ELSEWHERE}
+    meeting.deliver(meeting.peer.rtp(kind, 3, 0, b"x"))
+    assert feedback_addresses(meeting) == {ADDRESS}
+
+
+def test_feedback_follows_video_that_nobody_reads() -> None:
+    """One packet of it is decrypted then, as a proof."""
+    meeting = Meeting().connect()
+    meeting.deliver(meeting.peer.rtp(VIDEO, 1, 0, b"\x10\x00"))
+    meeting.video.stream.read_from = 1 << 62
+    before = meeting.video.unread
+    for sequence in range(2, 6):
+        packet = meeting.peer.rtp(VIDEO, sequence, 0, b"\x10\x00")
+        meeting.deliver(packet, source=ELSEWHERE)
+    assert meeting.video.unread == before + 4
+    assert feedback_addresses(meeting) == {ELSEWHERE}
+
+
+def test_feedback_follows_authentic_rtcp() -> None:
+    """A muted sender's reports tell where it is, too."""
+    meeting = Meeting().connect()
+    meeting.deliver(meeting.peer.rtp(AUDIO, 1, 0, b"x"))
+    meeting.clock.now += 1
+    meeting.deliver(meeting.peer.sender_report(AUDIO, 1, 1), source=ELSEWHERE)
+    assert feedback_addresses(meeting) == {ELSEWHERE}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda packet: packet[:-1] + bytes([packet[-1] ^ 1]), id="forged"),
+        pytest.param(lambda packet: packet, id="replayed"),
+    ],
+)
+def test_feedback_does_not_follow_who_proves_nothing(spoil: Callable[[bytes], bytes]) -> None:
+    """And what it sends is counted as what it is, once."""
+    meeting = Meeting().connect()
+    packet = meeting.peer.rtp(AUDIO, 1, 0, b"x")
+    meeting.deliver(packet)
+    meeting.deliver(spoil(packet), source=ELSEWHERE)
+    assert feedback_addresses(meeting) == {ADDRESS}
+    assert meeting.session.repeated + meeting.session.not_authentic == 1
+
+
+def test_stragglers_from_the_former_address_change_nothing() -> None:
+    """They came before what came from the new one, and are only read after it."""
+    meeting = Meeting().connect()
+    meeting.deliver(meeting.peer.rtp(AUDIO, 1, 0, b"x"))
+    straggler = meeting.peer.rtp(AUDIO, 2, 0, b"x")
+    meeting.clock.now += 0.2
+    meeting.deliver(meeting.peer.rtp(AUDIO, 3, 0, b"x"), source=ELSEWHERE)
+    meeting.clock.now -= 0.1
+    meeting.deliver(straggler)
+    meeting.clock.now += 0.1
+    assert feedback_addresses(meeting) == {ELSEWHERE}
+
+
+def nominate(meeting: Meeting, source: Address) -> None:
+    """Send a check with USE-CANDIDATE from there."""
+    meeting.peer.check(meeting.clock.now + 10)
     for check in meeting.peer.outbox:
-        meeting.deliver(check, source=elsewhere)
+        meeting.deliver(check, source=source)
     meeting.peer.outbox.clear()
+
+
+def feedback_addresses(meeting: Meeting) -> set[Address]:
+    """Where a report goes now."""
     meeting.sent_to.clear()
-    meeting.beat(0.2)
-    assert set(meeting.sent_to) == {elsewhere}
+    meeting.session._next_slow = meeting.session._reporter.due = 0
+    meeting.session.beat(meeting.clock.now)
+    meeting.inbox.clear()
+    return set(meeting.sent_to)
 
 
 def test_checks_of_others_are_refused() -> None:
