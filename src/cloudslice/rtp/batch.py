@@ -57,6 +57,7 @@ class Batch:
         self.next = place("next", 4).cast("i")
         """By slot, that of the next datagram of the same source, or -1."""
         self._groups = place("groups", 4).cast("i")
+        self._has_signalling = place("has_signalling", 1)
         self._run_bytes = place("run_bytes", native.MAX_RUN_BYTES, 1)
         self._run_sizes = place("run_sizes", 2, native.MAX_RUN_PACKETS).cast("H")
         self._items = place("items", native.ITEM.size, native.MAX_ITEMS)
@@ -125,16 +126,17 @@ class Batch:
         self._oldest = max(self._oldest, min(emptied, now))
 
     def take(
-        self, is_wanted: Callable[[bytes], bool] = lambda _source: True
+        self, is_wanted: Callable[[bytes], bool] = lambda _source: True, *, signalling: bool = False
     ) -> Iterator[tuple[bytes, int]]:
         """By raw socket address, in the order of their coming, the first slot of each source that
-        `is_wanted` and was not taken yet. What is taken meanwhile is left out."""
-        names, groups = self.names, self._groups
+        `is_wanted`, or sent STUN or DTLS if `signalling`, and was not taken yet. What is taken
+        meanwhile is left out."""
+        names, groups, has_signalling = self.names, self._groups, self._has_signalling
         for group in range(self._struct.group_count):
             slot = groups[group]
             if slot >= 0:
                 source = bytes(names[slot * NAME_BYTES : slot * NAME_BYTES + _SOURCE_BYTES])
-                if is_wanted(source):
+                if (signalling and has_signalling[group]) or is_wanted(source):
                     groups[group] = -1
                     yield source, slot
 

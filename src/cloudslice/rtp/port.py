@@ -2,11 +2,12 @@
 
 Waking costs more than packets do, and a peer's first packet costs more than those that follow at
 once, as what it touches is in no cache yet. So the socket is emptied with every heartbeat, and each
-peer's datagrams are taken in together. Nothing here needs a packet sooner: the kernel notes when it
-came, a sender keeps packets for longer than that in case that they are missed, and repeats a
-connectivity check only after half a second (RFC 8445, 14.3). Between heartbeats there are glances,
-at those peers alone of whom something is waited for; what has come from the others stays in the
-batch. While no session is there, there is no beat.
+peer's datagrams are taken in together. No media is needed sooner: the kernel notes when it came,
+and a sender keeps packets for longer than that in case that they are missed. Between heartbeats
+there are glances, at those peers alone of whom something is waited for, and who sent a connectivity
+check or DTLS; what has come from the others stays in the batch. They are at most 83 ms apart: some
+senders wait half a second for an answer, round trip and all, and give up after six of them. While
+no session is there, there is no beat.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from typing import Self
 
 import structlog
 
-from cloudslice.clock import SOON_S, Clock, until_heartbeat
+from cloudslice.clock import HEARTBEAT_S, SOON_S, Clock, until_heartbeat
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.binding import bind, own_addresses
 from cloudslice.rtp.datagrams import unpack_source
@@ -34,6 +35,9 @@ _REST = 5
 """Times as long as a beat takes it is to the next one..."""
 _LONGEST_REST_S = 0.08
 """...but no longer than this, if there is something to do."""
+_ANSWER_S = HEARTBEAT_S / 5
+"""A connectivity check waits for no longer than this; a whole part of a heartbeat, so that none is
+begun that is not needed."""
 _STALL_S = 1.0
 """Nothing but the process's or the machine's standing still keeps a beat for so long."""
 
@@ -169,7 +173,9 @@ class RtpPort:
             # What comes while we read has come by now, and is not older than what was asked for.
             now = max(now, self._clock.monotonic(), self._thinning.complete_from)
         is_emptied = self._fill()
-        self._take_in(self._is_urgent)  # so that pictures are made while we take in the rest
+        self._take_in(
+            self._is_urgent, signalling=True
+        )  # so that pictures are made while we take in the rest
         if not is_glance or not is_emptied:
             self._take_in_all()
         # Before a key frame is asked for, all of it must be let through.
@@ -180,7 +186,7 @@ class RtpPort:
             self._thinning.update(self._sessions, now)
             delay = self.give_feedback(now)
             self._heartbeat = now + until_heartbeat(now)
-        delay = min(delay, self._heartbeat - now)
+        delay = min(delay, self._heartbeat - now, _ANSWER_S)
         since_last, self._last_beat = now - self._last_beat, now
         # The more there is to do, the more is done at once.
         delay = max(delay, min(_LONGEST_REST_S, _REST * (self._clock.monotonic() - now)))
@@ -240,10 +246,10 @@ class RtpPort:
         for each in self._sockets:
             each.batch.clear()
 
-    def _take_in(self, is_wanted: Callable[[bytes], bool]) -> None:
-        """Hand over what has come from those sources."""
+    def _take_in(self, is_wanted: Callable[[bytes], bool], *, signalling: bool = False) -> None:
+        """Hand over what has come from those sources, and from those with STUN or DTLS if so."""
         for batch in (each.batch for each in self._sockets):
-            for source, slot in batch.take(is_wanted):
+            for source, slot in batch.take(is_wanted, signalling=signalling):
                 self._receive(batch, source, slot)
 
     def _receive(self, batch: Batch, source: bytes, slot: int) -> None:

@@ -91,6 +91,26 @@ def test_what_is_not_taken_is_followed_by_what_comes_later(
     assert list(batch.take()) == [(_name(1), 0)]
 
 
+def test_sources_that_sent_signalling_can_be_taken_alone() -> None:
+    """Whatever is before or behind it; once it is taken, the source is as any other."""
+    batch = Batch(20)
+
+    def put(*datagrams: tuple[int, bytes]) -> list[bytes]:
+        for sender, datagram in datagrams:
+            batch.put(datagram, _name(sender), 0.0)
+        batch.group(0.0, wall=0.0)
+        return [name for name, _first in batch.take(lambda _name: False, signalling=True)]
+
+    stun, dtls, media = b"\x00\x01", b"\x16\xfe", b"\x80\x6f"
+    assert put((1, media), (2, media), (2, stun), (3, dtls), (3, media), (4, b"")) == [
+        _name(2),
+        _name(3),
+    ]
+    assert put((2, media), (3, b"\x3f"), (1, b"\x40")) == [_name(3)]
+    assert put((1, stun)) == [_name(1)]
+    assert [name for name, _first in batch.take()] == [_name(2), _name(4)]
+
+
 def _name(sender: int) -> bytes:
     """A sockaddr_in6 of which only the last byte is the sender's own."""
     host = socket.inet_pton(socket.AF_INET6, "2001:db8::1")

@@ -9,7 +9,7 @@ from math import inf
 
 import pytest
 
-from cloudslice.clock import SystemClock, until_heartbeat
+from cloudslice.clock import HEARTBEAT_S, SystemClock, until_heartbeat
 from cloudslice.rooms.base import TrackKind
 from cloudslice.rtp import datagrams
 from cloudslice.rtp.audio import AudioReceiver
@@ -184,6 +184,44 @@ async def test_a_glance_is_at_those_who_wait_for_something(port: RtpPort, join: 
         client.session.close()
 
 
+async def test_a_glance_answers_connectivity_checks(port: RtpPort, join: Join) -> None:
+    """Of an anchor of whom nothing is waited for; no other's media is taken in for it."""
+    asking, other = join().connect(), join().connect()
+    for client in (asking, other):
+        client.send(client.peer.rtp(AUDIO, 0, 0, b"0"))
+    settle(port)
+    asking.udp.receive()
+    asking.peer.check(100)
+    for datagram in asking.peer.outbox:
+        asking.udp.socket.send(datagram)
+    asking.udp.socket.send(asking.peer.rtp(AUDIO, 1, 960, b"1"))
+    other.udp.socket.send(other.peer.rtp(AUDIO, 1, 960, b"1"))
+    port.glance(time.monotonic())
+    assert asking.udp.socket.recv(2048)[:2] == b"\x01\x01", "a binding success response"
+    assert asking.sink.payloads == [b"0", b"1"], "in its order"
+    assert other.sink.payloads == [b"0"]
+    asking.udp.socket.send(asking.peer.rtp(AUDIO, 2, 1920, b"2"))
+    port.glance(time.monotonic())
+    assert asking.sink.payloads == [b"0", b"1"], "this waits for the heartbeat again"
+    port.beat(time.monotonic())
+    assert asking.sink.payloads == [b"0", b"1", b"2"]
+    assert other.sink.payloads == [b"0", b"1"]
+    for client in (asking, other):
+        client.session.close()
+
+
+async def test_a_check_waits_for_a_tenth_of_a_second_at_most(port: RtpPort, join: Join) -> None:
+    """However little there is to do otherwise, as long as an anchor is there."""
+    client = join().connect()
+    client.send(client.peer.rtp(AUDIO, 0, 0, b"0"))
+    settle(port)
+    now = time.monotonic()
+    assert port.beat(now) <= 0.09
+    for step in range(10):
+        assert port.glance(now + step * 0.04) <= 0.09
+    client.session.close()
+
+
 async def test_an_anchor_connects_by_glances(port: RtpPort, join: Join) -> None:
     """Which come quickly then, however far away the heartbeat is."""
     settle(port)
@@ -247,7 +285,7 @@ def settle(port: RtpPort) -> None:
 @pytest.mark.parametrize(
     ("buffer_datagrams", "delay_s"),
     [
-        pytest.param(100_000, 0.1, id="large: as rarely as sessions allow"),
+        pytest.param(100_000, HEARTBEAT_S / 5, id="large: as rarely as checks allow"),
         pytest.param(800, 0.05, id="small: before it can be more than a quarter full"),
     ],
 )

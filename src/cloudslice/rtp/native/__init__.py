@@ -52,6 +52,7 @@ class BatchStruct(Structure):
         ("arrivals", c_void_p),
         ("next", c_void_p),
         ("groups", c_void_p),
+        ("has_signalling", c_void_p),
         ("last", c_void_p),
         ("buckets", c_void_p),
         ("messages", c_void_p),

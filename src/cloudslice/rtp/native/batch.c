@@ -120,6 +120,9 @@ static int32_t *find_bucket(struct batch *batch, uint32_t slot, uint32_t mask)
     }
 }
 
+/* RFC 7983: the first bytes of STUN, ZRTP and DTLS are below. */
+#define FIRST_NO_SIGNALLING 64
+
 /* Datagrams of several processors may be out of order by as much. */
 #define DISORDER_S 0.05
 
@@ -166,12 +169,16 @@ EXPORT void group(struct batch *batch, double now, double oldest, double former_
         batch->next[slot] = -1;
         if (*bucket < 0) {
             *bucket = (int32_t)batch->group_count++;
+            batch->groups[*bucket] = -1;
+        }
+        if (batch->groups[*bucket] < 0) {
             batch->groups[*bucket] = slot;
-        } else if (batch->groups[*bucket] < 0) {
-            batch->groups[*bucket] = slot;
+            batch->has_signalling[*bucket] = false;
         } else {
             batch->next[batch->last[*bucket]] = slot;
         }
         batch->last[*bucket] = slot;
+        if (batch->lengths[slot] > 0 && batch->memory[(size_t)slot * SLOT_BYTES] < FIRST_NO_SIGNALLING)
+            batch->has_signalling[*bucket] = true;
     }
 }

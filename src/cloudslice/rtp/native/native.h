@@ -60,6 +60,8 @@ struct batch {
     int32_t *next;              /* the slot of the same source's next datagram, or -1 */
     int32_t *groups;            /* by source, in the order of their coming: its first slot that was
                                  * not taken yet, or -1; set to that by whoever takes it */
+    bool *has_signalling;       /* by group, whether STUN or DTLS (RFC 7983) is among its datagrams
+                                 * since it was taken */
     int32_t *last;              /* by group, its last slot so far */
     int32_t *buckets;           /* 4 * capacity places: groups by their source's hash, or -1 */
     struct mmsghdr *messages;
