@@ -43,7 +43,7 @@ class IdleNode:
     callbacks: CallbackCounters = field(default_factory=CallbackCounters)
 
     def media_counts(self) -> Counter[str]:
-        audio = AudioReceiver(frozenset(), can_nack=False)
+        audio = AudioReceiver(frozenset(), can_nack=False, monotonic=lambda: 0.0)
         video = VideoReceiver(
             {},
             can_nack=False,

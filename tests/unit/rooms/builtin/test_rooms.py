@@ -81,7 +81,7 @@ class House:
     ) -> tuple[Publication, UdpPeer]:
         peer = Peer(kinds or (TrackKind.AUDIO, TrackKind.VIDEO))
         publication, answer = self.rooms.publish(room, user_id, parse_offer(peer.offer))
-        udp = UdpPeer(self.port, peer, answer, self.clock.monotonic, host="127.0.0.1")
+        udp = UdpPeer(self.port, peer, answer, host="127.0.0.1")
         self.peers.append(udp)
         return publication, udp
 
