@@ -94,7 +94,7 @@ class Anchor:
         )
         port.add(self.session)
         answer = self.session.answer([("127.0.0.1", port.udp_port)])
-        self._udp = UdpPeer(port, self.peer, answer, clock.monotonic, host="127.0.0.1")
+        self._udp = UdpPeer(port, self.peer, answer, host="127.0.0.1")
         self._udp.connect()
         self.audio.add_sink(self.sink)
 
@@ -240,7 +240,7 @@ def run(
         if mode.is_thinned:
             port.beat(clock.now)
         else:
-            port.read(clock.now)
+            port.read()
             port.give_feedback(clock.now)
 
     spent = _in_beats(sent, lambda index, datagrams: peers[index].send(datagrams), read, profile)

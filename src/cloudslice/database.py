@@ -37,12 +37,44 @@ _GROUP_LIMIT = 500
 _BUSY_TIMEOUT_S = 5.0
 """A process that is just being replaced gets so long to let go of the file."""
 _RETRY_S = 2.0
+_CHECK_LIMIT_BYTES = 1 << 30
+"""A larger file is not checked at the start, which would take too long."""
+_REFUSALS = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+"""SQLite's primary result codes that speak of the file and its disk, not of the statement."""
+_DAMAGES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_COMPACT_FROM_BYTES = 64 * 1024**2
+_LOG_LIMIT_BYTES = 64 * 1024**2
+"""What the write-ahead log is cut to when a large transaction has made it larger."""
 
 _log = structlog.get_logger(__name__)
 
 
 class DatabaseError(Exception):
     """The database cannot be opened or written; the text names the file and the reason."""
+
+
+class _DamagedError(sqlite3.DatabaseError):
+    """SQLite's own check has found damage."""
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether an error within an operation is the disk's or the file's: trying again may help, and
+    other operations would meet it too."""
+    return isinstance(error, DatabaseError) or _primary_code(error) in _REFUSALS
 
 
 @dataclass(slots=True)
@@ -110,7 +142,7 @@ class Database:
             within_s: so long it may wait for others to be committed with.
 
         Raises:
-            DatabaseError: the commit failed.
+            DatabaseError: the disk or the file refuses it.
         """
         future = self._queue(operation)
         self._ring(within_s)
@@ -230,6 +262,8 @@ class Database:
         self._current = None
         for job in group:
             if job.error is not None:
+                if is_refusal(job.error):
+                    job.error = _explain(self._path, job.error)
                 job.future.set_exception(job.error)
                 continue
             for call in job.after:
@@ -249,13 +283,34 @@ def _open(path: Path, schemas: Sequence[Schema]) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        _check(path, connection)
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT_BYTES}")
         connection.execute("BEGIN IMMEDIATE")
         migrate(connection, schemas)
         connection.execute("COMMIT")
+        _compact(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _compact(connection: sqlite3.Connection, path: Path) -> None:
+    """Give free pages back to the disk, if they are many and most of the file.
+
+    While running they are used again; how many there are tells of the largest backlog ever.
+    """
+    (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    if free * page_size < _COMPACT_FROM_BYTES or free * 2 < pages:
+        return
+    try:
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.OperationalError as error:
+        # It needs space for a while. Without it the file works as well.
+        _log.warning("database not compacted", path=str(path), error=str(error))
 
 
 def _attempt(connection: sqlite3.Connection, job: _Job) -> None:
@@ -271,9 +326,31 @@ def _attempt(connection: sqlite3.Connection, job: _Job) -> None:
     connection.execute("RELEASE operation")
 
 
+def _check(path: Path, connection: sqlite3.Connection) -> None:
+    """Look for damage now, while nothing hangs on the file yet."""
+    if path.stat().st_size <= _CHECK_LIMIT_BYTES:
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise _DamagedError(" ".join(verdict.split()))
+
+
+def _primary_code(error: Exception) -> int | None:
+    """SQLite's result code, without what extends it; None if it is no error of SQLite's."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
 def _explain(path: Path, error: Exception) -> DatabaseError:
+    if isinstance(error, DatabaseError):
+        return error
     if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
         return DatabaseError(f"{path}: is in use by another process")
-    translated = DatabaseError(f"{path}: {error}")
+    text = f"{path}: {error}"
+    if isinstance(error, _DamagedError) or _primary_code(error) in _DAMAGES:
+        text += (
+            ": the database is damaged; put a copy in its place, or move it away to begin anew;"
+            " the spool keeps its slices (docs/operations.md)"
+        )
+    translated = DatabaseError(text)
     translated.__cause__ = error
     return translated

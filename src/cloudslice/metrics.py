@@ -15,6 +15,7 @@ from cloudslice import __version__
 from cloudslice.delivery.service import Delivery
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rtp.port import RtpPort
+from cloudslice.slicing.picture_pool import PicturePool
 from cloudslice.tasks.supervisor import Supervisor
 
 Metric = CounterMetricFamily | GaugeMetricFamily
@@ -24,9 +25,15 @@ class NodeMetrics(Collector):
     """The metrics of one node, and the endpoint that renders them."""
 
     def __init__(
-        self, supervisor: Supervisor, rooms: BuiltinRooms, port: RtpPort, delivery: Delivery
+        self,
+        supervisor: Supervisor,
+        rooms: BuiltinRooms,
+        port: RtpPort,
+        pictures: PicturePool,
+        delivery: Delivery,
     ) -> None:
         self._supervisor = supervisor
+        self._pictures = pictures
         self._rooms = rooms
         self._port = port
         self._delivery = delivery
@@ -79,6 +86,16 @@ class NodeMetrics(Collector):
             "what",
             self._rooms.media_counts(),
         )
+        yield _counter(
+            "cloudslice_faults",
+            "Errors that nobody foresaw.",
+            "part",
+            {
+                "tasks": self._supervisor.faults.errors,
+                "rooms": self._rooms.faults.errors,
+                "pictures": self._pictures.faults.errors,
+            },
+        )
         yield from self._collect_delivery()
 
     def _collect_delivery(self) -> Iterator[Metric]:
@@ -89,7 +106,7 @@ class NodeMetrics(Collector):
             "What has become of slices.",
             "what",
             {each.name: getattr(uploads, each.name) for each in fields(uploads)}
-            | {"lost": self._delivery.lost},
+            | {"lost": self._delivery.lost, "set_aside": self._delivery.files_set_aside},
         )
         yield _counter(
             "cloudslice_callbacks",

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from cloudslice import secrets
+from cloudslice import secrets, steady_clock
 from cloudslice.api.gateway import Gateway
 from cloudslice.clock import SystemClock
 from cloudslice.config import Settings, SettingsError
@@ -36,7 +36,7 @@ from cloudslice.tasks.supervisor import Supervisor
 
 _log = structlog.get_logger(__name__)
 
-_SCHEMAS = (secrets.SCHEMA, delivery_schema.SCHEMA, registry.SCHEMA)
+_SCHEMAS = (secrets.SCHEMA, steady_clock.SCHEMA, delivery_schema.SCHEMA, registry.SCHEMA)
 
 
 class ListenError(Exception):
@@ -89,7 +89,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
             Supervisor(settings, database, box, delivery, {"builtin": rooms}, pictures, clock)
         )
         gateway = Gateway(settings, supervisor, rooms, clock)
-        metrics = NodeMetrics(supervisor, rooms, port, delivery)
+        metrics = NodeMetrics(supervisor, rooms, port, pictures, delivery)
         app = Starlette(
             routes=[
                 Route("/healthz", _healthz),

@@ -1,12 +1,14 @@
 """The command line as an operator meets it: clear errors, helpful help, a demo that works."""
 
+import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,49 @@ def test_a_port_in_use_is_named(
     assert expected in result.stderr
     assert str(port) in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def damage_pages(database: Path) -> None:
+    data = bytearray(database.read_bytes())
+    for at in range(2 * 4096, len(data), 4096):
+        data[at : at + 64] = bytes(b"\xff" * 64)
+    database.write_bytes(data)
+
+
+def drop_table(database: Path) -> None:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("DROP TABLE slices")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda path: path.write_text("no database, at length " * 99), id="a text"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:20000]), id="cut off"),
+        pytest.param(damage_pages, id="pages overwritten"),
+        pytest.param(drop_table, id="a table gone"),
+    ],
+)
+def test_a_damaged_database_is_one_clear_sentence_and_the_spool_stays(
+    node: Node, spoil: Callable[[Path], object]
+) -> None:
+    """It names the file and says what to do; with the file moved away, the service starts and
+    keeps what was in the spool apart."""
+    node.start()
+    node.stop()
+    stray = node.data_dir / "spool" / "7.slice"
+    stray.write_bytes(b"finished")
+    database = node.data_dir / "cloudslice.db"
+    spoil(database)
+    result = run("serve", "--config", node.settings_path)
+    assert result.returncode == 2
+    assert str(database) in result.stderr
+    assert "move it away" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert stray.read_bytes() == b"finished"
+    database.rename(database.with_suffix(".damaged"))
+    node.start()
+    assert (node.data_dir / "spool" / "quarantine" / "7.slice").read_bytes() == b"finished"
 
 
 def test_a_second_server_on_the_same_data_is_refused(node: Node) -> None:

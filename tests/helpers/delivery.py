@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cloudslice import secrets
-from cloudslice.clock import SystemClock
+from cloudslice import secrets, steady_clock
+from cloudslice.clock import Clock, SystemClock
 from cloudslice.config import Settings
 from cloudslice.database import Database
 from cloudslice.delivery.model import Bucket, Consignor, SliceKind, SliceOrigin, Vendor
@@ -23,12 +23,22 @@ CALLBACK_KEY = "SliceCallbackKey0001"
 TASK = Consignor("9-EXAMPLE+TaskId..", APP, 150, "slice_bot_150")
 AUDIO = SliceOrigin(TASK.task_id, "anchor_1", SliceKind.AUDIO, "ogg")
 PICTURE = SliceOrigin(TASK.task_id, "anchor_1", SliceKind.IMAGE, "png")
+_SCHEMAS = (SCHEMA, secrets.SCHEMA, steady_clock.SCHEMA)
 START_MS = 1_700_000_001_007
 BOX = SecretBox(bytes(32))
 
 # A twentieth of the real paces, so that tests need not wait for long.
 FAST_UPLOADS = UploadPace(0.05, 0.5, refused_first_s=0.1, refused_ceiling_s=0.5)
 FAST_CALLBACKS = CallbackPace(0.5, 3, late_first_s=0.5, late_ceiling_s=1, retention_s=60)
+
+
+class SteppingClock(SystemClock):
+    """The machine's clocks, but for a wall clock that can be set."""
+
+    step_ms = 0
+
+    def utc_ms(self, at: float | None = None) -> int:
+        return super().utc_ms(at) + self.step_ms
 
 
 def repair_by_length(path: Path) -> int | None:
@@ -82,7 +92,7 @@ class Site:
         )
 
     @asynccontextmanager
-    async def open(self, **options: Any) -> AsyncIterator[Delivery]:
+    async def open(self, clock: Clock | None = None, **options: Any) -> AsyncIterator[Delivery]:
         """A delivery over the directory, with fast paces."""
         options = {
             "repair": REPAIRS,
@@ -92,8 +102,8 @@ class Site:
             **options,
         }
         async with (
-            Database(self.data_dir / "test.db", [SCHEMA, secrets.SCHEMA]) as database,
-            Delivery(self.settings, database, BOX, SystemClock(), **options) as delivery,
+            Database(self.data_dir / "test.db", _SCHEMAS) as database,
+            Delivery(self.settings, database, BOX, clock or SystemClock(), **options) as delivery,
         ):
             yield delivery
 
@@ -107,5 +117,11 @@ def open_memory() -> sqlite3.Connection:
     """A database in memory with the tables of delivery."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.executescript(SCHEMA.migrations[0])
+    for script in SCHEMA.migrations:
+        connection.executescript(script)
     return connection
+
+
+def make_test_bucket() -> Bucket:
+    """A bucket that nobody serves."""
+    return Bucket(Vendor.COS, "ap-guangzhou", "demo-125", "AKID", "SecretExample", ("prefix1",))

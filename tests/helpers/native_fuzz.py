@@ -30,14 +30,14 @@ from cloudslice.rtp.native import (
     StreamStruct,
 )
 from cloudslice.rtp.reception import Reception
-from helpers.rtp import Unprotect
+from helpers.rtp import GetRoc, SetRoc, Unprotect
 
 _ROUNDS = 80
 """With a batch of each capacity."""
 _CAPACITIES = (1, 3, 40, 100, 1500)
 _TO_BE_SEEN = (
     *("runs", "in runs", "packets", "full of items", "full of packets", "full of bytes"),
-    *("filled", "others", "opened"),
+    *("filled", "others", "opened", "roll-overs tried"),
 )
 _MAX_PACKET = 1500
 _AUDIO, _VIDEO, _STRANGER = (0xA0, 0xA1), 0xB0, 0xDEAD
@@ -64,7 +64,13 @@ class Fuzz:
         self._next = dict.fromkeys((*_AUDIO, _VIDEO), 0)
         self._is_calm = False
         self._unprotect = Unprotect(self._open)
-        self._peer = PeerStruct(unprotect=ctypes.cast(self._unprotect, ctypes.c_void_p).value)
+        self._get_roc, self._set_roc = GetRoc(self._count_roll_overs), SetRoc(self._set_roll_overs)
+        self._peer = PeerStruct(
+            **{
+                name: ctypes.cast(getattr(self, f"_{name}"), ctypes.c_void_p).value
+                for name in ("unprotect", "get_roc", "set_roc")
+            }
+        )
         self._streams = [
             self._stream(native.AUDIO, _AUDIO[0]),
             self._stream(native.AUDIO, _AUDIO[1]),
@@ -247,6 +253,14 @@ class Fuzz:
             return 0
         length[0] = dice.choice([-1, 0, 5, 11, _MAX_PACKET + 1, (1 << 31) - 1, -(1 << 31)])
         return dice.choice([0, 0, 7, 9, 10])
+
+    def _count_roll_overs(self, _srtp: int | None, _ssrc: int, roc: Any) -> int:
+        roc[0] = self._dice.choice([0, 0, 1, 7, 0xFFFFFFFF])
+        return self._dice.choice([0, 0, 0, 2])
+
+    def _set_roll_overs(self, _srtp: int | None, _ssrc: int, _roc: int) -> int:
+        self.seen["roll-overs tried"] += 1
+        return 0
 
 
 def _address(batch: Batch) -> int:

@@ -1,6 +1,7 @@
 """RTP without encryption, for receivers that are tested alone."""
 
 import ctypes
+import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
@@ -8,6 +9,7 @@ from typing import Any, cast
 from cloudslice.codecs.opus import packet_samples
 from cloudslice.rooms.base import OpusRun
 from cloudslice.rtp.batch import Batch
+from cloudslice.rtp.ice import Address
 from cloudslice.rtp.native import PeerStruct, StreamStruct
 from cloudslice.rtp.packet import RtpPacket
 from cloudslice.rtp.receiver import Receiver
@@ -25,6 +27,10 @@ Unprotect = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int)
 )
 """libsrtp's srtp_unprotect, as `native.h` has it."""
+GetRoc = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_uint32, ctypes.POINTER(ctypes.c_uint32)
+)
+SetRoc = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)
 
 
 def rtp_packet(
@@ -62,6 +68,12 @@ def one_byte_extension(*elements: tuple[int, bytes]) -> bytes:
 def forged(packet: bytes) -> bytes:
     """A packet with the header of this one, which `ClearSrtp` refuses."""
     return packet[:12] + _FORGED
+
+
+def pack_source(address: Address) -> bytes:
+    """An IPv4 socket address as a Batch has it."""
+    host = socket.inet_aton(address[0])
+    return struct.pack("=H2s4s20x", socket.AF_INET, address[1].to_bytes(2), host)
 
 
 class ClearSrtp:

@@ -22,6 +22,17 @@ class ManualClock:
         return UTC_AT_ZERO_MS + round((self.now if at is None else at) * 1000)
 
 
+class SettableClock(ManualClock):
+    """Its wall clock can be set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step_ms = 0
+
+    def utc_ms(self, at: float | None = None) -> int:
+        return super().utc_ms(at) + self.step_ms
+
+
 @dataclass
 class StoredSlice:
     """What became of one slice; also the GrowingSlice that is written to."""

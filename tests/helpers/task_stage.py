@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudslice import secrets
+from cloudslice import secrets, steady_clock
 from cloudslice.api.gateway import Gateway
 from cloudslice.clock import SystemClock
 from cloudslice.config import Settings
@@ -27,7 +27,7 @@ from helpers.slice_store import ManualClock
 
 DATABASE = "test.db"
 """Its name in the data directory."""
-_SCHEMAS = (secrets.SCHEMA, delivery_schema.SCHEMA, registry.SCHEMA)
+_SCHEMAS = (secrets.SCHEMA, steady_clock.SCHEMA, delivery_schema.SCHEMA, registry.SCHEMA)
 _BOX = SecretBox(bytes(32))
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-from collections.abc import Callable
 
 from cloudslice.rtp.port import RtpPort
 from helpers.peer import Peer
@@ -14,17 +13,13 @@ class UdpPeer:
     Args:
         peer: whose datagrams.
         answer: to its offer.
-        now: monotonic second for what the port reads.
     """
 
-    def __init__(
-        self, port: RtpPort, peer: Peer, answer: str, now: Callable[[], float], *, host: str
-    ) -> None:
+    def __init__(self, port: RtpPort, peer: Peer, answer: str, *, host: str) -> None:
         self.peer = peer
         self.host = host
         self.sockets: list[socket.socket] = []
         self._port = port
-        self._now = now
         self.move()
         peer.begin(answer)
 
@@ -48,9 +43,10 @@ class UdpPeer:
 
     def exchange(self) -> None:
         """Send what is in the peer's outbox, read the port, and receive what it answers."""
+        self._port.read()  # what comes next comes later, however far a test has moved the clock
         while self.peer.outbox:
             self.socket.send(self.peer.outbox.pop(0))
-        self._port.read(self._now())
+        self._port.read()
         self.receive()
 
     def receive(self) -> None:
@@ -61,9 +57,10 @@ class UdpPeer:
 
     def send(self, *datagrams: bytes) -> None:
         """Send these, and have the port read them."""
+        self._port.read()
         for each in datagrams:
             self.socket.send(each)
-        self._port.read(self._now())
+        self._port.read()
 
     def close(self) -> None:
         for each in self.sockets:

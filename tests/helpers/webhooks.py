@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+NO_CONTENT = 204
 NO_ANSWER = 0
 """Instead of a status: take the request and never answer it."""
 
@@ -135,8 +136,10 @@ class WebhookReceiver:
                 if status == NO_ANSWER:
                     await reader.read()
                     return
-                body = b'{"code":0}'
-                head = f"HTTP/1.1 {status} Status\r\nContent-Length: {len(body)}\r\n"
+                head, body = f"HTTP/1.1 {status} Status\r\n", b""
+                if status != NO_CONTENT:  # RFC 9110, 8.6: it has no Content-Length
+                    body = b'{"code":0}'
+                    head += f"Content-Length: {len(body)}\r\n"
                 if 300 <= status < 400:
                     head += f"Location: {self.url}\r\n"
                 writer.write(head.encode() + b"\r\n" + body)

@@ -55,7 +55,7 @@ async def alice() -> AsyncIterator[Anchor]:
         peer = Peer((AUDIO, VIDEO))
         publication, answer = rooms.publish(ROOM, "alice", parse_offer(peer.offer))
         assert observer.heard == []
-        udp = UdpPeer(port, peer, answer, clock.monotonic, host="127.0.0.1")
+        udp = UdpPeer(port, peer, answer, host="127.0.0.1")
         udp.connect()
         yield Anchor(rooms, observer, clock, publication, udp)
         udp.close()

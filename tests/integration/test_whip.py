@@ -379,6 +379,27 @@ async def test_500_anchors_that_come_at_once_are_served(endpoint: Endpoint) -> N
     assert len(set(taken_in)) == 500
 
 
+@pytest.mark.parametrize("step", ["publish", "end", "restart_ice"])
+async def test_500_of_what_nobody_foresaw(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Counted and logged; nobody is left in the room by an offer that broke."""
+    location = (await endpoint.publish()).headers["location"]
+
+    def fail(*_given: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(endpoint.rooms, step, fail)
+    answers = {
+        "publish": lambda: endpoint.publish(URL.replace("150", "151")),
+        "end": lambda: endpoint.http.delete(location),
+        "restart_ice": lambda: endpoint.patch(location, ICE_LINES, If_Match="*"),
+    }
+    assert_problem(await answers[step](), 500)
+    assert endpoint.rooms.faults.errors == 1
+    assert not endpoint.rooms.holds_user(RoomKey(APP, "151", RoomIdType.NUMBER), "anchor")
+
+
 def map_key(privileges: Privilege, *, user_id: str = "anchor", app: int = STRICT_APP) -> str:
     room = RoomKey(app, "150", RoomIdType.NUMBER)
     return make_private_map_key(KEY, room, user_id, privileges, now_s=time.time(), lifetime_s=86400)

@@ -201,6 +201,60 @@ async def test_a_full_disk_fails_operations_and_passes(path: Path) -> None:
         assert await database.run(all_numbers) == [2]
 
 
+async def test_what_must_not_be_left_out_waits_for_a_full_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where SQLite says so within the operation, not only at its commit."""
+    monkeypatch.setattr("cloudslice.database._RETRY_S", 0.01)
+    async with Database(path, [NUMBERS]) as database, asyncio.timeout(10):
+        (pages,) = await database.run(lambda c: c.execute("PRAGMA page_count").fetchone())
+        await database.run(lambda c: c.execute(f"PRAGMA max_page_count = {pages + 1}").fetchone())
+        tries: list[int] = []
+
+        def insert_much(connection: sqlite3.Connection) -> None:
+            tries.append(len(tries))
+            if len(tries) == 3:
+                connection.execute("PRAGMA max_page_count = 100000").fetchone()
+            connection.execute("INSERT INTO numbers VALUES (1, zeroblob(100000))")
+
+        await database.persist(insert_much)
+        assert await database.run(all_numbers) == [1]
+
+
+def damage(path: Path, from_page: int) -> None:
+    """Overwrite the headers of a file's pages from one on, as a bad disk or copy does."""
+    with path.open("r+b") as file:
+        for page in range(from_page, path.stat().st_size // 4096):
+            file.seek(page * 4096)
+            file.write(b"\xff" * 64)
+
+
+async def test_a_damaged_file_is_refused_in_one_sentence(path: Path) -> None:
+    """At the start, before anything hangs on it, with what to do."""
+    async with Database(path, [NUMBERS]) as database:
+        await database.run(lambda c: c.execute("INSERT INTO numbers VALUES (1, zeroblob(50000))"))
+        for n in range(2, 500):
+            database.post(insert(n), "insert")
+    damage(path, from_page=2)
+    with pytest.raises(DatabaseError, match=r"test\.db: .*: the database is damaged; put a copy"):
+        async with Database(path, [NUMBERS]):
+            pass
+
+
+async def test_damage_that_is_met_later_is_told_as_such(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operation that meets it gets the sentence, not SQLite's error."""
+    monkeypatch.setattr("cloudslice.database._CHECK_LIMIT_BYTES", 0)
+    async with Database(path, [NUMBERS]) as database:
+        for n in range(2, 2000):
+            database.post(insert(n), "insert")
+    damage(path, from_page=4)
+    async with Database(path, [NUMBERS]) as database:
+        with pytest.raises(DatabaseError, match="the database is damaged"):
+            await database.run(lambda c: c.execute("SELECT sum(n + rowid) FROM numbers").fetchall())
+
+
 async def test_a_second_opener_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes over one data directory would deliver each other's slices."""
     monkeypatch.setattr("cloudslice.database._BUSY_TIMEOUT_S", 0.05)
@@ -263,3 +317,36 @@ async def test_a_file_that_is_no_database_is_refused(text_file: Path) -> None:
     with pytest.raises(DatabaseError, match=r"test\.db: file is not a database"):
         async with Database(text_file, [NUMBERS]):
             pass
+
+
+async def test_a_file_of_mostly_free_pages_is_compacted_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a backlog has left behind goes back to the disk; what is on record stays."""
+    monkeypatch.setattr("cloudslice.database._COMPACT_FROM_BYTES", 100_000)
+    path = tmp_path / "test.db"
+    blobs = Schema("blobs", ("CREATE TABLE blobs (data BLOB);",))
+    async with Database(path, [NUMBERS, blobs]) as database:
+        await database.run(insert(5))
+        for _ in range(100):
+            await database.run(lambda c: c.execute("INSERT INTO blobs VALUES (randomblob(10000))"))
+        await database.run(lambda c: c.execute("DELETE FROM blobs"))
+    assert path.stat().st_size > 1_000_000
+    async with Database(path, [NUMBERS, blobs]) as database:
+        assert path.stat().st_size < 100_000
+        assert await database.run(all_numbers) == [5]
+
+
+async def test_a_file_that_is_in_use_is_not_compacted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start does not copy a large backlog for a few free pages."""
+    monkeypatch.setattr("cloudslice.database._COMPACT_FROM_BYTES", 100_000)
+    path = tmp_path / "test.db"
+    blobs = Schema("blobs", ("CREATE TABLE blobs (data BLOB);",))
+    async with Database(path, [blobs]) as database:
+        for _ in range(100):
+            await database.run(lambda c: c.execute("INSERT INTO blobs VALUES (randomblob(10000))"))
+        await database.run(lambda c: c.execute("DELETE FROM blobs WHERE rowid <= 30"))
+    async with Database(path, [blobs]):
+        assert path.stat().st_size > 1_000_000

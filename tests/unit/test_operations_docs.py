@@ -12,12 +12,14 @@ from cloudslice.clock import SystemClock
 from cloudslice.delivery.callbacks import CallbackCounters
 from cloudslice.delivery.service import Delivery
 from cloudslice.delivery.uploads import UploadCounters
+from cloudslice.faults import Faults
 from cloudslice.metrics import NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.port import RtpPort
 from cloudslice.rtp.video import VideoReceiver
 from cloudslice.slicing.counters import SlicingCounters
+from cloudslice.slicing.picture_pool import PicturePool
 from cloudslice.tasks.model import TaskStatus
 from cloudslice.tasks.supervisor import Supervisor
 
@@ -34,12 +36,14 @@ class IdleNode:
     errors: int = 0
     anchor_count: int = 0
     lost: int = 0
+    files_set_aside: int = 0
     spool_bytes: int = 0
     uploads: UploadCounters = field(default_factory=UploadCounters)
+    faults: Faults = field(default_factory=lambda: Faults("test"))
     callbacks: CallbackCounters = field(default_factory=CallbackCounters)
 
     def media_counts(self) -> Counter[str]:
-        audio = AudioReceiver(frozenset(), can_nack=False)
+        audio = AudioReceiver(frozenset(), can_nack=False, monotonic=lambda: 0.0)
         video = VideoReceiver(
             {},
             can_nack=False,
@@ -62,7 +66,11 @@ def exported() -> dict[str, set[str]]:
     """The values of the label `what` (`status`, `rooms`) by the metric's name."""
     node = IdleNode()
     metrics = NodeMetrics(
-        cast(Supervisor, node), cast(BuiltinRooms, node), cast(RtpPort, node), cast(Delivery, node)
+        cast(Supervisor, node),
+        cast(BuiltinRooms, node),
+        cast(RtpPort, node),
+        cast(PicturePool, node),
+        cast(Delivery, node),
     )
     names: dict[str, set[str]] = {}
     for family in metrics.collect():
@@ -87,7 +95,9 @@ def test_every_metric_is_in_the_table(exported: dict[str, set[str]]) -> None:
     ("metric", "counters", "more"),
     [
         pytest.param("cloudslice_slicing_total", SlicingCounters, set(), id="slicing"),
-        pytest.param("cloudslice_uploads_total", UploadCounters, {"lost"}, id="uploads"),
+        pytest.param(
+            "cloudslice_uploads_total", UploadCounters, {"lost", "set_aside"}, id="uploads"
+        ),
     ],
 )
 def test_every_count_has_its_row(
@@ -108,6 +118,7 @@ def test_every_count_of_media_has_its_row(exported: dict[str, set[str]]) -> None
         "cloudslice_anchors",
         "cloudslice_datagrams_total",
         "cloudslice_waiting",
+        "cloudslice_faults_total",
         "cloudslice_callbacks_total",
     ],
 )

@@ -1,5 +1,6 @@
 """cloudslice serve."""
 
+import sqlite3
 from pathlib import Path
 
 import click
@@ -32,5 +33,11 @@ def serve_command(path: Path) -> None:
         uvloop.run(serve(settings))
     except (SettingsError, DatabaseError, SecretKeyError, PortInUseError, ListenError) as error:
         fail(str(error))
+    except sqlite3.Error as error:
+        # The file is whole, but what is in it is not what this version writes.
+        fail(
+            f"{settings.data_dir / 'cloudslice.db'}: cannot be used ({error}); put a copy in its "
+            "place, or move it away to begin anew (docs/operations.md)"
+        )
     except OSError as error:
         fail(f"data_dir = {settings.data_dir}: {error}")

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import structlog
 
@@ -15,10 +14,10 @@ from cloudslice.delivery.dispatcher import Attempted, Dispatcher
 from cloudslice.delivery.outbox import OutboxEvent
 from cloudslice.delivery.retries import CallbackPace
 from cloudslice.delivery.webhook_client import WebhookClient, WebhookError
+from cloudslice.faults import Faults
 
-_KEEP_DONE_S = 24 * 3600
-_PURGE_EVERY_S = 600.0
-_PURGE_BATCH = 1000
+_RESTART_S = 5.0
+"""After a dispatcher has ended, which none should."""
 
 _log = structlog.get_logger(__name__)
 
@@ -32,6 +31,8 @@ class CallbackCounters:
     delivered: int = 0
     failed_attempts: int = 0
     given_up: int = 0
+    errors: int = 0
+    """Exceptions that nobody foresaw; the webhook that they befell is tried again."""
 
 
 class CallbackSender:
@@ -42,6 +43,7 @@ class CallbackSender:
         database: Database,
         find_app: FindApp,
         clock: Clock,
+        steady_ms: Callable[[], int],
         *,
         timeout_s: float,
         pace: CallbackPace,
@@ -51,6 +53,7 @@ class CallbackSender:
             database: holds the outbox.
             find_app: the settings of an app as they are now: its URL and key.
             clock: paces the attempts.
+            steady_ms: the time for the retention, of a clock that is steady over restarts.
             timeout_s: a receiver has so long to answer.
             pace: when attempts are repeated.
         """
@@ -58,21 +61,24 @@ class CallbackSender:
         self._database = database
         self._find_app = find_app
         self._clock = clock
+        self._steady_ms = steady_ms
         self._client = WebhookClient(timeout_s)
         self._pace = pace
+        self._faults = Faults("webhooks")
         self._group: asyncio.TaskGroup | None = None
         self._dispatchers: dict[int, Dispatcher] = {}
 
     async def run(self, ready: asyncio.Event) -> None:
         """Send until cancelled; `ready` is set once `take` may be called."""
-        unsent = await self._database.persist(lambda c: outbox.rebase(c, self._clock))
+        now_at, now_ms = self._clock.monotonic(), self._steady_ms()
+        unsent = await self._database.persist(lambda c: outbox.rebase(c, now_at, now_ms))
         async with self._client, asyncio.TaskGroup() as group:
             self._group = group
             try:
                 for sdk_app_id in unsent:
                     self._find_dispatcher(sdk_app_id, group, is_behind=True)
                 ready.set()
-                await self._purge_forever()
+                await asyncio.Event().wait()
             finally:
                 self._group = None
 
@@ -88,23 +94,45 @@ class CallbackSender:
         dispatcher = self._dispatchers.get(sdk_app_id)
         if dispatcher is None:
             dispatcher = self._dispatchers[sdk_app_id] = Dispatcher(
-                self._database, self._clock, sdk_app_id, self._attempt, is_behind=is_behind
+                self._database,
+                self._clock,
+                sdk_app_id,
+                self._attempt,
+                caught=self._note_fault,
+                is_behind=is_behind,
             )
-            group.create_task(dispatcher.run())
+            group.create_task(self._run(sdk_app_id, dispatcher))
         return dispatcher
+
+    async def _run(self, sdk_app_id: int, dispatcher: Dispatcher) -> None:
+        """Run an app's dispatcher; should it end, another one takes up its events."""
+        try:
+            await dispatcher.run()
+        except Exception as error:
+            self._note_fault(error)
+        await asyncio.sleep(_RESTART_S)
+        del self._dispatchers[sdk_app_id]
+        if self._group is not None:
+            self._find_dispatcher(sdk_app_id, self._group, is_behind=True)
+
+    def _note_fault(self, error: Exception) -> None:
+        self.counters.errors += 1
+        self._faults.caught(error)
 
     async def _attempt(self, sdk_app_id: int, event: OutboxEvent) -> Attempted:
         app = self._find_app(sdk_app_id)
-        started_at, started_ms = self._clock.monotonic(), self._clock.utc_ms()
+        started_at, started_ms = self._clock.monotonic(), self._steady_ms()
         if app is None or not app.callback_url:
             return self._give_up(event, "the app has no callback_url any more")
         try:
             await self._client.post(app, event.body)
         except WebhookError as error:
             return self._fail(event, str(error), started_at, started_ms)
+        except Exception as error:
+            self._note_fault(error)
+            return self._fail(event, "a fault of the server", started_at, started_ms)
         self.counters.delivered += 1
-        done_ms = self._clock.utc_ms()
-        return Attempted(lambda c: outbox.mark_done(c, event.id, "delivered", done_ms, None))
+        return Attempted(lambda c: outbox.delete(c, event.id))
 
     def _fail(
         self, event: OutboxEvent, error: str, started_at: float, started_ms: int
@@ -128,13 +156,4 @@ class CallbackSender:
         _log.error(
             "webhook given up", subject=event.subject, event_type=event.event_type, error=error
         )
-        done_ms = self._clock.utc_ms()
-        return Attempted(lambda c: outbox.mark_done(c, event.id, "given up", done_ms, error))
-
-    async def _purge_forever(self) -> None:
-        while True:
-            before_ms = self._clock.utc_ms() - _KEEP_DONE_S * 1000
-            purge = partial(outbox.purge, done_before_ms=before_ms, limit=_PURGE_BATCH)
-            while await self._database.persist(purge):
-                pass
-            await asyncio.sleep(_PURGE_EVERY_S)
+        return Attempted(lambda c: outbox.delete(c, event.id))

@@ -2,7 +2,8 @@
 
 Each app has a dispatcher of its own with a bounded number of requests under way, so that a dead
 receiver delays nobody but itself, and itself no more than it must: within a task or a room an
-event waits for the answers to those before it, but for a second at most.
+event waits for the answers to those before it, but for a second at most. A retry comes when it is
+due, after events that happened later.
 
 New events are handed over when they are on record. The database is asked for those of a former
 process, for more of them than are held in memory, and for retries.
@@ -12,6 +13,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from cloudslice.clock import Clock
 from cloudslice.database import Database, Operation
@@ -28,6 +30,8 @@ _WINDOW = 256
 _RECORD_WITHIN_S = 1.0
 """That an event was delivered is on record so much later at most. A crash before that has it sent
 again, which the contract allows; meanwhile it goes along with something that is in a hurry."""
+_FAULT_PAUSE_S = 5.0
+"""After an exception that nobody foresaw."""
 _ORDER_PATIENCE_S = 1.0
 _ORDER_GAP_S = 0.05
 """Between events that no longer wait for answers: side by side, one could overtake the other."""
@@ -44,6 +48,7 @@ class Attempted:
 
 
 Attempt = Callable[[int, OutboxEvent], Awaitable[Attempted]]
+T = TypeVar("T")
 
 
 class Dispatcher:
@@ -56,6 +61,7 @@ class Dispatcher:
         sdk_app_id: int,
         attempt: Attempt,
         *,
+        caught: Callable[[Exception], object],
         is_behind: bool,
     ) -> None:
         """
@@ -64,12 +70,14 @@ class Dispatcher:
             clock: paces the attempts.
             sdk_app_id: the app.
             attempt: sends an event.
+            caught: is passed exceptions that nobody foresaw.
             is_behind: whether there are events on record that it will not be handed.
         """
         self._database = database
         self._clock = clock
         self._sdk_app_id = sdk_app_id
         self._attempt = attempt
+        self._caught = caught
         self._wake = asyncio.Event()
         self._is_behind = is_behind  # whether the database holds new events behind `_last_id`
         self._is_asking = False
@@ -83,6 +91,7 @@ class Dispatcher:
             lambda _records: None,
             within_s=_RECORD_WITHIN_S,
             what="record delivered webhooks",
+            caught=caught,
         )
         self._first_attempts: Counter[str] = Counter()  # under way, by subject
         self._last_start: dict[str, float] = {}  # of these
@@ -101,10 +110,16 @@ class Dispatcher:
             attempts.create_task(self._done.run())
             while True:
                 self._wake.clear()
-                await self._fetch_new()
-                self._start_new(attempts)
-                await self._start_retries(attempts)
-                await self._sleep()
+                try:
+                    await self._fetch_new()
+                    self._start_new(attempts)
+                    await self._start_retries(attempts)
+                    await self._sleep()
+                except Exception as error:
+                    self._caught(error)
+                    # What was asked for and not answered is asked for again.
+                    self._is_behind, self._retry_at = True, 0.0
+                    await asyncio.sleep(_FAULT_PAUSE_S)
 
     async def _fetch_new(self) -> None:
         room = _WINDOW - len(self._new)
@@ -112,10 +127,12 @@ class Dispatcher:
             return
         # Reset first: what comes while we ask may not be in the answer.
         self._is_behind, self._is_asking = False, True
-        found = await self._database.persist(
-            lambda c: outbox.find_new(c, self._sdk_app_id, self._last_id, room)
-        )
-        self._is_asking = False
+        try:
+            found = await self._database.persist(
+                lambda c: outbox.find_new(c, self._sdk_app_id, self._last_id, room)
+            )
+        finally:
+            self._is_asking = False
         if found:
             self._last_id = found[-1].id
             self._new.extend(found)
@@ -181,7 +198,7 @@ class Dispatcher:
         attempts.create_task(self._send(event))
 
     async def _send(self, event: OutboxEvent) -> None:
-        attempted = await self._attempt(self._sdk_app_id, event)
+        attempted = await self._insist(lambda: self._attempt(self._sdk_app_id, event))
         if event.attempts == 0:
             self._first_attempts[event.subject] -= 1
             if not self._first_attempts[event.subject]:
@@ -191,11 +208,20 @@ class Dispatcher:
             self._done.add(attempted.record)
         else:
             self._wake.set()
-            await self._database.persist(attempted.record)
+            await self._insist(lambda: self._database.persist(attempted.record))
             self._look_at(attempted.retry_at)
         del self._under_way[event.id]
         if self._new or self._retry_at is not None:
             self._wake.set()
+
+    async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The result of `call`, repeated until it raises nothing."""
+        while True:
+            try:
+                return await call()
+            except Exception as error:
+                self._caught(error)
+                await asyncio.sleep(_FAULT_PAUSE_S)
 
     async def _sleep(self) -> None:
         """Until there may be something to do."""

@@ -7,6 +7,7 @@ all there is when its turn comes, and it lets itself be committed along with wha
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 from cloudslice.database import Database
@@ -25,6 +26,8 @@ class Gatherer(Generic[T]):
         *,
         within_s: float,
         what: str,
+        caught: Callable[[Exception], object],
+        retry_s: float = 10.0,
     ) -> None:
         """
         Args:
@@ -33,14 +36,20 @@ class Gatherer(Generic[T]):
             on_recorded: called on the loop with those that are on record.
             within_s: so much later they are on record at most, unless the disk refuses.
             what: names this in the log.
+            caught: is passed exceptions that nobody foresaw.
+            retry_s: seconds after which an item whose record raises is tried again.
         """
         self._database = database
         self._record = record
         self._on_recorded = on_recorded
         self._within_s = within_s
         self._what = what
+        self._caught = caught
+        self._retry_s = retry_s
         # Added to on the loop, taken from by the operation; each is one step under the GIL.
         self._items: list[T] = []
+        self._set_aside: list[T] = []  # what cannot be recorded, until `_retry_at`
+        self._retry_at: float | None = None
         self._added = asyncio.Event()
 
     def add(self, item: T) -> None:
@@ -52,14 +61,59 @@ class Gatherer(Generic[T]):
         """Record until cancelled; what there is then is recorded as the database closes."""
         try:
             while True:
-                await self._added.wait()
-                self._added.clear()
-                recorded = await self._database.persist(self._record_all, within_s=self._within_s)
-                if recorded:  # none, if the operation before has taken them along
-                    self._on_recorded(recorded)
+                await self._wait()
+                try:
+                    recorded = await self._database.persist(
+                        self._record_all, within_s=self._within_s
+                    )
+                except Exception as error:
+                    await self._record_singly(error)
+                else:
+                    self._tell(recorded)
         finally:
             if self._items:
                 self._database.post(self._record_all, self._what)
+            for item in self._set_aside:
+                self._database.post(partial(self._record_one, item), self._what)
+
+    async def _wait(self) -> None:
+        """Until there is something to record."""
+        try:
+            async with asyncio.timeout_at(self._retry_at):
+                await self._added.wait()
+        except TimeoutError:
+            pass
+        self._added.clear()
+        if self._retry_at is not None and asyncio.get_running_loop().time() >= self._retry_at:
+            self._retry_at = None
+            self._items.extend(self._set_aside)
+            self._set_aside.clear()
+
+    async def _record_singly(self, error_of_all: Exception) -> None:
+        """Record those that can be recorded and set the others aside."""
+        has_found_it = False
+        for item in list(self._items):
+            try:
+                await self._database.persist(partial(self._record_first, item))
+            except Exception as error:
+                has_found_it = True
+                self._caught(error)
+                self._set_aside.append(item)
+                self._forget(1)
+                if self._retry_at is None:
+                    self._retry_at = asyncio.get_running_loop().time() + self._retry_s
+            else:
+                self._tell([item])
+        if not has_found_it:
+            self._caught(error_of_all)
+
+    def _tell(self, recorded: Sequence[T]) -> None:
+        if not recorded:
+            return  # the operation before has taken them along
+        try:
+            self._on_recorded(recorded)
+        except Exception as error:
+            self._caught(error)
 
     def _record_all(self, connection: sqlite3.Connection) -> list[T]:
         items = list(self._items)
@@ -67,6 +121,13 @@ class Gatherer(Generic[T]):
             self._record(connection, item)
         self._database.after_commit(lambda: self._forget(len(items)))
         return items
+
+    def _record_first(self, item: T, connection: sqlite3.Connection) -> None:
+        self._record(connection, item)
+        self._database.after_commit(lambda: self._forget(1))
+
+    def _record_one(self, item: T, connection: sqlite3.Connection) -> None:
+        self._record(connection, item)
 
     def _forget(self, count: int) -> None:
         del self._items[:count]

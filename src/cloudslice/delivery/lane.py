@@ -4,6 +4,15 @@ A task has a bucket, and a bucket fails as a whole more often than not. So the l
 pauses after a failure and then tries a single slice, while each slice has a pace of its own on
 top, so that one that the store will never take does not hold up the others.
 
+Each slice of the task is in exactly one place:
+
+1. in `_fresh`: handed over, and not tried yet;
+2. in `_under_way`: being uploaded, or stored and about to be put on record;
+3. in the database only. `_ask_at` is no later than the time from which it may be tried.
+
+Whatever moves a slice to the third place moves `_ask_at` with it. Asking the database resets
+`_ask_at` first, so that what comes there while the answer is awaited is not forgotten.
+
 While all goes well a lane is handed its slices and asks the database for nothing. It does so when
 it has fallen behind: after a restart or a failure, or when more slices came than it holds.
 """
@@ -11,25 +20,33 @@ it has fallen behind: after a restart or a failure, or when more slices came tha
 import asyncio
 import sqlite3
 from collections import deque
+from collections.abc import Callable
+from math import inf
 
 import structlog
 
 from cloudslice.delivery import slices
 from cloudslice.delivery.model import Bucket
+from cloudslice.delivery.retries import Trouble
 from cloudslice.delivery.slices import SliceRecord
-from cloudslice.delivery.storage import ObjectStore, StorageError, StoredObject
-from cloudslice.delivery.uploads import Receipt, UploadContext
+from cloudslice.delivery.spool import DamagedSliceError
+from cloudslice.delivery.storage import ObjectStore
+from cloudslice.delivery.storage_errors import StorageError
+from cloudslice.delivery.uploads import Receipt, UploadContext, to_object
 
 _PARALLEL = 4
 _FRESH = 32
 """Slices held in memory until their turn; more of them wait in the database."""
-_CONTENT_TYPES = {"ogg": "audio/ogg", "png": "image/png", "jpg": "image/jpeg"}
 
 _log = structlog.get_logger(__name__)
 
 
 class Lane:
-    """Uploads a task's slices, from its first one until after its end."""
+    """Uploads a task's slices, from its first one until after its end.
+
+    Attributes:
+        has_ended: whether the task has ended.
+    """
 
     def __init__(self, task_id: str, context: UploadContext, *, is_behind: bool) -> None:
         """
@@ -40,29 +57,31 @@ class Lane:
         """
         self._task_id = task_id
         self._context = context
-        self._is_behind = is_behind
+        self._ask_at = -inf if is_behind else inf
         self._is_asking = False
-        self._fresh: deque[SliceRecord] = deque()  # empty while behind
+        self._fresh: deque[SliceRecord] = deque()
         self._ended_at: float | None = None
         self._wake = asyncio.Event()
         self._bucket: Bucket | None = None
         self._store: ObjectStore | None = None
         self._under_way: dict[int, SliceRecord] = {}
         self._stored: set[int] = set()  # those of them that are only to be put on record
-        self._failures = 0  # in a row
-        self._failing_since = 0.0
-        self._last_failure_at = 0.0
-        self._paused_until = 0.0
-        self._postponed = is_behind  # whether slices may have to be waited for
+        self._trouble = Trouble(context.pace, context.clock, context.random)
+        self._is_outage_over = False  # and the slices that wait are still to be hastened
 
     @property
     def under_way(self) -> tuple[int, ...]:
         """The slices that are being uploaded."""
         return tuple(self._under_way)
 
+    @property
+    def has_ended(self) -> bool:
+        return self._ended_at is not None
+
     def take(self, record: SliceRecord) -> None:
         """There is a new slice, on record."""
-        if self._is_behind or self._is_asking or len(self._fresh) >= _FRESH:
+        is_behind = self._ask_at <= self._context.clock.monotonic()
+        if is_behind or self._is_asking or len(self._fresh) >= _FRESH:
             self._fall_behind()
         else:
             self._fresh.append(record)
@@ -80,33 +99,46 @@ class Lane:
         self._wake.set()
 
     def _fall_behind(self) -> None:
-        self._is_behind = True
+        self._ask_at = -inf
         self._fresh.clear()
 
     async def run(self) -> None:
         """Upload until the task has ended and nothing is left to do for it."""
+        context = self._context
         async with asyncio.TaskGroup() as uploads:
-            while True:
+            is_done = False
+            while not is_done:
                 self._wake.clear()
-                if self._is_pause_over:
-                    await self._start_uploads(uploads)
-                if await self._settle():
-                    return
-                await self._sleep()
+                try:
+                    is_done = await self._go_on(uploads)
+                except Exception as error:
+                    context.caught(error, task_id=self._task_id)
+                    self._fall_behind()
+                    self._note_failure()
+                    await asyncio.sleep(self._trouble.pauses_until - context.clock.monotonic())
 
-    @property
-    def _is_pause_over(self) -> bool:
-        return self._context.clock.monotonic() >= self._paused_until
+    async def _go_on(self, uploads: asyncio.TaskGroup) -> bool:
+        """Start what may be started and wait for more; whether the lane's work is done."""
+        if self._trouble.is_pause_over:
+            await self._start_uploads(uploads)
+        if await self._settle():
+            return True
+        await self._sleep()
+        return False
 
     @property
     def _room(self) -> int:
         """How many more uploads may be started."""
         uploading = len(self._under_way) - len(self._stored)
-        return (1 if self._failures else _PARALLEL) - uploading
+        return (1 if self._trouble.failures else _PARALLEL) - uploading
 
     async def _start_uploads(self, uploads: asyncio.TaskGroup) -> None:
-        if self._failures:
+        if self._trouble.failures:
             await self._give_up_expired()
+        elif self._is_outage_over:
+            await self._context.database.persist(lambda c: slices.hasten(c, self._task_id))
+            self._is_outage_over = False
+            self._fall_behind()
         room = self._room
         if room <= 0:
             return
@@ -117,17 +149,24 @@ class Lane:
                 uploads.create_task(self._upload(record))
 
     async def _find_due(self, limit: int) -> list[SliceRecord]:
-        if not self._is_behind:
+        now = self._context.clock.monotonic()
+        if self._ask_at > now:
             return [self._fresh.popleft() for _ in range(min(limit, len(self._fresh)))]
-        now, under_way = self._context.clock.monotonic(), self.under_way
+        task_id, under_way = self._task_id, self.under_way
+
+        def find(connection: sqlite3.Connection) -> tuple[list[SliceRecord], float | None]:
+            due = slices.find_due(connection, task_id, now, limit, exclude=under_way)
+            known = (*under_way, *(record.id for record in due))
+            return due, slices.find_next_due(connection, task_id, known)
+
         # Reset first: what comes while we ask may not be in the answer.
-        self._is_behind, self._is_asking = False, True
-        due = await self._context.database.persist(
-            lambda c: slices.find_due(c, self._task_id, now, limit, exclude=under_way)
-        )
-        self._is_asking = False
-        if len(due) == limit:
-            self._fall_behind()
+        self._ask_at, self._is_asking = inf, True
+        self._fresh.clear()
+        try:
+            due, next_due = await self._context.database.persist(find)
+        finally:
+            self._is_asking = False
+        self._ask_at = min(self._ask_at, inf if next_due is None else next_due)
         return due
 
     async def _open_store(self) -> bool:
@@ -137,34 +176,45 @@ class Lane:
             self._bucket = await context.database.run(
                 lambda c: context.ledger.load_bucket(c, self._task_id)
             )
-            self._store = context.open_bucket(self._bucket)
+            store = context.open_bucket(self._bucket)
         except StorageError as error:
             failure = error
         await context.database.persist(
             lambda c: context.ledger.announce_uploads(c, self._task_id, failure)
         )
         if failure is not None:
-            await self._note_failure(failure, started_at=context.clock.monotonic())
-        return failure is None
+            self._fall_behind()
+            self._note_failure(refused=failure.refused)
+            await self._report(failure)
+            return False
+        self._store = store
+        return True
 
     async def _upload(self, record: SliceRecord) -> None:
         context = self._context
+        ask_at = -inf
         try:
-            async with context.failing if self._failures else context.healthy:
+            async with context.failing if self._trouble.failures else context.healthy:
                 started_at = context.clock.monotonic()
-                await self._put(record)
-        except StorageError as error:
-            await self._note_failure(error, started_at=started_at, record=record)
-        except FileNotFoundError:
-            context.counters.vanished += 1
-            gone = StorageError(0, "FileVanished", "A slice's file is gone from the spool.")
-            await self._give_up([record], gone)
-        except OSError as error:
-            unreadable = StorageError(0, "SpoolUnreadable", f"{error.strerror}.")
-            await self._note_failure(unreadable, started_at=started_at, record=record)
-        else:
-            await self._note_success(record)
-            return
+                error = await self._try(record)
+            if error is None:
+                self._note_success(record)
+                return
+            if isinstance(error, DamagedSliceError):
+                context.spool.set_aside(record, "it is not what was recorded")
+                damaged = StorageError(0, "SpoolDamage", f"A slice's file is damaged: {error}.")
+                await self._give_up([record], damaged)
+            elif isinstance(error, FileNotFoundError):
+                gone = StorageError(0, "FileVanished", "A slice's file is gone from the spool.")
+                await self._give_up([record], gone)
+                context.counters.vanished += 1
+            else:
+                ask_at = await self._postpone(record, error, started_at)
+        except Exception as error:
+            # What became of the slice is not on record: it is found there again after a pause.
+            context.caught(error, task_id=self._task_id, key=record.object_key)
+            self._note_failure()
+        self._ask_at = min(self._ask_at, ask_at)
         self._forget(record)
 
     def _forget(self, record: SliceRecord) -> None:
@@ -173,57 +223,52 @@ class Lane:
         self._stored.discard(record.id)
         self._wake.set()
 
-    async def _put(self, record: SliceRecord) -> None:
-        assert self._store is not None  # noqa: S101 - `_start_uploads` has seen to it
-        await self._store.put(
-            StoredObject(
-                key=record.object_key,
-                path=self._context.spool.path(record),
-                content_type=_CONTENT_TYPES.get(
-                    record.origin.extension, "application/octet-stream"
-                ),
-                metadata={
-                    **record.details,
-                    "start-ms": str(record.start_ms),
-                    "duration-ms": str(record.duration_ms),
-                    "sha256": record.sha256,
-                },
-            )
-        )
+    async def _try(
+        self, record: SliceRecord
+    ) -> StorageError | FileNotFoundError | DamagedSliceError | None:
+        """Upload a slice once; returns why it is not stored."""
+        try:
+            assert self._store is not None  # noqa: S101 - `_start_uploads` has seen to it
+            await self._context.spool.check(record)
+            await self._store.put(to_object(record, self._context.spool.path(record)))
+        except (StorageError, FileNotFoundError, DamagedSliceError) as error:
+            return error
+        except OSError as error:
+            return StorageError(0, "SpoolUnreadable", f"{error.strerror}.")
+        except Exception as error:
+            self._context.caught(error, task_id=self._task_id, key=record.object_key)
+            return StorageError(0, "InternalError", "An upload failed by a fault of the server.")
+        return None
 
-    async def _note_success(self, record: SliceRecord) -> None:
-        context, bucket, was_outage = self._context, self._bucket, self._failures > 1
+    def _note_success(self, record: SliceRecord) -> None:
+        context, bucket = self._context, self._bucket
         assert bucket is not None  # noqa: S101 - it came with the store
-        self._failures = 0
-        self._paused_until = 0.0
+        # Not after a single failure: then it may well be the slice that is at fault.
+        self._is_outage_over |= self._trouble.failures > 1
+        self._trouble.end()
         self._stored.add(record.id)
         context.receipts.add(Receipt(record, bucket, self._forget))
-        if was_outage:
-            # Only then: after a single failure it may well be the slice that is at fault.
-            await context.database.persist(lambda c: slices.hasten(c, self._task_id))
-            self._fall_behind()
-        if self._fresh or self._is_behind:
+        if self._fresh or self._ask_at < inf or self._is_outage_over:
             self._wake.set()
 
-    async def _note_failure(
-        self, error: StorageError, *, started_at: float, record: SliceRecord | None = None
+    async def _postpone(self, record: SliceRecord, error: StorageError, started_at: float) -> float:
+        """Note a failed upload; returns from when on the slice may be tried again."""
+        if self._trouble.is_news(started_at):
+            self._note_failure(refused=error.refused)
+        due_at = self._trouble.next_try_at(record.attempts + 1, refused=error.refused)
+        await self._report(error, lambda c: slices.postpone(c, record.id, due_at))
+        return due_at
+
+    async def _report(
+        self, error: StorageError, also: Callable[[sqlite3.Connection], object] | None = None
     ) -> None:
-        context, now = self._context, self._context.clock.monotonic()
+        """Record event 1006, if the reason is new, and what belongs to it."""
+        context = self._context
         context.counters.failed_attempts += 1
-        if self._failures == 0:
-            self._failing_since = now
-        if self._failures == 0 or started_at >= self._last_failure_at:
-            # Uploads that ran side by side and failed together have failed once.
-            self._failures += 1
-            self._last_failure_at = now
-            self._paused_until = now + self._delay_s(self._failures, error)
-        self._postponed = True
-        self._fall_behind()
 
         def note(connection: sqlite3.Connection) -> bool:
-            if record is not None:
-                due_at = now + self._delay_s(record.attempts + 1, error)
-                slices.postpone(connection, record.id, due_at)
+            if also is not None:
+                also(connection)
             return context.ledger.report(connection, self._task_id, error)
 
         is_new = await context.database.persist(note)
@@ -231,22 +276,22 @@ class Lane:
         where = {"task_id": self._task_id, "bucket": self._bucket and self._bucket.name}
         level("upload failed", **where, status=error.status, error=str(error))
 
-    def _delay_s(self, failures: int, error: StorageError) -> float:
-        jitter = self._context.random.random()
-        return self._context.pace.delay_s(failures, refused=error.refused, jitter=jitter)
+    def _note_failure(self, *, refused: bool = False) -> None:
+        self._trouble.note_failure(refused=refused)
+        self._is_outage_over = False
 
     async def _give_up_expired(self) -> None:
         context, under_way = self._context, self.under_way
-        before_ms = context.clock.utc_ms() - round(context.retention_s * 1000)
+        before_ms = context.steady_ms() - round(context.retention_s * 1000)
         expired = await context.database.persist(
             lambda c: slices.find_older(c, self._task_id, before_ms, under_way)
         )
         if expired:
-            context.counters.given_up += len(expired)
             error = StorageError(
                 0, "RetentionExceeded", "Slices could not be stored in time and were given up."
             )
             await self._give_up(expired, error)
+            context.counters.given_up += len(expired)
 
     async def _give_up(self, records: list[SliceRecord], error: StorageError) -> None:
         context = self._context
@@ -269,29 +314,25 @@ class Lane:
 
     @property
     def _patience_ends_at(self) -> float:
-        if self._ended_at is None or not self._failures:
-            return float("inf")
-        return max(self._ended_at, self._failing_since) + self._context.patience_s
+        if self._ended_at is None or not self._trouble.failures:
+            return inf
+        return max(self._ended_at, self._trouble.since) + self._context.patience_s
 
     async def _sleep(self) -> None:
         """Until there may be something to do."""
         now = self._context.clock.monotonic()
-        times = [
-            at for at in (self._paused_until, self._patience_ends_at) if now < at < float("inf")
-        ]
-        if self._postponed and self._room > 0:
-            times.extend(await self._find_next_due())
-        delay = max(min(times) - now, 0) if times else None
+        until = self._next_time(now)
         try:
-            async with asyncio.timeout(delay):
+            async with asyncio.timeout(None if until == inf else max(until - now, 0)):
                 await self._wake.wait()
         except TimeoutError:
-            self._fall_behind()
+            pass
 
-    async def _find_next_due(self) -> list[float]:
-        under_way = self.under_way
-        next_due = await self._context.database.persist(
-            lambda c: slices.find_next_due(c, self._task_id, under_way)
-        )
-        self._postponed = next_due is not None
-        return [] if next_due is None else [max(next_due, self._paused_until)]
+    def _next_time(self, now: float) -> float:
+        """When there is something to do, if nothing happens before."""
+        patience_ends_at = self._patience_ends_at
+        until = patience_ends_at if patience_ends_at > now else inf
+        if self._room > 0:
+            next_try = -inf if self._fresh or self._is_outage_over else self._ask_at
+            until = min(until, max(next_try, self._trouble.pauses_until))
+        return until

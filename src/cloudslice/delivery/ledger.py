@@ -2,6 +2,7 @@
 database, so that no event can be without its cause nor a cause without its event."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ from cloudslice.delivery.events import (
 from cloudslice.delivery.model import Bucket
 from cloudslice.delivery.outbox import EventRecorder
 from cloudslice.delivery.slices import SliceRecord
-from cloudslice.delivery.storage import StorageError, locate
+from cloudslice.delivery.storage import locate
+from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.secrets import SecretBox, SecretKeyError
 
 
@@ -76,22 +78,23 @@ class Ledger:
         """Event 1006, once for each reason; whether it was the first time."""
         if not consignors.add_failure(connection, task_id, error.status, error.code):
             return False
-        self._record(
-            connection,
-            task_id,
-            EventType.UPLOAD_ERROR,
-            {"Code": error.status, "Message": str(error)},
-        )
+        self._tell(connection, task_id, error)
         return True
+
+    def lose(
+        self, connection: sqlite3.Connection, task_id: str, error: StorageError, count: int = 1
+    ) -> None:
+        """So many slices, or ends of slices, will never be in the bucket: event 1006, each time."""
+        consignors.add_lost(connection, task_id, count)
+        self._tell(connection, task_id, error)
 
     def give_up(
         self, connection: sqlite3.Connection, records: Iterable[SliceRecord], error: StorageError
     ) -> list[SliceRecord]:
         """The slices will never be in the bucket; those of them that were still on record."""
         given_up = [record for record in records if slices.delete(connection, record.id)]
-        for record in given_up:
-            consignors.add_lost(connection, record.origin.task_id)
-            self.report(connection, record.origin.task_id, error)
+        for task_id, count in Counter(each.origin.task_id for each in given_up).items():
+            self.lose(connection, task_id, error, count)
         return given_up
 
     def settle(
@@ -121,6 +124,10 @@ class Ledger:
             consignors.mark_incomplete_announced(connection, task_id)
             self._stop_uploads(connection, task_id, UploadStatus.INCOMPLETE)
         return False
+
+    def _tell(self, connection: sqlite3.Connection, task_id: str, error: StorageError) -> None:
+        payload: Payload = {"Code": error.status, "Message": str(error)}
+        self._record(connection, task_id, EventType.UPLOAD_ERROR, payload)
 
     def _stop_uploads(
         self, connection: sqlite3.Connection, task_id: str, status: UploadStatus

@@ -25,11 +25,33 @@ class Draft:
     written: int = 0
     """Bytes in the file."""
     size: int = 0
-    """Bytes that count as the spool's."""
+    """Bytes that count as the spool's: those in the file and those still to be written."""
+    has_file: bool = False
+    """Its file was made, by us."""
+    must_rewrite: bool = False
+    """A flush failed: the kernel may take pages for clean that never reached the disk."""
     finish: "Finish | None" = None
     """Set once the file is to be completed."""
+    is_described: bool = False
+    """What `finish` says is on record."""
+    is_cut: bool = False
+    """Its end is lost: the file is completed with what came before."""
     is_gone: bool = False
-    """Lost or discarded: nothing more is to be done for it."""
+    """Whole, lost or discarded: nothing more is to be done for it."""
+    retry_at: float = 0.0
+    """Monotonic second until which it is left alone after an error."""
+    failing_since: float | None = None
+    """Monotonic second of the first error since something last went well."""
+
+    @property
+    def is_on_record(self) -> bool:
+        """Whether the record says of it what it must before its file may be touched."""
+        return self.id is not None and (self.finish is None or self.is_described)
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether orders for it still count."""
+        return not (self.is_gone or self.is_cut)
 
 
 @dataclass(slots=True)
@@ -58,7 +80,7 @@ class Discard:
 
 @dataclass(slots=True)
 class Abandon:
-    """The slice cannot be kept, for a reason that lies before the disk."""
+    """What comes now cannot be kept, for a reason that lies before the disk: the slice is cut."""
 
     draft: Draft
     reason: str
@@ -73,10 +95,18 @@ class Remove:
 
 
 @dataclass(slots=True)
+class SetAside:
+    """A waiting slice's file is not what was recorded: it is to be kept apart."""
+
+    slice_id: int
+    reason: str
+
+
+@dataclass(slots=True)
 class Flush:
-    """Nothing to write: `done` is for the spool to set when the batch is carried out."""
+    """Nothing to write: `done` is for the spool to set when all before it is on record."""
 
     done: Future[None]
 
 
-Order = Begin | Append | Finish | Discard | Abandon | Remove | Flush
+Order = Begin | Append | Finish | Discard | Abandon | Remove | SetAside | Flush

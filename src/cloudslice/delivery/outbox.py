@@ -1,4 +1,4 @@
-"""The webhooks on record, sent or not: operations on the database.
+"""The webhooks that are still to be delivered: operations on the database.
 
 A body is made once, when its event happens, and never again: a receiver tells repeated events by
 their identical bytes (contract E1).
@@ -89,20 +89,23 @@ class EventRecorder:
         self._on_recorded(event.sdk_app_id, recorded)
 
 
-def rebase(connection: sqlite3.Connection, clock: Clock) -> list[int]:
+def rebase(connection: sqlite3.Connection, now_at: float, now_ms: int) -> list[int]:
     """Take up the unsent events of a former process; returns the apps that have some.
 
     Their monotonic times were another process's: first attempts are put on this one's time axis
-    by their UTC times, and all are due at once.
+    by `now_ms` of the clock that is steady over restarts, and all are due at once.
     """
-    now_at, now_ms = clock.monotonic(), clock.utc_ms()
     connection.execute(
-        "UPDATE events SET due_at = ?1, first_at = ?1 - (?2 - first_ms) / 1000.0"
-        " WHERE outcome IS NULL",
+        "UPDATE events SET due_at = ?1, first_at = ?1 - (?2 - first_ms) / 1000.0",
         (now_at, now_ms),
     )
-    rows = connection.execute("SELECT DISTINCT sdk_app_id FROM events WHERE outcome IS NULL")
+    rows = connection.execute("SELECT DISTINCT sdk_app_id FROM events")
     return [sdk_app_id for (sdk_app_id,) in rows]
+
+
+def count_from(connection: sqlite3.Connection, now_ms: int) -> None:
+    """The retention of all events begins now."""
+    connection.execute("UPDATE events SET first_ms = ? WHERE first_ms IS NOT NULL", (now_ms,))
 
 
 def find_new(
@@ -111,7 +114,7 @@ def find_new(
     """An app's events that were never tried, in order, from behind `after_id` on."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM events"  # noqa: S608
-        " WHERE outcome IS NULL AND attempts = 0 AND sdk_app_id = ? AND id > ?"
+        " WHERE attempts = 0 AND sdk_app_id = ? AND id > ?"
         " ORDER BY id LIMIT ?",
         (sdk_app_id, after_id, limit),
     )
@@ -128,7 +131,7 @@ def find_retries(
     """An app's failed events that are due again, the longest due first."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM events"  # noqa: S608
-        " WHERE outcome IS NULL AND attempts > 0 AND sdk_app_id = ? AND due_at <= ?"
+        " WHERE attempts > 0 AND sdk_app_id = ? AND due_at <= ?"
         " ORDER BY due_at LIMIT ?",
         (sdk_app_id, now_at, limit + len(exclude)),
     )
@@ -141,7 +144,7 @@ def find_next_retry(
     """When the next of an app's failed events is due again."""
     rows = connection.execute(
         "SELECT id, due_at FROM events"
-        " WHERE outcome IS NULL AND attempts > 0 AND sdk_app_id = ? ORDER BY due_at LIMIT ?",
+        " WHERE attempts > 0 AND sdk_app_id = ? ORDER BY due_at LIMIT ?",
         (sdk_app_id, 1 + len(exclude)),
     )
     return next((due_at for event_id, due_at in rows if event_id not in exclude), None)
@@ -152,8 +155,8 @@ def count_unsent(connection: sqlite3.Connection) -> int:
     count: int
     # In two parts, as each has an index.
     (count,) = connection.execute(
-        "SELECT (SELECT count(*) FROM events WHERE outcome IS NULL AND attempts = 0)"
-        " + (SELECT count(*) FROM events WHERE outcome IS NULL AND attempts > 0)"
+        "SELECT (SELECT count(*) FROM events WHERE attempts = 0)"
+        " + (SELECT count(*) FROM events WHERE attempts > 0)"
     ).fetchone()
     return count
 
@@ -175,24 +178,9 @@ def mark_failed(
     )
 
 
-def mark_done(
-    connection: sqlite3.Connection, event_id: int, outcome: str, done_ms: int, error: str | None
-) -> None:
-    """The event is not to be sent again: `outcome` is "delivered" or "given up"."""
-    connection.execute(
-        "UPDATE events SET attempts = attempts + 1, outcome = ?, done_ms = ?,"
-        " last_error = coalesce(?, last_error) WHERE id = ?",
-        (outcome, done_ms, error, event_id),
-    )
-
-
-def purge(connection: sqlite3.Connection, done_before_ms: int, limit: int) -> int:
-    """Delete up to `limit` events that were done with before a time; how many there were."""
-    return connection.execute(
-        "DELETE FROM events WHERE id IN (SELECT id FROM events"
-        " WHERE outcome IS NOT NULL AND done_ms < ? LIMIT ?)",
-        (done_before_ms, limit),
-    ).rowcount
+def delete(connection: sqlite3.Connection, event_id: int) -> None:
+    """The event is delivered or given up: it is not to be sent again."""
+    connection.execute("DELETE FROM events WHERE id = ?", (event_id,))
 
 
 def _to_event(row: tuple[int, str, int, bytes, int, float, float | None]) -> OutboxEvent:

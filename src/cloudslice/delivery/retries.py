@@ -1,6 +1,9 @@
-"""When to try again: pure decisions, all times in seconds."""
+"""When to try again: decisions without input or output, all times in seconds."""
 
 from dataclasses import dataclass
+from random import Random
+
+from cloudslice.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,54 @@ class UploadPace:
         )
         # The exponent is bounded as 2.0 ** 1024 would overflow.
         return min(first * 2.0 ** min(failures - 1, 32), ceiling) * (1 - jitter / 2)
+
+
+class Trouble:
+    """How often in a row a task's uploads have failed, and until when they pause.
+
+    Attributes:
+        failures: in a row; 0 while all is well.
+        since: monotonic second of the first of them.
+        pauses_until: monotonic second; in the past while all is well.
+    """
+
+    def __init__(self, pace: UploadPace, clock: Clock, random: Random) -> None:
+        self.failures = 0
+        self.since = 0.0
+        self.pauses_until = 0.0
+        self._last_failure_at = 0.0
+        self._pace = pace
+        self._clock = clock
+        self._random = random
+
+    @property
+    def is_pause_over(self) -> bool:
+        return self._clock.monotonic() >= self.pauses_until
+
+    def is_news(self, started_at: float) -> bool:
+        """Whether the failure of what started then is one more: side by side they count once."""
+        return self.failures == 0 or started_at >= self._last_failure_at
+
+    def note_failure(self, *, refused: bool) -> None:
+        """They have failed once more; see `UploadPace.delay_s` for `refused`."""
+        now = self._clock.monotonic()
+        if self.failures == 0:
+            self.since = now
+        self.failures += 1
+        self._last_failure_at = now
+        self.pauses_until = self.next_try_at(self.failures, refused=refused)
+
+    def end(self) -> None:
+        """An upload went well."""
+        self.failures = 0
+        self.pauses_until = 0.0
+
+    def next_try_at(self, failures: int, *, refused: bool) -> float:
+        """The monotonic second at which to try again after so many failures, of which one now."""
+        jitter = self._random.random()
+        return self._clock.monotonic() + self._pace.delay_s(
+            failures, refused=refused, jitter=jitter
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,9 @@
-"""The tables of delivery. Times in `_ms` are UTC; those in `_at` are monotonic seconds, which mean
-nothing after a restart and are set anew then."""
+"""The tables of delivery.
+
+Times in `_ms` are UTC, but for `slices.created_ms` and `events.first_ms`, which are of the clock
+that is steady over restarts. Those in `_at` are monotonic seconds, which mean nothing after a
+restart and are set anew then.
+"""
 
 from cloudslice.migrations import Schema
 
@@ -79,6 +83,41 @@ CREATE TABLE events (
 CREATE INDEX events_new ON events (sdk_app_id, id) WHERE outcome IS NULL AND attempts = 0;
 CREATE INDEX events_retried ON events (sdk_app_id, due_at) WHERE outcome IS NULL AND attempts > 0;
 CREATE INDEX events_done ON events (done_ms) WHERE outcome IS NOT NULL;
+""",
+        """
+CREATE TABLE removals (
+    slice_id INTEGER PRIMARY KEY,               -- a slice off the record whose file is to go
+    size INTEGER,
+    sha256 TEXT                                 -- and what is in that file
+);
+""",
+        # Only what is still to be delivered is kept.
+        """
+CREATE TABLE unsent_events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    subject TEXT NOT NULL,                      -- task or room: events about one go in order
+    sdk_app_id INTEGER NOT NULL,
+    event_type INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    created_ms INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    first_ms INTEGER,
+    first_at REAL,
+    due_at REAL NOT NULL,
+    last_error TEXT
+);
+INSERT INTO unsent_events
+    SELECT id, subject, sdk_app_id, event_type, body, created_ms, attempts, first_ms, first_at,
+        due_at, last_error
+    FROM events WHERE outcome IS NULL AND attempts = 0
+    UNION ALL                                   -- in two parts, as each has an index
+    SELECT id, subject, sdk_app_id, event_type, body, created_ms, attempts, first_ms, first_at,
+        due_at, last_error
+    FROM events WHERE outcome IS NULL AND attempts > 0;
+DROP TABLE events;
+ALTER TABLE unsent_events RENAME TO events;
+CREATE INDEX events_new ON events (sdk_app_id, id) WHERE attempts = 0;
+CREATE INDEX events_retried ON events (sdk_app_id, due_at) WHERE attempts > 0;
 """,
     ),
 )

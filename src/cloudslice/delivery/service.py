@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
@@ -18,6 +18,7 @@ from cloudslice.delivery import consignors, outbox, slices
 from cloudslice.delivery.callbacks import CallbackCounters, CallbackSender
 from cloudslice.delivery.events import Event, EventType, Payload, task_event
 from cloudslice.delivery.ledger import Ledger
+from cloudslice.delivery.losses import Loss
 from cloudslice.delivery.model import (
     Bucket,
     Consignor,
@@ -30,11 +31,12 @@ from cloudslice.delivery.outbox import EventRecorder, OutboxEvent
 from cloudslice.delivery.retries import CallbackPace, UploadPace
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
-from cloudslice.delivery.storage import BucketOpener, StorageError, open_bucket
+from cloudslice.delivery.storage import BucketOpener, open_bucket
+from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.delivery.uploader import Uploader
 from cloudslice.delivery.uploads import UploadContext, UploadCounters
-from cloudslice.delivery.writer import Loss
 from cloudslice.secrets import SecretBox
+from cloudslice.steady_clock import SteadyClock
 
 _FULL_AT = 0.95
 """Of the spool's limit: below it, so that a spool kept at its limit by dropping is full."""
@@ -50,7 +52,7 @@ class Delivery:
     is durable, not until it is delivered.
 
     Attributes:
-        lost: how many slices the spool could not keep.
+        lost: how many slices, or ends of slices, the spool could not keep.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class Delivery:
         """
         Args:
             settings: data directory, storage, callbacks and apps.
-            database: open, with the SCHEMA of `delivery.schema`.
+            database: open, with the SCHEMA of `delivery.schema` and that of `steady_clock`.
             secrets: encrypts storage keys at rest.
             clock: labels and paces everything.
             repair: how files that were cut off in their growth are made valid.
@@ -82,6 +84,7 @@ class Delivery:
         self._database = database
         self._secrets = secrets
         self._clock = clock
+        self._steady = SteadyClock(database, clock, "delivery")
         self._stack = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._files = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="upload-files")
@@ -93,9 +96,10 @@ class Delivery:
             settings.data_dir / "spool",
             database,
             repair,
-            clock,
+            self._steady.now_ms,
             on_waiting=self._on_waiting,
             on_lost=self._on_lost,
+            record_loss=self._record_loss,
         )
         self._context = UploadContext(
             database=database,
@@ -104,6 +108,7 @@ class Delivery:
             open_bucket=bucket_opener
             or (lambda bucket: open_bucket(bucket, settings.storage, self._files)),
             clock=clock,
+            steady_ms=self._steady.now_ms,
             pace=upload_pace or UploadPace(),
             retention_s=settings.storage.retention_hours * 3600,
             patience_s=upload_patience_s,
@@ -113,6 +118,7 @@ class Delivery:
             database,
             settings.app,
             clock,
+            self._steady.now_ms,
             timeout_s=settings.callbacks.timeout_s,
             pace=callback_pace
             or CallbackPace(retention_s=settings.callbacks.retention_hours * 3600),
@@ -128,7 +134,10 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
             stack.callback(self._files.shutdown)
+            await stack.enter_async_context(self._steady)
             await stack.enter_async_context(self._spool)
+            if self._steady.is_new:
+                await self._database.run(self._count_from_now)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             uploads_ready, sender_ready = asyncio.Event(), asyncio.Event()
             workers = [
@@ -161,6 +170,11 @@ class Delivery:
     def spool_bytes(self) -> int:
         """What the slices in the spool take, growing ones included."""
         return self._spool.used_bytes
+
+    @property
+    def files_set_aside(self) -> int:
+        """How many of the spool's files were set aside since the start."""
+        return self._spool.files_set_aside
 
     @property
     def uploads(self) -> UploadCounters:
@@ -264,10 +278,19 @@ class Delivery:
             self._events.record(connection, task_event(consignor, event_type, payload))
         _also(connection, also)
 
+    def _count_from_now(self, connection: sqlite3.Connection) -> None:
+        """Since when slices and events wait nobody knows: their retention begins."""
+        now_ms = self._steady.now_ms()
+        slices.count_from(connection, now_ms)
+        outbox.count_from(connection, now_ms)
+
     def _on_recorded(self, sdk_app_id: int, event: OutboxEvent) -> None:
+        self._after_commit(self._sender.take, sdk_app_id, event)
+
+    def _after_commit(self, call: Callable[..., object], *args: object) -> None:
+        """For an operation: `call` on the loop when its work is durable."""
         if (loop := self._loop) is not None:
-            take = partial(loop.call_soon_threadsafe, self._sender.take, sdk_app_id, event)
-            self._database.after_commit(take)
+            self._database.after_commit(partial(loop.call_soon_threadsafe, call, *args))
 
     def _on_waiting(self, records: list[SliceRecord]) -> None:
         self._uploader.take(records)
@@ -278,20 +301,38 @@ class Delivery:
         self.lost += 1
         origin = loss.origin
         who = {"task_id": origin.task_id, "user_id": origin.user_id, "kind": origin.kind.value}
-        _log.error("slice lost", **who, why=loss.reason)
-        error = StorageError(0, "SpoolFailure", "A slice could not be kept until its upload.")
-        self._database.post(
-            lambda c: self._ledger.report(c, origin.task_id, error), "report a lost slice"
+        what = "end of slice lost" if loss.is_partial else "slice lost"
+        _log.error(what, **who, why=loss.reason)
+
+    def _record_loss(self, connection: sqlite3.Connection, loss: Loss, count: int) -> None:
+        origin = loss.origin
+        what = f"{'audio' if origin.kind is SliceKind.AUDIO else 'picture'} of {origin.user_id}"
+        amount = "The end of a slice" if loss.is_partial else "A slice"
+        if count > 1:
+            amount = f"{'The ends of' if loss.is_partial else ''} {count} slices".strip()
+        error = StorageError(
+            0, "SpoolFailure", f"{amount} ({what}) could not be kept: {loss.reason}."
         )
+        self._ledger.lose(connection, origin.task_id, error, count)
+        # A task that has ended may have waited for nothing else.
+        self._after_commit(self._uploader.look, origin.task_id)
 
     async def _keep_limit(self) -> None:
         """Keep the newest slices: drop the oldest whenever the spool is over its limit."""
         while True:
             await self._over_limit.wait()
             self._over_limit.clear()
-            excess = self._spool.used_bytes - self._limit_bytes
-            if excess > 0 and await self._uploader.make_room(round(excess)):
-                await self._spool.flush()
+            try:
+                await self._make_room()
+            except Exception as error:
+                self._context.caught(error)
+                await asyncio.sleep(self._context.pace.first_s)
+                self._over_limit.set()
+
+    async def _make_room(self) -> None:
+        excess = self._spool.used_bytes - self._limit_bytes
+        if excess > 0 and await self._uploader.make_room(round(excess)):
+            await self._spool.flush()
 
 
 def _also(connection: sqlite3.Connection, operation: Operation[object] | None) -> None:

@@ -5,6 +5,7 @@ Everything here blocks.
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import os
 from collections.abc import Sequence
@@ -14,7 +15,9 @@ from typing import Self
 
 import structlog
 
+from cloudslice.delivery.model import Repair
 from cloudslice.delivery.orders import Draft
+from cloudslice.delivery.quarantine import Quarantine
 
 PART, WHOLE = ".part", ".slice"
 """What the file's name ends with while it grows, and once it is whole and durable."""
@@ -35,6 +38,10 @@ class Sealed:
     slice_id: int
     size: int
     sha256: str
+
+
+class DamagedFileError(OSError):
+    """A file does not hold what was written to it."""
 
 
 def part_path(directory: Path, slice_id: int) -> Path:
@@ -61,6 +68,18 @@ def seal(directory: Path, slice_id: int) -> Sealed:
     return _sealed(slice_id, data)
 
 
+def has_content(path: Path, size: int, sha256: str) -> bool:
+    """Whether a file is what was recorded of it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size != size:
+            return False
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+
 def sync_directory(directory: Path) -> None:
     """Make renames and removals in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY)
@@ -73,7 +92,13 @@ def sync_directory(directory: Path) -> None:
 class SliceFiles:
     """A directory of slices, for the one thread that writes there; a context manager."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, quarantine: Quarantine) -> None:
+        """Args:
+        directory: the spool.
+        quarantine: takes files of other slices that are in the way.
+        """
+        self._quarantine = quarantine
+        self._directory = directory
         self._descriptor = os.open(directory, os.O_RDONLY)
 
     def __enter__(self) -> Self:
@@ -86,13 +111,25 @@ class SliceFiles:
         """Write what is new of a draft into its file.
 
         Raises:
-            OSError
+            OSError: the draft keeps what the disk did not take.
         """
         descriptor = self._open(draft)
         try:
             _write_rest(descriptor, draft)
         finally:
             os.close(descriptor)
+
+    def repair(self, draft: Draft, repair: Repair) -> int | None:
+        """Make a valid file of what is written of a draft; what `repair` says of it.
+
+        Raises:
+            OSError
+        """
+        assert draft.id is not None  # noqa: S101 - only registered drafts get this far
+        path = part_path(self._directory, draft.id)
+        duration_ms = repair(path)
+        draft.written = path.stat().st_size
+        return duration_ms
 
     def complete(self, drafts: Sequence[Draft]) -> dict[Draft, Sealed | OSError]:
         """Write the files of finished drafts, each durable before it has its final name, or say why
@@ -115,8 +152,8 @@ class SliceFiles:
         os.fsync(self._descriptor)
 
     def remove(self, slice_id: int, suffix: str) -> None:
-        """Remove a slice's file of that name, if there is one. One that resists is a stray, which
-        the next start tries to remove again."""
+        """Remove a slice's file of that name, if there is one. One that resists stays for the next
+        start."""
         name = f"{slice_id}{suffix}"
         try:
             os.unlink(name, dir_fd=self._descriptor)
@@ -125,8 +162,22 @@ class SliceFiles:
         except OSError as error:
             _log.warning("file cannot be removed", name=name, why=str(error))
 
+    def set_aside(self, slice_id: int, suffix: str, reason: str) -> None:
+        """Keep a slice's file of that name apart, if there is one."""
+        self._quarantine.take(f"{slice_id}{suffix}", reason)
+
     def _open(self, draft: Draft) -> int:
-        return os.open(f"{draft.id}{PART}", os.O_RDWR | os.O_CREAT, dir_fd=self._descriptor)
+        name = f"{draft.id}{PART}"
+        if draft.has_file:
+            # Never made anew: what was written before would be missing in it.
+            return os.open(name, os.O_RDWR, dir_fd=self._descriptor)
+        assert draft.id is not None  # noqa: S101 - only registered drafts get this far
+        for suffix in (PART, WHOLE):
+            self.set_aside(draft.id, suffix, "a new slice has its name")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+        descriptor = os.open(name, flags, dir_fd=self._descriptor)
+        draft.has_file = True
+        return descriptor
 
     def _complete(self, drafts: Sequence[Draft]) -> dict[Draft, Sealed | OSError]:
         results: dict[Draft, Sealed | OSError] = {}
@@ -144,7 +195,7 @@ class SliceFiles:
                 if isinstance(result, OSError):
                     continue
                 try:
-                    os.fsync(descriptors[draft])
+                    _flush(descriptors[draft], draft)
                     self._name_as_whole(draft)
                 except OSError as error:
                     results[draft] = error
@@ -163,10 +214,32 @@ def _write_rest(descriptor: int, draft: Draft) -> None:
     """Write a draft's pieces behind what its file holds."""
     rest = memoryview(b"".join(draft.pieces))
     draft.pieces.clear()
+    try:
+        while rest:
+            count = os.pwrite(descriptor, rest, draft.written)
+            draft.written += count
+            rest = rest[count:]
+    finally:
+        if rest:
+            draft.pieces.append(bytes(rest))
+
+
+def _write_all(descriptor: int, data: bytes, at: int) -> None:
+    rest = memoryview(data)
     while rest:
-        count = os.pwrite(descriptor, rest, draft.written)
-        draft.written += count
+        count = os.pwrite(descriptor, rest, at)
+        at += count
         rest = rest[count:]
+
+
+def _flush(descriptor: int, draft: Draft) -> None:
+    """Have a draft's file on the disk; a failure is known to the draft."""
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        draft.must_rewrite = True
+        raise
+    draft.must_rewrite = False
 
 
 def _write_whole(descriptor: int, draft: Draft) -> Sealed:
@@ -176,8 +249,12 @@ def _write_whole(descriptor: int, draft: Draft) -> Sealed:
     whole = b"".join(draft.pieces) if not draft.written and not head else None
     _write_rest(descriptor, draft)
     if whole is None:
-        os.pwrite(descriptor, head, 0)
+        _write_all(descriptor, head, 0)
         whole = os.pread(descriptor, draft.written, 0)
+        if len(whole) != draft.written:
+            raise DamagedFileError(errno.EIO, "the file is shorter than what was written")
+    if draft.must_rewrite:
+        _write_all(descriptor, whole, 0)
     return _sealed(draft.id, whole)
 
 

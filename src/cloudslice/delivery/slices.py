@@ -38,6 +38,8 @@ class UnfinishedRecord:
     object_key: str
     duration_ms: int | None
     """Known if the slice was about to be completed."""
+    is_waiting: bool
+    """Its file was whole; what else there was to know of it is missing."""
 
 
 _COLUMNS = (
@@ -100,13 +102,13 @@ def describe(
 
 def mark_waiting(
     connection: sqlite3.Connection, slice_id: int, size: int, sha256: str
-) -> SliceRecord:
-    """The slice's file is complete and durable; the slice must be on record."""
+) -> SliceRecord | None:
+    """The slice's file is complete and durable; None if the slice is not on record."""
     row = connection.execute(
         f"UPDATE slices SET waiting = 1, size = ?, sha256 = ? WHERE id = ? RETURNING {_COLUMNS}",  # noqa: S608
         (size, sha256, slice_id),
     ).fetchone()
-    return _to_record(row)
+    return None if row is None else _to_record(row)
 
 
 def find_due(
@@ -165,13 +167,14 @@ def find_oldest(
 
 
 def find_unfinished(connection: sqlite3.Connection) -> list[UnfinishedRecord]:
-    """The slices that are not waiting, oldest first."""
+    """The slices that are not waiting, or of whom something is not known, oldest first."""
     rows = connection.execute(
-        "SELECT id, task_id, user_id, kind, extension, object_key, duration_ms FROM slices"
-        " WHERE NOT waiting ORDER BY id"
+        "SELECT id, task_id, user_id, kind, extension, object_key, duration_ms, waiting"
+        " FROM slices WHERE NOT waiting OR duration_ms IS NULL OR size IS NULL OR sha256 IS NULL"
+        " ORDER BY id"
     )
     return [
-        UnfinishedRecord(row[0], _to_origin(row[1:5]), object_key=row[5], duration_ms=row[6])
+        UnfinishedRecord(row[0], _to_origin(row[1:5]), row[5], row[6], is_waiting=bool(row[7]))
         for row in rows
     ]
 
@@ -215,9 +218,41 @@ def hasten(connection: sqlite3.Connection, task_id: str | None = None) -> None:
     )
 
 
+def count_from(connection: sqlite3.Connection, now_ms: int) -> None:
+    """The retention of all slices begins now."""
+    connection.execute("UPDATE slices SET created_ms = ?", (now_ms,))
+
+
 def delete(connection: sqlite3.Connection, slice_id: int) -> bool:
-    """Forget a slice whose name stays used; whether it was on record."""
-    return connection.execute("DELETE FROM slices WHERE id = ?", (slice_id,)).rowcount > 0
+    """Forget a slice whose name stays used and whose file may go; whether it was on record."""
+    row = connection.execute(
+        "DELETE FROM slices WHERE id = ? RETURNING id, size, sha256", (slice_id,)
+    ).fetchone()
+    if row is not None:
+        connection.execute("INSERT OR REPLACE INTO removals VALUES (?, ?, ?)", row)
+    return row is not None
+
+
+def find_removals(connection: sqlite3.Connection) -> dict[int, tuple[int | None, str | None]]:
+    """Size and sha256 of the files that may still be there of slices off the record, by id."""
+    rows = connection.execute("SELECT slice_id, size, sha256 FROM removals")
+    return {slice_id: (size, sha256) for slice_id, size, sha256 in rows}
+
+
+def note_removed(connection: sqlite3.Connection, slice_ids: Iterable[int]) -> None:
+    """The files of slices off the record are gone, durably."""
+    connection.executemany("DELETE FROM removals WHERE slice_id = ?", [(i,) for i in slice_ids])
+
+
+def reserve_ids(connection: sqlite3.Connection, highest: int) -> None:
+    """Give no new slice an id up to `highest`."""
+    connection.execute(
+        "INSERT INTO sqlite_sequence (name, seq) SELECT 'slices', 0"
+        " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'slices')"
+    )
+    connection.execute(
+        "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'slices'", (highest,)
+    )
 
 
 def delete_unused(connection: sqlite3.Connection, slice_ids: Iterable[int]) -> None:

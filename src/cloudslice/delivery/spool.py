@@ -8,6 +8,7 @@ orders gather for a moment before the thread is woken; they share flushes and tr
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import Self
 
 import structlog
 
-from cloudslice.clock import Clock
 from cloudslice.database import Database
+from cloudslice.delivery.losses import Loss, RecordLoss
 from cloudslice.delivery.model import GrowingSlice, Repair, SliceKind, SliceOrigin
 from cloudslice.delivery.orders import (
     Abandon,
@@ -29,20 +30,28 @@ from cloudslice.delivery.orders import (
     Flush,
     Order,
     Remove,
+    SetAside,
 )
+from cloudslice.delivery.quarantine import Quarantine
 from cloudslice.delivery.recovery import Recovery, recover
-from cloudslice.delivery.slice_files import SliceFiles, slice_path
+from cloudslice.delivery.slice_files import SliceFiles, has_content, slice_path
+from cloudslice.delivery.slice_recorder import Outcome, SliceRecorder
 from cloudslice.delivery.slices import SliceRecord
-from cloudslice.delivery.writer import Loss, Outcome, SliceWriter
+from cloudslice.delivery.writer import RETRY_S, SliceWriter
 
 _GATHER_S = 0.05
 """From the first order to the thread's waking: so much later what was heard is on the disk."""
 _BATCH = 256
 """Orders carried out together: bounds how long a picture waits for others' flushes."""
 _BACKLOG_BYTES = 64 * 1024 * 1024
-"""What may wait in memory for a slow disk: several seconds of what a thousand anchors send."""
+"""What may wait in memory for a slow or full disk: several seconds of what a thousand anchors
+send."""
 
 _log = structlog.get_logger(__name__)
+
+
+class DamagedSliceError(Exception):
+    """The file of a slice is not what was recorded of it."""
 
 
 class Spool:
@@ -57,27 +66,31 @@ class Spool:
         directory: Path,
         database: Database,
         repairs: Mapping[SliceKind, Repair],
-        clock: Clock,
+        now_ms: Callable[[], int],
         *,
         on_waiting: Callable[[list[SliceRecord]], None],
         on_lost: Callable[[Loss], None],
+        record_loss: RecordLoss,
     ) -> None:
         """
         Args:
             directory: made if it is not there.
             database: the record of the slices.
             repairs: for each kind how a file that was cut off is made valid; without: discarded.
-            clock: labels slices with the time of their beginning.
+            now_ms: the time from which a slice's retention counts, of a clock that never steps.
             on_waiting: called on the loop with new slices to upload.
-            on_lost: called on the loop for each slice that could not be kept.
+            on_lost: called on the loop for each slice, or end of one, that could not be kept.
+            record_loss: puts that on record.
         """
         self.used_bytes = 0
         self._directory = directory
         self._database = database
         self._repairs = repairs
-        self._clock = clock
+        self._now_ms = now_ms
         self._on_waiting = on_waiting
         self._on_lost = on_lost
+        self._record_loss = record_loss
+        self._quarantine = Quarantine(directory)
         self._gathered: list[Order] = []
         self._timer: asyncio.TimerHandle | None = None
         self._orders: queue.SimpleQueue[list[Order] | None] = queue.SimpleQueue()
@@ -121,7 +134,7 @@ class Spool:
 
     def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
         """See `SliceStore`."""
-        draft = Draft(origin, start_utc_ms, self._clock.utc_ms())
+        draft = Draft(origin, start_utc_ms, self._now_ms())
         self._gather(Begin(draft))
         return _Growth(self, draft)
 
@@ -141,12 +154,33 @@ class Spool:
         """Where the file of a waiting slice is."""
         return slice_path(self._directory, record.id)
 
+    async def check(self, record: SliceRecord) -> None:
+        """Make sure that the file of a waiting slice is what was recorded of it.
+
+        Raises:
+            DamagedSliceError: it is not.
+            OSError: it cannot be read.
+        """
+        path = self.path(record)
+        if not await asyncio.to_thread(has_content, path, record.size, record.sha256):
+            raise DamagedSliceError(path.name)
+
+    def set_aside(self, record: SliceRecord, reason: str) -> None:
+        """Keep the file of a waiting slice apart; the slice is still to be removed."""
+        self._gather(SetAside(record.id, reason))
+
+    @property
+    def files_set_aside(self) -> int:
+        """How many files were set aside since the start."""
+        return self._quarantine.count
+
     async def watch(self) -> None:
         """Never returns; raises what ended the spool's thread, should that ever happen."""
         await asyncio.shield(self._require_crash())
 
     async def flush(self) -> None:
-        """Wait until all that was ordered so far is durable and on record, or lost."""
+        """Wait until all that was ordered so far is durable and on record, or lost. What a full
+        disk refuses meanwhile is on record as growing, and is not waited for."""
         crash, done = self._require_crash(), Future[None]()
         self._gather(Flush(done))
         self._hand_over()
@@ -186,7 +220,9 @@ class Spool:
 
     def _work(self, loop: asyncio.AbstractEventLoop, started: "Future[Recovery]") -> None:
         try:
-            recovery = recover(self._directory, self._database, self._repairs)
+            recovery = recover(
+                self._directory, self._database, self._repairs, self._quarantine, self._record_loss
+            )
         except Exception as error:  # whatever it is, the one who starts us is to know
             started.set_exception(error)
             return
@@ -202,29 +238,35 @@ class Spool:
             if not outcome.is_empty:
                 loop.call_soon_threadsafe(self._report, outcome)
 
-        running = True
-        with SliceFiles(self._directory) as files:
-            writer = SliceWriter(files, self._database, report)
+        with SliceFiles(self._directory, self._quarantine) as files:
+            recorder = SliceRecorder(self._database, self._record_loss, report)
+            writer = SliceWriter(files, recorder, self._repairs, time.monotonic)
+            flushes: list[Flush] = []
+            taken_bytes, running = 0, True
             while running:
-                batch, running = self._take()
+                batch, running = self._take(RETRY_S if writer.is_behind else None)
                 writer.carry_out(batch)
-                self._bytes_out += sum(len(o.data) for o in batch if isinstance(o, Append))
-                for order in batch:
-                    if isinstance(order, Flush):
-                        order.done.set_result(None)
+                taken_bytes += sum(len(o.data) for o in batch if isinstance(o, Append))
+                self._bytes_out = taken_bytes - writer.backlog_bytes
+                flushes += [order for order in batch if isinstance(order, Flush)]
+                if writer.is_on_record:
+                    _end(flushes)
+            writer.close()
+            _end(flushes)
 
-    def _take(self) -> tuple[list[Order], bool]:
-        """What was handed over by now, at least once; and whether more may come."""
+    def _take(self, patience_s: float | None) -> tuple[list[Order], bool]:
+        """What was handed over by now, at least once or after `patience_s` nothing; and whether
+        more may come."""
         batch: list[Order] = []
-        orders = self._orders.get()
-        while orders is not None:
-            batch += orders
-            if len(batch) >= _BATCH:
-                return batch, True
-            try:
+        try:
+            orders = self._orders.get(timeout=patience_s)
+            while orders is not None:
+                batch += orders
+                if len(batch) >= _BATCH:
+                    return batch, True
                 orders = self._orders.get_nowait()
-            except queue.Empty:
-                return batch, True
+        except queue.Empty:
+            return batch, True
         return batch, False
 
     def _fail(self, error: Exception) -> None:
@@ -237,6 +279,12 @@ class Spool:
             self._on_lost(loss)
         if outcome.waiting:
             self._on_waiting(outcome.waiting)
+
+
+def _end(flushes: list[Flush]) -> None:
+    for each in flushes:
+        each.done.set_result(None)
+    flushes.clear()
 
 
 class _Growth:

@@ -8,12 +8,11 @@ docs/decisions/storage.md.
 
 import asyncio
 import os
-import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
-from html import unescape
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,34 +29,19 @@ from cloudslice.delivery.endpoints import (
     is_plain_http,
 )
 from cloudslice.delivery.model import Bucket
+from cloudslice.delivery.storage_errors import (
+    HangUpError,
+    StorageError,
+    is_success,
+    translate_error,
+)
 
 if TYPE_CHECKING:
-    from obstore.store import S3Credential
+    from obstore.store import ClientConfig, S3Credential
 
 _CONNECT_TIMEOUT_S = 5.0
-_REFUSALS = frozenset({301, 307, 400, 401, 403, 404, 405, 411, 412, 501})
-"""Answers that repeating at once will not change; what others there are may pass."""
-
-
-class StorageError(Exception):
-    """An object was not stored.
-
-    Attributes:
-        status: HTTP status of the store's answer, 0 if there was none.
-        code: the store's error code (``AccessDenied``), or ours where there is none.
-        text: what it said, or we say, to that; never a credential.
-    """
-
-    def __init__(self, status: int, code: str, text: str) -> None:
-        super().__init__(f"{code}: {text}")
-        self.status = status
-        self.code = code
-        self.text = text
-
-    @property
-    def refused(self) -> bool:
-        """Whether the store was reached and said no: somebody has to put something right."""
-        return self.status in _REFUSALS
+_NOBODY_MAY_LOOK = frozenset({401, 403, 405, 501})
+"""Answers to HEAD of a key that may only write, or of a store that has no HEAD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,42 +82,83 @@ class S3Bucket:
     """A bucket behind the S3 protocol."""
 
     def __init__(self, endpoint: S3Endpoint, bucket: Bucket, timeout_s: float) -> None:
+        self._endpoint = endpoint
         self._bucket = bucket
+        self._timeout_s = timeout_s
+        self._store = self._open(keep_alive=True)
+        self._fresh_store: S3Store | None = None
+
+    async def put(self, item: StoredObject) -> None:
+        try:
+            await self._put(self._store, item)
+        except HangUpError:
+            # As a rule of a connection that was idle, as are the others that are kept.
+            if self._fresh_store is None:
+                self._fresh_store = self._open(keep_alive=False)
+            await self._put(self._fresh_store, item)
+
+    def _open(self, *, keep_alive: bool) -> S3Store:
         # The provider, not plain arguments: obstore would complete those by AWS_* variables of
         # our environment, such as a session token that belongs to somebody else's key.
-        self._store = S3Store(
-            endpoint.bucket,
-            endpoint=endpoint.url,
-            region=endpoint.region,
-            virtual_hosted_style_request=endpoint.virtual_hosted,
+        options: ClientConfig = {
+            "allow_http": is_plain_http(self._endpoint),
+            "connect_timeout": timedelta(seconds=min(_CONNECT_TIMEOUT_S, self._timeout_s)),
+            "timeout": timedelta(seconds=self._timeout_s),
+        }
+        if not keep_alive:
+            options["pool_max_idle_per_host"] = "0"
+        return S3Store(
+            self._endpoint.bucket,
+            endpoint=self._endpoint.url,
+            region=self._endpoint.region,
+            virtual_hosted_style_request=self._endpoint.virtual_hosted,
             credential_provider=self._credential,
             unsigned_payload=False,
             skip_signature=False,
-            client_options={
-                "allow_http": is_plain_http(endpoint),
-                "connect_timeout": timedelta(seconds=min(_CONNECT_TIMEOUT_S, timeout_s)),
-                "timeout": timedelta(seconds=timeout_s),
-            },
+            client_options=options,
             retry_config={"max_retries": 0},
         )
 
-    async def put(self, item: StoredObject) -> None:
+    async def _put(self, store: S3Store, item: StoredObject) -> None:
         try:
             # The path, not the content: the file is opened here and now, so that this raises
             # OSError if there is none, but read on a thread of obstore's own.
             answer = obstore.put_async(
-                self._store,
+                store,
                 item.key,
                 item.path,
                 attributes={"Content-Type": item.content_type, **item.metadata},
                 use_multipart=False,
             )
         except (BaseError, ValueError) as error:
-            raise translate_error(error, hide=_secrets(self._bucket)) from error
+            raise self._translate(error) from error
         try:
             await answer
         except (BaseError, OSError, ValueError, NotImplementedError) as error:
-            raise translate_error(error, hide=_secrets(self._bucket)) from error
+            if not is_success(error):
+                raise self._translate(error) from error
+            await self._look_for(item)
+
+    async def _look_for(self, item: StoredObject) -> None:
+        """Whether the store has the object: it said so without an ETag, as a web site may too."""
+        try:
+            found = await obstore.head_async(self._store, item.key)
+        except (BaseError, OSError, ValueError, NotImplementedError) as error:
+            failure = self._translate(error)
+            if failure.status in _NOBODY_MAY_LOOK:
+                return
+            if failure.status != HTTPStatus.NOT_FOUND:
+                raise failure from error
+            size = None
+        else:
+            size = found["size"]
+        if size != item.path.stat().st_size:
+            raise StorageError(
+                0, "NotStored", "The store answered with success, and does not have the object."
+            )
+
+    def _translate(self, error: Exception) -> StorageError:
+        return translate_error(error, hide=_secrets(self._bucket))
 
     def _credential(self) -> "S3Credential":
         return {
@@ -188,47 +213,8 @@ def locate(bucket: Bucket, settings: StorageSettings) -> Endpoint:
         raise StorageError(0, "InvalidBucket", f"{error}.") from error
 
 
-def translate_error(error: Exception, *, hide: tuple[str, ...] = ()) -> StorageError:
-    """Our error for one of obstore's, whose only carrier of detail is its text.
-
-    Args:
-        error: what obstore raised.
-        hide: texts that must not be shown.
-    """
-    summary, _, detail = str(error).partition("\n\nDebug source:")
-    answer = re.search(r"status code: (\d{3})", summary)
-    if answer is None:
-        return _unanswered(summary, detail, hide)
-    status = int(answer[1])
-    code = re.search(r"<Code>([^<]+)</Code>", summary)
-    text = re.search(r"<Message>([^<]*)</Message>", summary)
-    return StorageError(
-        status,
-        unescape(code[1]) if code else f"Http{status}",
-        _conceal(unescape(text[1]), hide) if text else "The store gave no reason.",
-    )
-
-
-def _unanswered(summary: str, detail: str, hide: tuple[str, ...]) -> StorageError:
-    kind = re.search(r"\bkind: (Timeout|Connect|Request|Decode|Interrupted)\b", detail)
-    if kind is None:
-        return StorageError(0, "InvalidRequest", _conceal(summary.strip(), hide))
-    if kind[1] == "Timeout" or "TimedOut" in detail:
-        return StorageError(0, "Timeout", "The store did not answer in time.")
-    reason = re.search(r'\b(?:message|error): "([^"]+)"', detail)
-    said = f": {_conceal(reason[1], hide)}" if reason else ""
-    return StorageError(0, "ConnectionFailed", f"The store cannot be reached{said}.")
-
-
 def _secrets(bucket: Bucket) -> tuple[str, str]:
     return bucket.secret_key, bucket.access_key
-
-
-def _conceal(text: str, hide: tuple[str, ...]) -> str:
-    for secret in hide:
-        if secret:
-            text = text.replace(secret, "***")
-    return text
 
 
 def _write_durably(root: Path, key: str, data: bytes) -> None:

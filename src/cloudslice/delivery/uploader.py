@@ -10,7 +10,7 @@ import structlog
 from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.lane import Lane
 from cloudslice.delivery.slices import SliceRecord
-from cloudslice.delivery.storage import StorageError
+from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.delivery.uploads import UploadContext
 
 _log = structlog.get_logger(__name__)
@@ -50,6 +50,11 @@ class Uploader:
         if lane := self._find_lane(task_id):
             lane.end()
 
+    def look(self, task_id: str) -> None:
+        """Slices of a task are off the record."""
+        if lane := self._lanes.get(task_id):
+            lane.look()
+
     async def make_room(self, size: int) -> int:
         """Give up the oldest waiting slices of all tasks to free `size` bytes; how many it were."""
         context = self._context
@@ -84,7 +89,13 @@ class Uploader:
     async def _run_lane(self, task_id: str, lane: Lane) -> None:
         try:
             await lane.run()
-        finally:
+        except Exception as error:
+            self._context.caught(error, task_id=task_id)
+            await asyncio.sleep(self._context.pace.first_s)
+            del self._lanes[task_id]
+            if (heir := self._find_lane(task_id, is_behind=True)) and lane.has_ended:
+                heir.end()
+        else:
             del self._lanes[task_id]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 import structlog
@@ -16,10 +17,14 @@ from cloudslice.delivery.model import Bucket
 from cloudslice.delivery.retries import UploadPace
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
-from cloudslice.delivery.storage import BucketOpener
+from cloudslice.delivery.storage import BucketOpener, StoredObject
+from cloudslice.faults import Faults
 
+_CONTENT_TYPES = {"ogg": "audio/ogg", "png": "image/png", "jpg": "image/jpeg"}
 _HEALTHY = 64
 _FAILING = 32
+_RETRY_S = 10.0
+"""What cannot be put on record is tried again so much later."""
 _RECORD_WITHIN_S = 0.25
 """What is stored is on record, and its event on its way, so much later at most."""
 
@@ -39,6 +44,8 @@ class UploadCounters:
     """Slices that had to make room in the spool."""
     vanished: int = 0
     """Slices whose file somebody has taken out of the spool."""
+    errors: int = 0
+    """Exceptions that nobody foresaw; what they befell is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,8 @@ class UploadContext:
     ledger: Ledger
     open_bucket: BucketOpener
     clock: Clock
+    steady_ms: Callable[[], int]
+    """The time for the retention, of a clock that is steady over restarts."""
     pace: UploadPace
     retention_s: float
     patience_s: float
@@ -71,6 +80,7 @@ class UploadContext:
     """Those in the other lanes, apart: any number of dead buckets leaves the healthy ones room."""
     receipts: Gatherer[Receipt] = field(init=False)
     """Has the events of stored slices on record, then removes their files from the spool."""
+    _faults: Faults = field(default_factory=lambda: Faults("uploads"))
 
     def __post_init__(self) -> None:
         self.receipts = Gatherer(
@@ -79,16 +89,41 @@ class UploadContext:
             self._remove,
             within_s=_RECORD_WITHIN_S,
             what="record stored slices",
+            caught=self.caught,
+            retry_s=_RETRY_S,
         )
+
+    def caught(self, error: Exception, **fields: object) -> None:
+        """Count and log an exception that nobody foresaw."""
+        self.counters.errors += 1
+        self._faults.caught(error, **fields)
 
     def _record(self, connection: sqlite3.Connection, receipt: Receipt) -> None:
         self.ledger.complete(connection, receipt.record, receipt.bucket)
 
     def _remove(self, receipts: Sequence[Receipt]) -> None:
         for receipt in receipts:
-            self.spool.remove(receipt.record)
             self.counters.stored += 1
             self.counters.stored_bytes += receipt.record.size
-            receipt.on_recorded(receipt.record)
+            try:
+                receipt.on_recorded(receipt.record)
+                self.spool.remove(receipt.record)
+            except Exception as error:
+                self.caught(error, key=receipt.record.object_key)
         # One line for all of them: making it is among the dearer things done for a slice.
         _log.info("slices stored", keys=[each.record.object_key for each in receipts])
+
+
+def to_object(record: SliceRecord, path: Path) -> StoredObject:
+    """What a slice is in its bucket; `path` is its file."""
+    return StoredObject(
+        key=record.object_key,
+        path=path,
+        content_type=_CONTENT_TYPES.get(record.origin.extension, "application/octet-stream"),
+        metadata={
+            **record.details,
+            "start-ms": str(record.start_ms),
+            "duration-ms": str(record.duration_ms),
+            "sha256": record.sha256,
+        },
+    )

@@ -8,7 +8,6 @@ import asyncio
 import base64
 import hashlib
 import hmac
-from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 from urllib.request import getproxies, proxy_bypass
@@ -62,7 +61,7 @@ class WebhookClient:
         """Send a body to an app's callback URL, signed if the app has a key.
 
         Raises:
-            WebhookError: there was no answer in time, or another one than 200.
+            WebhookError: there was no answer in time, or one that is no success (2xx).
         """
         if self._session is None:
             raise RuntimeError("the client is not open")
@@ -87,7 +86,7 @@ class WebhookClient:
             # With a status the answer is there: what follows it is of no interest.
             if status is None:
                 raise WebhookError(self._explain(error)) from error
-        if status != HTTPStatus.OK:
+        if not 200 <= status < 300:
             raise WebhookError(f"HTTP status {status}")
 
     def _find_proxy(self, url: URL) -> URL | None:

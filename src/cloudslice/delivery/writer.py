@@ -7,199 +7,275 @@ it is marked as waiting. A kill between any two of them is put right by `recover
 for a whole batch together: two transactions and one flush of the directory, however many slices,
 and each file is opened once, however much there is to write to it.
 
+A step that the disk or the database refuses is taken again later; until then the slice waits with
+all that is to be written of it, in memory, and the others go on. The spool bounds that memory: a
+slice that passes the bound is cut, which means that it ends with what came before.
+
 Everything here blocks: it belongs on the spool's own thread.
 """
 
-import sqlite3
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+import errno
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from cloudslice.database import Database, DatabaseError, Operation
-from cloudslice.delivery import consignors, slices
-from cloudslice.delivery.model import SliceOrigin
-from cloudslice.delivery.orders import Abandon, Append, Begin, Discard, Draft, Finish, Order, Remove
+from cloudslice.delivery.losses import Loss
+from cloudslice.delivery.model import Repair, SliceKind
+from cloudslice.delivery.orders import (
+    Abandon,
+    Append,
+    Begin,
+    Discard,
+    Draft,
+    Finish,
+    Order,
+    Remove,
+    SetAside,
+)
 from cloudslice.delivery.slice_files import PART, WHOLE, Sealed, SliceFiles
-from cloudslice.delivery.slices import SliceRecord
+from cloudslice.delivery.slice_recorder import Outcome, SliceRecorder
 
-_COMMIT_PAUSES_S = (0.5, 1, 2, 4)
-"""A full or stuck disk may come to itself; meanwhile the spool's orders wait in memory."""
+RETRY_S = 0.5
+"""Seconds until what was refused is tried again."""
+_PATIENCE_S = 60.0
+"""Seconds for which a file may be refused for another reason than a full disk."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """A slice that could not be kept, and why."""
-
-    origin: SliceOrigin
-    reason: str
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of a batch."""
-
-    waiting: list[SliceRecord] = field(default_factory=list)
-    """Slices that are to be uploaded now."""
-    lost: list[Loss] = field(default_factory=list)
-    freed: int = 0
-    """Bytes that the spool holds no more."""
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.waiting or self.lost or self.freed)
-
-
 class SliceWriter:
-    """Writes drafts into files and keeps the record of them."""
+    """Writes drafts into files and has them recorded."""
 
     def __init__(
-        self, files: SliceFiles, database: Database, report: Callable[[Outcome], None]
+        self,
+        files: SliceFiles,
+        recorder: SliceRecorder,
+        repairs: Mapping[SliceKind, Repair],
+        monotonic: Callable[[], float],
     ) -> None:
-        """`report` is called with what became of a batch before anybody can find that in the
-        database, so that nobody is told of a slice that he knows already."""
+        """
+        Args:
+            files: the spool's.
+            recorder: puts slices on record.
+            repairs: for each kind how a slice that is cut is made valid; without: lost whole.
+            monotonic: tells the time in seconds.
+        """
         self._files = files
-        self._database = database
-        self._report = report
-        self._unrecorded: list[Sealed] = []
-        """Slices that are whole while the database refuses to be told; the next batch tells it."""
+        self._recorder = recorder
+        self._repairs = repairs
+        self._monotonic = monotonic
+        self._pending: dict[Draft, None] = {}
+        """Drafts for which something is still to be done, in the order in which that came."""
+        self._renamed: dict[Draft, Sealed] = {}
+        """Drafts whose files have their final names, but not durably."""
+        self._unlinked: list[int] = []
+        """Slices off the record whose files are gone, but not durably."""
+        self._is_refused = False
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What waits in memory for the disk."""
+        return sum(draft.size - draft.written for draft in self._pending)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something was refused and is to be tried again."""
+        return bool(self._pending or self._renamed or self._recorder.is_behind)
+
+    @property
+    def is_on_record(self) -> bool:
+        """Whether the record knows of all slices, and of all that are whole or lost."""
+        return not self._recorder.is_behind and all(d.id is not None for d in self._pending)
 
     def carry_out(self, batch: Sequence[Order]) -> None:
-        """Carry out orders in order; what fails is lost alone, and named in the outcome."""
+        """Carry out orders in order, and what was refused before if its time has come."""
         outcome = Outcome()
-        self._register(batch, outcome)
-        unused: list[Draft] = []
-        touched = {d: None for order in batch if (d := self._take(order, unused, outcome))}
-        self._write(touched, outcome)
-        self._record(unused, outcome)
+        for order in batch:
+            self._take(order, outcome)
+        now = self._monotonic()
+        # A slice that is cut comes to its end in two turns.
+        while due := [draft for draft in self._pending if draft.retry_at <= now]:
+            self._advance(due, now, outcome)
+        self._flush_names()
+        self._note_recovery()
+        self._recorder.record(outcome)
 
-    def _register(self, batch: Sequence[Order], outcome: Outcome) -> None:
-        announced = [order for order in batch if isinstance(order, Begin | Finish)]
-        if not announced:
-            return
-        refused: dict[Draft, str] = {}
+    def close(self) -> None:
+        """Try all that was refused once more. What is on the disk then is left to `recovery`; what
+        is not is lost."""
+        for draft in self._pending:
+            draft.retry_at = 0.0
+        self.carry_out(())
+        outcome, reason = Outcome(), "the process ended before the disk took it"
+        for draft in list(self._pending):
+            if draft.origin.kind not in self._repairs or not draft.written:
+                self._lose(draft, reason, outcome)
+            elif draft.pieces:
+                self._tell(Loss(draft.origin, reason, is_partial=True), outcome)
+        self._recorder.record(outcome)
 
-        def register(connection: sqlite3.Connection) -> None:
-            for order in announced:
-                draft = order.draft
-                if isinstance(order, Begin):
-                    try:
-                        draft.id = slices.register(
-                            connection, draft.origin, draft.start_ms, draft.created_ms
-                        )
-                    except slices.UnknownTaskError as error:
-                        refused[draft] = str(error)
-                elif draft.id is not None and not draft.is_gone:
-                    slices.describe(connection, draft.id, order.duration_ms, order.details)
-
-        error = self._commit(register)
-        if error is not None:
-            refused = {order.draft: str(error) for order in announced}
-        for draft, reason in refused.items():
-            self._lose(draft, reason, outcome)
-
-    def _take(self, order: Order, unused: list[Draft], outcome: Outcome) -> Draft | None:
-        """Carry out an order but for what it has to write; the draft that this is for."""
+    def _take(self, order: Order, outcome: Outcome) -> None:
+        """Carry out an order but for what it has to write."""
         match order:
-            case Remove():
-                self._files.remove(order.slice_id, WHOLE)
-                outcome.freed += order.size
-            case Append(draft) if draft.is_gone:
-                outcome.freed += len(order.data)
-            case Append(draft):
+            case Begin(draft):
+                self._pending[draft] = None
+            case Append(draft) if draft.takes_more:
                 draft.pieces.append(order.data)
                 draft.size += len(order.data)
-                return draft
-            case Finish(draft) if not draft.is_gone:
+                self._pending[draft] = None
+            case Append():
+                outcome.freed += len(order.data)
+            case Finish(draft) if draft.takes_more:
                 draft.finish = order
-                return draft
-            case Discard(draft) if not draft.is_gone and draft.id is not None:
-                draft.is_gone = True
-                self._files.remove(draft.id, PART)
-                unused.append(draft)
-                outcome.freed += draft.size
-            case Abandon(draft):
-                self._lose(draft, order.reason, outcome)
-        return None
+                self._pending[draft] = None
+            case Discard(draft) if not draft.is_gone:
+                self._forget(draft, outcome)
+            case Abandon(draft) if draft.takes_more:
+                self._cut(draft, order.reason, outcome)
+            case Remove():
+                self._files.remove(order.slice_id, WHOLE)
+                self._unlinked.append(order.slice_id)
+                outcome.freed += order.size
+            case SetAside():
+                self._files.set_aside(order.slice_id, WHOLE, order.reason)
 
-    def _write(self, drafts: Iterable[Draft], outcome: Outcome) -> None:
-        """Bring drafts to the disk; those that are finished durably and by their final names."""
+    def _advance(self, due: Sequence[Draft], now: float, outcome: Outcome) -> None:
+        """Take drafts as far as they go. Each is done with then, waits, or has come further."""
+        to_register = [draft for draft in due if not draft.is_on_record]
+        for draft, reason in self._recorder.register(to_register).items():
+            self._lose(draft, reason, outcome)
         finished: list[Draft] = []
-        for draft in drafts:
+        for draft in due:
             if draft.is_gone:
                 continue
-            if draft.finish is not None:
+            if not draft.is_on_record:
+                draft.retry_at = now + RETRY_S
+            elif draft.finish is not None:
                 finished.append(draft)
-                continue
-            try:
-                self._files.append(draft)
-            except OSError as error:
-                self._lose(draft, str(error), outcome)
-        sealed: dict[Draft, Sealed] = {}
+            else:
+                self._grow(draft, now, outcome)
         for draft, result in self._files.complete(finished).items():
             if isinstance(result, OSError):
-                self._lose(draft, str(result), outcome)
+                self._hold(draft, result, now, outcome)
             else:
-                sealed[draft] = result
-        if not sealed:
+                self._renamed[draft] = result
+                outcome.freed += draft.size - result.size
+                self._done(draft)
+
+    def _grow(self, draft: Draft, now: float, outcome: Outcome) -> None:
+        try:
+            if draft.pieces:
+                self._files.append(draft)
+            if draft.is_cut:
+                self._end_cut(draft, outcome)
+            else:
+                del self._pending[draft]
+        except OSError as error:
+            self._hold(draft, error, now, outcome)
+        else:
+            draft.failing_since = None
+
+    def _end_cut(self, draft: Draft, outcome: Outcome) -> None:
+        """All that is kept of a slice that was cut is written: make it a valid file."""
+        try:
+            duration_ms = self._files.repair(draft, self._repairs[draft.origin.kind])
+        except OSError:
+            raise
+        except Exception as error:  # the repair of a damaged file may fail in any way
+            _log.exception("slice repair failed", slice=draft.id)
+            self._set_aside(draft, f"it cannot be repaired: {error}", outcome)
+            return
+        if duration_ms is None:
+            self._forget(draft, outcome)
+            return
+        outcome.freed += draft.size - draft.written
+        draft.size = draft.written
+        draft.finish = Finish(draft, duration_ms, {"repaired": "true"}, b"")
+
+    def _hold(self, draft: Draft, error: OSError, now: float, outcome: Outcome) -> None:
+        """The disk refuses a draft: leave it alone for a while, or end it."""
+        if draft.failing_since is None:
+            draft.failing_since = now
+        if not self._is_refused:
+            self._is_refused = True
+            _log.error("the disk refuses slices: they wait in memory", why=_explain(error))
+        draft.retry_at = now + RETRY_S
+        if isinstance(error, FileNotFoundError) and draft.has_file:
+            self._lose(draft, "its file is gone from the spool", outcome)
+        elif error.errno in _FULL or now - draft.failing_since < _PATIENCE_S:
+            return
+        elif draft.is_cut or not draft.written:
+            self._set_aside(draft, _explain(error), outcome)
+        else:
+            draft.failing_since = None
+            self._cut(draft, _explain(error), outcome, up_to_disk=True)
+
+    def _cut(
+        self, draft: Draft, reason: str, outcome: Outcome, *, up_to_disk: bool = False
+    ) -> None:
+        """Have a slice end with what was handed in until now, or with what is on the disk."""
+        if draft.origin.kind not in self._repairs or not draft.size:
+            self._lose(draft, reason, outcome)
+            return
+        if up_to_disk:
+            draft.pieces.clear()
+            outcome.freed += draft.size - draft.written
+            draft.size = draft.written
+        draft.is_cut = True
+        draft.finish, draft.is_described = None, False
+        self._pending[draft] = None
+        self._tell(Loss(draft.origin, reason, is_partial=True), outcome)
+
+    def _flush_names(self) -> None:
+        """Make renamed and removed files durable, which is what lets them be recorded so."""
+        if not self._renamed:
             return
         try:
             self._files.flush()
         except OSError as error:
-            for draft in sealed:
-                self._lose(draft, str(error), outcome)
-        else:
-            self._unrecorded += sealed.values()
-
-    def _record(self, unused: Sequence[Draft], outcome: Outcome) -> None:
-        if not self._unrecorded and not unused and not outcome.lost:
-            self._report(outcome)
+            _log.error("the spool's directory cannot be flushed", why=_explain(error))
             return
+        self._recorder.sealed += self._renamed.values()
+        self._renamed.clear()
+        self._recorder.removed += self._unlinked
+        self._unlinked.clear()
 
-        def record(connection: sqlite3.Connection) -> None:
-            outcome.waiting = [
-                slices.mark_waiting(connection, seal_.slice_id, seal_.size, seal_.sha256)
-                for seal_ in self._unrecorded
-            ]
-            slices.delete_unused(connection, [d.id for d in unused if d.id is not None])
-            for loss in outcome.lost:
-                consignors.add_lost(connection, loss.origin.task_id)
-            self._database.after_commit(lambda: self._report(outcome))
-
-        if self._commit(record) is None:
-            self._unrecorded.clear()
-        else:
-            outcome.waiting = []
-            self._report(outcome)
-
-    def _commit(self, operation: Operation[None]) -> Exception | None:
-        """Carry `operation` out, if need be after some tries; why it could not be, if it cannot."""
-        for pause_s in (*_COMMIT_PAUSES_S, None):
-            try:
-                self._database.perform(operation)
-            except (DatabaseError, sqlite3.Error) as error:
-                _log.error("database write refused", error=str(error), retry_in_s=pause_s)
-                if pause_s is None:
-                    return error
-                time.sleep(pause_s)
-            else:
-                break
-        return None
+    def _note_recovery(self) -> None:
+        """Log when the disk takes all again."""
+        if self._is_refused and all(draft.failing_since is None for draft in self._pending):
+            self._is_refused = False
+            _log.info("the disk takes slices again")
 
     def _lose(self, draft: Draft, reason: str, outcome: Outcome) -> None:
-        if draft.is_gone:
-            return
-        draft.is_gone = True
-        outcome.lost.append(Loss(draft.origin, reason))
+        """Nothing of a slice can be kept."""
+        self._tell(Loss(draft.origin, reason), outcome)
+        self._forget(draft, outcome)
+
+    def _set_aside(self, draft: Draft, reason: str, outcome: Outcome) -> None:
+        """Nothing of a slice can be delivered; its file stays for somebody to look at."""
+        if draft.id is not None:
+            self._files.set_aside(draft.id, PART, reason)
+        self._lose(draft, reason, outcome)
+
+    def _tell(self, loss: Loss, outcome: Outcome) -> None:
+        outcome.lost.append(loss)
+        self._recorder.losses[loss] += 1
+
+    def _forget(self, draft: Draft, outcome: Outcome) -> None:
+        """Leave nothing of a slice."""
         outcome.freed += draft.size
-        if draft.id is None:
-            return
-        for suffix in (PART, WHOLE):
-            self._files.remove(draft.id, suffix)
-        slice_id = draft.id
-        self._database.post(
-            lambda connection: slices.delete_unused(connection, [slice_id]), "forget a lost slice"
-        )
+        self._done(draft)
+        if draft.id is not None:
+            if draft.has_file:
+                self._files.remove(draft.id, PART)
+            self._recorder.unused.append(draft.id)
+
+    def _done(self, draft: Draft) -> None:
+        draft.is_gone = True
+        draft.pieces.clear()
+        self._pending.pop(draft, None)
+
+
+def _explain(error: OSError) -> str:
+    return error.strerror or str(error)

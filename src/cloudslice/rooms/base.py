@@ -236,6 +236,8 @@ class RoomProvider(Protocol):
     async def enter(self, key: RoomKey, robot_user_id: str, listener: RoomListener) -> Attendance:
         """Enter a room (which need not exist yet) as the member `robot_user_id`.
 
+        Cancelled or failed, the robot is not in the room.
+
         Raises:
             RoomEntryError: the room cannot be entered.
         """

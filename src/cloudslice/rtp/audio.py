@@ -1,6 +1,6 @@
 """Receives an anchor's Opus: in order, each packet once, missing ones asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from cloudslice.faults import Faults
@@ -18,6 +18,8 @@ class _Held(NamedTuple):
     timestamp: int
     payload: bytes
     arrival: float
+    read: float
+    """When it was read: much later than it came where we stood still."""
 
 
 class AudioReceiver(Receiver):
@@ -29,18 +31,22 @@ class AudioReceiver(Receiver):
     Args:
         payload_types: those negotiated for Opus; packets of others are counted and dropped.
         can_nack: whether the sender negotiated retransmission.
+        monotonic: the clock of `now`.
     """
 
-    __slots__ = ("_guard", "_held", "_nacks", "_sinks", "late", "lost")
+    __slots__ = ("_guard", "_held", "_monotonic", "_nacks", "_sinks", "late", "lost")
 
     REORDER_WINDOW_S = 0.7
-    """How long later packets wait for a missing one: until it is missed in a beat, asked for over a
-    round trip of 200 ms, and read in another beat."""
+    """How long later packets wait for a missing one, from their being read: until it is missed in a
+    beat, asked for over a round trip of 200 ms, and read in another beat."""
     _HELD_LIMIT = 320
     """And how many of them: 700 ms of the shortest packets (2.5 ms) are 280."""
 
-    def __init__(self, payload_types: frozenset[int], *, can_nack: bool) -> None:
+    def __init__(
+        self, payload_types: frozenset[int], *, can_nack: bool, monotonic: Callable[[], float]
+    ) -> None:
         super().__init__(native.AUDIO, OPUS_CLOCK_RATE)
+        self._monotonic = monotonic
         for each in payload_types:
             self.stream.payload_types[each // 8] |= 1 << each % 8
         self.stream.expected = -1
@@ -78,7 +84,7 @@ class AudioReceiver(Receiver):
         """Deliver what has waited for the reorder window by monotonic second `now`."""
         while self._held:
             first = min(self._held)
-            has_waited = now - self._held[first].arrival >= self.REORDER_WINDOW_S
+            has_waited = now - self._held[first].read >= self.REORDER_WINDOW_S
             if not has_waited and len(self._held) < self._HELD_LIMIT:
                 return
             self._skip_to(first)
@@ -117,7 +123,7 @@ class AudioReceiver(Receiver):
 
     def _take(self, packet: RtpPacket) -> None:
         sequence, expected = packet.sequence, self.stream.expected
-        held = _Held(packet.timestamp, packet.payload, packet.arrival)
+        held = _Held(packet.timestamp, packet.payload, packet.arrival, self._monotonic())
         if sequence < expected or sequence in self._held:
             self.late += 1
         elif sequence > expected:
@@ -132,7 +138,7 @@ class AudioReceiver(Receiver):
         self._nacks.add(known + 1, sequence, packet.arrival)
         self._nacks.discard(sequence)
         self._held[sequence] = packet
-        self.give_up_missing(packet.arrival)
+        self.give_up_missing(packet.read)
 
     def _skip_to(self, sequence: int) -> None:
         self.lost += sequence - self.stream.expected

@@ -6,12 +6,13 @@ import mmap
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Any
 
 from cloudslice.rooms.base import OpusRun
 from cloudslice.rtp import native
 from cloudslice.rtp.native import NAME_BYTES, SLOT_BYTES, BatchStruct, PeerStruct
-from cloudslice.rtp.packet import RtpPacket
+from cloudslice.rtp.packet import HEADER_LENGTH, RtpPacket, is_rtp
 
 _SLOTS = 32768
 """Datagrams of one batch: what 900 anchors send from one heartbeat to the next, when most of their
@@ -19,9 +20,10 @@ video is dropped early; if there is more, another batch follows at once. Slots t
 are used."""
 _SOURCE_BYTES = 28
 """Of a sockaddr_in6, the longest raw socket address."""
-_OLDEST_S = 0.45
-"""Arrivals before that are held to be later. So after a stall of ours there is time left to have a
-missing packet sent again, and a step of the wall clock moves no packet further."""
+_STEP_S = 0.02
+_DRIFT = 0.001
+"""The wall clock was set if it went on by so much more or less than the monotonic one, which itself
+differs from it by so small a part where the time is being corrected."""
 
 
 class Batch:
@@ -31,6 +33,10 @@ class Batch:
     """
 
     def __init__(self, slots: int = _SLOTS) -> None:
+        self._oldest = -inf
+        """No datagram that is read next came before this monotonic second."""
+        self._former_clocks: tuple[float, float] | None = None
+        """What the monotonic and the wall clock showed at the last reading."""
         self._struct = struct = BatchStruct(capacity=slots, seed=secrets.randbits(32))
         self._pointer = ctypes.pointer(struct)
 
@@ -51,6 +57,7 @@ class Batch:
         self.next = place("next", 4).cast("i")
         """By slot, that of the next datagram of the same source, or -1."""
         self._groups = place("groups", 4).cast("i")
+        self._has_signalling = place("has_signalling", 1)
         self._run_bytes = place("run_bytes", native.MAX_RUN_BYTES, 1)
         self._run_sizes = place("run_sizes", 2, native.MAX_RUN_PACKETS).cast("H")
         self._items = place("items", native.ITEM.size, native.MAX_ITEMS)
@@ -97,22 +104,39 @@ class Batch:
         self.arrivals[slot] = wall
         self._struct.size = slot + 1
 
-    def group(self, now: float, wall: float) -> None:
+    def group(self, now: float, wall: float, *, emptied: float = -inf) -> None:
         """Bring what was read since the last time together by source, and its arrivals to monotonic
-        time. It was read at monotonic second `now`, when the wall clock showed `wall`."""
-        native.group(self._pointer, now, now - _OLDEST_S, now - wall)
+        time: as the kernel noted them, however long ago, and however the wall clock was set since.
+
+        Args:
+            now: monotonic second after the reading.
+            wall: what the wall clock showed at that moment.
+            emptied: monotonic second before a reading that left nothing: nothing that comes with
+                the next one is older.
+        """
+        former_now, former_wall = self._former_clocks or (now, wall)
+        step_s = (now - wall) - (former_now - former_wall)
+        is_set = abs(step_s) > _STEP_S + _DRIFT * abs(now - former_now)
+        since_wall = now - wall
+        former_since_wall = former_now - former_wall if is_set else since_wall
+        native.group(self._pointer, now, self._oldest, former_since_wall, since_wall)
+        self._former_clocks = now, wall
+        if self.size:
+            self._oldest = self.arrivals[self.size - 1]
+        self._oldest = max(self._oldest, min(emptied, now))
 
     def take(
-        self, is_wanted: Callable[[bytes], bool] = lambda _source: True
+        self, is_wanted: Callable[[bytes], bool] = lambda _source: True, *, signalling: bool = False
     ) -> Iterator[tuple[bytes, int]]:
         """By raw socket address, in the order of their coming, the first slot of each source that
-        `is_wanted` and was not taken yet. What is taken meanwhile is left out."""
-        names, groups = self.names, self._groups
+        `is_wanted`, or sent STUN or DTLS if `signalling`, and was not taken yet. What is taken
+        meanwhile is left out."""
+        names, groups, has_signalling = self.names, self._groups, self._has_signalling
         for group in range(self._struct.group_count):
             slot = groups[group]
             if slot >= 0:
                 source = bytes(names[slot * NAME_BYTES : slot * NAME_BYTES + _SOURCE_BYTES])
-                if is_wanted(source):
+                if (signalling and has_signalling[group]) or is_wanted(source):
                     groups[group] = -1
                     yield source, slot
 
@@ -120,6 +144,14 @@ class Batch:
         """What is in a slot; decrypted if `open` did so."""
         start = slot * SLOT_BYTES
         return bytes(self.memory[start : start + self.lengths[slot]])
+
+    def media_ssrc(self, slot: int) -> int | None:
+        """The SSRC in the clear header of an RTP packet; None if a slot has something else."""
+        start = slot * SLOT_BYTES
+        memory = self.memory
+        if self.lengths[slot] < HEADER_LENGTH or not is_rtp(memory[start], memory[start + 1]):
+            return None
+        return int.from_bytes(memory[start + 8 : start + HEADER_LENGTH])
 
     def receive(self, slot: int, peer: PeerStruct) -> int:
         """Take in a peer's packets from `slot` on, in order; what became of them is in `received`.
@@ -176,6 +208,11 @@ class Batch:
         if native.open_packet(self._pointer, slot, peer) < 0:
             return None
         return self._packet(native.ITEM.unpack_from(self._items))
+
+    def restore(self, slot: int, datagram: bytes) -> None:
+        """Put back what was in a slot, which `open` overwrites even when it refuses the packet."""
+        self.memory[slot * SLOT_BYTES : slot * SLOT_BYTES + len(datagram)] = datagram
+        self.lengths[slot] = len(datagram)
 
     def _packet(self, item: tuple[Any, ...]) -> RtpPacket:
         memory = self.memory

@@ -6,12 +6,16 @@ it.
 
 import socket
 import struct
+import time
+from math import inf
 
+from cloudslice.clock import Clock
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.ice import Address
 from cloudslice.rtp.socket_filter import attach, detach
 
 _SO_TIMESTAMPNS = 35
+_SAME_MOMENT_S = 0.001
 _INET = struct.Struct("=H2s4s20x")
 """Family, port and host of a sockaddr_in."""
 _INET6 = struct.Struct("=4xI16sI")
@@ -52,25 +56,37 @@ class DatagramSocket:
         """Close the socket."""
         self._socket.close()
 
-    def read(self, now: float, wall: float) -> bool:
+    def read(self, clock: Clock) -> bool:
         """Take in what has come as far as the batch has room; whether that was all.
 
         Args:
-            now: monotonic second.
-            wall: what the wall clock showed at that moment. Reading takes some milliseconds, which
-                would make arrivals that much earlier if it were looked at afterwards.
+            clock: of the arrivals.
 
         Raises:
             OSError: there is nothing but an error, of an earlier datagram that was sent.
         """
+        began = clock.monotonic()
         is_all = self._fill()
         self.is_used = self.is_used or self.batch.size > 0
-        self.batch.group(now, wall)
+        now, wall = _read_clocks(clock)
+        self.batch.group(now, wall, emptied=began if is_all else -inf)
         return is_all
 
     def _fill(self) -> bool:
         """Read what there is; whether that was all."""
         return self.batch.fill(self._socket.fileno())
+
+
+def _read_clocks(clock: Clock) -> tuple[float, float]:
+    """What the monotonic and the wall clock show at the same moment, even where the process is
+    stopped between looking at one and at the other."""
+    for _ in range(3):
+        before = clock.monotonic()
+        wall = time.time()
+        now = clock.monotonic()
+        if now - before < _SAME_MOMENT_S:
+            break
+    return now, wall
 
 
 def unpack_source(source: bytes) -> Address:

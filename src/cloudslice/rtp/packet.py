@@ -25,6 +25,12 @@ class RtpPacket(NamedTuple):
     extension_profile: int
 
 
+def is_rtp(first: int, second: int) -> bool:
+    """Whether a datagram with these first bytes is RTP and not STUN, DTLS (RFC 7983) or RTCP (RFC
+    5761, 4)."""
+    return first >> 6 == 2 and not 192 <= second <= 223
+
+
 def find_extension(packet: RtpPacket, identifier: int) -> bytes | None:
     """The header extension element `identifier` (RFC 8285), or None if it is not there."""
     body, position = packet.extensions, 0

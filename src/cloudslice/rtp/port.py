@@ -2,24 +2,24 @@
 
 Waking costs more than packets do, and a peer's first packet costs more than those that follow at
 once, as what it touches is in no cache yet. So the socket is emptied with every heartbeat, and each
-peer's datagrams are taken in together. Nothing here needs a packet sooner: the kernel notes when it
-came, a sender keeps packets for longer than that in case that they are missed, and repeats a
-connectivity check only after half a second (RFC 8445, 14.3). Between heartbeats there are glances,
-at those peers alone of whom something is waited for; what has come from the others stays in the
-batch. While no session is there, there is no beat.
+peer's datagrams are taken in together. No media is needed sooner: the kernel notes when it came,
+and a sender keeps packets for longer than that in case that they are missed. Between heartbeats
+there are glances, at those peers alone of whom something is waited for, and who sent a connectivity
+check or DTLS; what has come from the others stays in the batch. They are at most 83 ms apart: some
+senders wait half a second for an answer, round trip and all, and give up after six of them. While
+no session is there, there is no beat.
 """
 
 import asyncio
 import socket
-import time
 from collections.abc import Callable, Collection, Sequence
 from math import inf
 from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self
 
 import structlog
 
-from cloudslice.clock import SOON_S, Clock, until_heartbeat
+from cloudslice.clock import HEARTBEAT_S, SOON_S, Clock, until_heartbeat
 from cloudslice.faults import Faults
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.binding import bind, own_addresses
@@ -31,12 +31,19 @@ from cloudslice.rtp.thinning import Thinning
 
 _log = structlog.get_logger(__name__)
 
+P = ParamSpec("P")
+
 _REST = 5
 """Times as long as a beat takes it is to the next one..."""
 _LONGEST_REST_S = 0.08
 """...but no longer than this, if there is something to do."""
 _MOST_READINGS = 8
 """Batches that hold all that a socket's buffer can, and more."""
+_ANSWER_S = HEARTBEAT_S / 5
+"""A connectivity check waits for no longer than this; a whole part of a heartbeat, so that none is
+begun that is not needed."""
+_STALL_S = 1.0
+"""Nothing but the process's or the machine's standing still keeps a beat for so long."""
 
 
 class RtpPort:
@@ -136,19 +143,18 @@ class RtpPort:
         if self._timer is not None and at < self._next_beat:
             self._schedule(max(at - self._clock.monotonic(), 0))
 
-    def read(self, now: float) -> bool:
-        """Take in what has come by monotonic second `now`; False if there is still more."""
-        is_emptied = self._fill(now)
+    def read(self) -> bool:
+        """Take in what has come; False if there is still more."""
+        is_emptied = self._fill()
         self._take_in_all()
         return is_emptied
 
     def catch_up(self, sessions: Collection[Session]) -> None:
         """Take in what the peers of these sessions have sent so far: before they end, or somebody
         begins or ceases to listen, as else the cut would be at the next heartbeat."""
-        now = self._clock.monotonic()
         for _ in range(_MOST_READINGS):
             # While datagrams are taken in, which may lead here, their batch must not be cleared.
-            if self._fill(now) or self._is_taking_in:
+            if self._fill() or self._is_taking_in:
                 break
             self._take_in_all()
         self._take_in(lambda source: self._sessions.by_source(source) in sessions)
@@ -169,26 +175,29 @@ class RtpPort:
 
     def _come(self, now: float, *, is_glance: bool) -> float:
         before = self.datagrams
-        if self._is_woken:
+        # Where we stood still, sessions are to be heard before they are judged.
+        if self._is_woken and now - self._last_beat < _STALL_S:
             # Key frames come while we read what is there, which takes a while.
             self._is_woken = False
-            self._thinning.release()
+            self._attempt(self._thinning.release)
             self._give_feedback(list(self._urgent), now)
             # What comes while we read has come by now, and is not older than what was asked for.
             now = max(now, self._clock.monotonic(), self._thinning.complete_from)
-        is_emptied = self._fill(now)
-        self._take_in(self._is_urgent)  # so that pictures are made while we take in the rest
+        is_emptied = self._fill()
+        self._take_in(
+            self._is_urgent, signalling=True
+        )  # so that pictures are made while we take in the rest
         if not is_glance or not is_emptied:
             self._take_in_all()
         # Before a key frame is asked for, all of it must be let through.
         if is_glance:
-            self._thinning.restore(now)
+            self._attempt(self._thinning.restore, now)
             delay = self._give_feedback(list(self._urgent), now)
         else:
-            self._thinning.update(self._sessions, now)
+            self._attempt(self._thinning.update, self._sessions, now)
             delay = self.give_feedback(now)
             self._heartbeat = now + until_heartbeat(now)
-        delay = min(delay, self._heartbeat - now)
+        delay = min(delay, self._heartbeat - now, _ANSWER_S)
         since_last, self._last_beat = now - self._last_beat, now
         # The more there is to do, the more is done at once.
         delay = max(delay, min(_LONGEST_REST_S, _REST * (self._clock.monotonic() - now)))
@@ -206,9 +215,24 @@ class RtpPort:
     def _on_timer(self) -> None:
         self._timer = None
         now = self._clock.monotonic()
-        delay = self.glance(now) if self._heartbeat - now > SOON_S else self.beat(now)
-        if self._sessions:
-            self._schedule(delay)
+        delay = _LONGEST_REST_S
+        try:
+            delay = self.glance(now) if self._heartbeat - now > SOON_S else self.beat(now)
+        except Exception as error:
+            self._caught(None, error)
+            self._forget_batches()
+        finally:  # else nothing would ever be read again
+            if self._sessions and self._timer is None:
+                self._schedule(delay)
+
+    def _forget_batches(self) -> None:
+        """Begin anew after a reading that broke, with as little lost as can be."""
+        try:
+            self._take_in_all()
+        except Exception as error:
+            self._caught(None, error)
+            for each in self._sockets:
+                each.batch.clear()
 
     def _give_feedback(self, sessions: Sequence[Session], now: float) -> float:
         """How many seconds later the first of these sessions waits for something, if any does."""
@@ -226,14 +250,14 @@ class RtpPort:
                 shortest = min(shortest, patience_s)
         return shortest
 
-    def _fill(self, now: float) -> bool:
+    def _fill(self) -> bool:
         """Read until all sockets are empty, which is True, or it has been enough for a beat."""
-        wall = time.time()
         is_emptied = True
+        self._sessions.forget_ssrcs()
         for each in self._sockets:
             before = each.batch.size
             try:
-                is_emptied &= each.read(now, wall)
+                is_emptied &= each.read(self._clock)
             except OSError as error:
                 _log.debug("udp receive failed", error=str(error))
             self.datagrams += each.batch.size - before
@@ -248,12 +272,12 @@ class RtpPort:
         for each in self._sockets:
             each.batch.clear()
 
-    def _take_in(self, is_wanted: Callable[[bytes], bool]) -> None:
-        """Hand over what has come from those sources."""
+    def _take_in(self, is_wanted: Callable[[bytes], bool], *, signalling: bool = False) -> None:
+        """Hand over what has come from those sources, and from those with STUN or DTLS if so."""
         was_taking_in, self._is_taking_in = self._is_taking_in, True
         try:
             for batch in (each.batch for each in self._sockets):
-                for source, slot in batch.take(is_wanted):
+                for source, slot in batch.take(is_wanted, signalling=signalling):
                     self._receive(batch, source, slot)
         finally:
             self._is_taking_in = was_taking_in
@@ -262,14 +286,33 @@ class RtpPort:
         session = self._sessions.by_source(source)
         try:
             while session is None and slot >= 0:
-                self._receive_other(batch.datagram(slot), source)
-                session = self._sessions.by_source(source)
-                slot = batch.next[slot]
+                session = self._find_by_media(batch, source, slot)
+                if session is None:
+                    self._receive_other(batch.datagram(slot), source)
+                    session = self._sessions.by_source(source)
+                    slot = batch.next[slot]
             if session is not None:
-                for other in session.receive(batch, slot):
+                for other in session.receive(batch, slot, source):
                     self._receive_other(other, source)
         except Exception as error:
             self._caught(session, error)
+
+    def _attempt(self, step: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None:
+        """Do what the rest of a beat can do without."""
+        try:
+            step(*arguments, **named)
+        except Exception as error:
+            self._caught(None, error)
+
+    def _find_by_media(self, batch: Batch, source: bytes, slot: int) -> Session | None:
+        """The session of a peer whose address changed before its next connectivity check: SRTP
+        proves that media is its own, from wherever."""
+        ssrc = batch.media_ssrc(slot)
+        session = None if ssrc is None else self._sessions.by_ssrc(ssrc)
+        if session is None or not session.proves(batch, slot):
+            return None
+        self._sessions.lead(source, session)
+        return session
 
     def _caught(self, session: Session | None, error: Exception) -> None:
         # A bug, ours or a library's: whatever it costs this session, the others' media goes on.

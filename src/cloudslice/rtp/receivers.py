@@ -24,7 +24,7 @@ def make_receiver(plan: MediaPlan, clock: Clock, wake: Callable[[float], None]) 
     can_nack = any(("nack", None) in codec.feedback for codec in plan.codecs)
     if plan.kind is TrackKind.AUDIO:
         payload_types = frozenset(codec.payload_type for codec in plan.codecs)
-        return AudioReceiver(payload_types, can_nack=can_nack)
+        return AudioReceiver(payload_types, can_nack=can_nack, monotonic=clock.monotonic)
     codecs: dict[int, tuple[VideoCodec, Depacketizer]] = {
         codec.payload_type: (
             codec.video,

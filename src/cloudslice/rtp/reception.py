@@ -56,8 +56,8 @@ class Reception:
         """Count `ssrc` from now on, and anew."""
         stream = self.stream
         stream.ssrc = ssrc
-        stream.base = stream.highest = stream.timestamp = -1
-        stream.counted = 0
+        stream.base = stream.highest = stream.timestamp = stream.authentic = -1
+        stream.counted = stream.refused = 0
         stream.jitter = 0.0
         self._expected_before = self._counted_before = 0
 

@@ -1,5 +1,5 @@
 """Which session a datagram belongs to: found by the ufrag that a connectivity check names, then by
-the address that a valid check came from."""
+the address that a valid check or authentic media came from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +16,8 @@ class _Place:
 
     ufrag: str
     sources: list[bytes] = field(default_factory=list)
-    """Where valid checks came from, oldest first; datagrams from elsewhere are not the peer's."""
+    """Where valid checks and authentic media came from, oldest first; datagrams from elsewhere are
+    not the peer's."""
     guard: Faults = field(default_factory=lambda: Faults("session"))
 
 
@@ -27,6 +28,7 @@ class Routes:
         self._places: dict[Session, _Place] = {}
         self._by_ufrag: dict[str, Session] = {}
         self._by_source: dict[bytes, Session] = {}
+        self._by_ssrc: dict[int, Session | None] = {}
         self.by_source = self._by_source.get
         """The session that has a raw socket address, or None."""
         self.by_ufrag = self._by_ufrag.get
@@ -43,6 +45,7 @@ class Routes:
 
     def add(self, session: Session) -> None:
         """Have `session` found by its ufrag."""
+        self.forget_ssrcs()
         self._places[session] = _Place(session.ice.ufrag)
         self._by_ufrag[session.ice.ufrag] = session
 
@@ -55,11 +58,31 @@ class Routes:
 
     def remove(self, session: Session) -> None:
         """Forget `session`; harmless when it is not there."""
+        self.forget_ssrcs()
         place = self._places.pop(session, None)
         if place is not None:
             del self._by_ufrag[place.ufrag]
             for source in place.sources:
                 self._by_source.pop(source, None)
+
+    def by_ssrc(self, ssrc: int) -> Session | None:
+        """The only session that receives an SSRC or was told of it; None if there are more.
+
+        Rarely asked, so it is looked up anew after each `forget_ssrcs` only.
+        """
+        if not self._by_ssrc:
+            for session in self._places:
+                for announced, receiver in session.streams:
+                    ssrcs = (
+                        announced if receiver is None or receiver.ssrc is None else [receiver.ssrc]
+                    )
+                    for each in ssrcs:
+                        self._by_ssrc[each] = None if each in self._by_ssrc else session
+        return self._by_ssrc.get(ssrc)
+
+    def forget_ssrcs(self) -> None:
+        """Sessions or their SSRCs have changed, or may have."""
+        self._by_ssrc.clear()
 
     def lead(self, source: bytes, session: Session) -> None:
         """What comes from a raw socket address is the session's from now on. Of a peer that moves

@@ -10,12 +10,13 @@ from cloudslice.clock import Clock
 from cloudslice.rooms.base import TrackKind
 from cloudslice.rtp.answer import make_answer
 from cloudslice.rtp.batch import Batch
+from cloudslice.rtp.datagrams import unpack_source
 from cloudslice.rtp.demultiplexer import Demultiplexer
 from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.feedback import RtcpParseError, SenderReport, parse_rtcp
 from cloudslice.rtp.ice import Address, Check, IceCredentials
 from cloudslice.rtp.native import PeerStruct
-from cloudslice.rtp.packet import HEADER_LENGTH
+from cloudslice.rtp.packet import HEADER_LENGTH, RtpPacket
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.receivers import make_receiver
 from cloudslice.rtp.reporter import Reporter
@@ -23,7 +24,10 @@ from cloudslice.rtp.sdp import Offer
 from cloudslice.rtp.srtp import RepeatedPacketError, SrtpContext, SrtpError
 from cloudslice.rtp.transport import Transport, TransportFailedError
 
+_HALF_THE_SEQUENCE_NUMBERS = 0x8000
 _SLOW_INTERVAL_S = 0.1
+_MEDIA_FLOWS_S = 1.0
+"""While media came so lately, it tells where the peer is, and no nomination does."""
 QUICK_BEAT_S = 0.01
 """While a peer connects, which takes some exchanges."""
 
@@ -71,11 +75,13 @@ class Session:
         "_demultiplexer",
         "_last_authentic",
         "_max_video_bitrate_kbps",
+        "_moved_at",
         "_next_slow",
         "_on_closed",
         "_on_connected",
         "_peer",
         "_reporter",
+        "_source",
         "_srtp",
         "_tracks",
         "_transport",
@@ -125,6 +131,10 @@ class Session:
         """By the number that the native library knows them by."""
         self._reporter = Reporter(max_video_bitrate_kbps)
         self._last_authentic = self._next_slow = clock.monotonic()
+        self._source = b""
+        """The raw socket address that authentic packets last came from, if we send there."""
+        self._moved_at = -inf
+        """When the packet came that made it this address."""
         self.unassigned = 0
         """RTP packets of no media section that was agreed on."""
 
@@ -154,9 +164,16 @@ class Session:
         Raises:
             StunError: the check is not the peer's.
         """
-        is_valid = self._transport.receive_check(check, source)
+        now = self._clock.monotonic()
+        media_at = max((each.last_arrival for each in self.receivers.values()), default=-inf)
+        former = self._transport.remote
+        is_valid = self._transport.receive_check(
+            check, source, may_move=now - media_at > _MEDIA_FLOWS_S
+        )
+        if self._transport.remote is not former:
+            self._source = b""
         if is_valid:
-            self._last_authentic = self._clock.monotonic()
+            self._last_authentic = now
         return is_valid
 
     def receive_dtls(self, datagram: bytes) -> None:
@@ -167,14 +184,40 @@ class Session:
             self._close(CloseReason.FAILED)
             return
         if self._transport.srtp is not None and self._srtp is None:
-            self._connect(self._transport.srtp)
+            try:
+                self._connect(self._transport.srtp)
+            except Exception:
+                self._close(CloseReason.FAILED)  # half connected, it would be heard by nobody
+                raise
         if self._transport.is_closed:
             self._close(CloseReason.LEFT)
 
-    def receive(self, batch: Batch, slot: int) -> Iterator[bytes]:
+    def proves(self, batch: Batch, slot: int) -> bool:
+        """Whether the RTP packet in a slot is the peer's although its address does not say so.
+        `receive` takes it as it is then; else nothing has happened."""
+        if self._srtp is None:
+            return False
+        original, peer = batch.datagram(slot), self._peer
+        counts = peer.not_authentic, peer.repeated, peer.malformed
+        if batch.open(slot, peer) is not None:
+            return True
+        batch.restore(slot, original)
+        peer.not_authentic, peer.repeated, peer.malformed = counts
+        return False
+
+    def receive(self, batch: Batch, slot: int, source: bytes) -> Iterator[bytes]:
         """Take in SRTP and SRTCP packets of `batch` from `slot` on, which came from an address of
-        the peer, and yield what is neither, in its place among them."""
+        the peer, and yield what is neither, in its place among them.
+
+        Args:
+            batch: what was read.
+            slot: the first one's.
+            source: the raw socket address that they came from. What we send goes there from now on,
+                if it is where the newest authentic packet came from.
+        """
         while True:
+            if source != self._source:
+                self._follow(batch, slot, source)
             slot = batch.receive(slot, self._peer)
             for track, media in batch.received():
                 self._tracks[track].receive(media)
@@ -186,7 +229,7 @@ class Session:
             if len(datagram) < HEADER_LENGTH or datagram[0] >> 6 != 2:
                 yield datagram
             elif 192 <= datagram[1] <= 223:  # RFC 5761, 4
-                self._receive_rtcp(datagram, batch.arrivals[slot])
+                self._receive_rtcp(datagram, batch.arrivals[slot], source)
             elif self._find_receiver(batch, slot):
                 continue
             slot = batch.next[slot]
@@ -264,12 +307,33 @@ class Session:
         self._demultiplexer = Demultiplexer(self._peer, srtp, media)
         self._on_connected(self)
 
-    def _receive_rtcp(self, packet: bytes, arrival: float) -> None:
+    def _follow(self, batch: Batch, slot: int, source: bytes) -> None:
+        """Send to where media came from, if it proves itself and is the newest."""
+        if slot < 0 or batch.media_ssrc(slot) is None:
+            return
+        arrival = batch.arrivals[slot]
+        if arrival >= self._newest_media and self.proves(batch, slot):
+            self._move(source, arrival)
+
+    @property
+    def _newest_media(self) -> float:
+        """Monotonic second of the last media that was surely the peer's."""
+        media = (each.last_authentic for each in self.receivers.values())
+        return max([self._moved_at, *media])
+
+    def _move(self, source: bytes, arrival: float) -> None:
+        self._source = source
+        self._moved_at = arrival
+        self._transport.remote = unpack_source(source)
+
+    def _receive_rtcp(self, packet: bytes, arrival: float, source: bytes) -> None:
         if self._srtp is None or self._demultiplexer is None:
             return
         try:
             clear = self._srtp.unprotect_rtcp(packet)
             self._last_authentic = arrival
+            if source != self._source and arrival >= self._newest_media:
+                self._move(source, arrival)
             self._demultiplexer.note(int.from_bytes(packet[4:8]))
             parts = parse_rtcp(clear)
         except SrtpError as error:
@@ -291,14 +355,30 @@ class Session:
         """Whether there is a receiver for the packet of an unknown SSRC; it has that SSRC then."""
         if self._demultiplexer is None:
             return False
-        packet = batch.open(slot, self._peer)
+        original = batch.datagram(slot)
+        ssrc = int.from_bytes(original[8:12])
+        packet = batch.open(slot, self._peer) or self._open_rolled_over(batch, slot, original)
         if packet is None:
             return False
-        ssrc = int.from_bytes(batch.datagram(slot)[8:12])
         if self._demultiplexer.assign(ssrc, packet, packet.arrival) is None:
             self.unassigned += 1
             return False
         return True
+
+    def _open_rolled_over(self, batch: Batch, slot: int, original: bytes) -> RtpPacket | None:
+        """Decrypt the first packet that came of an SSRC which began shortly before its sequence
+        number rolled over, and lost all packets before that."""
+        ssrc = int.from_bytes(original[8:12])
+        is_possible = int.from_bytes(original[2:4]) < _HALF_THE_SEQUENCE_NUMBERS
+        if self._srtp is None or not is_possible or not self._srtp.begin_rolled_over(ssrc):
+            return None
+        batch.restore(slot, original)
+        packet = batch.open(slot, self._peer)
+        if packet is None:
+            self._srtp.forget(ssrc)
+        # It was counted as refused once too often, whatever came of it.
+        self._peer.not_authentic -= 1
+        return packet
 
     def _count_refused(self, error: SrtpError) -> None:
         if isinstance(error, RepeatedPacketError):
@@ -325,13 +405,15 @@ class Session:
     def _close(self, reason: CloseReason) -> None:
         if self.state is not SessionState.CLOSED:
             self.state = SessionState.CLOSED
-            for receiver in self.receivers.values():
-                receiver.finish()
-            self._transport.close()
             on_closed = self._on_closed
             # They lead to our owner: without them our memory is free at once.
             self._on_connected = self._on_closed = _ignore
-            on_closed(self, reason)
+            try:
+                for receiver in self.receivers.values():
+                    receiver.finish()
+                self._transport.close()
+            finally:  # a session that nobody hears of any more would hold its UserId for ever
+                on_closed(self, reason)
 
 
 def _ignore(*_arguments: object) -> None:

@@ -4,10 +4,11 @@ RTP packets that come are opened below Python, by libsrtp's own function, which 
 gets from pylibsrtp's binding.
 """
 
+import ctypes
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from pylibsrtp import ERRORS, Policy, Session
+from pylibsrtp import ERRORS, Policy, Session, _binding
 from pylibsrtp import Error as LibsrtpError
 from pylibsrtp._binding import ffi, lib
 
@@ -20,6 +21,14 @@ _REPEATED = tuple(ERRORS[status] for status in (9, 10))
 """srtp_err_status_replay_fail and srtp_err_status_replay_old of srtp.h."""
 
 _UNPROTECT = int(ffi.cast("uintptr_t", ffi.addressof(lib, "srtp_unprotect")))
+
+_library = ctypes.CDLL(_binding.__file__)
+"""The same libsrtp: the binding names but a part of its functions."""
+_set_roc = _library.srtp_set_stream_roc
+_set_roc.argtypes = (ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)
+_get_roc = _library.srtp_get_stream_roc
+_get_roc.argtypes = (ctypes.c_void_p, ctypes.c_uint32, ctypes.POINTER(ctypes.c_uint32))
+_GET_ROC, _SET_ROC = (ctypes.cast(each, ctypes.c_void_p).value for each in (_get_roc, _set_roc))
 
 # libsrtp's default of 128 packets is shorter than the way of a retransmitted packet at a high
 # bitrate: NACK plus a round trip of 200 ms is 200 packets at 10 Mbit/s.
@@ -73,6 +82,7 @@ class SrtpContext:
     """Protects what we send and opens what the peer sends."""
 
     def __init__(self, keys: SrtpKeys) -> None:
+        self._keys = keys
         self._inbound = Session(_policy(keys, keys.remote, Policy.SSRC_ANY_INBOUND))
         self._outbound = Session(_policy(keys, keys.local, Policy.SSRC_ANY_OUTBOUND))
 
@@ -80,7 +90,26 @@ class SrtpContext:
         """Have the native library decrypt the RTP packets of `peer`, which must not be used when
         nobody has this context any more."""
         peer.unprotect = _UNPROTECT
-        peer.srtp = int(ffi.cast("uintptr_t", self._inbound._srtp[0]))
+        peer.get_roc = _GET_ROC
+        peer.set_roc = _SET_ROC
+        peer.srtp = self._handle
+
+    @property
+    def _handle(self) -> int:
+        """The srtp_t of what the peer sends."""
+        return int(ffi.cast("uintptr_t", self._inbound._srtp[0]))
+
+    def begin_rolled_over(self, ssrc: int) -> bool:
+        """Expect the first packet of an SSRC after a first roll-over (RFC 3711, 3.3.1) that we have
+        not seen; else a first packet is held to be from before it. Whether it can be the first:
+        nothing is kept of the SSRC yet. `forget` undoes this."""
+        policy = _policy(self._keys, self._keys.remote, Policy.SSRC_SPECIFIC)
+        policy.ssrc_value = ssrc
+        if _get_roc(self._handle, ssrc, ctypes.byref(ctypes.c_uint32())) == 0:
+            return False
+        self._inbound.add_stream(policy)
+        _set_roc(self._handle, ssrc, 1)
+        return True
 
     def unprotect_rtcp(self, packet: bytes) -> bytes:
         """The RTCP packet in an SRTCP packet. Raises SrtpError."""

@@ -25,7 +25,7 @@ class Transport:
         clock: for time-outs.
     """
 
-    __slots__ = ("_clock", "_created", "_dtls", "_remote", "_remote_ice", "_send_to", "ice")
+    __slots__ = ("_clock", "_created", "_dtls", "_remote_ice", "_send_to", "ice", "remote")
 
     def __init__(
         self,
@@ -38,7 +38,8 @@ class Transport:
         self.ice = IceCredentials.generate()
         """Ours."""
         self._remote_ice = offer.ice
-        self._remote: Address | None = None
+        self.remote: Address | None = None
+        """Where we send to: whoever knows better than the checks where the peer is, sets it."""
         self._send_to = send
         self._clock = clock
         self._created = clock.monotonic()
@@ -64,8 +65,13 @@ class Transport:
         self._remote_ice = remote
         self.ice = IceCredentials.generate()
 
-    def receive_check(self, check: Check, source: Address) -> bool:
+    def receive_check(self, check: Check, source: Address, *, may_move: bool) -> bool:
         """Answer a connectivity check that names our ufrag; whether `source` is the peer's now.
+
+        Args:
+            check: with our ufrag.
+            source: where it came from.
+            may_move: whether we send to `source` from now on if the peer nominates it.
 
         Raises:
             StunError: the check is not the peer's.
@@ -73,9 +79,9 @@ class Transport:
         answer = answer_check(check, self.ice, self._remote_ice.ufrag, source)
         self._send_to(answer.response, source)
         if answer.is_valid:
-            is_first = self._remote is None
-            if is_first or answer.is_nominated:
-                self._remote = source
+            is_first = self.remote is None
+            if is_first or (answer.is_nominated and may_move):
+                self.remote = source
             if is_first:
                 self._dtls.start()
         return answer.is_valid
@@ -104,8 +110,8 @@ class Transport:
 
     def send(self, datagram: bytes) -> None:
         """Send to the peer, if it is known where it is."""
-        if self._remote is not None:
-            self._send_to(datagram, self._remote)
+        if self.remote is not None:
+            self._send_to(datagram, self.remote)
 
     def close(self) -> None:
         """Say goodbye."""

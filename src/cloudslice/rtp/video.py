@@ -27,8 +27,8 @@ _PLI_INTERVAL_AFTER_LOSS_S = 0.3
 _DENSE_PACKETS_S = 64
 _RATE_INTERVAL_S = 1.0
 _SILENT_S = 0.5
-_UNREAD_LIMIT = 4096
-"""SRTP's 16-bit roll-over is followed by decrypting: long before 32768 packets go unread."""
+_NEVER = 1 << 62
+"""An extended sequence number that no packet reaches."""
 
 
 class _Request:
@@ -219,7 +219,7 @@ class VideoReceiver(Receiver):
         if not self._requests:
             depacketizer.learn(packet.payload)
             if depacketizer.is_ready:
-                self.stream.read_from = self.stream.read_highest + _UNREAD_LIMIT
+                self.stream.read_from = _NEVER
             return
         complete = assembler.push(
             sequence, packet.timestamp, packet.marker, packet.payload, packet.arrival

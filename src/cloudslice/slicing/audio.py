@@ -11,7 +11,6 @@ from math import inf
 
 from cloudslice.clock import Clock
 from cloudslice.codecs.opus import (
-    MAX_PACKET_SAMPLES,
     SAMPLE_RATE,
     MalformedPacketError,
     is_stereo,
@@ -21,17 +20,17 @@ from cloudslice.codecs.opus import (
 from cloudslice.delivery.model import GrowingSlice, SliceOrigin, SliceStore
 from cloudslice.rooms.base import OpusRun
 from cloudslice.slicing.counters import SlicingCounters
+from cloudslice.slicing.holds import LateRuns
 from cloudslice.slicing.ogg import OggOpusWriter
+from cloudslice.slicing.preroll import PreRoll
 from cloudslice.slicing.timeline import LATE_S, Timeline
-
-PRE_ROLL = 15_360
-"""Samples in front of a cut, 320 ms. With the 80 ms that RFC 7845 section 4.6 suggests, the first
-20 ms of a CELT slice differed from the whole stream by up to 1251 of 32768; with this by nothing.
-"""
 
 _UNWRITTEN_S = 0.5
 """So long after a packet all that has come is written, as soon as more comes. As a room hands over
 what it has at least every `HEARTBEAT_S`, that is 0.92 s after its coming at most."""
+
+_STALL_S = 1.0
+"""Ticks that are further apart than this had nobody to make them."""
 
 _FLUSH_AFTER_S = 1.0
 """When packets stop for so long, what is in memory goes to the file, up to the last packet."""
@@ -42,8 +41,6 @@ class _OpenSlice:
     start: int
     """Media position of the first audible sample."""
     end: int
-    tail: int
-    """From this position on, packets are kept for the next slice's pre-roll."""
     writer: OggOpusWriter
     growing: GrowingSlice
     silence_samples: int = 0
@@ -53,7 +50,9 @@ class AudioSlicer:
     """An `AudioSink` that makes one slice of every `slice_s` seconds in which packets came.
 
     Slice k covers the samples [k * N, (k + 1) * N) after the track's first packet, exactly; gaps
-    are filled with silence. Only the last one, cut off by `close`, ends with its last packet.
+    are filled with silence. Where packets stop, and at `close`, it ends with its last packet; if
+    the network has held the next ones back, another slice goes on there, to the end of the same
+    seconds.
     """
 
     # A packet touches most of this: without slots it takes more cache lines.
@@ -61,9 +60,10 @@ class AudioSlicer:
         "_clock",
         "_counters",
         "_end",
+        "_last_tick",
+        "_late",
         "_origin",
-        "_recent",
-        "_recent_samples",
+        "_pre_roll",
         "_sender_zero_ms",
         "_slice",
         "_slice_samples",
@@ -92,21 +92,21 @@ class AudioSlicer:
         self._unwritten_since = inf
         """When the first packet came that the slice's file does not hold yet."""
         self._slice: _OpenSlice | None = None
-        self._recent: list[tuple[bytes, int]] = []
-        """The packets from the open slice's `tail` to `_end`, or before `_end` if none is open, and
-        their samples: the next slice's pre-roll."""
-        self._recent_samples = 0
+        self._late: LateRuns | None = None
+        """Packets after a pause that may have been held back or not."""
+        self._last_tick = inf
+        self._pre_roll = PreRoll()
         self._stereo = False
         """Whether the last packet was; silence is made like it."""
         self._sender_zero_ms: float | None = None
         """UTC of media position 0 by the sender's clock, as its last sender report has it."""
-        self._remember_silence(0)
+        self._pre_roll.fill(0, stereo=False)
 
     @property
     def slicing(self) -> bool:
         """Whether packets came lately: a slice is open, or one has just ended with a packet."""
         quiet_s = self._clock.monotonic() - self._timeline.last_arrival
-        return self._slice is not None or quiet_s <= LATE_S
+        return self._slice is not None or self._late is not None or quiet_s <= LATE_S
 
     def on_opus(self, run: OpusRun) -> None:
         """See `AudioSink`. A malformed packet, or some far ahead of real time, are only counted."""
@@ -115,27 +115,19 @@ class AudioSlicer:
         except MalformedPacketError:
             self._counters.packets_malformed += 1
             return
-        gap = self._timeline.place(run, samples)
-        if gap is None:
-            self._counters.packets_ahead += len(run.sizes)
-            return
-        if gap:
-            self._fill_gap(gap)
-        self._stereo = is_stereo(run.data)
-        end = self._end + samples * len(run.sizes)
-        if self._slice is not None and end <= self._slice.tail:
-            self._slice.writer.add(run.data, run.sizes, samples)
-            self._end = end
+        if self._late is not None:
+            self._judge_late(run.arrival)
+        if self._late is None and (late_s := self._timeline.late_s(run, samples)):
+            self._late = LateRuns(late_s)
+        if self._late is None:
+            self._take(run, samples)
         else:
-            for packet in run.packets():
-                self._add(packet, samples)
-        self._unwritten_since = min(self._unwritten_since, run.arrival)
-        if self._slice is not None and run.last_arrival - self._unwritten_since >= _UNWRITTEN_S:
-            self._slice.writer.flush()
-            self._unwritten_since = run.last_arrival
+            self._late.add(run, samples)
+            self._judge_late(run.arrival)
 
     def on_restart(self) -> None:
         """See `AudioSink`."""
+        self._judge_late(inf)
         self._timeline.restart()
 
     def on_sender_time(self, timestamp: int, utc_ms: float) -> None:
@@ -151,36 +143,73 @@ class AudioSlicer:
         Args:
             now: monotonic second.
         """
+        was_stalled = now - self._last_tick > _STALL_S
+        self._last_tick = now
+        if was_stalled:
+            return  # what has come meanwhile may wait in the socket
+        self._judge_late(now)
         open_slice = self._slice
         quiet_s = now - self._timeline.last_arrival
-        if open_slice is None or quiet_s <= _FLUSH_AFTER_S:
+        if open_slice is None or self._late is not None or quiet_s <= _FLUSH_AFTER_S:
             return
         ended_s = now - self._timeline.monotonic(open_slice.end)
         if min(quiet_s, ended_s) > LATE_S:
-            self._counters.gaps_filled += 1
-            self._timeline.end = open_slice.end
-            self._add_silence(open_slice.end)
+            self._close_slice()
         else:
             open_slice.writer.flush()
 
     def close(self) -> None:
         """End the open slice, if there is one, with its last packet."""
+        self._judge_late(inf)
+        self._close_slice()
+
+    def _close_slice(self) -> None:
         if self._slice is not None:
             self._finish(self._slice, self._end)
             self._slice = None
+
+    def _judge_late(self, now: float) -> None:
+        """Take what was set aside, if it is known by now where it belongs."""
+        if self._late is None:
+            return
+        were_held = self._late.were_held_back(now)
+        if were_held is None:
+            return
+        late, self._late = self._late, None
+        for index, (run, samples) in enumerate(late.runs):
+            self._take(run, samples, was_held=were_held and index == 0)
+
+    def _take(self, run: OpusRun, samples: int, *, was_held: bool = False) -> None:
+        gap = self._timeline.place(run, samples, was_held=was_held)
+        if gap is None:
+            self._counters.packets_ahead += len(run.sizes)
+            return
+        if gap:
+            self._fill_gap(gap)
+        self._stereo = is_stereo(run.data)
+        end = self._end + samples * len(run.sizes)
+        if self._slice is not None and end < self._slice.end:
+            self._slice.writer.add(run.data, run.sizes, samples)
+            self._end = end
+            self._pre_roll.add(run.data, run.sizes, samples)
+        else:
+            for packet in run.packets():
+                self._add(packet, samples)
+        self._unwritten_since = min(self._unwritten_since, run.arrival)
+        if self._slice is not None and run.last_arrival - self._unwritten_since >= _UNWRITTEN_S:
+            self._slice.writer.flush()
+            self._unwritten_since = run.last_arrival
 
     def _add(self, packet: bytes, samples: int) -> None:
         open_slice = self._slice or self._open(self._end)
         open_slice.writer.add(packet, (len(packet),), samples)
         self._end += samples
-        if self._end > open_slice.tail:
-            self._recent.append((packet, samples))
-            self._recent_samples += samples
-            if self._end >= open_slice.end:
-                self._finish(open_slice, open_slice.end)
-                self._slice = None
-                if self._end > open_slice.end:
-                    self._open(open_slice.end)
+        self._pre_roll.add(packet, (len(packet),), samples)
+        if self._end >= open_slice.end:
+            self._finish(open_slice, open_slice.end)
+            self._slice = None
+            if self._end > open_slice.end:
+                self._open(open_slice.end)
 
     def _fill_gap(self, samples: int) -> None:
         self._counters.gaps_filled += 1
@@ -190,7 +219,7 @@ class AudioSlicer:
         start_of_slice = to // self._slice_samples * self._slice_samples
         if self._end < start_of_slice:
             self._end = start_of_slice
-            self._remember_silence(start_of_slice)
+            self._pre_roll.fill(start_of_slice, stereo=self._stereo)
         self._add_silence(to)
 
     def _add_silence(self, to: int) -> None:
@@ -204,19 +233,8 @@ class AudioSlicer:
         for packet, size in silence(self._end, samples, stereo=self._stereo):
             self._add(packet, size)
 
-    def _remember_silence(self, end: int) -> None:
-        """Nothing but silence came before `end`, a slice's start."""
-        samples = PRE_ROLL + MAX_PACKET_SAMPLES
-        self._recent = list(silence(end - samples, samples, stereo=self._stereo))
-        self._recent_samples = samples
-
     def _open(self, start: int) -> _OpenSlice:
-        position = self._end - self._recent_samples
-        pre_roll = []
-        for packet, samples in self._recent:
-            position += samples
-            if position > start - PRE_ROLL:
-                pre_roll.append((packet, samples))
+        pre_roll = self._pre_roll.before(start, end=self._end)
         first = self._end - sum(samples for _, samples in pre_roll)
         start_utc_ms = self._clock.utc_ms(self._timeline.monotonic(start))
         growing = self._store.grow(self._origin, start_utc_ms)
@@ -229,10 +247,8 @@ class AudioSlicer:
         )
         for packet, samples in pre_roll:
             writer.add(packet, (len(packet),), samples)
-        end = start + self._slice_samples
-        self._slice = _OpenSlice(start, end, end - PRE_ROLL - MAX_PACKET_SAMPLES, writer, growing)
-        self._recent.clear()
-        self._recent_samples = 0
+        end = (start // self._slice_samples + 1) * self._slice_samples
+        self._slice = _OpenSlice(start, end, writer, growing)
         return self._slice
 
     def _finish(self, open_slice: _OpenSlice, end: int) -> None:

@@ -162,9 +162,15 @@ def repair_ogg(path: Path) -> int | None:
 
     Returns:
         The audible milliseconds of the file, or None if there are none.
+
+    Raises:
+        ValueError: it is damaged before its first audible page; it stays as it is.
     """
-    pages = list(_whole_pages(path.read_bytes()))
+    data = path.read_bytes()
+    pages = list(_whole_pages(data))
     if len(pages) < 3 or not pages[0].body.startswith(b"OpusHead"):
+        if not _is_cut_off(data[sum(page.size for page in pages) :]):
+            raise ValueError("it is no beginning of an Ogg Opus file")
         return None
     pre_skip: int = _OPUS_HEAD.unpack(pages[0].body)[3]
     samples = pages[-1].granule - pre_skip
@@ -232,6 +238,16 @@ def _whole_pages(data: bytes) -> Iterator[_Page]:
             return
         yield page
         at = end
+
+
+def _is_cut_off(rest: bytes) -> bool:
+    """Whether what follows the whole pages is nothing, or a page whose end is missing."""
+    if len(rest) < _PAGE_HEADER.size:
+        return (_CAPTURE + rest[4:]).startswith(rest)
+    body_at = _PAGE_HEADER.size + rest[_PAGE_HEADER.size - 1]
+    return rest.startswith(_CAPTURE) and len(rest) < body_at + sum(
+        rest[_PAGE_HEADER.size : body_at]
+    )
 
 
 def _checksum(page: bytearray) -> bytes:

@@ -10,6 +10,7 @@ from typing import Self
 
 import structlog
 
+from cloudslice.faults import Faults
 from cloudslice.rooms.base import Keyframe
 from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.images import Picture, UndecodableKeyframeError, encode_picture
@@ -63,6 +64,8 @@ class PicturePool:
         """By thread."""
         self._jobs: dict[tuple[int, ImageFormat], _Job] = {}
         self._threads = WorkerThreads(threads, "pictures")
+        self.faults = Faults("picture receiver")
+        """What those who were handed a picture raised."""
 
     def __enter__(self) -> Self:
         return self
@@ -123,4 +126,7 @@ class PicturePool:
     def _hand_out(self, job: _Job, result: Picture | UndecodableKeyframeError) -> None:
         del self._jobs[job.key]
         for receiver in job.receivers:
-            receiver(result)
+            try:
+                receiver(result)
+            except Exception as error:  # the others wait for theirs
+                self.faults.caught(error)

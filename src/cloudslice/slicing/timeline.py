@@ -11,13 +11,16 @@ from cloudslice.codecs.opus import GRID, SAMPLE_RATE
 from cloudslice.rooms.base import OpusRun
 
 LATE_S = 2.0
-"""How much later or earlier than its time a packet may come before the sender's clock is held to
-have stood still or jumped: longer than the stalls a call survives, and short enough that a slice
+"""How much later or earlier than its time a packet may come before it is asked whether the sender's
+clock stood still or jumped: longer than the stalls a call survives, and short enough that a slice
 whose packets stop can be held open for late ones."""
 
 _WINDOW_S = 10.0
 """Sender clocks drift by 0.1 ms a second at most, network delay has its minimum often: the
 quickest packet of two windows ties media time to ours within a millisecond or two of that."""
+
+_CAUGHT_UP_S = 0.1
+"""Later than the quickest packet, nothing is held back any more."""
 
 _MAX_AHEAD_S = 60.0
 """A network that held packets back may deliver a minute of them at once; more is a sender that
@@ -28,13 +31,13 @@ class Timeline:
     """Places packets one after the other; positions are multiples of `GRID`.
 
     Attributes:
-        end: the position after the last placed packet. The owner may move it on where it has
-            made up its mind that nothing more comes before a later position.
+        end: the position after the last placed packet.
         last_arrival: monotonic second at which that packet arrived.
     """
 
     __slots__ = (
         "_earliest_origin",
+        "_late_origin",
         "_offset",
         "_origin",
         "_previous_origin",
@@ -52,11 +55,26 @@ class Timeline:
         """The earliest that position 0 can have been, by the packets of this window..."""
         self._previous_origin = inf
         """...and by those of the window before."""
+        self._late_origin = -inf
+        """The earliest that position 0 can have been by the packets that were held back, while the
+        network has not caught up."""
         self._window_end = -inf
         self._earliest_origin = -inf
         """A packet that puts position 0 before this is too far ahead of real time."""
 
-    def place(self, run: OpusRun, samples: int) -> int | None:
+    def late_s(self, run: OpusRun, samples: int) -> float:
+        """How late packets are that come after a pause of more than `LATE_S`, by the timestamp of
+        the first one; 0 if by less than `LATE_S`, or if their timestamp makes no sense.
+
+        The network may have held them back, or the sender's clock may have stood still.
+        """
+        if self._offset is None or run.arrival - self.last_arrival <= LATE_S:
+            return 0.0
+        start = run.timestamp + self._offset
+        late_s = run.arrival - self.monotonic(start + samples)
+        return late_s if late_s > LATE_S and start > self.end - GRID else 0.0
+
+    def place(self, run: OpusRun, samples: int, *, was_held: bool = False) -> int | None:
         """Place the next packets and return the gap before the first one, in samples, a multiple
         of `GRID`. Between them there is none.
 
@@ -65,6 +83,8 @@ class Timeline:
         Args:
             run: what has come.
             samples: the duration of each packet.
+            was_held: whether the network held it back, so that its timestamp is right however late
+                it is.
 
         Returns:
             The gap; None if all of them are to be dropped, as they are more than a minute ahead of
@@ -76,7 +96,10 @@ class Timeline:
             self._offset = self.end + gap - run.timestamp
         else:
             gap = run.timestamp + self._offset - self.end
-            if gap or arrival - self.last_arrival > LATE_S:
+            if was_held:
+                self._late_origin = inf
+                gap = max(0, gap // GRID * GRID)
+            elif gap or arrival - self.last_arrival > LATE_S:
                 gap = self._checked_gap(gap, run.timestamp, samples, arrival)
         start = self.end + gap
         origin = run.earliest - (start + samples) / SAMPLE_RATE
@@ -84,6 +107,8 @@ class Timeline:
             if origin < self._earliest_origin:
                 return None
             self._origin = origin
+        if origin < self._late_origin:
+            self._catch_up(origin, arrival)
         if arrival >= self._window_end:
             self._turn_window(origin, arrival)
         self.end = start + samples * len(run.sizes)
@@ -122,6 +147,13 @@ class Timeline:
             gap = self._gap_by_arrival(samples, arrival)
             self._offset = self.end + gap - timestamp
         return gap // GRID * GRID if gap > 0 else 0
+
+    def _catch_up(self, origin: float, arrival: float) -> None:
+        """What the packets before a pause told of the clocks is the best there is, as long as those
+        that were held back come quicker and quicker."""
+        self._window_end = arrival + _WINDOW_S
+        has_caught_up = origin - self.monotonic(0) < _CAUGHT_UP_S
+        self._late_origin = -inf if has_caught_up else origin
 
     def _turn_window(self, origin: float, arrival: float) -> None:
         is_stale = arrival >= self._window_end + _WINDOW_S

@@ -6,14 +6,18 @@ delivery, an event) into one transaction.
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
+
+import structlog
 
 from cloudslice.migrations import Schema
 from cloudslice.rooms.base import LeaveCode, RoomIdType, RoomKey
-from cloudslice.secrets import SecretBox
+from cloudslice.secrets import SecretBox, SecretKeyError
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
 from cloudslice.tasks.model import TaskSpec
+
+_log = structlog.get_logger(__name__)
 
 SCHEMA = Schema(
     "tasks",
@@ -29,7 +33,7 @@ SCHEMA = Schema(
             private_map_key BLOB,
             slicing TEXT NOT NULL,
             lists TEXT NOT NULL,
-            callable_until_utc_ms INTEGER NOT NULL,
+            callable_until_utc_ms INTEGER NOT NULL, -- by the steady clock, which only begins as UTC
             has_entered INTEGER NOT NULL DEFAULT 0,
             leave_code INTEGER
         );
@@ -49,16 +53,16 @@ class StoredTask:
     private_map_key: str | None
     slicing: SliceParams
     lists: SubscriptionLists
-    callable_until_utc_ms: int
-    """When ResourceExpiredHour has elapsed (contract C6.4)."""
+    callable_until_ms: int
+    """When ResourceExpiredHour has elapsed, by the clock that is steady over restarts."""
     has_entered: bool = False
     """Whether event 1001 is recorded."""
     leave_code: LeaveCode | None = None
     """Set once the task has begun to stop."""
 
 
-def stored_task(spec: TaskSpec, task_id: str, now_utc_ms: int) -> StoredTask:
-    """The task that `spec` asks for, created at `now_utc_ms`."""
+def stored_task(spec: TaskSpec, task_id: str, now_ms: int) -> StoredTask:
+    """The task that `spec` asks for, created at `now_ms` of the steady clock."""
     return StoredTask(
         task_id=task_id,
         room=spec.room,
@@ -67,7 +71,7 @@ def stored_task(spec: TaskSpec, task_id: str, now_utc_ms: int) -> StoredTask:
         private_map_key=spec.private_map_key,
         slicing=spec.slicing,
         lists=spec.lists,
-        callable_until_utc_ms=now_utc_ms + spec.resource_expired_hours * 3_600_000,
+        callable_until_ms=now_ms + spec.resource_expired_hours * 3_600_000,
     )
 
 
@@ -86,7 +90,7 @@ def insert_task(connection: sqlite3.Connection, task: StoredTask, box: SecretBox
             None if key is None else box.seal(key, f"private_map_key {task.task_id}"),
             json.dumps(asdict(task.slicing) | {"image_format": task.slicing.image_format.value}),
             json.dumps(asdict(task.lists)),
-            task.callable_until_utc_ms,
+            task.callable_until_ms,
             task.has_entered,
             task.leave_code,
         ),
@@ -116,27 +120,33 @@ def delete_task(connection: sqlite3.Connection, task_id: str) -> None:
 
 
 def load_tasks(connection: sqlite3.Connection, box: SecretBox) -> list[StoredTask]:
-    """All unfinished tasks, in the order of their creation."""
-    return list(_rows(connection, box))
-
-
-def _rows(connection: sqlite3.Connection, box: SecretBox) -> Iterator[StoredTask]:
+    """All unfinished tasks, in the order of their creation. A row that cannot be understood, or
+    whose signatures cannot be decrypted, is left out and logged."""
     cursor = connection.execute("SELECT * FROM tasks ORDER BY rowid")
     columns = [column[0] for column in cursor.description]
+    tasks = []
     for values in cursor:
         row = dict(zip(columns, values, strict=True))
-        task_id, key = row["task_id"], row["private_map_key"]
-        slicing = json.loads(row["slicing"])
-        lists = json.loads(row["lists"])
-        yield StoredTask(
-            task_id=task_id,
-            room=RoomKey(row["sdk_app_id"], row["room_id"], RoomIdType(row["room_id_type"])),
-            robot_user_id=row["robot_user_id"],
-            user_sig=box.open(row["user_sig"], f"user_sig {task_id}"),
-            private_map_key=None if key is None else box.open(key, f"private_map_key {task_id}"),
-            slicing=SliceParams(**slicing | {"image_format": ImageFormat(slicing["image_format"])}),
-            lists=SubscriptionLists(**{name: tuple(entries) for name, entries in lists.items()}),
-            callable_until_utc_ms=row["callable_until_utc_ms"],
-            has_entered=bool(row["has_entered"]),
-            leave_code=None if row["leave_code"] is None else LeaveCode(row["leave_code"]),
-        )
+        try:
+            tasks.append(_to_task(row, box))
+        except (ValueError, TypeError, KeyError, AttributeError, SecretKeyError) as error:
+            _log.error("task on record cannot be read", task_id=row["task_id"], error=repr(error))
+    return tasks
+
+
+def _to_task(row: dict[str, Any], box: SecretBox) -> StoredTask:
+    task_id, key = row["task_id"], row["private_map_key"]
+    slicing = json.loads(row["slicing"])
+    lists = json.loads(row["lists"])
+    return StoredTask(
+        task_id=task_id,
+        room=RoomKey(row["sdk_app_id"], row["room_id"], RoomIdType(row["room_id_type"])),
+        robot_user_id=row["robot_user_id"],
+        user_sig=box.open(row["user_sig"], f"user_sig {task_id}"),
+        private_map_key=None if key is None else box.open(key, f"private_map_key {task_id}"),
+        slicing=SliceParams(**slicing | {"image_format": ImageFormat(slicing["image_format"])}),
+        lists=SubscriptionLists(**{name: tuple(entries) for name, entries in lists.items()}),
+        callable_until_ms=row["callable_until_utc_ms"],
+        has_entered=bool(row["has_entered"]),
+        leave_code=None if row["leave_code"] is None else LeaveCode(row["leave_code"]),
+    )

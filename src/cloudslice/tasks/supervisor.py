@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self
 
 import structlog
 
-from cloudslice.clock import Clock, until_heartbeat
+from cloudslice.clock import HEARTBEAT_S, Clock, until_heartbeat
 from cloudslice.config import AppSettings, LimitSettings, Settings
 from cloudslice.database import Database, DatabaseError
 from cloudslice.delivery.model import Consignor
@@ -27,7 +27,9 @@ from cloudslice.slicing.params import SubscriptionLists
 from cloudslice.slicing.phases import PicturePhases
 from cloudslice.slicing.picture_pool import PicturePool
 from cloudslice.slicing.robot import Robot
+from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks import registry
+from cloudslice.tasks.entry import enter_room
 from cloudslice.tasks.model import (
     RobotIdTakenError,
     SpoolFullError,
@@ -41,6 +43,8 @@ from cloudslice.tasks.task_id import new_task_id
 
 _log = structlog.get_logger(__name__)
 
+P = ParamSpec("P")
+
 _LEAST_TICK_S = 0.02
 """What is due a moment later is done with the rest."""
 _WRITE_RETRY_S = 2.0
@@ -53,7 +57,8 @@ class RunningTask:
     stored: StoredTask
     robot: Robot
     attendance: Attendance | None = None
-    guard: Faults = field(default_factory=lambda: Faults("robot"))
+    entry: asyncio.Task[None] | None = None
+    """Ends once the robot has entered or failed, and event 1001 is recorded."""
 
     @property
     def status(self) -> TaskStatus:
@@ -71,7 +76,7 @@ class Supervisor:
 
     Args:
         settings: the apps with their limits and secret keys.
-        database: holds the tasks.
+        database: holds the tasks; with the SCHEMA of `registry` and that of `steady_clock`.
         box: encrypts their signatures.
         delivery: takes slices and events.
         rooms: by the name that an app's `rooms` setting has.
@@ -97,16 +102,20 @@ class Supervisor:
         self._pictures = pictures
         self._phases = PicturePhases()
         self._clock = clock
+        self._steady = SteadyClock(database, clock, "tasks")
         self._tasks: dict[str, RunningTask] = {}
         self._creating: dict[int, int] = {}
         self._of_ended = SlicingCounters()
+        self.faults = Faults("task")
+        """Unforeseen errors: each ends or delays one step of one task."""
         self._group = asyncio.TaskGroup()
         self._ticker: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         stored = await self._database.run(lambda c: registry.load_tasks(c, self._box))
+        await self._steady.__aenter__()
         await self._group.__aenter__()
-        self._ticker = self._group.create_task(self._tick_forever())
+        self._ticker = self._spawn(self._tick_forever)
         for each in stored:
             self._take_up(each)
         return self
@@ -120,17 +129,20 @@ class Supervisor:
         if self._ticker is not None:
             self._ticker.cancel()
         for task in self._tasks.values():
-            if task.attendance is not None:
-                task.attendance.leave()
-            task.robot.stop()
+            if task.entry is not None and task.stored.leave_code is None:
+                task.entry.cancel()  # the next process enters anew
+            self._leave(task)
         await self._pictures.settle()
-        await self._group.__aexit__(kind, error, traceback)
+        try:
+            await self._group.__aexit__(kind, error, traceback)
+        finally:
+            await self._steady.__aexit__(kind, error, traceback)
 
     async def create(self, spec: TaskSpec) -> str:
         """Start a task (TaskService.create)."""
         app = self._admit(spec)
         app_id = app.sdk_app_id
-        stored = registry.stored_task(spec, new_task_id(), self._clock.utc_ms())
+        stored = registry.stored_task(spec, new_task_id(), self._steady.now_ms())
         # Counted from here on, so that creations side by side cannot pass the limit together.
         self._creating[app_id] = self._creating.get(app_id, 0) + 1
         try:
@@ -207,7 +219,7 @@ class Supervisor:
         if (
             task is None
             or task.stored.room.sdk_app_id != sdk_app_id
-            or task.stored.callable_until_utc_ms <= self._clock.utc_ms()
+            or task.stored.callable_until_ms <= self._steady.now_ms()
         ):
             raise TaskNotFoundError("no such task, or it has ended")
         return task
@@ -224,7 +236,7 @@ class Supervisor:
         stored.leave_code = stored.leave_code or LeaveCode.CONNECTION_LOST
         task = RunningTask(stored, self._make_robot(stored, LimitSettings()))
         self._tasks[stored.task_id] = task
-        self._group.create_task(self._finish(task, stored.leave_code))
+        self._spawn(self._finish, task, stored.leave_code)
 
     def _may_enter(self, stored: StoredTask, app: AppSettings) -> bool:
         """Whether the robot may enter its room once more (contract C6.5)."""
@@ -244,7 +256,7 @@ class Supervisor:
     def _run(self, stored: StoredTask, app: AppSettings) -> None:
         task = RunningTask(stored, self._make_robot(stored, app.limits))
         self._tasks[stored.task_id] = task
-        self._group.create_task(self._enter(task, self._rooms[app.rooms]))
+        task.entry = self._spawn(self._enter, task, self._rooms[app.rooms])
 
     def _make_robot(self, stored: StoredTask, limits: LimitSettings) -> Robot:
         return Robot(
@@ -259,18 +271,48 @@ class Supervisor:
             on_finished=lambda code: self._stop_by_id(stored.task_id, code),
         )
 
+    def _spawn(
+        self, work: Callable[P, Awaitable[None]], *arguments: P.args, **named: P.kwargs
+    ) -> asyncio.Task[None]:
+        """Run `work` beside all else. What it raises is counted, and ends nothing but itself."""
+        return self._group.create_task(self._fenced(work, *arguments, **named))
+
+    async def _fenced(
+        self, work: Callable[P, Awaitable[None]], *arguments: P.args, **named: P.kwargs
+    ) -> None:
+        try:
+            await work(*arguments, **named)
+        except Exception as error:
+            self.faults.caught(error)
+
     async def _enter(self, task: RunningTask, rooms: RoomProvider) -> None:
         stored = task.stored
         try:
-            task.attendance = await rooms.enter(stored.room, stored.robot_user_id, task.robot)
+            task.attendance = await enter_room(
+                rooms,
+                stored.room,
+                stored.robot_user_id,
+                task.robot,
+                is_wanted=lambda: stored.leave_code is None,
+                faults=self.faults,
+            )
         except RoomEntryError as error:
             _log.warning("robot could not enter", reason=str(error), **_fields(stored))
             await self._record_entry(task, has_failed=True)
             self._stop(task, LeaveCode.CONNECTION_LOST)
             return
         if stored.leave_code is not None:
-            task.attendance.leave()  # stopped on the way in
+            self._leave(task)  # stopped on the way in
         await self._record_entry(task, has_failed=False)
+
+    def _leave(self, task: RunningTask) -> None:
+        """Have the robot out of its room, with all that has arrived by now in its slices."""
+        for step in (task.attendance.leave if task.attendance else None, task.robot.stop):
+            try:
+                if step is not None:
+                    step()
+            except Exception as error:
+                self.faults.caught(error, **_fields(task.stored))
 
     def _subscribe(self, task: RunningTask, lists: SubscriptionLists) -> None:
         """Have the robot go by `lists` for all that arrives from now on."""
@@ -283,7 +325,7 @@ class Supervisor:
         if not task.stored.has_entered:
             task.stored.has_entered = True
             task_id = task.stored.task_id
-            await _persist(
+            await self._persist(
                 lambda: self._delivery.record_start(
                     task_id,
                     has_failed=has_failed,
@@ -303,17 +345,17 @@ class Supervisor:
         """Begin the stop; once begun, nothing changes its code."""
         if task.stored.leave_code is None:
             task.stored.leave_code = code
-            self._group.create_task(self._finish(task, code))
+            self._spawn(self._finish, task, code)
 
     async def _finish(self, task: RunningTask, code: LeaveCode) -> None:
         task_id = task.stored.task_id
-        await _persist(lambda: self._store_stop(task_id, code))
-        if task.attendance is not None:
-            task.attendance.leave()
-        task.robot.stop()
-        await self._pictures.settle()
-        await self._delivery.flush()
-        await _persist(
+        self._leave(task)  # first, however long the disk takes: nothing more is recorded
+        await self._persist(lambda: self._store_stop(task_id, code))
+        if task.entry is not None:
+            await asyncio.wait({task.entry})  # 1001 comes before 1002
+        await self._persist(self._pictures.settle)
+        await self._persist(self._delivery.flush)
+        await self._persist(
             lambda: self._delivery.record_stop(
                 task_id, int(code), also=lambda c: registry.delete_task(c, task_id)
             )
@@ -322,28 +364,38 @@ class Supervisor:
         self._of_ended.add(task.robot.counters)
         _log.info("task ended", leave_code=int(code), **_fields(task.stored))
 
+    async def _persist(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Do a write that must not be left out, however long the disk refuses it."""
+        while True:
+            try:
+                return await write()
+            except DatabaseError as error:
+                _log.error("write failed, will be repeated", reason=str(error))
+            except Exception as error:
+                self.faults.caught(error)
+            await asyncio.sleep(_WRITE_RETRY_S)
+
     async def _tick_forever(self) -> None:
         delay = 0.0
         while True:
             await asyncio.sleep(max(delay, _LEAST_TICK_S))
-            now = self._clock.monotonic()
-            delay = until_heartbeat(now)
-            for task in list(self._tasks.values()):
-                try:
-                    delay = min(delay, task.robot.tick(now))
-                except Exception as error:
-                    # A bug that one task meets is not to end the others.
-                    task.guard.caught(error)
+            try:
+                delay = self._tick()
+            except Exception as error:
+                self.faults.caught(error)
+                delay = HEARTBEAT_S
 
-
-async def _persist(write: Callable[[], Awaitable[None]]) -> None:
-    """Do a write that must not be left out, however long the disk refuses it."""
-    while True:
-        try:
-            return await write()
-        except DatabaseError as error:
-            _log.error("write failed, will be repeated", reason=str(error))
-            await asyncio.sleep(_WRITE_RETRY_S)
+    def _tick(self) -> float:
+        """Tick all robots; how many seconds later to do so again."""
+        now = self._clock.monotonic()
+        delay = until_heartbeat(now)
+        for task in list(self._tasks.values()):
+            try:
+                delay = min(delay, task.robot.tick(now))
+            except Exception as error:
+                # A bug that one task meets is not to end the others.
+                self.faults.caught(error, **_fields(task.stored))
+        return delay
 
 
 def _consignor(stored: StoredTask) -> Consignor:

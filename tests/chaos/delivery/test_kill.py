@@ -28,7 +28,7 @@ async def write_and_kill(site: Site, bucket: str, lines: int) -> list[tuple[str,
         sys.executable, "-m", "helpers.slice_writer",
         str(site.data_dir), site.endpoint, site.callback_url, bucket, str(ANCHORS),
         cwd=TESTS,
-        env=os.environ | {"PYTHONPATH": str(TESTS)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None

@@ -12,7 +12,8 @@ import pytest
 
 from cloudslice.config import EndpointSettings, StorageSettings
 from cloudslice.delivery.model import Bucket, Vendor
-from cloudslice.delivery.storage import ObjectStore, StorageError, StoredObject, open_bucket
+from cloudslice.delivery.storage import ObjectStore, StoredObject, open_bucket
+from cloudslice.delivery.storage_errors import StorageError
 
 KEY = "p/9+a../u/audios/1_a b?#%&+~[]{}^|<>:;!$()=@,._u_20231114221321.ogg"
 ENCODED = (

@@ -1,10 +1,13 @@
 """Slices against a real S3 server, as each of the vendors."""
 
 import asyncio
+import errno
 import hashlib
 import json
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -20,8 +23,10 @@ from helpers.delivery import (
     START_MS,
     TASK,
     Site,
+    SteppingClock,
     make_bucket,
 )
+from helpers.faulty_disk import FaultyDisk
 from helpers.s3_server import S3Server
 from helpers.waiting import eventually
 from helpers.webhooks import WebhookReceiver
@@ -376,6 +381,49 @@ async def test_slices_past_the_retention_are_given_up(
     assert receiver.events[-1]["EventInfo"]["Payload"] == {"Status": 1}
 
 
+async def test_a_step_of_the_wall_clock_gives_up_nothing(
+    site: Site, s3_server: S3Server, receiver: WebhookReceiver
+) -> None:
+    """Neither at once nor over a restart; what waits is stored when the store is back."""
+    good_url, site.endpoint = site.endpoint, "http://127.0.0.1:9"
+    bucket = make_bucket(s3_server, s3_server.new_bucket())
+    clock = SteppingClock()
+    async with site.open(clock) as delivery:
+        await delivery.open(TASK, bucket)
+        for n in range(7):
+            put_audio(delivery, start_ms=START_MS + 15000 * n)
+        await eventually(lambda: delivery.uploads.failed_attempts >= 4)
+        clock.step_ms = 25 * 3_600_000
+        failed = delivery.uploads.failed_attempts
+        await eventually(lambda: delivery.uploads.failed_attempts >= failed + 2)
+        assert delivery.uploads.given_up == 0
+    clock.step_ms = 50 * 3_600_000
+    async with site.open(clock) as delivery:
+        await eventually(lambda: delivery.uploads.failed_attempts >= 2)
+        assert delivery.uploads.given_up == 0
+    site.endpoint = good_url
+    async with site.open(clock) as delivery:
+        await receiver.wait_for_type(1004, count=7)
+    assert len(s3_server.keys(bucket.name)) == 7
+
+
+async def test_slices_whose_age_is_unknown_begin_to_wait(
+    site: Site, s3_server: S3Server, receiver: WebhookReceiver
+) -> None:
+    """As after an upgrade: the wall clock alone is no reason to give up what waits."""
+    site.endpoint = "http://127.0.0.1:9"
+    async with site.open() as delivery:
+        await delivery.open(TASK, make_bucket(s3_server, "demo-125"))
+        put_audio(delivery)
+        await delivery.flush()
+    with closing(sqlite3.connect(site.data_dir / "test.db")) as connection, connection:
+        connection.execute("DELETE FROM steady_clock")
+        connection.execute("UPDATE slices SET created_ms = 5")
+    async with site.open() as delivery:
+        await eventually(lambda: delivery.uploads.failed_attempts >= 3)
+        assert delivery.uploads.given_up == 0
+
+
 async def test_a_full_spool_keeps_the_newest(
     site: Site, s3_server: S3Server, receiver: WebhookReceiver
 ) -> None:
@@ -452,3 +500,82 @@ async def test_without_a_callback_url_slices_are_stored_all_the_same(
         await eventually(lambda: delivery.uploads.stored == 1)
         assert await delivery.count_waiting() == (0, 0)
     assert SliceKind.AUDIO.value in s3_server.keys(bucket.name)[0]
+
+
+async def test_a_damaged_slice_is_set_aside_and_the_others_arrive(
+    site: Site, s3_server: S3Server, receiver: WebhookReceiver
+) -> None:
+    """Nothing goes to the bucket under the hash of something else; 1006 and 1005 say so."""
+    bucket = make_bucket(s3_server, s3_server.new_bucket())
+    sleeping = site.endpoint
+    site.endpoint = "http://127.0.0.1:9"
+    async with site.open() as delivery:
+        await delivery.open(TASK, bucket)
+        for n in range(4):
+            put_audio(delivery, b"audio %d" % n, START_MS + 15000 * n)
+        await delivery.flush()
+    (site.data_dir / "spool" / "2.slice").write_bytes(b"audio X")
+    (site.data_dir / "spool" / "3.slice").write_bytes(b"audio")
+    site.endpoint = sleeping
+    async with site.open() as delivery:
+        await end(delivery)
+        await receiver.wait_for_type(1005)
+        await delivery.flush()
+        assert delivery.files_set_aside == 2
+        assert (site.spooled, delivery.spool_bytes) == (["quarantine"], 0)
+    objects = [s3_server.get(bucket.name, key) for key in s3_server.keys(bucket.name)]
+    assert [each.data for each in objects] == [b"audio 0", b"audio 3"]
+    quarantine = site.data_dir / "spool" / "quarantine"
+    assert (quarantine / "2.slice").read_bytes() == b"audio X"
+    assert (quarantine / "3.slice").read_bytes() == b"audio"
+    messages = [event["EventInfo"]["Payload"]["Message"] for event in receiver.of_type(1006)]
+    assert sorted(each for each in messages if "SpoolDamage" in each) == [
+        "SpoolDamage: A slice's file is damaged: 2.slice.",
+        "SpoolDamage: A slice's file is damaged: 3.slice.",
+    ]
+    assert receiver.of_type(1005)[-1]["EventInfo"]["Payload"] == {"Status": 1}
+
+
+async def test_each_loss_is_told(
+    site: Site, s3_server: S3Server, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one too, with how much it is; the task's end waits for none of them."""
+    monkeypatch.setattr("cloudslice.delivery.spool._BACKLOG_BYTES", 10)
+    bucket = make_bucket(s3_server, s3_server.new_bucket())
+    async with site.open() as delivery:
+        await delivery.open(TASK, bucket)
+        for count in (1, 3):
+            for _ in range(count):
+                delivery.put(PICTURE, START_MS, bytes(11), {})
+            await delivery.flush()
+        await end(delivery)
+        await receiver.wait_for_type(1005)
+        assert delivery.lost == 4
+    messages = [event["EventInfo"]["Payload"]["Message"] for event in receiver.of_type(1006)]
+    assert messages == [
+        "SpoolFailure: A slice (picture of anchor_1) could not be kept: the disk is too slow.",
+        "SpoolFailure: 3 slices (picture of anchor_1) could not be kept: the disk is too slow.",
+    ]
+    assert receiver.of_type(1005)[0]["EventInfo"]["Payload"] == {"Status": 1}
+
+
+async def test_a_slice_that_is_lost_after_its_tasks_end_lets_the_task_settle(
+    site: Site, s3_server: S3Server, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk delays the slice; 1005 comes when its fate is known."""
+    bucket = make_bucket(s3_server, s3_server.new_bucket())
+    disk = FaultyDisk(monkeypatch)
+    async with site.open() as delivery:
+        await delivery.open(TASK, bucket)
+        growing = delivery.grow(AUDIO, START_MS)
+        growing.append(b"audio")
+        await delivery.flush()
+        disk.errors["pwrite", "1.part"] = errno.ENOSPC
+        growing.append(b" more")
+        growing.finish(15000, {})
+        await end(delivery)
+        await receiver.wait_for_type(1002)
+        (site.data_dir / "spool" / "1.part").unlink()
+        await receiver.wait_for_type(1005)
+    assert receiver.of_type(1005)[0]["EventInfo"]["Payload"] == {"Status": 1}
+    assert len(receiver.of_type(1006)) == 1

@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from helpers.delivery import (
     FAST_CALLBACKS,
     TASK,
     Site,
+    SteppingClock,
 )
 from helpers.waiting import eventually
 from helpers.webhooks import NO_ANSWER, Request, WebhookReceiver
@@ -34,6 +37,13 @@ async def record_starts(delivery: Delivery, count: int, task_id: str = TASK.task
     """Put `count` events of a task on record, as distinct as 1001 can be."""
     for n in range(count):
         await delivery.record_start(task_id, has_failed=bool(n % 2))
+
+
+async def none_waits(delivery: Delivery) -> None:
+    """Wait until no event is on record any more."""
+    async with asyncio.timeout(10):
+        while (await delivery.count_waiting())[1]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 def statuses(receiver: WebhookReceiver) -> list[int]:
@@ -113,6 +123,24 @@ async def test_events_come_without_asking_the_database(
             await receiver.wait_for_type(1001, count=2)
 
 
+async def test_a_delivered_event_is_not_kept(site: Site) -> None:
+    """Nor is one that was given up: the database does not grow with what nobody reads."""
+
+    def answer(request: Request) -> int:
+        return 500 if request.event["EventInfo"]["Payload"]["Status"] else 200
+
+    async with WebhookReceiver(CALLBACK_KEY, answer=answer) as receiver:
+        site.callback_url = receiver.url
+        pace = replace(FAST_CALLBACKS, repeat_s=0.1, contract_s=0.1, retention_s=0)
+        async with site.open(callback_pace=pace) as delivery:
+            await delivery.open(TASK, BUCKET)
+            await record_starts(delivery, 2)
+            await eventually(lambda: delivery.callbacks.given_up and delivery.callbacks.delivered)
+            await none_waits(delivery)
+    with closing(sqlite3.connect(site.data_dir / "test.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
+
+
 async def test_a_delivered_event_is_not_repeated_after_a_restart(site: Site) -> None:
     """That it was delivered is on record by the end of the process, however soon that comes."""
     async with WebhookReceiver(CALLBACK_KEY) as receiver:
@@ -156,13 +184,12 @@ async def test_an_app_without_a_url_is_told_nothing(site: Site) -> None:
     "failure",
     [
         pytest.param(500, id="an error"),
-        pytest.param(204, id="another success than 200"),
         pytest.param(302, id="a redirect, which is not followed"),
         pytest.param(NO_ANSWER, id="no answer in time"),
     ],
 )
 async def test_a_failure_is_repeated_with_the_same_bytes(site: Site, failure: int) -> None:
-    """At once, and then after a pause, until the receiver answers 200."""
+    """At once, and then after a pause, until the receiver answers with success."""
 
     def fail_twice(_request: Request) -> int:
         return failure if len(receiver.requests) <= 2 else 200
@@ -179,6 +206,21 @@ async def test_a_failure_is_repeated_with_the_same_bytes(site: Site, failure: in
         timeout = site.settings.callbacks.timeout_s if failure == NO_ANSWER else 0
         assert second - first == pytest.approx(timeout, abs=0.3)
         assert third - second == pytest.approx(timeout + FAST_CALLBACKS.repeat_s, abs=0.3)
+
+
+@pytest.mark.parametrize("status", [201, 202, 204, 299])
+async def test_any_success_is_taken(site: Site, status: int) -> None:
+    """RFC 9110, 15.3: every 2xx says that the request was accepted."""
+    async with WebhookReceiver(CALLBACK_KEY, answer=lambda _request: status) as receiver:
+        site.callback_url = receiver.url
+        async with site.open() as delivery:
+            await delivery.open(TASK, BUCKET)
+            await delivery.record_start(TASK.task_id, has_failed=False)
+            await eventually(
+                lambda: delivery.callbacks.delivered + delivery.callbacks.failed_attempts
+            )
+            assert delivery.callbacks.failed_attempts == 0
+    assert len(receiver.requests) == 1
 
 
 async def test_a_repeated_event_does_not_hold_back_later_ones(site: Site) -> None:
@@ -249,9 +291,7 @@ async def test_unsent_events_survive_a_restart(site: Site) -> None:
         site.callback_url = receiver.url
         async with site.open() as delivery:
             await receiver.wait_for(lambda r: len(r.events) == 10)
-            async with asyncio.timeout(5):
-                while (await delivery.count_waiting())[1]:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+            await none_waits(delivery)
     assert len(receiver.requests) == 10
 
 
@@ -268,6 +308,23 @@ async def test_events_are_given_up_after_the_retention(site: Site) -> None:
             assert (await delivery.count_waiting())[1] == 0
     assert 3 <= attempts <= 5
     assert receiver.requests[-1].at - receiver.requests[0].at < 0.4
+
+
+async def test_a_step_of_the_wall_clock_gives_up_no_event(site: Site) -> None:
+    """Neither at once nor over a restart."""
+    pace = replace(FAST_CALLBACKS, repeat_s=0.05, contract_s=0.1, late_first_s=0.1)
+    clock = SteppingClock()
+    site.callback_url = "http://127.0.0.1:9/nobody"
+    async with site.open(clock, callback_pace=pace) as delivery:
+        await delivery.open(TASK, BUCKET)
+        await record_starts(delivery, 1)
+        await eventually(lambda: delivery.callbacks.failed_attempts >= 3)
+        clock.step_ms = 25 * 3_600_000
+        await eventually(lambda: delivery.callbacks.failed_attempts >= 5)
+    clock.step_ms = 50 * 3_600_000
+    async with site.open(clock, callback_pace=pace) as delivery:
+        await eventually(lambda: delivery.callbacks.failed_attempts >= 2)
+        assert delivery.callbacks.given_up == 0
 
 
 async def test_events_of_an_app_that_no_longer_wants_them_are_given_up(site: Site) -> None:

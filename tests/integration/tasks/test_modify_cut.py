@@ -51,7 +51,7 @@ class Stage:
     def join(self) -> None:
         peer = Peer((AUDIO,))
         _publication, answer = self.rooms.publish(ROOM, "ann", parse_offer(peer.offer))
-        self.udp = UdpPeer(self.port, peer, answer, SystemClock().monotonic, host="127.0.0.1")
+        self.udp = UdpPeer(self.port, peer, answer, host="127.0.0.1")
         self.udp.connect()
 
     def send(self, *numbers: int) -> None:

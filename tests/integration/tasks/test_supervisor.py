@@ -1,25 +1,16 @@
 """Tasks from Create to event 1002, over a real database and real delivery; rooms moved by hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cloudslice.config import Settings
 from cloudslice.database import Database
-from cloudslice.delivery.model import Bucket, Vendor
 from cloudslice.delivery.service import Delivery
-from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.rooms.base import (
     LeaveCode,
-    RoomEntryError,
-    RoomIdType,
-    RoomKey,
-    RoomListener,
 )
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.slicing.robot import Robot
@@ -28,112 +19,19 @@ from cloudslice.tasks.model import (
     RobotIdTakenError,
     SpoolFullError,
     TaskNotFoundError,
-    TaskSpec,
     TaskStatus,
     TooManyTasksError,
 )
-from cloudslice.tasks.supervisor import Supervisor
-from helpers.slice_store import ManualClock
-from helpers.task_stage import DATABASE, open_supervisor
+from helpers.slice_store import ManualClock, SettableClock
+from helpers.supervisor_stage import APP, ROBOT, Stage, a_spec, open_stage
+from helpers.task_stage import DATABASE
 from helpers.tracks import ManualAnchor, ManualAudio
-from helpers.webhooks import WebhookReceiver
-
-APP, KEY, ROBOT = 1400000001, "k" * 64, "robot_1"
-ROOM = RoomKey(APP, "150", RoomIdType.NUMBER)
-
-
-@dataclass
-class ManualRooms:
-    """Lets robots in, or not, and keeps what they hear with."""
-
-    listeners: dict[str, RoomListener] = field(default_factory=dict)
-    humans: set[str] = field(default_factory=set)
-    refuses: bool = False
-    has_robot: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def enter(self, _key: RoomKey, robot: str, listener: RoomListener) -> Any:
-        if self.refuses:
-            raise RoomEntryError("the room is locked")
-        former = self.listeners.pop(robot, None)
-        if former is not None:
-            former.on_evicted(LeaveCode.REPLACED)
-        self.listeners[robot] = listener
-        self.has_robot.set()
-        return self
-
-    def leave(self) -> None:
-        """The Attendance of every robot."""
-
-    def catch_up(self) -> None: ...
-
-    def holds_user(self, _key: RoomKey, user_id: str) -> bool:
-        return user_id in self.humans
-
-    def user_ids(self, _key: RoomKey) -> Iterable[str]:
-        return self.humans
-
-
-@dataclass
-class Stage:
-    """A supervisor with what is around it."""
-
-    supervisor: Supervisor
-    rooms: ManualRooms
-    clock: ManualClock
-    receiver: WebhookReceiver
-
-    async def events(self, task_id: str, until: int = 1005) -> list[tuple[int, Any]]:
-        """(EventType, Payload) of a task's events, once the type `until` has come."""
-        await self.receiver.wait_for(
-            lambda r: any(each["EventType"] == until for each in r.of_task(task_id))
-        )
-        return [
-            (each["EventType"], each["EventInfo"]["Payload"])
-            for each in self.receiver.of_task(task_id)
-        ]
-
-
-@asynccontextmanager
-async def open_stage(
-    directory: Path, *, clock: ManualClock | None = None, task_limit: int = 500
-) -> AsyncIterator[Stage]:
-    clock = clock or ManualClock()
-    rooms = ManualRooms()
-    async with WebhookReceiver() as receiver:
-        settings = Settings.model_validate(
-            {
-                "data_dir": directory,
-                "apps": [
-                    {
-                        "sdk_app_id": APP,
-                        "secret_key": KEY,
-                        "callback_url": receiver.url,
-                        "limits": {"tasks": task_limit},
-                    }
-                ],
-                "storage": {"endpoints": {"cos": (directory / "buckets").as_uri()}},
-            }
-        )
-        async with open_supervisor(settings, rooms, clock, {}) as supervisor:
-            yield Stage(supervisor, rooms, clock, receiver)
 
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     async with open_stage(tmp_path) as running:
         yield running
-
-
-def a_spec(clock: ManualClock, *, lifetime_s: int = 86400, robot: str = ROBOT) -> TaskSpec:
-    return TaskSpec(
-        room=ROOM,
-        robot_user_id=robot,
-        user_sig=make_user_sig(KEY, APP, robot, now_s=clock.utc_ms() / 1000, lifetime_s=lifetime_s),
-        private_map_key=None,
-        slicing=SliceParams(audio=True, video=False),
-        lists=SubscriptionLists(),
-        bucket=Bucket(Vendor.COS, "ap-guangzhou", "demo-1250000000", "a", "s"),
-    )
 
 
 async def test_a_task_is_idle_then_in_progress_then_gone(stage: Stage) -> None:
@@ -252,6 +150,20 @@ async def test_tasks_of_other_apps_and_expired_ones_are_not_found(stage: Stage) 
         with pytest.raises(TaskNotFoundError):
             await call
     assert stage.supervisor.count_by_status()[TaskStatus.IDLE] == 1
+
+
+async def test_a_step_of_the_wall_clock_hides_no_task(tmp_path: Path) -> None:
+    """ResourceExpiredHour counts hours, over a restart too."""
+    clock = SettableClock()
+    async with open_stage(tmp_path, clock=clock) as stage:
+        spec = replace(a_spec(clock, lifetime_s=86400 * 30), resource_expired_hours=6)
+        task_id = await stage.supervisor.create(spec)
+        clock.step_ms = 25 * 3_600_000
+        assert stage.supervisor.describe(APP, task_id) is TaskStatus.IDLE
+    clock.step_ms = 50 * 3_600_000
+    async with open_stage(tmp_path, clock=clock) as stage:
+        assert stage.supervisor.describe(APP, task_id) is TaskStatus.IDLE
+        await stage.supervisor.delete(APP, task_id)
 
 
 async def test_modified_lists_reach_the_robot_and_survive_a_restart(tmp_path: Path) -> None:

@@ -14,10 +14,6 @@ from cloudslice.migrations import Schema
 NUMBERS = Schema("numbers", ("CREATE TABLE numbers (n INTEGER);",))
 
 
-def insert(connection: sqlite3.Connection, number: int) -> None:
-    connection.execute("INSERT INTO numbers VALUES (?)", (number,))
-
-
 def all_numbers(connection: sqlite3.Connection) -> list[int]:
     return [n for (n,) in connection.execute("SELECT n FROM numbers ORDER BY rowid")]
 
@@ -27,11 +23,28 @@ class Records:
 
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
+        self.errors: list[Exception] = []
+        self.bad_number: int | None = None
+        """Cannot be recorded."""
+        self.untellable: int | None = None
+        """Raises when it is told."""
+        self.has_failed = asyncio.Event()
         self._news = asyncio.Event()
+
+    def caught(self, error: Exception) -> None:
+        self.errors.append(error)
+        self.has_failed.set()
+
+    def insert(self, connection: sqlite3.Connection, number: int) -> None:
+        connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+        if number == self.bad_number:
+            raise ValueError(number)
 
     def note(self, numbers: Sequence[int]) -> None:
         self.groups.append(list(numbers))
         self._news.set()
+        if self.untellable in numbers:
+            raise ValueError(numbers)
 
     async def wait_for(self, count: int) -> None:
         while sum(map(len, self.groups)) < count:
@@ -40,7 +53,15 @@ class Records:
 
 
 def make(database: Database, records: Records, within_s: float) -> Gatherer[int]:
-    return Gatherer(database, insert, records.note, within_s=within_s, what="record numbers")
+    return Gatherer(
+        database,
+        records.insert,
+        records.note,
+        within_s=within_s,
+        what="record numbers",
+        caught=records.caught,
+        retry_s=0.05,
+    )
 
 
 async def test_what_comes_meanwhile_goes_along(tmp_path: Path) -> None:
@@ -109,3 +130,56 @@ async def test_what_is_left_at_the_end_is_recorded(tmp_path: Path, *, is_queued:
             await running
     async with Database(tmp_path / "test.db", [NUMBERS]) as database:
         assert await database.run(all_numbers) == [1]
+
+
+async def test_one_that_cannot_be_recorded_holds_up_no_other(tmp_path: Path) -> None:
+    """It waits for its next try, in which it may be recorded after all; each is recorded once."""
+    async with Database(tmp_path / "test.db", [NUMBERS]) as database:
+        records = Records()
+        records.bad_number = 2
+        gatherer = make(database, records, within_s=0)
+        running = asyncio.create_task(gatherer.run())
+        for number in range(5):
+            gatherer.add(number)
+        await records.wait_for(4)
+        gatherer.add(5)
+        await records.wait_for(5)
+        assert await database.run(all_numbers) == [0, 1, 3, 4, 5]
+        assert len(records.errors) == 1
+        records.bad_number = None
+        await records.wait_for(6)
+        assert await database.run(all_numbers) == [0, 1, 3, 4, 5, 2]
+        running.cancel()
+
+
+async def test_what_is_set_aside_at_the_end_takes_no_other_along(tmp_path: Path) -> None:
+    """Ending, it leaves each to the database by itself."""
+    async with Database(tmp_path / "test.db", [NUMBERS]) as database:
+        records = Records()
+        records.bad_number = 1
+        gatherer = make(database, records, within_s=0)
+        running = asyncio.create_task(gatherer.run())
+        gatherer.add(1)
+        await records.has_failed.wait()
+        gatherer.add(2)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    async with Database(tmp_path / "test.db", [NUMBERS]) as database:
+        assert await database.run(all_numbers) == [2]
+
+
+async def test_who_is_told_may_raise(tmp_path: Path) -> None:
+    """What is on record stays so, and recording goes on."""
+    async with Database(tmp_path / "test.db", [NUMBERS]) as database:
+        records = Records()
+        records.untellable = 1
+        gatherer = make(database, records, within_s=0)
+        running = asyncio.create_task(gatherer.run())
+        gatherer.add(1)
+        await records.wait_for(1)
+        gatherer.add(2)
+        await records.wait_for(2)
+        assert await database.run(all_numbers) == [1, 2]
+        assert len(records.errors) == 1
+        running.cancel()

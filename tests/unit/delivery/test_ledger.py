@@ -11,7 +11,7 @@ from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.ledger import Ledger
 from cloudslice.delivery.model import Bucket, Vendor
 from cloudslice.delivery.outbox import EventRecorder
-from cloudslice.delivery.storage import StorageError
+from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.secrets import SecretBox
 from helpers.delivery import APP, AUDIO, BOX, START_MS, TASK, open_memory
 from helpers.slice_store import ManualClock
@@ -142,6 +142,20 @@ def test_leftovers_are_told_when_patience_is_over(
         slices.delete(connection, record.id)
     assert ledger.settle(connection, TASK.task_id, is_patience_over=True)
     assert recorded(connection)[1:] == later
+
+
+def test_slices_that_are_given_up_are_told_each_time(connection: sqlite3.Connection) -> None:
+    """Once for those of a time, and again for later ones, whatever was reported before."""
+    ledger = make_ledger()
+    ledger.report(connection, TASK.task_id, DENIED)
+    for count in (1, 3):
+        records = [add_waiting(connection) for _ in range(count)]
+        ledger.give_up(connection, records, DENIED)
+    message = {"Code": 403, "Message": str(DENIED)}
+    assert recorded(connection) == [(1006, message)] * 3
+    ending = consignors.find_ending(connection, TASK.task_id)
+    assert ending is not None
+    assert ending.lost == 4
 
 
 def test_a_bucket_comes_back_decrypted(connection: sqlite3.Connection) -> None:

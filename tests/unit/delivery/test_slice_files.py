@@ -1,5 +1,6 @@
 """Files of slices are durable before they have their final names, each on its own."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -8,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from cloudslice.delivery.orders import Draft, Finish
-from cloudslice.delivery.slice_files import PART, WHOLE, Sealed, SliceFiles
+from cloudslice.delivery.quarantine import Quarantine
+from cloudslice.delivery.slice_files import PART, WHOLE, Sealed, SliceFiles, has_content
 from helpers.delivery import PICTURE, START_MS
+from helpers.faulty_disk import FaultyDisk
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Iterator[SliceFiles]:
-    with SliceFiles(tmp_path) as opened:
+    with SliceFiles(tmp_path, Quarantine(tmp_path)) as opened:
         yield opened
 
 
@@ -60,30 +63,35 @@ def test_what_fails_fails_alone(
     files: SliceFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether its file cannot be opened, written, flushed or renamed."""
-    (tmp_path / f"1{PART}").mkdir()
-    (tmp_path / f"2{PART}").symlink_to("/dev/full")
-    (tmp_path / f"4{WHOLE}").mkdir()
-    flush = os.fsync
-
-    def refuse_3(descriptor: int) -> None:
-        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(f"/3{PART}"):
-            raise OSError("the disk is broken")
-        flush(descriptor)
-
-    monkeypatch.setattr(os, "fsync", refuse_3)
+    disk = FaultyDisk(monkeypatch)
     drafts = [make_draft(number, b"x") for number in range(6)]
+    drafts[1].has_file = True
+    disk.errors["pwrite", f"2{PART}"] = errno.ENOSPC
+    disk.errors["fsync", f"3{PART}"] = errno.EIO
+    disk.errors["rename", f"4{PART}"] = errno.EROFS
     results = files.complete(drafts)
-    assert [str(each)[:30] for each in results.values() if isinstance(each, OSError)] == [
-        "[Errno 21] Is a directory: '1.p"[:30],
-        "[Errno 28] No space left on de"[:30],
-        "the disk is broken",
-        "[Errno 21] Is a directory: '4.p"[:30],
+    assert [each.errno for each in results.values() if isinstance(each, OSError)] == [
+        errno.ENOENT,
+        errno.ENOSPC,
+        errno.EIO,
+        errno.EROFS,
     ]
     assert [each for each in results.values() if isinstance(each, Sealed)] == [
         sealed(0, b"x"),
         sealed(5, b"x"),
     ]
-    assert f"3{WHOLE}" not in names(tmp_path)
+    assert names(tmp_path) == {f"0{WHOLE}", f"5{WHOLE}"} | {f"{n}{PART}" for n in (2, 3, 4)}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [(b"audio", True), (b"audi0", False), (b"audio and more", False), (b"", False)],
+)
+def test_content_is_compared(tmp_path: Path, data: bytes, expected: bool) -> None:
+    """Size and hash."""
+    (tmp_path / "file").write_bytes(data)
+    whole = sealed(1, b"audio")
+    assert has_content(tmp_path / "file", whole.size, whole.sha256) is expected
 
 
 def test_nothing_has_its_final_name_before_it_is_flushed(

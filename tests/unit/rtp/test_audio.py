@@ -15,6 +15,7 @@ from helpers.rtp import (
     rtp_packet,
     runs,
 )
+from helpers.slice_store import ManualClock
 
 TICKS = 960
 
@@ -23,14 +24,21 @@ class Stream:
     """A receiver with a sink, and a sender of numbered packets."""
 
     def __init__(self, *, can_nack: bool = True, start: int = 0, start_ticks: int = 0) -> None:
-        self.receiver = AudioReceiver(frozenset({111}), can_nack=can_nack)
+        self.clock = ManualClock()
+        self.receiver = AudioReceiver(
+            frozenset({111}), can_nack=can_nack, monotonic=self.clock.monotonic
+        )
         self.receiver.adopt(0x1234)
         self.sink = RecordingSink()
         self.receiver.add_sink(self.sink)
         self._start = start
         self._start_ticks = start_ticks
 
-    def send(self, index: int, arrival: float, *, payload_type: int = 111) -> None:
+    def send(
+        self, index: int, arrival: float, *, payload_type: int = 111, read: float | None = None
+    ) -> None:
+        """Unless `read` says otherwise, it is read at once."""
+        self.clock.now = arrival if read is None else read
         feed(
             self.receiver,
             rtp_packet(
@@ -123,6 +131,20 @@ def test_missing_packets_are_nacked() -> None:
     stream.send(2, 1.14)
     assert stream.received == [0, 1, 2, 3]
     assert stream.receiver.feedback(1, 1.2) == []
+
+
+def test_after_a_stall_of_ours_a_missing_packet_is_asked_for_all_the_same() -> None:
+    """It is missed when the ones after it are read, however long they waited in the socket."""
+    stream = Stream()
+    for index in (0, 1, 2, *range(4, 200)):
+        stream.send(index, 1 + index * 0.02, read=6)
+    assert stream.received == [0, 1, 2]
+    (packet,) = stream.receiver.feedback(1, 6.0)
+    assert packet[12:] == (3).to_bytes(2) + bytes(2)
+    stream.receiver.feedback(1, 6 + AudioReceiver.REORDER_WINDOW_S - 0.01)
+    stream.send(3, 6.69)
+    assert stream.received == list(range(200))
+    assert stream.receiver.lost == 0
 
 
 def test_no_nack_where_it_was_not_negotiated() -> None:

@@ -161,7 +161,7 @@ class _Delivery:
     """An AudioReceiver and its sink."""
 
     def __init__(self) -> None:
-        self.receiver = AudioReceiver(frozenset({OPUS}), can_nack=True)
+        self.receiver = AudioReceiver(frozenset({OPUS}), can_nack=True, monotonic=lambda: 0.0)
         self.receiver.adopt(AUDIO_SSRC)
         self.sink = RecordingSink()
         self.receiver.add_sink(self.sink)

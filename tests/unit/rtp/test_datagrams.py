@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from cloudslice.clock import SystemClock
 from cloudslice.rtp import datagrams
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.datagrams import DatagramSocket, unpack_source
@@ -39,8 +40,8 @@ class Wire:
             self.bound.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
         return self.bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2304
 
-    def read(self, now: float = 0) -> dict[tuple[str, int], list[bytes]]:
-        self.socket.read(now, time.time())
+    def read(self) -> dict[tuple[str, int], list[bytes]]:
+        self.socket.read(SystemClock())
         batch = self.socket.batch
         return {
             unpack_source(source)[:2]: [batch.datagram(slot) for slot in slots_from(batch, first)]
@@ -112,9 +113,9 @@ def test_more_than_one_read_takes_is_left_for_the_next(monkeypatch: pytest.Monke
     sender = wire.sender()
     for index in range(50):
         sender.send(index.to_bytes(2))
-    assert wire.socket.read(0, time.time()) is False
+    assert wire.socket.read(SystemClock()) is False
     assert wire.socket.batch.size == 40
-    assert wire.socket.read(0, time.time()) is False, "as there is no room"
+    assert wire.socket.read(SystemClock()) is False, "as there is no room"
     wire.socket.batch.clear()
     assert list(wire.read().values()) == [[index.to_bytes(2) for index in range(40, 50)]]
     wire.close()
@@ -127,7 +128,7 @@ def test_a_read_takes_more_than_the_kernel_gives_at_a_time() -> None:
     sent = [index.to_bytes(2) for index in range(min(2500, wire.enlarge_buffer()))]
     for each in sent:
         sender.send(each)
-    assert wire.socket.read(0, time.time()) is True
+    assert wire.socket.read(SystemClock()) is True
     assert wire.socket.batch.size == len(sent)
     assert [wire.socket.batch.datagram(slot) for slot in range(len(sent))] == sent
     wire.close()
@@ -142,7 +143,7 @@ def test_an_error_is_raised_once_and_costs_no_datagram() -> None:
     gone.close()
     wire.bound.send(b"nobody takes this")
     with pytest.raises(ConnectionRefusedError):
-        wire.socket.read(0, time.time())
+        wire.socket.read(SystemClock())
     assert list(wire.read().values()) == [[b"x"]]
     assert wire.read() == {}
     wire.close()
@@ -157,30 +158,53 @@ def test_an_arrival_is_when_the_datagram_came(wire: Wire) -> None:
         sender.send(b"x")
         while time.monotonic() < sent[-1] + 0.02:
             pass
-    wire.socket.read(time.monotonic(), time.time())
+    wire.socket.read(SystemClock())
     assert wire.arrivals() == pytest.approx(sent, abs=0.005)
 
 
-def test_the_time_that_reading_takes_moves_no_arrival(wire: Wire) -> None:
-    """What the wall clock showed when the reading began is what counts."""
+def test_the_time_that_reading_takes_moves_no_arrival(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where the process is stopped in the middle of it, and more comes meanwhile."""
+    sent = time.monotonic()
     wire.sender().send(b"x")
-    wire.socket.read(100.0, time.time() + 0.1)
-    assert wire.arrivals() == [pytest.approx(99.9, abs=0.02)]
+    fill = wire.socket._fill
+
+    def fill_slowly() -> bool:
+        time.sleep(0.1)
+        return fill()
+
+    monkeypatch.setattr(wire.socket, "_fill", fill_slowly)
+    wire.sender().send(b"y")
+    wire.socket.read(SystemClock())
+    assert wire.arrivals() == pytest.approx([sent, sent], abs=0.02)
 
 
-@pytest.mark.parametrize(
-    ("step_s", "expected"),
-    [
-        pytest.param(3600, 99.55, id="ahead: held to have come as long ago as is believed"),
-        pytest.param(-3600, 100.0, id="back: held to have come just now"),
-    ],
-)
-def test_a_step_of_the_wall_clock_moves_arrivals_by_little(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch, step_s: float, expected: float
+def test_clocks_are_read_at_the_same_moment(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop between looking at one and at the other would move all arrivals by its length."""
+    read_wall = time.time
+    stops = iter([0.1])
+
+    def stop_once() -> float:
+        time.sleep(next(stops, 0))
+        return read_wall()
+
+    sent = time.monotonic()
+    wire.sender().send(b"x")
+    monkeypatch.setattr(time, "time", stop_once)
+    wire.socket.read(SystemClock())
+    assert wire.arrivals() == pytest.approx([sent], abs=0.02)
+
+
+@pytest.mark.parametrize("step_s", [3600, 0.5, -0.5, -3600])
+def test_a_step_of_the_wall_clock_moves_no_arrival(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, step_s: float
 ) -> None:
     """Between a datagram's coming and its reading."""
+    wire.read()
+    sent = time.monotonic()
     wire.sender().send(b"x")
-    stepped = time.time() + step_s
-    monkeypatch.setattr(time, "time", lambda: stepped)
-    wire.socket.read(100.0, time.time())
-    assert wire.arrivals() == [pytest.approx(expected)]
+    read_wall = time.time
+    monkeypatch.setattr(time, "time", lambda: read_wall() + step_s)
+    wire.socket.read(SystemClock())
+    assert wire.arrivals() == pytest.approx([sent], abs=0.02)

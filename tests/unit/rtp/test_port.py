@@ -9,7 +9,7 @@ from math import inf
 
 import pytest
 
-from cloudslice.clock import SystemClock, until_heartbeat
+from cloudslice.clock import HEARTBEAT_S, SystemClock, until_heartbeat
 from cloudslice.rooms.base import OpusRun, TrackKind
 from cloudslice.rtp import datagrams
 from cloudslice.rtp.audio import AudioReceiver
@@ -71,7 +71,7 @@ class Client:
         )
         port.add(self.session)
         answer = self.session.answer([(host, port.udp_port)])
-        self.udp = UdpPeer(port, self.peer, answer, time.monotonic, host=host)
+        self.udp = UdpPeer(port, self.peer, answer, host=host)
         clients.append(self)
 
     def connect(self) -> "Client":
@@ -196,6 +196,44 @@ async def test_a_glance_is_at_those_who_wait_for_something(port: RtpPort, join: 
         client.session.close()
 
 
+async def test_a_glance_answers_connectivity_checks(port: RtpPort, join: Join) -> None:
+    """Of an anchor of whom nothing is waited for; no other's media is taken in for it."""
+    asking, other = join().connect(), join().connect()
+    for client in (asking, other):
+        client.send(client.peer.rtp(AUDIO, 0, 0, b"0"))
+    settle(port)
+    asking.udp.receive()
+    asking.peer.check(100)
+    for datagram in asking.peer.outbox:
+        asking.udp.socket.send(datagram)
+    asking.udp.socket.send(asking.peer.rtp(AUDIO, 1, 960, b"1"))
+    other.udp.socket.send(other.peer.rtp(AUDIO, 1, 960, b"1"))
+    port.glance(time.monotonic())
+    assert asking.udp.socket.recv(2048)[:2] == b"\x01\x01", "a binding success response"
+    assert asking.sink.payloads == [b"0", b"1"], "in its order"
+    assert other.sink.payloads == [b"0"]
+    asking.udp.socket.send(asking.peer.rtp(AUDIO, 2, 1920, b"2"))
+    port.glance(time.monotonic())
+    assert asking.sink.payloads == [b"0", b"1"], "this waits for the heartbeat again"
+    port.beat(time.monotonic())
+    assert asking.sink.payloads == [b"0", b"1", b"2"]
+    assert other.sink.payloads == [b"0", b"1"]
+    for client in (asking, other):
+        client.session.close()
+
+
+async def test_a_check_waits_for_a_tenth_of_a_second_at_most(port: RtpPort, join: Join) -> None:
+    """However little there is to do otherwise, as long as an anchor is there."""
+    client = join().connect()
+    client.send(client.peer.rtp(AUDIO, 0, 0, b"0"))
+    settle(port)
+    now = time.monotonic()
+    assert port.beat(now) <= 0.09
+    for step in range(10):
+        assert port.glance(now + step * 0.04) <= 0.09
+    client.session.close()
+
+
 async def test_an_anchor_connects_by_glances(port: RtpPort, join: Join) -> None:
     """Which come quickly then, however far away the heartbeat is."""
     settle(port)
@@ -274,6 +312,25 @@ async def test_catching_up_while_others_are_taken_in_harms_them_not(
             client.session.close()
 
 
+async def test_after_a_stall_sessions_are_heard_before_they_are_judged(
+    port: RtpPort, join: Join
+) -> None:
+    """What shows that a peer is there may have waited in the socket all the time."""
+    client = join().connect()
+    client.send(client.peer.rtp(AUDIO, 0, 0, b"x"))
+    client.session._consent_timeout_s = 0.05
+    silent_until = time.monotonic() + 0.1
+    while time.monotonic() < silent_until:
+        pass
+    client.udp.socket.send(client.peer.rtp(AUDIO, 1, 960, b"x"))
+    port.wake(client.session, 0)
+    port._last_beat = time.monotonic() - 5
+    client.session._next_slow = 0
+    port.beat(time.monotonic())
+    assert client.closed == []
+    client.session.close()
+
+
 def settle(port: RtpPort) -> None:
     """Come to where no session waits for anything."""
     now = time.monotonic()
@@ -286,7 +343,7 @@ def settle(port: RtpPort) -> None:
 @pytest.mark.parametrize(
     ("buffer_datagrams", "delay_s"),
     [
-        pytest.param(100_000, 0.1, id="large: as rarely as sessions allow"),
+        pytest.param(100_000, HEARTBEAT_S / 5, id="large: as rarely as checks allow"),
         pytest.param(800, 0.05, id="small: before it can be more than a quarter full"),
     ],
 )
@@ -337,17 +394,53 @@ async def test_garbage_disturbs_nobody(port: RtpPort, garbage: bytes, join: Join
     client.session.close()
 
 
-async def test_a_strangers_media_is_not_the_anchors(port: RtpPort, join: Join) -> None:
-    """Even if it is authentic: its address never proved itself."""
+@pytest.mark.parametrize("what", ["forged", "replayed", "another's SSRC"])
+async def test_a_strangers_media_is_not_the_anchors(port: RtpPort, join: Join, what: str) -> None:
+    """Nothing proves its address, and it proves nothing itself."""
     client = join().connect()
+    packet = client.peer.rtp(AUDIO, 1, 0, b"x")
+    client.send(packet)
     client.udp.move()
-    client.udp.sockets.reverse()
-    stranger = client.udp.sockets[0]
-    stranger.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
-    port.read(0)
-    assert client.sink.payloads == []
+    if what == "forged":
+        packet = packet[:-1] + bytes([packet[-1] ^ 1])
+    elif what == "another's SSRC":
+        packet = client.peer.rtp(AUDIO, 2, 0, b"x", ssrc=0xDEAD)
+    client.send(packet)
+    assert client.sink.payloads == [b"x"]
     assert port.foreign == 1
+    assert len(port._sessions._by_source) == 1
     client.session.close()
+
+
+async def test_authentic_media_is_taken_from_a_new_address_at_once(
+    port: RtpPort, join: Join
+) -> None:
+    """A NAT has given the anchor another port, and its next check is seconds away."""
+    client = join().connect()
+    client.send(client.peer.rtp(AUDIO, 1, 0, b"before"))
+    client.udp.move()
+    client.udp.send(*(client.peer.rtp(AUDIO, index, 0, b"after") for index in (2, 3)))
+    assert client.sink.payloads == [b"before", b"after", b"after"]
+    assert port.foreign == client.session.repeated == client.session.not_authentic == 0
+    client.session._next_slow = client.session._reporter.due = 0
+    client.session.beat(time.monotonic())
+    client.udp.receive()
+    assert client.peer.rtcp, "reports go there, too"
+    client.session.close()
+
+
+async def test_an_ssrc_of_two_anchors_tells_of_neither(port: RtpPort, join: Join) -> None:
+    """Their media is taken after a check from the new address."""
+    first, second = join().connect(), join().connect()
+    for client in (first, second):
+        client.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
+    second.udp.move()
+    second.send(second.peer.rtp(AUDIO, 2, 0, b"y"))
+    assert second.sink.payloads == [b"x"]
+    first.session.close()
+    second.send(second.peer.rtp(AUDIO, 3, 0, b"y"))
+    assert len(port._sessions._by_source) == 2
+    second.session.close()
 
 
 async def test_an_anchor_may_move(port: RtpPort, join: Join) -> None:
@@ -359,7 +452,7 @@ async def test_an_anchor_may_move(port: RtpPort, join: Join) -> None:
     client.udp.exchange()
     client.send(client.peer.rtp(AUDIO, 1, 0, b"new"))
     former.send(client.peer.rtp(AUDIO, 2, 0, b"old"))
-    port.read(0)
+    port.read()
     assert client.sink.payloads == [b"new", b"old"]
     client.session.close()
 
@@ -434,6 +527,48 @@ async def test_an_unforeseen_error_stays_with_its_session(
     sound.session.close()
 
 
+@pytest.mark.parametrize("step", ["_come", "_fill", "_give_feedback", "_take_in_all"])
+async def test_the_reading_outlives_whatever_a_beat_raises(
+    port: RtpPort, monkeypatch: pytest.MonkeyPatch, join: Join, step: str
+) -> None:
+    """Counted; the next beat comes by itself, and what has come by then is taken in."""
+    client = join().connect()
+    method = getattr(port, step)
+    broken: list[int] = []
+
+    def fail_twice(*arguments: object, **named: object) -> object:
+        if len(broken) < 2:
+            broken.append(1)
+            raise ZeroDivisionError("a bug")
+        return method(*arguments, **named)
+
+    monkeypatch.setattr(port, step, fail_twice)
+    client.udp.socket.send(client.peer.rtp(AUDIO, 0, 0, b"x"))
+    port._schedule(0)
+    await eventually(lambda: len(broken) == 2 and client.sink.payloads == [b"x"], within_s=5)
+    client.udp.socket.send(client.peer.rtp(AUDIO, 1, 960, b"y"))
+    await eventually(lambda: client.sink.payloads == [b"x", b"y"], within_s=5)
+    assert port.errors == 2
+    client.session.close()
+
+
+async def test_what_thins_out_packets_may_break(
+    port: RtpPort, monkeypatch: pytest.MonkeyPatch, join: Join
+) -> None:
+    """Then reports and time-outs go on all the same."""
+    client = join().connect()
+
+    def fail(*_given: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    for name in ("update", "restore", "release"):
+        monkeypatch.setattr(port._thinning, name, fail)
+    port.beat(time.monotonic())
+    port.beat(time.monotonic() + 16)
+    assert client.closed == [CloseReason.LOST]
+    assert port.errors == 2
+
+
 async def test_a_flood_does_not_starve_the_loop(
     clients: list[Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,8 +581,8 @@ async def test_a_flood_does_not_starve_the_loop(
         stranger = client.udp.sockets[0]
         for _ in range(50):
             stranger.send(b"\x45garbage")
-        assert port.read(0) is False
-        assert port.read(0) is True
+        assert port.read() is False
+        assert port.read() is True
         assert port.foreign == 50
 
 

@@ -16,7 +16,7 @@ from helpers.rtp import feed, rtp_packet
 
 
 def audio() -> AudioReceiver:
-    receiver = AudioReceiver(frozenset({111}), can_nack=True)
+    receiver = AudioReceiver(frozenset({111}), can_nack=True, monotonic=lambda: 0.0)
     receiver.adopt(1)
     return receiver
 

@@ -1,5 +1,6 @@
 """A session connects, receives, reports and ends, whatever its peer and the network do."""
 
+from collections.abc import Callable
 from math import inf
 
 import pytest
@@ -9,96 +10,22 @@ from hypothesis import strategies as st
 
 from cloudslice.rooms.base import Keyframe, TrackKind, VideoCodec
 from cloudslice.rtp.audio import AudioReceiver
-from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.dtls import DtlsCertificate
-from cloudslice.rtp.ice import Address, IceCredentials, StunError, parse_check
+from cloudslice.rtp.ice import Address, IceCredentials, StunError
 from cloudslice.rtp.reception import MISSING_PATIENCE_S
-from cloudslice.rtp.sdp import parse_offer
 from cloudslice.rtp.session import (
     QUICK_BEAT_S,
     CloseReason,
     Session,
     SessionState,
 )
-from cloudslice.rtp.video import VideoReceiver
 from helpers.encoded_video import decode_keyframe, encoded_frames, picture_number
-from helpers.peer import ADDRESS, SERVER, SSRCS, Peer, shuttle
-from helpers.rtp import RecordingSink, refill, ssrcs_heard
-from helpers.slice_store import ManualClock
+from helpers.meeting import CERTIFICATE, Meeting
+from helpers.peer import ADDRESS, SSRCS, Peer, shuttle
+from helpers.rtp import RecordingSink, ssrcs_heard
 
+ELSEWHERE = ("203.0.113.9", 6000)
 AUDIO, VIDEO, AUX = TrackKind.AUDIO, TrackKind.VIDEO, TrackKind.AUX
-CERTIFICATE = DtlsCertificate()
-
-
-class Meeting:
-    """A session and its peer, with nothing but memory between them."""
-
-    def __init__(self, peer: Peer | None = None, sink: RecordingSink | None = None) -> None:
-        self.peer = peer or Peer()
-        self.sink = sink
-        self.clock = ManualClock()
-        self.inbox: list[bytes] = []
-        self.sent_to: list[Address] = []
-        self.events: list[str] = []
-        self._batch = Batch(1)
-        self.session = Session(
-            parse_offer(self.peer.offer),
-            certificate=CERTIFICATE,
-            send=self._send,
-            wake=lambda session, at: None,
-            clock=self.clock,
-            max_video_bitrate_kbps=2500,
-            consent_timeout_s=15,
-            on_connected=self._on_connected,
-            on_closed=lambda session, reason: self.events.append(reason.value),
-        )
-        self.peer.begin(self.session.answer([(SERVER[0], SERVER[1])]))
-
-    def connect(self) -> "Meeting":
-        shuttle(self.peer, self.deliver, self.inbox)
-        assert self.peer.srtp is not None
-        return self
-
-    def deliver(self, *datagrams: bytes, source: Address = ADDRESS) -> None:
-        """As the port would that reads them all at once."""
-        batch = self._batch if len(datagrams) == 1 else Batch(len(datagrams))
-        refill(batch, [(datagram, self.clock.now) for datagram in datagrams])
-        for other in self.session.receive(batch, 0):
-            if other[0] < 4:
-                self.session.receive_check(parse_check(other), source)
-            else:
-                self.session.receive_dtls(other)
-
-    def beat(self, seconds: float = 0.02) -> list[object]:
-        """Let time pass, with beats; what the peer heard by RTCP."""
-        end = self.clock.now + seconds
-        while self.clock.now < end:
-            self.clock.now += 0.02
-            self.session.beat(self.clock.now)
-        self.peer.rtcp.clear()
-        shuttle(self.peer, self.deliver, self.inbox)
-        return list(self.peer.rtcp)
-
-    @property
-    def audio(self) -> AudioReceiver:
-        receiver = self.session.receivers[AUDIO]
-        assert isinstance(receiver, AudioReceiver)
-        return receiver
-
-    @property
-    def video(self) -> VideoReceiver:
-        receiver = self.session.receivers[VIDEO]
-        assert isinstance(receiver, VideoReceiver)
-        return receiver
-
-    def _on_connected(self, _session: Session) -> None:
-        self.events.append("connected")
-        if self.sink is not None:
-            self.audio.add_sink(self.sink)
-
-    def _send(self, datagram: bytes, address: Address) -> None:
-        self.inbox.append(datagram)
-        self.sent_to.append(address)
 
 
 @pytest.mark.parametrize("is_dtls_server", [False, True], ids=["passive", "active"])
@@ -332,17 +259,95 @@ def test_a_peer_with_another_certificate_fails() -> None:
 
 
 def test_feedback_goes_to_the_nominated_address() -> None:
-    """The peer moved to another network."""
+    """The peer moved to another network, and sends no media for the time being."""
     meeting = Meeting().connect()
     meeting.deliver(meeting.peer.rtp(AUDIO, 1, 0, b"x"))
-    meeting.peer.check(10)
-    elsewhere = ("203.0.113.9", 6000)
+    meeting.clock.now += 1.1
+    nominate(meeting, ELSEWHERE)
+    assert feedback_addresses(meeting) == {ELSEWHERE}
+
+
+@pytest.mark.parametrize("kind", [AUDIO, VIDEO])
+def test_feedback_goes_to_where_media_comes_from(kind: TrackKind) -> None:
+    """Its sender's address changed, and nobody has nominated the new one; nor the old one again."""
+    meeting = Meeting().connect()
+    meeting.deliver(meeting.peer.rtp(kind, 1, 0, b"x"))
+    assert feedback_addresses(meeting) == {ADDRESS}
+    meeting.deliver(meeting.peer.rtp(kind, 2, 0, b"x"), source=ELSEWHERE)
+    assert feedback_addresses(meeting) == {ELSEWHERE}
+    nominate(meeting, ADDRESS)
+    assert feedback_addresses(meeting) == {ELSEWHERE}
+    meeting.deliver(meeting.peer.rtp(kind, 3, 0, b"x"))
+    assert feedback_addresses(meeting) == {ADDRESS}
+
+
+def test_feedback_follows_video_that_nobody_reads() -> None:
+    """One packet of it is decrypted then, as a proof."""
+    meeting = Meeting().connect()
+    meeting.deliver(meeting.peer.rtp(VIDEO, 1, 0, b"\x10\x00"))
+    meeting.video.stream.read_from = 1 << 62
+    before = meeting.video.unread
+    for sequence in range(2, 6):
+        packet = meeting.peer.rtp(VIDEO, sequence, 0, b"\x10\x00")
+        meeting.deliver(packet, source=ELSEWHERE)
+    assert meeting.video.unread == before + 4
+    assert feedback_addresses(meeting) == {ELSEWHERE}
+
+
+def test_feedback_follows_authentic_rtcp() -> None:
+    """A muted sender's reports tell where it is, too."""
+    meeting = Meeting().connect()
+    meeting.deliver(meeting.peer.rtp(AUDIO, 1, 0, b"x"))
+    meeting.clock.now += 1
+    meeting.deliver(meeting.peer.sender_report(AUDIO, 1, 1), source=ELSEWHERE)
+    assert feedback_addresses(meeting) == {ELSEWHERE}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda packet: packet[:-1] + bytes([packet[-1] ^ 1]), id="forged"),
+        pytest.param(lambda packet: packet, id="replayed"),
+    ],
+)
+def test_feedback_does_not_follow_who_proves_nothing(spoil: Callable[[bytes], bytes]) -> None:
+    """And what it sends is counted as what it is, once."""
+    meeting = Meeting().connect()
+    packet = meeting.peer.rtp(AUDIO, 1, 0, b"x")
+    meeting.deliver(packet)
+    meeting.deliver(spoil(packet), source=ELSEWHERE)
+    assert feedback_addresses(meeting) == {ADDRESS}
+    assert meeting.session.repeated + meeting.session.not_authentic == 1
+
+
+def test_stragglers_from_the_former_address_change_nothing() -> None:
+    """They came before what came from the new one, and are only read after it."""
+    meeting = Meeting().connect()
+    meeting.deliver(meeting.peer.rtp(AUDIO, 1, 0, b"x"))
+    straggler = meeting.peer.rtp(AUDIO, 2, 0, b"x")
+    meeting.clock.now += 0.2
+    meeting.deliver(meeting.peer.rtp(AUDIO, 3, 0, b"x"), source=ELSEWHERE)
+    meeting.clock.now -= 0.1
+    meeting.deliver(straggler)
+    meeting.clock.now += 0.1
+    assert feedback_addresses(meeting) == {ELSEWHERE}
+
+
+def nominate(meeting: Meeting, source: Address) -> None:
+    """Send a check with USE-CANDIDATE from there."""
+    meeting.peer.check(meeting.clock.now + 10)
     for check in meeting.peer.outbox:
-        meeting.deliver(check, source=elsewhere)
+        meeting.deliver(check, source=source)
     meeting.peer.outbox.clear()
+
+
+def feedback_addresses(meeting: Meeting) -> set[Address]:
+    """Where a report goes now."""
     meeting.sent_to.clear()
-    meeting.beat(0.2)
-    assert set(meeting.sent_to) == {elsewhere}
+    meeting.session._next_slow = meeting.session._reporter.due = 0
+    meeting.session.beat(meeting.clock.now)
+    meeting.inbox.clear()
+    return set(meeting.sent_to)
 
 
 def test_checks_of_others_are_refused() -> None:
@@ -444,3 +449,30 @@ def test_garbage_of_any_kind_is_harmless(parts: list[tuple[str, bytes]]) -> None
         meeting.beat(0.4)
         assert sink.payloads[-1:] == [b"good"]
     assert meeting.events == ["connected"]
+
+
+def test_a_session_whose_owner_breaks_is_closed() -> None:
+    """Half connected, nobody would hear it, and it would never end."""
+    meeting = Meeting()
+
+    def fail(_session: Session) -> None:
+        raise ZeroDivisionError("a bug")
+
+    meeting.session._on_connected = fail
+    with pytest.raises(ZeroDivisionError):
+        meeting.connect()
+    assert meeting.session.state is SessionState.CLOSED
+    assert meeting.events == ["failed"]
+
+
+def test_the_end_is_told_whatever_breaks_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = Meeting().connect()
+
+    def fail(_receiver: AudioReceiver) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(AudioReceiver, "finish", fail)
+    with pytest.raises(ZeroDivisionError):
+        meeting.session.close()
+    meeting.session.close()
+    assert meeting.events == ["connected", "ended"]

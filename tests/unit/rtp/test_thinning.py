@@ -45,7 +45,7 @@ class Anchor:
         )
         port.add(self.session)
         answer = self.session.answer([("127.0.0.1", port.udp_port)])
-        self.udp = UdpPeer(port, self.peer, answer, clock.monotonic, host="127.0.0.1")
+        self.udp = UdpPeer(port, self.peer, answer, host="127.0.0.1")
         self.udp.connect()
         self.sequence = 0
         self.granted: list[Keyframe] = []
@@ -166,6 +166,25 @@ async def test_a_wanted_key_frame_comes_through_whole(stage: Stage, codec: Video
     assert not [each for each in anchor.peer.rtcp if "Rtpfb" in type(each).__name__]
     stage.beat()
     assert anchor.is_thinned
+
+
+async def test_a_key_frame_comes_through_however_long_video_was_thinned_out(stage: Stage) -> None:
+    """SRTP's count of the roll-overs of the sequence number is kept all the while."""
+    anchor = stage.join()
+    stage.thin(anchor)
+    for _ in range(80):
+        anchor.send_filler(1000)
+        stage.beat()
+    assert anchor.is_thinned
+    anchor.video.request_keyframe(anchor.granted.append, 0)
+    stage.beat()
+    while stage.clock.monotonic() < anchor.video.thinned_until:
+        pass
+    for number in (3, 4, 5):
+        anchor.send_frame(number)
+    stage.beat()
+    assert len(anchor.granted) == 1
+    assert anchor.session.not_authentic == 0
 
 
 async def test_a_key_frame_may_come_while_what_came_before_is_read(

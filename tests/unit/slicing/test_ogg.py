@@ -200,14 +200,35 @@ def test_repairing_twice_or_what_is_whole_changes_nothing(
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param(b"", id="empty"),
         pytest.param(b"\0" * 5000, id="zeros"),
+        pytest.param(b"\0" * 5, id="few zeros"),
         pytest.param(b"\x89PNG\r\n\x1a\n" + b"x" * 5000, id="another file"),
     ],
 )
-def test_nothing_is_kept_of_what_is_no_ogg_file(tmp_path: Path, data: bytes) -> None:
+def test_what_is_no_ogg_file_is_not_taken_for_an_empty_one(tmp_path: Path, data: bytes) -> None:
+    """It stays as it is: somebody may want to look at it."""
     path = tmp_path / "cut.ogg"
     path.write_bytes(data)
+    with pytest.raises(ValueError, match="no beginning of an Ogg Opus file"):
+        repair_ogg(path)
+    assert path.read_bytes() == data
+
+
+def test_a_damaged_header_is_not_taken_for_an_empty_file(
+    tmp_path: Path, opus_packets: list[bytes]
+) -> None:
+    """There may be much behind it."""
+    data = bytearray(grown(opus_packets))
+    data[30] ^= 1
+    path = tmp_path / "cut.ogg"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="no beginning of an Ogg Opus file"):
+        repair_ogg(path)
+
+
+def test_nothing_is_kept_of_an_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "cut.ogg"
+    path.touch()
     assert repair_ogg(path) is None
 
 

@@ -166,3 +166,23 @@ async def test_a_fault_in_the_work_is_no_end_of_it(
         results = await done
     assert [str(result) for result in results] == ["no room", "no room"]
     assert "picture failed unexpectedly" in capsys.readouterr().out
+
+
+async def test_a_receiver_that_breaks_keeps_no_other_waiting(encoder: Encoder) -> None:
+    """Nor those who wait until all is done."""
+    with PicturePool(1) as pool:
+        receive, done = collector(1)
+        frame = keyframe()
+
+        def fail(_result: Result) -> None:
+            raise ZeroDivisionError("a bug")
+
+        for receiver in (fail, receive):
+            assert pool.encode(frame, PNG, receiver)
+        settled = asyncio.create_task(pool.settle())
+        await asyncio.sleep(0)
+        encoder.may_go.set()
+        async with asyncio.timeout(5):
+            await done
+            await settled
+        assert pool.faults.errors == 1

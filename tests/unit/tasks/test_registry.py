@@ -25,7 +25,7 @@ TASK = StoredTask(
         audio=True, video=True, max_idle_s=5, video_interval_s=7, image_format=ImageFormat.JPG
     ),
     lists=SubscriptionLists(audio_allow=("a", "b.*$"), video_block=("c",)),
-    callable_until_utc_ms=1_700_000_000_000,
+    callable_until_ms=1_700_000_000_000,
 )
 
 
@@ -77,3 +77,29 @@ def test_signatures_are_not_readable_on_disk(tmp_path: Path) -> None:
     stored = b"".join(each.read_bytes() for each in tmp_path.iterdir())
     assert TASK.task_id.encode() in stored
     assert b"a-readable" not in stored
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("slicing", "{"),
+        ("slicing", '{"image_format": "gif"}'),
+        ("lists", "[]"),
+        ("room_id_type", 7),
+        ("leave_code", -1),
+        ("user_sig", b"\x01damaged"),
+    ],
+)
+async def test_an_odd_row_keeps_no_other_task_from_going_on(
+    database: Database, column: str, value: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is left out, left alone and told."""
+    other = dataclasses.replace(TASK, task_id="task-2")
+    for each in (TASK, other):
+        await database.run(lambda c, each=each: registry.insert_task(c, each, BOX))
+    await database.run(
+        lambda c: c.execute(f"UPDATE tasks SET {column} = ? WHERE rowid = 1", (value,))  # noqa: S608
+    )
+    assert await database.run(lambda c: registry.load_tasks(c, BOX)) == [other]
+    assert "task-1" in capsys.readouterr().out
+    assert await database.run(lambda c: c.execute("SELECT count(*) FROM tasks").fetchone()) == (2,)

@@ -104,8 +104,9 @@ class BuiltinRooms:
         self._publications: dict[str, Publication] = {}
         self._connecting: Connecting[Publication] = Connecting(settings)
         self._counts_of_ended: Counter[str] = Counter()
-        self._guard = Faults("room listener")
-        self._reporter = RoomReporter(observer)
+        self.faults = Faults("room")
+        """Unforeseen errors: of those who are told what happens in rooms, and of WHIP requests."""
+        self._reporter = RoomReporter(observer, self.faults)
 
     def check_offer(self, room: RoomKey, user_id: str) -> None:
         """Whether an offer would be taken now; cheaper than reading it.
@@ -156,7 +157,10 @@ class BuiltinRooms:
         """End publications, whose media is taken in to the last packet that has come."""
         self._port.catch_up({each.session for each in publications})
         for each in publications:
-            each.session.close(reason)
+            try:
+                each.session.close(reason)
+            except Exception as error:  # the others end all the same
+                self.faults.caught(error)
 
     def restart_ice(self, publication: Publication) -> None:
         """The publication's session has new ICE credentials."""
@@ -188,7 +192,7 @@ class BuiltinRooms:
         self._catch_up(key)  # what came before this robot is not for it
         room = self._rooms.setdefault(key, _Room())
         former = room.robots.pop(robot_user_id, None)
-        if former is not None:
+        if former is not None and former is not listener:
             self._tell([former], lambda robot: robot.on_evicted(LeaveCode.REPLACED))
         room.robots[robot_user_id] = listener
         for anchor in list(room.anchors.values()):
@@ -271,7 +275,7 @@ class BuiltinRooms:
                 tell(robot)
             except Exception as error:
                 # One robot's failure is not to keep the news from the others.
-                self._guard.caught(error)
+                self.faults.caught(error)
 
     def _robot_left(self, key: RoomKey, robot_user_id: str, listener: RoomListener) -> None:
         room = self._rooms.get(key)

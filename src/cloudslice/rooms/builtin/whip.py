@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -13,6 +15,7 @@ from starlette.routing import Route
 
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, Settings
+from cloudslice.faults import Faults
 from cloudslice.identity.private_map_key import Privilege, verify_private_map_key
 from cloudslice.identity.user_sig import IdentityError, verify_user_sig
 from cloudslice.rooms.base import RoomIdType, RoomKey, TrackKind
@@ -57,12 +60,13 @@ class _RefusedError(Exception):
 def whip_app(settings: Settings, rooms: BuiltinRooms, clock: Clock) -> Starlette:
     """The application to mount at ``/whip``."""
     endpoint = _Whip(settings, rooms, clock)
+    fence = partial(_fenced, rooms.faults)
     return Starlette(
         routes=[
-            Route(_PUBLISH_PATH, endpoint.publish, methods=["POST"]),
+            Route(_PUBLISH_PATH, fence(endpoint.publish), methods=["POST"]),
             Route(_PUBLISH_PATH, endpoint.options, methods=["OPTIONS"]),
-            Route(_SESSION_PATH, endpoint.leave, methods=["DELETE"]),
-            Route(_SESSION_PATH, endpoint.patch, methods=["PATCH"]),
+            Route(_SESSION_PATH, fence(endpoint.leave), methods=["DELETE"]),
+            Route(_SESSION_PATH, fence(endpoint.patch), methods=["PATCH"]),
             Route(_SESSION_PATH, endpoint.options, methods=["OPTIONS"]),
         ],
         middleware=[
@@ -76,6 +80,26 @@ def whip_app(settings: Settings, rooms: BuiltinRooms, clock: Clock) -> Starlette
         ],
         exception_handlers={_RefusedError: _problem_response},
     )
+
+
+_Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _fenced(faults: Faults, handler: _Handler) -> _Handler:
+    """The same handler, with an answer to what nobody foresaw."""
+
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except _RefusedError:
+            raise
+        except Exception as error:
+            faults.caught(error, method=request.method)
+            raise _RefusedError(
+                HTTPStatus.INTERNAL_SERVER_ERROR, "something broke here; the log says more"
+            ) from error
+
+    return handle
 
 
 class _Whip:

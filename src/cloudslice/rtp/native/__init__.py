@@ -52,6 +52,7 @@ class BatchStruct(Structure):
         ("arrivals", c_void_p),
         ("next", c_void_p),
         ("groups", c_void_p),
+        ("has_signalling", c_void_p),
         ("last", c_void_p),
         ("buckets", c_void_p),
         ("messages", c_void_p),
@@ -94,6 +95,8 @@ class StreamStruct(Structure):
         ("jitter", c_double),
         ("last_arrival", c_double),
         ("last_authentic", c_double),
+        ("authentic", c_int64),
+        ("refused", c_uint32),
         ("expected", c_int64),
         ("media_timestamp", c_int64),
         ("has_media_timestamp", c_bool),
@@ -117,6 +120,8 @@ class StreamStruct(Structure):
     jitter: float
     last_arrival: float
     last_authentic: float
+    authentic: int
+    refused: int
     expected: int
     media_timestamp: int
     has_media_timestamp: bool
@@ -133,6 +138,8 @@ class PeerStruct(Structure):
 
     _fields_ = (
         ("unprotect", c_void_p),
+        ("get_roc", c_void_p),
+        ("set_roc", c_void_p),
         ("srtp", c_void_p),
         ("streams", c_void_p),
         ("not_authentic", c_uint64),
@@ -140,6 +147,8 @@ class PeerStruct(Structure):
         ("malformed", c_uint64),
     )
     unprotect: int | None
+    get_roc: int | None
+    set_roc: int | None
     srtp: int | None
     streams: int | None
     not_authentic: int
@@ -194,7 +203,7 @@ clear.argtypes = (POINTER(BatchStruct),)
 clear.restype = None
 
 group = _holding.group
-group.argtypes = (POINTER(BatchStruct), c_double, c_double, c_double)
+group.argtypes = (POINTER(BatchStruct), c_double, c_double, c_double, c_double)
 group.restype = None
 
 receive = _holding.receive

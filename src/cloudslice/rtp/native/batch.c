@@ -120,26 +120,65 @@ static int32_t *find_bucket(struct batch *batch, uint32_t slot, uint32_t mask)
     }
 }
 
-EXPORT void group(struct batch *batch, double now, double oldest, double since_wall)
+/* RFC 7983: the first bytes of STUN, ZRTP and DTLS are below. */
+#define FIRST_NO_SIGNALLING 64
+
+/* Datagrams of several processors may be out of order by as much. */
+#define DISORDER_S 0.05
+
+/* The monotonic seconds of wall clock seconds, which come in the order of time. */
+struct conversion {
+    double now;
+    double last;                /* no datagram came before */
+    double since_wall;          /* as it is now... */
+    double assumed_since_wall;  /* ...and when the next datagram came, as far as is known */
+};
+
+static double to_monotonic(struct conversion *conversion, double wall)
+{
+    double arrival = wall + conversion->assumed_since_wall;
+    double by_now = wall + conversion->since_wall;
+    double earliest = conversion->last - DISORDER_S;
+
+    /* A wall clock that was set forward makes a leap between two datagrams, and one that was set
+     * back makes the later one the earlier. */
+    if (by_now < arrival ? by_now >= earliest : arrival < earliest) {
+        conversion->assumed_since_wall = conversion->since_wall;
+        arrival = by_now;
+    }
+    if (arrival < conversion->last)
+        arrival = conversion->last;
+    if (!(arrival < conversion->now))
+        arrival = conversion->now;
+    conversion->last = arrival;
+    return arrival;
+}
+
+EXPORT void group(struct batch *batch, double now, double oldest, double former_since_wall,
+                  double since_wall)
 {
     uint32_t mask = count_buckets(batch) - 1;
+    struct conversion conversion = {now, oldest, since_wall, former_since_wall};
 
     batch->opened = -1;
     for (; batch->grouped < batch->size; batch->grouped++) {
         int32_t slot = (int32_t)batch->grouped;
-        double arrival = batch->arrivals[slot] + since_wall;
         int32_t *bucket = find_bucket(batch, batch->grouped, mask);
 
-        batch->arrivals[slot] = arrival < oldest ? oldest : arrival < now ? arrival : now;
+        batch->arrivals[slot] = to_monotonic(&conversion, batch->arrivals[slot]);
         batch->next[slot] = -1;
         if (*bucket < 0) {
             *bucket = (int32_t)batch->group_count++;
+            batch->groups[*bucket] = -1;
+        }
+        if (batch->groups[*bucket] < 0) {
             batch->groups[*bucket] = slot;
-        } else if (batch->groups[*bucket] < 0) {
-            batch->groups[*bucket] = slot;
+            batch->has_signalling[*bucket] = false;
         } else {
             batch->next[batch->last[*bucket]] = slot;
         }
         batch->last[*bucket] = slot;
+        if (batch->lengths[slot] > 0 && batch->memory[(size_t)slot * SLOT_BYTES] < FIRST_NO_SIGNALLING)
+            batch->has_signalling[*bucket] = true;
     }
 }

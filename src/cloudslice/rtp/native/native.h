@@ -60,6 +60,8 @@ struct batch {
     int32_t *next;              /* the slot of the same source's next datagram, or -1 */
     int32_t *groups;            /* by source, in the order of their coming: its first slot that was
                                  * not taken yet, or -1; set to that by whoever takes it */
+    bool *has_signalling;       /* by group, whether STUN or DTLS (RFC 7983) is among its datagrams
+                                 * since it was taken */
     int32_t *last;              /* by group, its last slot so far */
     int32_t *buckets;           /* 4 * capacity places: groups by their source's hash, or -1 */
     struct mmsghdr *messages;
@@ -99,6 +101,8 @@ struct stream {
     double jitter;
     double last_arrival;        /* monotonic second of the last packet */
     double last_authentic;      /* ...that was decrypted */
+    int64_t authentic;          /* highest extended sequence number decrypted; -1: none yet */
+    uint32_t refused;           /* packets in a row that could not be decrypted */
 
     /* Audio. */
     int64_t expected;           /* extended sequence number of the packet due next; -1: any */
@@ -117,9 +121,16 @@ struct stream {
 /* libsrtp's srtp_unprotect: decrypts in place; 0 if it did, and the new length. */
 typedef int unprotect(void *srtp, void *packet, int *length);
 
+/* libsrtp's srtp_get_stream_roc and srtp_set_stream_roc: the roll-over counter (RFC 3711, 3.3.1) of
+ * an SSRC, and the one to take for its next packets instead of a guess; 0: guess again. */
+typedef int get_roc(void *srtp, uint32_t ssrc, uint32_t *roc);
+typedef int set_roc(void *srtp, uint32_t ssrc, uint32_t roc);
+
 /* One DTLS association. */
 struct peer {
     unprotect *unprotect;
+    get_roc *get_roc;           /* NULL: guesses are final */
+    set_roc *set_roc;
     void *srtp;
     struct stream *streams;
     uint64_t not_authentic;     /* packets refused */
@@ -141,9 +152,11 @@ EXPORT void clear(struct batch *batch);
 EXPORT int fill(struct batch *batch, int descriptor);
 
 /* Put the datagrams that are in no group into that of their source, and set their arrivals to
- * monotonic seconds: between `oldest` and `now`. `since_wall` is what the monotonic clock shows more
- * than the wall clock. */
-EXPORT void group(struct batch *batch, double now, double oldest, double since_wall);
+ * monotonic seconds, none before the one that came before it, nor before `oldest` or after `now`.
+ * `since_wall` is what the monotonic clock shows more than the wall clock, and `former_since_wall`
+ * what it showed at first, if the wall clock was set since these datagrams began to come. */
+EXPORT void group(struct batch *batch, double now, double oldest, double former_since_wall,
+                  double since_wall);
 
 /* Take in a peer's packets from `slot` on. The slot that it stopped at, whose datagram is for Python
  * to look at unless the batch `is_full`, or -1. What became of those before is in `items`. */

@@ -8,6 +8,20 @@
 #define REPLAYED 9
 #define TOO_OLD 10
 
+/* SRTP's roll-over counter is guessed from the last packet decrypted (RFC 3711, 3.3.1): right as
+ * long as fewer than 32768 packets follow it. So one in as many as this is decrypted at least. */
+#define UNREAD_LIMIT 4095
+
+/* A guess is in doubt where a packet is further ahead than this of the last one decrypted, or so far
+ * behind that libsrtp would not take it (the replay window of rtp/srtp.py), or when so many packets
+ * in a row were refused. Then other values are tried: from the last packet's on, so many, or the
+ * higher number with every packet that is refused as the last of so many in a row. */
+#define NEAR_AHEAD 0x4000
+#define NEAR_BEHIND 2048
+#define REFUSED_IN_A_ROW 16
+#define CYCLES_TRIED 2
+#define CYCLES_TRIED_AT_LAST 8
+
 /* RFC 6716, 3: samples of 48 kHz, and bytes, of a packet of one frame. */
 #define OPUS_RATE 48000
 #define MAX_ONE_FRAME 1276
@@ -29,6 +43,12 @@ static bool is_other(const uint8_t *datagram, uint32_t length)
            (datagram[1] >= 192 && datagram[1] <= 223);
 }
 
+/* The number nearest to `reference` whose low 16 bits are `sequence`. */
+static int64_t extend_sequence(uint16_t sequence, int64_t reference)
+{
+    return reference + (int16_t)(sequence - (uint16_t)reference);
+}
+
 EXPORT int64_t count_packet(struct stream *stream, uint16_t sequence, uint32_t timestamp,
                             double arrival)
 {
@@ -37,9 +57,7 @@ EXPORT int64_t count_packet(struct stream *stream, uint16_t sequence, uint32_t t
     if (stream->highest < 0) {
         stream->base = stream->highest = extended;
     } else {
-        uint16_t step = (uint16_t)(sequence - (uint64_t)stream->highest);
-
-        extended = stream->highest + step - (step < 0x8000 ? 0 : 0x10000);
+        extended = extend_sequence(sequence, stream->highest);
         if (extended > stream->highest)
             stream->highest = extended;
     }
@@ -95,13 +113,81 @@ static bool parse(const struct batch *batch, int32_t slot, struct item *item)
     return true;
 }
 
-/* Decrypt a slot's packet and take it apart; whether it is authentic RTP. */
-static bool open_slot(struct batch *batch, int32_t slot, struct peer *peer, struct item *item)
+/* Whether a packet is within so many of the last one decrypted; if there is none yet, it is not. */
+static bool is_near(const struct stream *stream, uint16_t sequence, int behind, int ahead)
+{
+    int16_t distance = (int16_t)(sequence - (uint16_t)stream->authentic);
+
+    return stream->authentic >= 0 && distance >= -behind && distance <= ahead;
+}
+
+static bool is_last_in_a_row(const struct stream *stream)
+{
+    return stream->refused % REFUSED_IN_A_ROW == REFUSED_IN_A_ROW - 1;
+}
+
+/* Count on from a packet that was decrypted so many cycles after the last one. */
+static void skip_cycles(struct stream *stream, uint16_t sequence, uint32_t cycles)
+{
+    int64_t extended = ((stream->authentic >> 16) + cycles) * 0x10000 + sequence;
+    bool is_surely_ahead = cycles > 0 || !is_near(stream, sequence, NEAR_BEHIND, NEAR_AHEAD);
+
+    if (stream->authentic >= 0 && is_surely_ahead && extended > stream->highest)
+        stream->highest = extended - 1;
+}
+
+/* Decrypt a packet whose roll-over counter may be another one than is guessed; libsrtp's status. */
+static int decrypt_doubtful(struct peer *peer, struct stream *stream, uint8_t *packet, int *length)
+{
+    uint8_t copy[SLOT_BYTES]; /* what does not authenticate is overwritten all the same */
+    uint32_t tries = is_last_in_a_row(stream) ? CYCLES_TRIED_AT_LAST : CYCLES_TRIED;
+    uint32_t last_roc, roc;
+    int first_length = *length;
+    int first_status, status;
+
+    if (peer->get_roc(peer->srtp, stream->ssrc, &last_roc) != 0)
+        return peer->unprotect(peer->srtp, packet, length); /* nothing came of this SSRC yet */
+    memcpy(copy, packet, (size_t)first_length);
+    first_status = status = peer->unprotect(peer->srtp, packet, length);
+    for (uint32_t cycles = 0; cycles < tries && status != 0; cycles++) {
+        if (last_roc + cycles == 0)
+            continue; /* was the guess, and cannot be asked for */
+        memcpy(packet, copy, (size_t)first_length);
+        *length = first_length;
+        peer->set_roc(peer->srtp, stream->ssrc, last_roc + cycles);
+        status = peer->unprotect(peer->srtp, packet, length);
+    }
+    peer->set_roc(peer->srtp, stream->ssrc, 0);
+    if (status != 0 || peer->get_roc(peer->srtp, stream->ssrc, &roc) != 0)
+        return first_status;
+    skip_cycles(stream, read16(packet + 2), roc - last_roc);
+    return 0;
+}
+
+static int decrypt(struct peer *peer, struct stream *stream, uint8_t *packet, int *length)
+{
+    int status;
+
+    if (stream && peer->get_roc &&
+        (is_last_in_a_row(stream) ||
+         !is_near(stream, read16(packet + 2), NEAR_BEHIND, NEAR_AHEAD)))
+        status = decrypt_doubtful(peer, stream, packet, length);
+    else
+        status = peer->unprotect(peer->srtp, packet, length);
+    if (stream)
+        stream->refused = status == 0 ? 0 : stream->refused + 1;
+    return status;
+}
+
+/* Decrypt a slot's packet and take it apart; whether it is authentic RTP. `stream` is its SSRC's, or
+ * NULL. */
+static bool open_slot(struct batch *batch, int32_t slot, struct peer *peer, struct stream *stream,
+                      struct item *item)
 {
     int length = (int)batch->lengths[slot];
 
     if (slot != batch->opened) {
-        int status = peer->unprotect(peer->srtp, batch->memory + (size_t)slot * SLOT_BYTES, &length);
+        int status = decrypt(peer, stream, batch->memory + (size_t)slot * SLOT_BYTES, &length);
 
         if (status == REPLAYED || status == TOO_OLD)
             peer->repeated++;
@@ -118,10 +204,22 @@ static bool open_slot(struct batch *batch, int32_t slot, struct peer *peer, stru
     return true;
 }
 
+static struct stream *find_stream(const struct peer *peer, uint32_t ssrc)
+{
+    struct stream *stream = peer->streams;
+
+    while (stream && stream->ssrc != ssrc)
+        stream = stream->next;
+    return stream;
+}
+
 EXPORT int open_packet(struct batch *batch, int32_t slot, struct peer *peer)
 {
+    const uint8_t *packet = batch->memory + (size_t)slot * SLOT_BYTES;
+    struct stream *stream = find_stream(peer, read32(packet + 8));
+
     batch->item_count = 0;
-    if (!open_slot(batch, slot, peer, &batch->items[0]))
+    if (!open_slot(batch, slot, peer, stream, &batch->items[0]))
         return -1;
     batch->opened = slot;
     return 0;
@@ -193,13 +291,22 @@ static void add_to_run(struct batch *batch, struct runs *runs, const struct item
     run->count++;
 }
 
+/* A stream's packet was decrypted. */
+static void note_authentic(struct stream *stream, int64_t sequence, double arrival)
+{
+    if (sequence > stream->authentic)
+        stream->authentic = sequence;
+    stream->last_authentic = arrival;
+}
+
 static void receive_audio(struct batch *batch, struct stream *stream, struct item *packet,
                           uint16_t sequence, struct runs *runs)
 {
     uint8_t payload_type = packet->type & 0x7F;
 
-    stream->last_arrival = stream->last_authentic = packet->arrival;
+    stream->last_arrival = packet->arrival;
     packet->sequence = count_packet(stream, sequence, (uint32_t)packet->timestamp, packet->arrival);
+    note_authentic(stream, packet->sequence, packet->arrival);
     if (!(stream->payload_types[payload_type / 8] >> payload_type % 8 & 1)) {
         stream->foreign++;
         packet->size = 0; /* keeps its place in the order */
@@ -219,29 +326,41 @@ static void receive_audio(struct batch *batch, struct stream *stream, struct ite
         add_to_run(batch, runs, packet);
 }
 
-/* Whether a video packet is to be decrypted; it is counted in any case. */
-static bool is_read(struct stream *stream, int64_t sequence, double arrival)
+/* Take in a video packet; whether it is one to hand on.
+ *
+ * The first one, and those too far from the last one decrypted, are decrypted before their header is
+ * believed. So whoever forges headers moves nothing further than that, and libsrtp's guesses stay
+ * right however long nobody reads the stream. */
+static bool receive_video(struct batch *batch, int32_t slot, struct peer *peer,
+                          struct stream *stream, struct item *item)
 {
+    const uint8_t *packet = batch->memory + (size_t)slot * SLOT_BYTES;
+    uint16_t sequence = read16(packet + 2);
+    double arrival = batch->arrivals[slot];
+    bool is_proof = !is_near(stream, sequence, UNREAD_LIMIT, UNREAD_LIMIT);
+    int64_t extended;
+
+    if (is_proof && !open_slot(batch, slot, peer, stream, item))
+        return false;
     stream->last_arrival = arrival;
+    extended = count_packet(stream, sequence, read32(packet + 4), arrival);
+    if (is_proof)
+        note_authentic(stream, extended, arrival);
     if (arrival < stream->thinned_until) {
         stream->unread++;
         stream->read_highest = -1;
         return false;
     }
-    if (sequence < stream->read_from) {
+    if (extended < stream->read_from && !is_proof) {
         stream->unread++;
         return false;
     }
+    if (!is_proof && !open_slot(batch, slot, peer, stream, item))
+        return false;
+    note_authentic(stream, extended, arrival);
+    item->sequence = extended;
+    item->track = stream->track;
     return true;
-}
-
-static struct stream *find_stream(const struct peer *peer, uint32_t ssrc)
-{
-    struct stream *stream = peer->streams;
-
-    while (stream && stream->ssrc != ssrc)
-        stream = stream->next;
-    return stream;
 }
 
 EXPORT int32_t receive(struct batch *batch, int32_t slot, struct peer *peer)
@@ -265,22 +384,14 @@ EXPORT int32_t receive(struct batch *batch, int32_t slot, struct peer *peer)
         if (batch->is_full)
             break;
 
-        uint16_t sequence = read16(packet + 2);
-
         if (stream->kind == AUDIO) {
-            if (open_slot(batch, slot, peer, &item)) {
+            uint16_t sequence = read16(packet + 2);
+
+            if (open_slot(batch, slot, peer, stream, &item)) {
                 item.track = stream->track;
                 receive_audio(batch, stream, &item, sequence, &runs);
             }
-            continue;
-        }
-        double arrival = batch->arrivals[slot];
-        int64_t extended = count_packet(stream, sequence, read32(packet + 4), arrival);
-
-        if (is_read(stream, extended, arrival) && open_slot(batch, slot, peer, &item)) {
-            item.sequence = extended;
-            item.track = stream->track;
-            stream->last_authentic = arrival;
+        } else if (receive_video(batch, slot, peer, stream, &item)) {
             batch->items[batch->item_count++] = item;
         }
     }

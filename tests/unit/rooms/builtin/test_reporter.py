@@ -5,6 +5,7 @@ from typing import cast
 
 import pytest
 
+from cloudslice.faults import Faults
 from cloudslice.rooms.base import RoomIdType, RoomKey, TrackKind
 from cloudslice.rooms.builtin.reporter import RoomReporter
 from cloudslice.rooms.observer import ExitReason
@@ -43,7 +44,8 @@ class Desk:
 
     def __init__(self) -> None:
         self.observer = RecordingObserver()
-        self.reporter = RoomReporter(self.observer)
+        self.faults = Faults("room")
+        self.reporter = RoomReporter(self.observer, self.faults)
 
     def enter(self, user_id: str, room: RoomKey = ROOM) -> ManualSession:
         session = ManualSession()
@@ -176,3 +178,39 @@ async def test_leaving_says_nothing_of_media(desk: Desk, alice: ManualSession) -
     desk.news()
     desk.leave("alice", alice)
     assert desk.news() == [("left", "150", "alice", ExitReason.NORMAL), ("dismissed", "150")]
+
+
+async def test_an_observer_that_breaks_hears_all_that_follows(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each failure counts; nobody is half in a room for it."""
+    hear = RecordingObserver._hear
+
+    def fail_after(observer: RecordingObserver, *what: object) -> None:
+        hear(observer, *what)
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(RecordingObserver, "_hear", fail_after)
+    alice, bob = desk.enter("alice"), desk.enter("bob")
+    for session in (alice, bob):
+        session.audio.last_arrival = session.last_authentic = 1.0
+    desk.reporter.look()
+    for name, session in (("alice", alice), ("bob", bob)):
+        desk.leave(name, session)
+    assert [what[0] for what in desk.observer.heard] == [
+        *("created", "entered", "entered"),
+        *("started", "started"),
+        *("left", "left", "dismissed"),
+    ]
+    assert desk.faults.errors == 8
+
+
+async def test_an_anchor_whose_connection_breaks_has_left(desk: Desk) -> None:
+    """As one that is not heard any more."""
+    alice = desk.enter("alice")
+    desk.news()
+    desk.leave("alice", alice, CloseReason.FAILED)
+    assert desk.news() == [
+        ("left", "150", "alice", ExitReason.TIMEOUT),
+        ("dismissed", "150"),
+    ]

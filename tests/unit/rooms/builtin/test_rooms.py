@@ -19,6 +19,7 @@ from cloudslice.rooms.base import (
 from cloudslice.rooms.builtin.connecting import TooManyConnectingError
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication, UserIdTakenError
 from cloudslice.rooms.management import RoomNotFoundError
+from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.port import RtpPort
 from cloudslice.rtp.sdp import parse_offer
 from helpers.peer import Peer
@@ -80,7 +81,7 @@ class House:
     ) -> tuple[Publication, UdpPeer]:
         peer = Peer(kinds or (TrackKind.AUDIO, TrackKind.VIDEO))
         publication, answer = self.rooms.publish(room, user_id, parse_offer(peer.offer))
-        udp = UdpPeer(self.port, peer, answer, self.clock.monotonic, host="127.0.0.1")
+        udp = UdpPeer(self.port, peer, answer, host="127.0.0.1")
         self.peers.append(udp)
         return publication, udp
 
@@ -399,3 +400,31 @@ async def test_a_restarted_session_is_found_by_its_new_name(house: House) -> Non
     udp.peer.begin(publication.session.answer(house.rooms.candidates))
     udp.exchange()
     assert house.port.foreign == 0
+
+
+async def test_of_many_that_are_ended_one_may_break(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is gone, too, and so are the others."""
+    for user_id in ("first", "second"):
+        house.join(user_id)
+    finish, broken = AudioReceiver.finish, []
+
+    def fail_once(receiver: AudioReceiver) -> None:
+        if not broken:
+            broken.append(receiver)
+            raise ZeroDivisionError("a bug")
+        finish(receiver)
+
+    monkeypatch.setattr(AudioReceiver, "finish", fail_once)
+    house.rooms.close()
+    assert house.rooms.anchor_count == 0
+    assert house.rooms.faults.errors == 1
+
+
+async def test_a_robot_that_enters_once_more_does_not_put_itself_out(house: House) -> None:
+    """As after a try that broke half way."""
+    robot = Robot()
+    await house.rooms.enter(ROOM, "robot", robot)
+    await house.rooms.enter(ROOM, "robot", robot)
+    assert robot.heard == []

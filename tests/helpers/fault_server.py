@@ -1,0 +1,110 @@
+"""An S3 server of a few lines that misbehaves as it is told to; see `s3_server` for a real one."""
+
+import asyncio
+from asyncio import StreamReader, StreamWriter
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+from urllib.parse import unquote
+
+_REASONS = {200: "OK", 201: "Created", 204: "No Content", 403: "Forbidden", 404: "Not Found"}
+
+
+@dataclass
+class FaultServer:
+    """Takes PUT and HEAD of any object; an async context manager.
+
+    Attributes:
+        objects: what it has stored, by its path, bucket included.
+        requests: the method of each request that came whole.
+        connections: how many there were.
+        put_status: what it answers to a PUT that has worked.
+        has_etag: whether its answers have an ETag.
+        keeps: whether it stores what it is given; one that does not lies.
+        head_status: what it answers to HEAD instead of the truth.
+        head_size: the size that HEAD shows instead of the true one.
+        hangs_up_on_reuse: whether it closes a connection at its second request, unanswered.
+        hangs_up_always: whether it does so at the first.
+    """
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    connections: int = 0
+    put_status: int = 200
+    has_etag: bool = True
+    keeps: bool = True
+    head_status: int | None = None
+    head_size: int | None = None
+    hangs_up_on_reuse: bool = False
+    hangs_up_always: bool = False
+    _server: asyncio.Server | None = None
+    _writers: set[StreamWriter] = field(default_factory=set)
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        while self._writers:
+            for writer in list(self._writers):
+                writer.close()
+            await asyncio.sleep(0)
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        self._writers.add(writer)
+        self.connections += 1
+        is_reused = False
+        try:
+            while True:
+                method, path, body = await _read(reader)
+                if self.hangs_up_always or (is_reused and self.hangs_up_on_reuse):
+                    return
+                is_reused = True
+                self.requests.append(method)
+                writer.write(self._put(path, body) if method == "PUT" else self._head(path))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+            self._writers.discard(writer)
+
+    def _put(self, path: str, body: bytes) -> bytes:
+        if self.keeps:
+            self.objects[path] = body
+        return self._answer(self.put_status, 0)
+
+    def _head(self, path: str) -> bytes:
+        data = self.objects.get(path)
+        status = self.head_status or (404 if data is None else 200)
+        size = len(data or b"") if self.head_size is None else self.head_size
+        return self._answer(status, size if status == 200 else 0)
+
+    def _answer(self, status: int, size: int) -> bytes:
+        head = f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}\r\n"
+        if status != 204:  # RFC 9110, 8.6: it has no Content-Length
+            head += f"Content-Length: {size}\r\n"
+        if self.has_etag:
+            head += 'ETag: "e"\r\n'
+        return f"{head}\r\n".encode()
+
+
+async def _read(reader: StreamReader) -> tuple[str, str, bytes]:
+    """Method, path and body of the next request."""
+    lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    method, target, _ = lines[0].split(" ")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return method, unquote(target), body

@@ -1,0 +1,192 @@
+"""Exceptions that nobody foresaw, inside delivery: they cost a pause, no slice and no event."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudslice.delivery import dispatcher, outbox, slices
+from cloudslice.delivery.lane import Lane
+from cloudslice.delivery.model import Bucket
+from cloudslice.delivery.service import Delivery
+from cloudslice.delivery.storage import StoredObject
+from cloudslice.delivery.webhook_client import WebhookClient
+from helpers.delivery import CALLBACK_KEY, PICTURE, START_MS, TASK, Site, make_test_bucket
+from helpers.waiting import eventually
+from helpers.webhooks import WebhookReceiver
+
+OTHER = replace(TASK, task_id="8-EXAMPLE+TaskId..")
+BUCKET = make_test_bucket()
+
+
+class BugError(Exception):
+    """What nobody foresaw."""
+
+
+class MemoryBucket:
+    """A bucket that raises for what is in `bad`."""
+
+    def __init__(self) -> None:
+        self.bad: set[str] = set()
+        self.keys: list[str] = []
+        self.attempts = 0
+
+    async def put(self, item: StoredObject) -> None:
+        self.attempts += 1
+        if any(each in item.key for each in self.bad):
+            raise BugError("upload")
+        self.keys.append(item.key)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[WebhookReceiver]:
+    async with WebhookReceiver(CALLBACK_KEY) as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def site(tmp_path: Path, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch) -> Site:
+    monkeypatch.setattr(dispatcher, "_FAULT_PAUSE_S", 0.05)
+    return Site(tmp_path / "data", "http://127.0.0.1:9", receiver.url)
+
+
+@pytest.fixture
+def bucket() -> MemoryBucket:
+    return MemoryBucket()
+
+
+@pytest.fixture
+async def delivery(site: Site, bucket: MemoryBucket) -> AsyncIterator[Delivery]:
+    def open_bucket(_bucket: Bucket) -> MemoryBucket:
+        return bucket
+
+    async with site.open(bucket_opener=open_bucket) as delivery:
+        for consignor in (TASK, OTHER):
+            await delivery.open(consignor, BUCKET)
+        yield delivery
+
+
+class Failing:
+    """A function that raises the first time, and then does what it did."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        self.has_failed = False
+        original = getattr(owner, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            if not self.has_failed:
+                self.has_failed = True
+                raise BugError(name)
+            return original(*args, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+
+def put_pictures(delivery: Delivery, count: int, task_id: str = TASK.task_id) -> None:
+    for n in range(count):
+        delivery.put(replace(PICTURE, task_id=task_id), START_MS + 5000 * n, b"png", {})
+
+
+async def test_an_upload_that_raises_holds_up_no_other(
+    delivery: Delivery, bucket: MemoryBucket, receiver: WebhookReceiver
+) -> None:
+    """It is told in one 1006 and tried again; the others of its task, and other tasks, go on."""
+    bucket.bad = {f"{TASK.task_id}/anchor_1/images/1400000000_150_anchor_1_20231114221321"}
+    put_pictures(delivery, 3)
+    put_pictures(delivery, 1, OTHER.task_id)
+    await receiver.wait_for_type(1004, count=3)
+    await receiver.wait_for_type(1006)
+    await eventually(lambda: bucket.attempts >= 6)
+    assert delivery.uploads.errors >= 2
+    (told,) = receiver.of_type(1006)
+    assert told["EventInfo"]["Payload"]["Message"].startswith("InternalError: ")
+    bucket.bad = set()
+    await receiver.wait_for_type(1004, count=4)
+    await delivery.flush()
+    await delivery.record_stop(TASK.task_id, 0)
+    await receiver.wait_for_type(1005)
+    assert receiver.of_type(1005)[0]["EventInfo"]["Payload"] == {"Status": 0}
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        pytest.param(slices, "delete", id="recording an upload"),
+        pytest.param(slices, "find_due", id="asking for slices"),
+        pytest.param(slices, "postpone", id="noting a failure"),
+        pytest.param(Lane, "run", id="a task's uploads as a whole"),
+    ],
+)
+async def test_a_fault_beside_an_upload_costs_no_slice(
+    delivery: Delivery,
+    bucket: MemoryBucket,
+    receiver: WebhookReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+) -> None:
+    """And the task's end comes, as in another task."""
+    monkeypatch.setattr("cloudslice.delivery.uploads._RETRY_S", 0.05)
+    failing = Failing(monkeypatch, owner, name)
+    bucket.bad = {"221321.png"}
+    put_pictures(delivery, 2)
+    await eventually(lambda: failing.has_failed)
+    bucket.bad = set()
+    put_pictures(delivery, 1, OTHER.task_id)
+    await receiver.wait_for_type(1004, count=3)
+    await delivery.flush()
+    for task_id in (TASK.task_id, OTHER.task_id):
+        await delivery.record_stop(task_id, 0)
+    await receiver.wait_for_type(1005, count=2)
+    assert delivery.uploads.errors
+
+
+async def test_a_full_spool_is_seen_to_after_a_fault(
+    site: Site, bucket: MemoryBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making room is tried again."""
+    site.storage = {"spool_limit_gib": 1000 / 1024**3}
+    bucket.bad = {"/"}
+    failing = Failing(monkeypatch, slices, "find_oldest")
+    async with site.open(bucket_opener=lambda _bucket: bucket) as delivery:
+        await delivery.open(TASK, BUCKET)
+        for n in range(12):
+            delivery.put(PICTURE, START_MS + 5000 * n, bytes(100), {})
+        await eventually(lambda: failing.has_failed)
+        await eventually(lambda: delivery.spool_bytes <= 1000)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        pytest.param(WebhookClient, "post", id="sending"),
+        pytest.param(outbox, "delete", id="recording a delivery"),
+        pytest.param(outbox, "mark_failed", id="recording a failure"),
+        pytest.param(outbox, "find_retries", id="asking for retries"),
+        pytest.param(outbox, "find_next_retry", id="asking for the next retry"),
+        pytest.param(dispatcher.Dispatcher, "_start_new", id="starting"),
+        pytest.param(dispatcher.Dispatcher, "run", id="an app's webhooks as a whole"),
+    ],
+)
+async def test_a_webhook_that_meets_a_fault_is_sent_all_the_same(
+    delivery: Delivery,
+    receiver: WebhookReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+) -> None:
+    """So are those after it, and nothing is left on record."""
+    monkeypatch.setattr("cloudslice.delivery.callbacks._RESTART_S", 0.05)
+    failing = Failing(monkeypatch, owner, name)
+    receiver.answer = lambda _request: 500 if len(receiver.requests) == 1 else 200
+    for status in (False, True):
+        await delivery.record_start(TASK.task_id, has_failed=status)
+    await receiver.wait_for_type(1001, count=2)
+    async with asyncio.timeout(10):
+        while (await delivery.count_waiting())[1]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert failing.has_failed
+    assert delivery.callbacks.errors

@@ -1,0 +1,137 @@
+"""Stores that answer oddly or hang up: what counts as stored, and what is tried once more."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cloudslice.config import EndpointSettings, StorageSettings
+from cloudslice.delivery.storage import ObjectStore, StoredObject, open_bucket
+from cloudslice.delivery.storage_errors import StorageError
+from helpers.delivery import CALLBACK_KEY, PICTURE, START_MS, TASK, Site, make_test_bucket
+from helpers.fault_server import FaultServer
+from helpers.webhooks import WebhookReceiver
+
+BUCKET = make_test_bucket()
+KEY = "prefix1/a+b/1.ogg"
+PATH = f"/{BUCKET.name}/{KEY}"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FaultServer]:
+    async with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+def store(server: FaultServer) -> ObjectStore:
+    settings = StorageSettings(endpoints=EndpointSettings(cos=server.url), upload_timeout_s=2)
+    with ThreadPoolExecutor(1) as workers:
+        return open_bucket(BUCKET, settings, workers)
+
+
+@pytest.fixture
+def item(tmp_path: Path) -> StoredObject:
+    path = tmp_path / "slice"
+    path.write_bytes(b"content" * 10000)
+    return StoredObject(KEY, path, "audio/ogg", {"start-ms": "5"})
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+async def test_a_success_without_an_etag_is_stored(
+    server: FaultServer, store: ObjectStore, item: StoredObject, status: int
+) -> None:
+    """An ETag is no part of what HTTP calls success; the object is looked at all the same."""
+    server.has_etag, server.put_status = False, status
+    await store.put(item)
+    assert server.objects == {PATH: item.path.read_bytes()}
+    assert server.requests == ["PUT", "HEAD"]
+
+
+async def test_a_success_with_an_etag_is_not_looked_at(
+    server: FaultServer, store: ObjectStore, item: StoredObject
+) -> None:
+    await store.put(item)
+    assert server.requests == ["PUT"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 405, 501])
+async def test_a_key_that_may_only_write_is_believed(
+    server: FaultServer, store: ObjectStore, item: StoredObject, status: int
+) -> None:
+    """Where nobody may look, the answer to the PUT counts."""
+    server.has_etag, server.head_status = False, status
+    await store.put(item)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        pytest.param({"keeps": False}, "NotStored: ", id="kept nothing"),
+        pytest.param({"head_size": 7}, "NotStored: ", id="kept something else"),
+        pytest.param({"head_status": 500}, "Http500: ", id="cannot tell"),
+    ],
+)
+async def test_who_answers_200_to_anything_is_no_store(
+    server: FaultServer,
+    store: ObjectStore,
+    item: StoredObject,
+    fault: dict[str, object],
+    message: str,
+) -> None:
+    """A proxy's or a web site's success: the slice is not in a bucket, and is tried again."""
+    server.has_etag = False
+    for name, value in fault.items():
+        setattr(server, name, value)
+    with pytest.raises(StorageError) as caught:
+        await store.put(item)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("status", [304, 400, 403, 404, 409, 500, 503])
+@pytest.mark.parametrize("has_etag", [False, True])
+async def test_another_answer_is_never_stored(
+    server: FaultServer, store: ObjectStore, item: StoredObject, status: int, *, has_etag: bool
+) -> None:
+    server.put_status, server.has_etag = status, has_etag
+    with pytest.raises(StorageError) as caught:
+        await store.put(item)
+    assert caught.value.status == status
+    assert server.requests == ["PUT"]
+
+
+async def test_a_connection_that_died_idle_is_replaced_at_once(
+    server: FaultServer, store: ObjectStore, item: StoredObject
+) -> None:
+    """By a new one, as the others that are kept are likely to be as dead."""
+    await asyncio.gather(*(store.put(item) for _ in range(4)))
+    server.hangs_up_on_reuse = True
+    await asyncio.gather(*(store.put(item) for _ in range(4)))
+    assert server.requests == ["PUT"] * 8
+
+
+async def test_a_server_that_always_hangs_up_has_failed(
+    server: FaultServer, store: ObjectStore, item: StoredObject
+) -> None:
+    """It is tried once more, and no oftener."""
+    server.hangs_up_always = True
+    with pytest.raises(StorageError, match=r"^ConnectionFailed: The store cannot be reached"):
+        await store.put(item)
+    assert server.connections == 2
+
+
+async def test_idle_connections_are_nobodys_error(server: FaultServer, tmp_path: Path) -> None:
+    """A server that closes them delays no slice, and no 1006 tells of it."""
+    server.hangs_up_on_reuse = True
+    async with WebhookReceiver(CALLBACK_KEY) as receiver:
+        site = Site(tmp_path / "data", server.url, receiver.url)
+        async with site.open() as delivery:
+            await delivery.open(TASK, BUCKET)
+            for n in range(5):
+                delivery.put(PICTURE, START_MS + 5000 * n, b"png", {})
+                await receiver.wait_for_type(1004, count=n + 1)
+            assert delivery.uploads.failed_attempts == 0
+        assert receiver.of_type(1006) == []
+    assert len(server.objects) == 5

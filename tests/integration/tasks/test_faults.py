@@ -1,0 +1,189 @@
+"""What nobody foresaw delays or ends one step of one task; the process and the others go on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudslice.delivery.service import Delivery
+from cloudslice.rooms.base import LeaveCode, RoomKey, RoomListener
+from cloudslice.slicing.params import SubscriptionLists
+from cloudslice.slicing.robot import Robot
+from cloudslice.tasks import entry, supervisor
+from cloudslice.tasks.model import TaskStatus
+from helpers.supervisor_stage import APP, ROBOT, ManualRooms, Stage, a_spec, open_stage
+from helpers.waiting import eventually
+
+ENTERED = (1001, {"Status": 0})
+FAILED = [(1001, {"Status": 1}), (1002, {"LeaveCode": 100}), (1005, {"Status": 0})]
+
+
+class FailingOnce:
+    """Raises what nobody foresaw when it is first called."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.calls = 0
+
+    def __get__(self, owner: object, _kind: type) -> Any:
+        return lambda *arguments, **named: self(owner, *arguments, **named)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        self.calls += 1
+        if self.calls == 1:
+            raise ZeroDivisionError("a bug")
+        return self.function(*arguments, **named)
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    monkeypatch.setattr(entry, "_PAUSES_S", (0, 0))
+    monkeypatch.setattr(supervisor, "_WRITE_RETRY_S", 0)
+    async with open_stage(tmp_path) as running:
+        yield running
+
+
+async def test_an_entry_that_breaks_is_tried_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ManualRooms, "enter", FailingOnce(ManualRooms.enter))
+    task_id = await stage.supervisor.create(a_spec(stage.clock))
+    assert await stage.events(task_id, until=1001) == [ENTERED]
+    assert stage.supervisor.describe(APP, task_id) is TaskStatus.IDLE
+    assert stage.supervisor.faults.errors == 1
+
+
+async def test_an_entry_that_breaks_each_time_fails_its_task_alone(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter = ManualRooms.enter
+
+    async def broken_for_one(
+        rooms: ManualRooms, key: RoomKey, robot: str, listener: RoomListener
+    ) -> Any:
+        if robot == "broken":
+            raise ZeroDivisionError("a bug")
+        return await enter(rooms, key, robot, listener)
+
+    monkeypatch.setattr(ManualRooms, "enter", broken_for_one)
+    broken = await stage.supervisor.create(a_spec(stage.clock, robot="broken"))
+    other = await stage.supervisor.create(a_spec(stage.clock))
+    assert await stage.events(broken) == FAILED
+    assert await stage.events(other, until=1001) == [ENTERED]
+    assert stage.supervisor.faults.errors == 3
+
+
+async def test_a_room_that_gives_no_answer_fails_the_task(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_given: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ManualRooms, "enter", hang)
+    monkeypatch.setattr(entry, "_TIMEOUT_S", 0.01)
+    assert await stage.events(await stage.supervisor.create(a_spec(stage.clock))) == FAILED
+    assert stage.supervisor.faults.errors == 0
+
+
+async def test_a_robot_that_is_stopped_on_its_way_enters_first_then_leaves(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1001 comes before 1002, and nothing is heard in between."""
+    may_enter = asyncio.Event()
+    enter = ManualRooms.enter
+
+    async def slow(rooms: ManualRooms, *given: Any) -> Any:
+        await may_enter.wait()
+        return await enter(rooms, *given)
+
+    monkeypatch.setattr(ManualRooms, "enter", slow)
+    task_id = await stage.supervisor.create(a_spec(stage.clock))
+    await asyncio.sleep(0)
+    await stage.supervisor.delete(APP, task_id)
+    may_enter.set()
+    kinds = [kind for kind, _payload in await stage.events(task_id)]
+    assert kinds == [1001, 1002, 1005]
+
+
+async def test_a_stop_while_a_broken_entry_is_tried_again_ends_the_trying(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    async def stop_and_break(*_given: object) -> None:
+        tries.append(1)
+        stage.supervisor._stop_by_id(task_id, LeaveCode.STOPPED)
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(ManualRooms, "enter", stop_and_break)
+    task_id = await stage.supervisor.create(a_spec(stage.clock))
+    assert await stage.events(task_id) == [
+        (1001, {"Status": 1}),
+        (1002, {"LeaveCode": 0}),
+        (1005, {"Status": 0}),
+    ]
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize("step", ["record_start", "record_stop", "flush"])
+async def test_a_record_that_breaks_is_written_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.setattr(Delivery, step, FailingOnce(getattr(Delivery, step)))
+    task_id = await stage.supervisor.create(a_spec(stage.clock))
+    await stage.events(task_id, until=1001)
+    await stage.supervisor.delete(APP, task_id)
+    kinds = [kind for kind, _payload in await stage.events(task_id)]
+    assert kinds == [1001, 1002, 1005]
+    assert stage.supervisor.faults.errors == 1
+
+
+@pytest.mark.parametrize(("owner", "step"), [(ManualRooms, "leave"), (Robot, "stop")])
+async def test_a_robot_that_cannot_leave_ends_all_the_same(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, owner: type, step: str
+) -> None:
+    task_id = await stage.supervisor.create(a_spec(stage.clock))
+    await stage.events(task_id, until=1001)
+    monkeypatch.setattr(owner, step, FailingOnce(getattr(owner, step)))
+    await stage.supervisor.delete(APP, task_id)
+    assert (1002, {"LeaveCode": 0}) in await stage.events(task_id)
+
+
+async def test_a_robot_is_out_at_the_call_however_long_the_disk_takes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Delete is a cut like Modify: nothing is recorded after it."""
+    task_id = await stage.supervisor.create(a_spec(stage.clock))
+    await stage.events(task_id, until=1001)
+    order: list[str] = []
+    store_stop, stop = stage.supervisor._store_stop, Robot.stop
+
+    async def stored(*given: Any) -> None:
+        order.append("stored")
+        await store_stop(*given)
+
+    def stopped(robot: Robot) -> None:
+        order.append("stopped")
+        stop(robot)
+
+    monkeypatch.setattr(stage.supervisor, "_store_stop", stored)
+    monkeypatch.setattr(Robot, "stop", stopped)
+    stage.supervisor._stop_by_id(task_id, LeaveCode.STOPPED)
+    await stage.events(task_id)
+    assert order[:2] == ["stopped", "stored"]
+
+
+async def test_the_ticker_outlives_whatever_a_tick_raises(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = FailingOnce(supervisor.until_heartbeat)
+    monkeypatch.setattr(supervisor, "until_heartbeat", broken)
+    await eventually(lambda: broken.calls >= 2)
+    task_id = await stage.supervisor.create(a_spec(stage.clock))
+    await stage.events(task_id, until=1001)
+    await stage.supervisor.modify(APP, task_id, SubscriptionLists())
+    stage.clock.now += 30
+    assert (1002, {"LeaveCode": 99}) in await stage.events(task_id)
+    assert ROBOT in stage.rooms.listeners
