@@ -25,9 +25,9 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 import av
 
 from cloudslice.codecs.h264 import H264Depacketizer
+from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.memory import keep_freed_memory
 from cloudslice.publisher.encode import VideoSpec
-from cloudslice.rooms.base import Keyframe, VideoCodec
 from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.images import encode_picture
 from cloudslice.slicing.params import ImageFormat

@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-from cloudslice.rooms.base import Keyframe, KeyframeRequest, OpusRun, TrackKind
+from cloudslice.media.tracks import Keyframe, KeyframeRequest, OpusRun, TrackKind
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.port import RtpPort

@@ -16,9 +16,9 @@ from cloudslice.config import load_settings
 from cloudslice.interpreter import take_short_turns
 from cloudslice.logs import set_up_logging
 from cloudslice.memory import keep_freed_memory
+from cloudslice.node import serve
 from cloudslice.rtp import binding
 from cloudslice.rtp.datagrams import DatagramSocket
-from cloudslice.service import serve
 from harness.injected_socket import InjectedSocket
 from harness.ring import Ring
 

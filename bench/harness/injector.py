@@ -21,6 +21,7 @@ from unittest.mock import patch
 
 from pylibsrtp._binding import ffi, lib
 
+from cloudslice.media.tracks import TrackKind
 from cloudslice.publisher import connection, pacer, publisher, sender
 from cloudslice.publisher.media import VideoLoop
 from cloudslice.publisher.playback import (
@@ -30,7 +31,6 @@ from cloudslice.publisher.playback import (
     VideoPlayback,
 )
 from cloudslice.publisher.stream import RtpStream
-from cloudslice.rooms.base import TrackKind
 from cloudslice.rtp.socket_filter import THINNED_TO
 from cloudslice.rtp.srtp import SrtpContext
 from harness.ring import FlightStruct, OutletStruct, Ring

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from cloudslice.config import Settings
 from cloudslice.delivery.events import Event, RoomEventType, room_event
-from cloudslice.rooms.base import RoomKey, TrackKind
+from cloudslice.ids import RoomKey
+from cloudslice.media.tracks import TrackKind
 from cloudslice.rooms.observer import ExitReason
 
 _ANCHOR_ROLE = 20

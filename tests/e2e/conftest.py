@@ -2,9 +2,9 @@
 
 import pytest
 
+from cloudslice.media.tracks import VideoCodec
 from cloudslice.publisher.encode import VideoSpec
 from cloudslice.publisher.media import Look, Media, synthetic_media
-from cloudslice.rooms.base import VideoCodec
 
 
 @pytest.fixture(scope="session")

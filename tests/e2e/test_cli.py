@@ -15,7 +15,7 @@ import pytest
 
 from cloudslice.identity.private_map_key import Privilege, verify_private_map_key
 from cloudslice.identity.user_sig import verify_user_sig
-from cloudslice.rooms.base import RoomIdType, RoomKey
+from cloudslice.ids import RoomIdType, RoomKey
 from helpers.node import APP_ID, APP_KEY, Node
 
 _TIMEOUT_S = 60

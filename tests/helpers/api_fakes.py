@@ -12,7 +12,7 @@ from cloudslice.api.gateway import Gateway
 from cloudslice.clock import Clock
 from cloudslice.config import Settings
 from cloudslice.identity.user_sig import make_user_sig
-from cloudslice.rooms.base import RoomKey
+from cloudslice.ids import RoomKey
 from cloudslice.rooms.management import RoomNotFoundError
 from cloudslice.slicing.params import SubscriptionLists
 from cloudslice.tasks.model import TaskNotFoundError, TaskSpec, TaskStatus

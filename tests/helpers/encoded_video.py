@@ -10,7 +10,7 @@ from aiortc.codecs.base import Encoder
 from aiortc.codecs.h264 import H264Encoder
 from aiortc.codecs.vpx import Vp8Encoder
 
-from cloudslice.rooms.base import VideoCodec
+from cloudslice.media.tracks import VideoCodec
 
 WIDTH, HEIGHT = 320, 192
 _SQUARES = 12

@@ -6,7 +6,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudslice.rooms.base import Keyframe, VideoCodec
+from cloudslice.media.tracks import Keyframe, VideoCodec
 
 Rgb = NDArray[np.uint8]
 """(height, width, 3) uint8."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cloudslice.rooms.base import OpusRun
+from cloudslice.media.tracks import OpusRun
 from cloudslice.rtp import native
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.native import PeerStruct, StreamStruct

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cloudslice.rooms.base import LeaveCode, RoomKey, RoomListener
+from cloudslice.ids import RoomKey
+from cloudslice.rooms.base import LeaveCode, RoomListener
 from cloudslice.rooms.management import RoomNotFoundError
 from helpers.tracks import ManualAnchor, ManualAudio
 

@@ -1,6 +1,6 @@
 """A session and a peer that are connected in memory."""
 
-from cloudslice.rooms.base import TrackKind
+from cloudslice.media.tracks import TrackKind
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.dtls import DtlsCertificate

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from cloudslice.rooms.base import OpusRun
+from cloudslice.media.tracks import OpusRun
 from cloudslice.rtp import native
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.native import (

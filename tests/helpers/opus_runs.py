@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from cloudslice.codecs.opus import packet_samples
-from cloudslice.rooms.base import OpusRun
+from cloudslice.media.tracks import OpusRun
 
 
 class ArrivedPacket(NamedTuple):

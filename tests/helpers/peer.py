@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 from aiortc.rtp import RtcpByePacket, RtcpPacket, RtcpSenderInfo, RtcpSrPacket
 
+from cloudslice.media.tracks import TrackKind, VideoCodec
 from cloudslice.publisher.ice import ControllingAgent
 from cloudslice.publisher.sdp import OfferedStream, make_offer, parse_answer
-from cloudslice.rooms.base import TrackKind, VideoCodec
 from cloudslice.rtp.dtls import DtlsCertificate, DtlsEndpoint
 from cloudslice.rtp.ice import Address, IceCredentials
 from cloudslice.rtp.srtp import SrtpContext

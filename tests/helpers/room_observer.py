@@ -2,7 +2,8 @@
 
 import asyncio
 
-from cloudslice.rooms.base import RoomKey, TrackKind
+from cloudslice.ids import RoomKey
+from cloudslice.media.tracks import TrackKind
 from cloudslice.rooms.observer import ExitReason
 
 

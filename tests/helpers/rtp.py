@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from cloudslice.codecs.opus import packet_samples
-from cloudslice.rooms.base import OpusRun
+from cloudslice.media.tracks import OpusRun
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.ice import Address
 from cloudslice.rtp.native import PeerStruct, StreamStruct

@@ -15,9 +15,10 @@ from cloudslice.delivery import schema as delivery_schema
 from cloudslice.delivery.model import SliceKind
 from cloudslice.delivery.service import Delivery
 from cloudslice.identity.user_sig import make_user_sig
-from cloudslice.rooms.base import LeaveCode, RoomKey, RoomProvider
+from cloudslice.ids import RoomKey
+from cloudslice.rooms.base import LeaveCode, RoomProvider
 from cloudslice.secrets import SecretBox
-from cloudslice.slicing.ogg import repair_ogg
+from cloudslice.slicing.audio.ogg import repair_ogg
 from cloudslice.slicing.picture_pool import PicturePool
 from cloudslice.tasks import registry
 from cloudslice.tasks.supervisor import Supervisor

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from cloudslice.rooms.base import AudioSink, Keyframe, KeyframeReceiver, OpusRun
+from cloudslice.media.tracks import AudioSink, Keyframe, KeyframeReceiver, OpusRun
 
 
 @dataclass

@@ -14,7 +14,9 @@ from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 
 from cloudslice.clock import SystemClock
 from cloudslice.config import RtcSettings
-from cloudslice.rooms.base import Anchor, Keyframe, LeaveCode, RoomIdType, RoomKey, VideoCodec
+from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.rooms.base import Anchor, LeaveCode
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.port import RtpPort

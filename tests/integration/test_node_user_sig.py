@@ -10,7 +10,7 @@ import pytest
 
 from cloudslice.identity.private_map_key import Privilege, verify_private_map_key
 from cloudslice.identity.user_sig import verify_user_sig
-from cloudslice.rooms.base import RoomIdType, RoomKey
+from cloudslice.ids import RoomIdType, RoomKey
 
 APP = 1400000000
 KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"

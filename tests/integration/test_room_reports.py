@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from cloudslice.config import RtcSettings
-from cloudslice.rooms.base import RoomIdType, RoomKey, TrackKind
+from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.media.tracks import TrackKind
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication
 from cloudslice.rooms.observer import ExitReason
 from cloudslice.rtp.port import RtpPort

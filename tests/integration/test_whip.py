@@ -16,7 +16,8 @@ from cloudslice.clock import SystemClock
 from cloudslice.config import Settings
 from cloudslice.identity.private_map_key import Privilege, make_private_map_key
 from cloudslice.identity.user_sig import make_user_sig
-from cloudslice.rooms.base import RoomIdType, RoomKey, TrackKind
+from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.media.tracks import TrackKind
 from cloudslice.rooms.builtin import whip
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication
 from cloudslice.rooms.builtin.whip import whip_app

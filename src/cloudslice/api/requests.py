@@ -10,8 +10,7 @@ from cloudslice.api.parameters import STRING_ROOM_ID
 from cloudslice.api.regions import storage_region
 from cloudslice.config import EndpointSettings
 from cloudslice.delivery.model import Bucket, Vendor
-from cloudslice.rooms.base import RoomIdType, RoomKey
-from cloudslice.rooms.names import MAX_ROOM_NUMBER
+from cloudslice.ids import MAX_ROOM_NUMBER, RoomIdType, RoomKey
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
 from cloudslice.tasks.model import TaskSpec
 

@@ -16,11 +16,19 @@ from cloudslice.cli.common import (
 )
 from cloudslice.config import Settings
 from cloudslice.identity.user_sig import make_user_sig
+from cloudslice.ids import (
+    ROOM_ID_RULES,
+    USER_ID_RULE,
+    RoomIdType,
+    RoomKey,
+    is_room_id,
+    is_user_id,
+    whip_path,
+)
+from cloudslice.media.tracks import VideoCodec
 from cloudslice.publisher.encode import AudioSpec, VideoSpec
 from cloudslice.publisher.media import Look, Media, MediaError, file_media, synthetic_media
 from cloudslice.publisher.publisher import PublishConfig, PublishError, PublisherState, publish
-from cloudslice.rooms.base import RoomIdType, RoomKey, VideoCodec
-from cloudslice.rooms.names import ROOM_ID_RULES, USER_ID_RULE, is_room_id, is_user_id, whip_path
 
 _SIGNATURE_LIFETIME_S = 30 * 86400
 

@@ -12,9 +12,9 @@ from cloudslice.database import DatabaseError
 from cloudslice.interpreter import take_short_turns
 from cloudslice.logs import set_up_logging
 from cloudslice.memory import keep_freed_memory
+from cloudslice.node import ListenError, serve
 from cloudslice.rtp.binding import PortInUseError
 from cloudslice.secrets import SecretKeyError
-from cloudslice.service import ListenError, serve
 
 
 @click.command("serve")

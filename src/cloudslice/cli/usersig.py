@@ -15,8 +15,7 @@ from cloudslice.cli.common import (
 )
 from cloudslice.identity.private_map_key import Privilege, make_private_map_key
 from cloudslice.identity.user_sig import make_user_sig
-from cloudslice.rooms.base import RoomIdType, RoomKey
-from cloudslice.rooms.names import ROOM_ID_RULES, USER_ID_RULE, is_room_id, is_user_id
+from cloudslice.ids import ROOM_ID_RULES, USER_ID_RULE, RoomIdType, RoomKey, is_room_id, is_user_id
 
 
 @click.command("usersig")

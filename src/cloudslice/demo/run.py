@@ -17,11 +17,10 @@ from cloudslice.demo.scene import ROBOT, ROOM_ID, SDK_APP_ID, Scene, set_scene
 from cloudslice.demo.sdk import OfficialSdk, SdkMissingError
 from cloudslice.demo.webhooks import WebhookReceiver
 from cloudslice.identity.user_sig import make_user_sig
+from cloudslice.ids import RoomIdType, RoomKey, whip_path
 from cloudslice.publisher.encode import VideoSpec
 from cloudslice.publisher.media import Look, Media, synthetic_media
 from cloudslice.publisher.publisher import PublishConfig, publisher_group
-from cloudslice.rooms.base import RoomIdType, RoomKey
-from cloudslice.rooms.names import whip_path
 
 _ANCHORS = (
     Look("alice", accent=(32, 64, 160), tone_hz=440),

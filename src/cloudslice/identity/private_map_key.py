@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntFlag
 
 from cloudslice.identity.user_sig import Fault, IdentityError, make_user_sig, verify_user_sig
-from cloudslice.rooms.base import RoomIdType, RoomKey
+from cloudslice.ids import RoomIdType, RoomKey
 
 _HEAD = struct.Struct("!BH")
 _NUMBERS = struct.Struct("!IIIII")

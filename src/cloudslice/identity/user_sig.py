@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from cloudslice.rooms.names import is_user_id
+from cloudslice.ids import is_user_id
 
 _TO_WIRE = str.maketrans("+/=", "*-_")
 _FROM_WIRE = str.maketrans("*-_", "+/=")

@@ -19,6 +19,13 @@ class TrackKind(Enum):
     AUX = "aux"
 
 
+class VideoCodec(Enum):
+    """The video codecs whose key frames can be decoded."""
+
+    H264 = "h264"
+    VP8 = "vp8"
+
+
 class OpusRun(NamedTuple):
     """Opus packets (RFC 6716) of one anchor that follow each other without a gap.
 
@@ -79,13 +86,13 @@ class Keyframe:
     """One intact key frame: every packet of it arrived.
 
     Attributes:
-        codec: the name that `codecs` knows it by.
+        codec: how `data` is coded.
         data: H.264: an Annex B access unit with its parameter sets; VP8: the frame.
         arrival: monotonic second at which the frame's first packet was received.
         rotation: clockwise degrees to turn the picture by before showing it: 0, 90, 180, 270.
     """
 
-    codec: str
+    codec: VideoCodec
     data: bytes
     arrival: float
     rotation: int

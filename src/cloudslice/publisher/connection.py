@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cloudslice.clock import Clock
+from cloudslice.media.tracks import TrackKind
 from cloudslice.publisher import feedback
 from cloudslice.publisher.ice import ControllingAgent
 from cloudslice.publisher.media import Media
 from cloudslice.publisher.sdp import Answer, OfferedStream, make_offer, plan_streams
 from cloudslice.publisher.sender import Sender, SendStats, make_sender
 from cloudslice.publisher.stream import ntp_time
-from cloudslice.rooms.base import TrackKind
 from cloudslice.rtp.dtls import DtlsCertificate, DtlsEndpoint, DtlsError
 from cloudslice.rtp.ice import Address, IceCredentials, StunError
 from cloudslice.rtp.srtp import MAX_PACKET, SrtpContext, SrtpError

@@ -9,9 +9,9 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
+from cloudslice.media.tracks import VideoCodec
 from cloudslice.publisher.picture import RgbImage
 from cloudslice.publisher.sound import SAMPLE_RATE, Pcm
-from cloudslice.rooms.base import VideoCodec
 
 OPUS_FRAME_SAMPLES = SAMPLE_RATE // 50
 """20 ms, what browsers send."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from cloudslice.rooms.base import VideoCodec
+from cloudslice.media.tracks import VideoCodec
 
 MAX_PAYLOAD = 1172
 """Bytes: 1200 less an RTP header (12) and extensions (up to 16). Browsers stop at 1200 too."""

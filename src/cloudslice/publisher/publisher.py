@@ -10,13 +10,13 @@ from enum import Enum
 import httpx
 
 from cloudslice.clock import Clock, SystemClock
+from cloudslice.media.tracks import TrackKind
 from cloudslice.publisher.connection import Connection, ConnectionLostError, ConnectionOptions
 from cloudslice.publisher.media import Media
 from cloudslice.publisher.pacer import Pacer
 from cloudslice.publisher.sdp import AnswerError, parse_answer
 from cloudslice.publisher.sender import SendStats
 from cloudslice.publisher.whip import WhipClient, WhipError, WhipSession
-from cloudslice.rooms.base import TrackKind
 from cloudslice.rtp.dtls import DtlsCertificate
 
 _FIRST_DELAY_S = 0.25

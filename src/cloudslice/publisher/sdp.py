@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from aiortc.sdp import MediaDescription, SessionDescription
 
+from cloudslice.media.tracks import TrackKind, VideoCodec
 from cloudslice.publisher.encode import VideoSpec
 from cloudslice.publisher.media import Media, VideoLoop
-from cloudslice.rooms.base import TrackKind, VideoCodec
 from cloudslice.rtp.dtls import Fingerprint
 from cloudslice.rtp.ice import Address, IceCredentials
 from cloudslice.rtp.sdp import ORIENTATION_URI

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from cloudslice.media.tracks import TrackKind
 from cloudslice.publisher.media import AudioLoop, Media, VideoLoop
 from cloudslice.publisher.playback import (
     AUDIO_CLOCK_RATE,
@@ -13,7 +14,6 @@ from cloudslice.publisher.playback import (
 )
 from cloudslice.publisher.sdp import ORIENTATION_ID, OfferedStream
 from cloudslice.publisher.stream import RtpStream
-from cloudslice.rooms.base import TrackKind
 
 
 @dataclass(slots=True)

@@ -1,21 +1,14 @@
 """What every kind of room offers to a robot, and what a robot must be able to hear.
 
-Rooms know nothing of slicing: they push audio packets into sinks and answer requests for key
-frames. All calls are plain synchronous calls on the event loop, so that a packet goes from the
-socket to its slice without a queue or a task on its way.
+Rooms know nothing of slicing. All calls are plain synchronous calls on the event loop.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum, IntEnum
-from typing import NamedTuple, Protocol, Self
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Protocol
 
-
-class RoomIdType(IntEnum):
-    """The API's RoomIdType (contract C1): "1" and 1 are two rooms."""
-
-    STRING = 0
-    NUMBER = 1
+from cloudslice.ids import RoomKey
+from cloudslice.media.tracks import AudioTrack, VideoTrack
 
 
 class LeaveCode(IntEnum):
@@ -29,148 +22,6 @@ class LeaveCode(IntEnum):
     IDLE = 99
     CONNECTION_LOST = 100
     REPLACED = 101
-
-
-@dataclass(frozen=True, slots=True)
-class RoomKey:
-    """A room's identity: room ids are unique within an app and a RoomIdType only."""
-
-    sdk_app_id: int
-    room_id: str
-    room_id_type: RoomIdType
-
-    @property
-    def wire_id(self) -> int | str:
-        """The room id as events carry it: a number for numeric rooms, else the text."""
-        return int(self.room_id) if self.room_id_type is RoomIdType.NUMBER else self.room_id
-
-
-class TrackKind(Enum):
-    """Which of an anchor's streams: a screen share (AUX) is a second video."""
-
-    AUDIO = "audio"
-    VIDEO = "video"
-    AUX = "aux"
-
-
-class VideoCodec(Enum):
-    """The video codecs whose key frames can be decoded."""
-
-    H264 = "h264"
-    VP8 = "vp8"
-
-
-class OpusRun(NamedTuple):
-    """Opus packets (RFC 6716) of one anchor that follow each other without a gap.
-
-    Two and more of them have one frame each (code 0), the same TOC byte and so the same duration,
-    and timestamps that go on without a gap. One alone may be anything that is not empty.
-    """
-
-    data: bytes
-    """The packets as the anchor's encoder made them, joined."""
-    sizes: Sequence[int]
-    """Bytes of each."""
-    timestamp: int
-    """Of the first packet: RTP ticks of 48 kHz, extended beyond 32 bits: it never wraps."""
-    arrival: float
-    """Monotonic second at which the first packet was received."""
-    last_arrival: float
-    """...and the last one."""
-    earliest: float
-    """When the first packet would have been received, had it been as quick as the quickest: the
-    least of each packet's arrival less the audio between the first packet's start and its own."""
-
-    @classmethod
-    def of_one(cls, packet: bytes, timestamp: int, arrival: float) -> Self:
-        """A run of a single packet."""
-        return cls(packet, (len(packet),), timestamp, arrival, arrival, arrival)
-
-    def packets(self) -> Iterator[bytes]:
-        """Each of the packets."""
-        start = 0
-        for size in self.sizes:
-            yield self.data[start : start + size]
-            start += size
-
-
-class AudioSink(Protocol):
-    """Receives one anchor's audio. Called on the event loop; must not block or raise."""
-
-    def on_opus(self, run: OpusRun) -> None:
-        """The next Opus packets, in order, each at most once; missing ones never come.
-
-        Timestamps may step in either direction between runs when the sender's clock jumps, and when
-        its SSRC changes; then `on_restart` is called before the first packet.
-        """
-        ...
-
-    def on_restart(self) -> None:
-        """The next packet's timestamp has no relation to the ones before."""
-        ...
-
-    def on_sender_time(self, timestamp: int, utc_ms: float) -> None:
-        """The sender says (RTCP sender report) that extended `timestamp` was at its `utc_ms`."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Keyframe:
-    """One intact key frame: every packet of it arrived.
-
-    Attributes:
-        codec: how `data` is coded.
-        data: H.264: an Annex B access unit with its parameter sets; VP8: the frame.
-        arrival: monotonic second at which the frame's first packet was received.
-        rotation: clockwise degrees to turn the picture by before showing it: 0, 90, 180, 270.
-    """
-
-    codec: VideoCodec
-    data: bytes
-    arrival: float
-    rotation: int
-
-
-KeyframeReceiver = Callable[[Keyframe], None]
-"""Called once, on the event loop, with the key frame that was asked for."""
-
-
-class KeyframeRequest(Protocol):
-    """A wish for one key frame, open until it is granted or cancelled."""
-
-    def cancel(self) -> None:
-        """Withdraw the wish; harmless when it was granted already."""
-        ...
-
-
-class AudioTrack(Protocol):
-    """An anchor's audio."""
-
-    def add_sink(self, sink: AudioSink) -> None:
-        """Send every packet from now on to `sink`, until `remove_sink`."""
-        ...
-
-    def remove_sink(self, sink: AudioSink) -> None:
-        """Stop sending to `sink`; harmless when it is not there."""
-        ...
-
-
-class VideoTrack(Protocol):
-    """An anchor's video: asked for single key frames, never listened to."""
-
-    @property
-    def flowing(self) -> bool:
-        """Whether the anchor has sent video in the last two seconds."""
-        ...
-
-    def request_keyframe(self, receiver: KeyframeReceiver, due: float) -> KeyframeRequest:
-        """Give `receiver` the first intact key frame that arrives from now on.
-
-        A key frame that comes on its own before `due` (monotonic second) is taken; from `due`
-        on the sender is asked for one, again and again while video flows. Requests that are
-        open at the same time share one key frame.
-        """
-        ...
 
 
 class Anchor(Protocol):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from cloudslice.rooms.base import RoomKey
+from cloudslice.ids import RoomKey
 
 
 class RoomNotFoundError(Exception):

@@ -3,7 +3,8 @@
 from enum import IntEnum
 from typing import Protocol
 
-from cloudslice.rooms.base import RoomKey, TrackKind
+from cloudslice.ids import RoomKey
+from cloudslice.media.tracks import TrackKind
 
 
 class ExitReason(IntEnum):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from cloudslice.faults import Faults
-from cloudslice.rooms.base import AudioSink, OpusRun
+from cloudslice.media.tracks import AudioSink, OpusRun
 from cloudslice.rtp import native
 from cloudslice.rtp.feedback import SenderReport, nack
 from cloudslice.rtp.packet import RtpPacket

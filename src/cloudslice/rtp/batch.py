@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 from typing import Any
 
-from cloudslice.rooms.base import OpusRun
+from cloudslice.media.tracks import OpusRun
 from cloudslice.rtp import native
 from cloudslice.rtp.native import NAME_BYTES, SLOT_BYTES, BatchStruct, PeerStruct
 from cloudslice.rtp.packet import HEADER_LENGTH, RtpPacket, is_rtp

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from cloudslice.rooms.base import OpusRun
+from cloudslice.media.tracks import OpusRun
 from cloudslice.rtp.feedback import ReportBlock, SenderReport
 from cloudslice.rtp.packet import RtpPacket
 from cloudslice.rtp.reception import Reception

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from cloudslice.clock import Clock
 from cloudslice.codecs.h264 import H264Depacketizer
 from cloudslice.codecs.vp8 import Vp8Depacketizer
-from cloudslice.rooms.base import TrackKind, VideoCodec
+from cloudslice.media.tracks import TrackKind, VideoCodec
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.keyframes import Depacketizer
 from cloudslice.rtp.receiver import Receiver

@@ -7,7 +7,7 @@ from aiortc.rtcdtlstransport import RTCDtlsParameters
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.sdp import MediaDescription, SessionDescription, grouplines
 
-from cloudslice.rooms.base import TrackKind, VideoCodec
+from cloudslice.media.tracks import TrackKind, VideoCodec
 from cloudslice.rtp.dtls import Fingerprint
 from cloudslice.rtp.ice import IceCredentials
 

@@ -7,7 +7,7 @@ from functools import partial
 from math import inf
 
 from cloudslice.clock import Clock
-from cloudslice.rooms.base import TrackKind
+from cloudslice.media.tracks import TrackKind
 from cloudslice.rtp.answer import make_answer
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.datagrams import unpack_source

@@ -4,7 +4,7 @@ of the key frames that somebody asked for."""
 from collections.abc import Callable, Mapping
 
 from cloudslice.faults import Faults
-from cloudslice.rooms.base import Keyframe, KeyframeReceiver, OpusRun, VideoCodec
+from cloudslice.media.tracks import Keyframe, KeyframeReceiver, OpusRun, VideoCodec
 from cloudslice.rtp import native
 from cloudslice.rtp.feedback import nack, picture_loss
 from cloudslice.rtp.keyframes import Depacketizer, KeyframeAssembler

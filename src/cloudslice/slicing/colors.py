@@ -6,7 +6,7 @@ import av
 from av.filter import Graph
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from cloudslice.rooms.base import VideoCodec
+from cloudslice.media.tracks import VideoCodec
 
 _MATRICES = {
     1: Colorspace.ITU709,

@@ -7,7 +7,7 @@ import structlog
 
 from cloudslice.clock import Clock
 from cloudslice.delivery.model import SliceOrigin, SliceStore
-from cloudslice.rooms.base import Keyframe, KeyframeRequest, VideoTrack
+from cloudslice.media.tracks import Keyframe, KeyframeRequest, VideoTrack
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.images import Picture, UndecodableKeyframeError
 from cloudslice.slicing.params import ImageFormat

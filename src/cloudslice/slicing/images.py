@@ -19,7 +19,7 @@ from av.video.plane import VideoPlane
 from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
 
-from cloudslice.rooms.base import Keyframe, VideoCodec
+from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.params import ImageFormat
 

@@ -11,7 +11,7 @@ from typing import Self
 import structlog
 
 from cloudslice.faults import Faults
-from cloudslice.rooms.base import Keyframe
+from cloudslice.media.tracks import Keyframe
 from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.images import Picture, UndecodableKeyframeError, encode_picture
 from cloudslice.slicing.params import ImageFormat

@@ -1,7 +1,7 @@
 """Which of an anchor's two videos pictures are taken of: the main one while it flows, else the
 screen share. What was negotiated does not tell: a camera that is off keeps its track."""
 
-from cloudslice.rooms.base import VideoTrack
+from cloudslice.media.tracks import VideoTrack
 
 _LEAVE_S = 1.0
 """Seconds that the main video must not have flowed before the screen share is taken. A video flows

@@ -6,8 +6,9 @@ from math import inf
 
 from cloudslice.clock import Clock
 from cloudslice.delivery.model import SliceKind, SliceOrigin, SliceStore
-from cloudslice.rooms.base import Anchor, AudioTrack, LeaveCode, OpusRun
-from cloudslice.slicing.audio import AudioSlicer
+from cloudslice.media.tracks import AudioTrack, OpusRun
+from cloudslice.rooms.base import Anchor, LeaveCode
+from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.frames import FrameGrabber
 from cloudslice.slicing.params import SliceParams, SubscriptionLists

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import structlog
 
 from cloudslice.faults import Faults
-from cloudslice.rooms.base import Attendance, RoomEntryError, RoomKey, RoomListener, RoomProvider
+from cloudslice.ids import RoomKey
+from cloudslice.rooms.base import Attendance, RoomEntryError, RoomListener, RoomProvider
 
 _log = structlog.get_logger(__name__)
 

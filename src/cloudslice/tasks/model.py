@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Protocol
 
 from cloudslice.delivery.model import Bucket
-from cloudslice.rooms.base import RoomKey
+from cloudslice.ids import RoomKey
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 
 

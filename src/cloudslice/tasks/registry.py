@@ -11,8 +11,9 @@ from typing import Any
 
 import structlog
 
+from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.migrations import Schema
-from cloudslice.rooms.base import LeaveCode, RoomIdType, RoomKey
+from cloudslice.rooms.base import LeaveCode
 from cloudslice.secrets import SecretBox, SecretKeyError
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
 from cloudslice.tasks.model import TaskSpec

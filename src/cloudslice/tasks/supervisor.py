@@ -15,12 +15,7 @@ from cloudslice.delivery.model import Consignor
 from cloudslice.delivery.service import Delivery
 from cloudslice.faults import Faults
 from cloudslice.identity.user_sig import IdentityError, verify_user_sig
-from cloudslice.rooms.base import (
-    Attendance,
-    LeaveCode,
-    RoomEntryError,
-    RoomProvider,
-)
+from cloudslice.rooms.base import Attendance, LeaveCode, RoomEntryError, RoomProvider
 from cloudslice.secrets import SecretBox
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SubscriptionLists

@@ -1,6 +1,8 @@
 """The receiver that a negotiated media section needs."""
 
-from cloudslice.codecs.codec import ORIENTATION_URI, Depacketizer, VideoCodec
+from cloudslice.codecs import codec as codecs
+from cloudslice.codecs.codec import ORIENTATION_URI, Depacketizer
+from cloudslice.media.tracks import VideoCodec
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.negotiation import NegotiatedSection
 from cloudslice.webrtc.receiver import Receiver, ReceiverHooks
@@ -21,10 +23,13 @@ def make_receiver(section: NegotiatedSection, hooks: ReceiverHooks) -> Receiver:
     )
 
 
-def _depacketizers(section: NegotiatedSection) -> dict[int, tuple[str, Depacketizer]]:
-    found: dict[int, tuple[str, Depacketizer]] = {}
+def _depacketizers(section: NegotiatedSection) -> dict[int, tuple[VideoCodec, Depacketizer]]:
+    found: dict[int, tuple[VideoCodec, Depacketizer]] = {}
     for each in section.formats:
         if each.codec is not None and each.codec.kind == "video":
-            codec: VideoCodec = each.codec  # type: ignore[assignment]
-            found[each.payload_type] = (codec.name, codec.depacketizer(each.offered))
+            codec: codecs.VideoCodec = each.codec  # type: ignore[assignment]
+            found[each.payload_type] = (
+                VideoCodec(codec.decoder),
+                codec.depacketizer(each.offered),
+            )
     return found

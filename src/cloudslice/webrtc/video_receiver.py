@@ -8,7 +8,7 @@ from math import inf
 import structlog
 
 from cloudslice.codecs.codec import Depacketizer
-from cloudslice.media.tracks import Keyframe, KeyframeReceiver
+from cloudslice.media.tracks import Keyframe, KeyframeReceiver, VideoCodec
 from cloudslice.webrtc import rtcp
 from cloudslice.webrtc.keyframe_assembler import KeyframeAssembler
 from cloudslice.webrtc.keyframe_requests import KeyframeRequests
@@ -49,7 +49,7 @@ class VideoReceiver(Receiver):
 
     def __init__(
         self,
-        codecs: Mapping[int, tuple[str, Depacketizer]],
+        codecs: Mapping[int, tuple[VideoCodec, Depacketizer]],
         *,
         can_nack: bool,
         orientation_id: int | None,

@@ -11,7 +11,7 @@ import pytest
 from cloudslice.api.gateway import Gateway
 from cloudslice.api.transport import Receive, Scope, Send
 from cloudslice.clock import SystemClock
-from cloudslice.rooms.base import RoomIdType, RoomKey
+from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.slicing.params import SubscriptionLists
 from cloudslice.tasks.model import TooManyTasksError
 from helpers.api_fakes import (

@@ -13,7 +13,9 @@ from starlette.routing import Mount
 from cloudslice.clock import SystemClock
 from cloudslice.config import Settings
 from cloudslice.identity.user_sig import make_user_sig
-from cloudslice.rooms.base import Anchor, Keyframe, LeaveCode, RoomIdType, RoomKey, VideoCodec
+from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.rooms.base import Anchor, LeaveCode
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.rtp.port import RtpPort

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from cloudslice.media.tracks import TrackKind, VideoCodec
 from cloudslice.publisher.connection import ConnectionOptions
 from cloudslice.publisher.encode import VideoSpec
 from cloudslice.publisher.media import Look, Media, synthetic_media
@@ -22,7 +23,6 @@ from cloudslice.publisher.publisher import (
     publish,
     publisher_group,
 )
-from cloudslice.rooms.base import TrackKind, VideoCodec
 from helpers.whip_receiver import WhipReceiver, whip_receiver
 
 pytestmark = pytest.mark.timeout(30)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from cloudslice.delivery.model import SliceKind, SliceOrigin
-from cloudslice.rooms.base import OpusRun
-from cloudslice.slicing.audio import AudioSlicer
+from cloudslice.media.tracks import OpusRun
+from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
 from helpers.opus_stream import (
     Pcm,

@@ -24,7 +24,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from cloudslice.rooms.base import LeaveCode, RoomIdType, RoomKey
+from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.rooms.base import LeaveCode
 from cloudslice.tasks import supervisor as supervisor_module
 from cloudslice.tasks.model import TaskStatus
 from helpers.api_fakes import APP, OTHER_APP

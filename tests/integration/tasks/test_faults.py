@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from cloudslice.delivery.service import Delivery
-from cloudslice.rooms.base import LeaveCode, RoomKey, RoomListener
+from cloudslice.ids import RoomKey
+from cloudslice.rooms.base import LeaveCode, RoomListener
 from cloudslice.slicing.params import SubscriptionLists
 from cloudslice.slicing.robot import Robot
 from cloudslice.tasks import entry, supervisor

@@ -14,7 +14,8 @@ from cloudslice.config import Settings
 from cloudslice.database import DatabaseError
 from cloudslice.delivery.model import Bucket, Vendor
 from cloudslice.identity.user_sig import make_user_sig
-from cloudslice.rooms.base import RoomIdType, RoomKey, TrackKind
+from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.media.tracks import TrackKind
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rtp.port import RtpPort
 from cloudslice.rtp.sdp import parse_offer

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cloudslice.rooms.base import LeaveCode, RoomIdType, RoomKey
+from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.rooms.base import LeaveCode
 from cloudslice.tasks.model import TaskStatus
 from helpers.api_fakes import APP, Answer
 from helpers.slice_store import ManualClock

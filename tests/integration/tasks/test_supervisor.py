@@ -9,9 +9,7 @@ import pytest
 
 from cloudslice.database import Database
 from cloudslice.delivery.service import Delivery
-from cloudslice.rooms.base import (
-    LeaveCode,
-)
+from cloudslice.rooms.base import LeaveCode
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.slicing.robot import Robot
 from cloudslice.tasks import registry

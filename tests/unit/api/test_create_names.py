@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloudslice.rooms.base import RoomIdType, RoomKey
+from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.slicing.params import SubscriptionLists
 from helpers.api_calls import LISTS, STORAGE, altered, create
 from helpers.api_fakes import APP, TASK_ID, GatewayBench, create_parameters, make_settings

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cloudslice.identity.private_map_key import Privilege, make_private_map_key
-from cloudslice.rooms.base import RoomIdType, RoomKey
+from cloudslice.ids import RoomIdType, RoomKey
 from helpers.api_calls import altered, create
 from helpers.api_fakes import (
     APP,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cloudslice.rooms.base import RoomIdType, RoomKey
+from cloudslice.ids import RoomIdType, RoomKey
 from helpers.api_fakes import APP, FORBIDDEN_APP, GatewayBench
 
 NUMBER = RoomKey(APP, "150", RoomIdType.NUMBER)

@@ -9,6 +9,7 @@ import pytest
 from aiortc.codecs.h264 import h264_depayload
 from aiortc.codecs.vpx import vp8_depayload
 
+from cloudslice.media.tracks import VideoCodec
 from cloudslice.publisher.encode import AudioSpec, EncodedFrame, VideoSpec, encode_video
 from cloudslice.publisher.media import (
     Look,
@@ -21,7 +22,6 @@ from cloudslice.publisher.media import (
 )
 from cloudslice.publisher.picture import ColourBars
 from cloudslice.publisher.sound import SAMPLE_RATE, Pcm, tone
-from cloudslice.rooms.base import VideoCodec
 
 CODECS = [pytest.param(codec, id=codec.value) for codec in VideoCodec]
 

@@ -3,10 +3,10 @@
 import pytest
 from aiortc.sdp import SessionDescription
 
+from cloudslice.media.tracks import TrackKind, VideoCodec
 from cloudslice.publisher.encode import VideoSpec
 from cloudslice.publisher.media import AudioLoop, Media, PacketizedFrame, VideoLoop
 from cloudslice.publisher.sdp import Answer, AnswerError, make_offer, parse_answer, plan_streams
-from cloudslice.rooms.base import TrackKind, VideoCodec
 from cloudslice.rtp.answer import make_answer
 from cloudslice.rtp.dtls import Fingerprint
 from cloudslice.rtp.ice import IceCredentials

@@ -2,8 +2,7 @@
 
 import pytest
 
-from cloudslice.rooms.base import RoomIdType, RoomKey
-from cloudslice.rooms.names import is_room_id, is_user_id
+from cloudslice.ids import RoomIdType, RoomKey, is_room_id, is_user_id
 
 
 @pytest.mark.parametrize(

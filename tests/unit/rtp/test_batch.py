@@ -10,7 +10,7 @@ from aiortc.rtp import pack_header_extensions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudslice.rooms.base import OpusRun
+from cloudslice.media.tracks import OpusRun
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.native import PeerStruct
 from cloudslice.rtp.packet import find_extension

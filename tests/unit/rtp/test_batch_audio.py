@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudslice.rooms.base import OpusRun
+from cloudslice.media.tracks import OpusRun
 from cloudslice.rtp import native
 from cloudslice.rtp.packet import find_extension
 from cloudslice.rtp.reception import Reception

@@ -1,6 +1,6 @@
 """SSRCs find their media section by MID, declaration or payload type; the newest one wins."""
 
-from cloudslice.rooms.base import TrackKind
+from cloudslice.media.tracks import TrackKind
 from cloudslice.rtp import native
 from cloudslice.rtp.demultiplexer import Demultiplexer
 from cloudslice.rtp.native import PeerStruct

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cloudslice.codecs.h264 import H264Depacketizer
 from cloudslice.codecs.vp8 import Vp8Depacketizer
-from cloudslice.rooms.base import VideoCodec
+from cloudslice.media.tracks import VideoCodec
 from cloudslice.rtp.keyframes import AssembledKeyframe, Depacketizer, KeyframeAssembler
 from helpers.encoded_video import decode_keyframe, encoded_frames, picture_number
 

@@ -10,7 +10,7 @@ from math import inf
 import pytest
 
 from cloudslice.clock import HEARTBEAT_S, SystemClock, until_heartbeat
-from cloudslice.rooms.base import OpusRun, TrackKind
+from cloudslice.media.tracks import OpusRun, TrackKind
 from cloudslice.rtp import datagrams
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.batch import Batch

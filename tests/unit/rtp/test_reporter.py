@@ -7,7 +7,7 @@ import pytest
 from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, RtcpRrPacket, RtcpSdesPacket, unpack_remb_fci
 
 from cloudslice.codecs.vp8 import Vp8Depacketizer
-from cloudslice.rooms.base import VideoCodec
+from cloudslice.media.tracks import VideoCodec
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.receiver import Receiver
 from cloudslice.rtp.reporter import Reporter

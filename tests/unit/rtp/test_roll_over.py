@@ -3,7 +3,7 @@
 import pytest
 
 from cloudslice.codecs.vp8 import Vp8Depacketizer
-from cloudslice.rooms.base import Keyframe, TrackKind, VideoCodec
+from cloudslice.media.tracks import Keyframe, TrackKind, VideoCodec
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.native import PeerStruct
 from cloudslice.rtp.reception import Reception

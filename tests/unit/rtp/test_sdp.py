@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudslice.rooms.base import TrackKind, VideoCodec
+from cloudslice.media.tracks import TrackKind, VideoCodec
 from cloudslice.rtp.sdp import (
     MID_URI,
     ORIENTATION_URI,

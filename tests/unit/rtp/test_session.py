@@ -8,7 +8,7 @@ from aiortc.rtp import RtcpPsfbPacket, RtcpRrPacket, RtcpRtpfbPacket
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloudslice.rooms.base import Keyframe, TrackKind, VideoCodec
+from cloudslice.media.tracks import Keyframe, TrackKind, VideoCodec
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.ice import Address, IceCredentials, StunError

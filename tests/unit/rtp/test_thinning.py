@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import pytest
 
 from cloudslice.clock import SystemClock
-from cloudslice.rooms.base import Keyframe, TrackKind, VideoCodec
+from cloudslice.media.tracks import Keyframe, TrackKind, VideoCodec
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.datagrams import DatagramSocket
 from cloudslice.rtp.dtls import DtlsCertificate

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from cloudslice.clock import HEARTBEAT_S
 from cloudslice.codecs.opus import packet_samples
 from cloudslice.delivery.model import SliceKind, SliceOrigin
-from cloudslice.rooms.base import OpusRun
-from cloudslice.slicing.audio import AudioSlicer
+from cloudslice.media.tracks import OpusRun
+from cloudslice.slicing.audio.ogg import repair_ogg
+from cloudslice.slicing.audio.preroll import PRE_ROLL
+from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
-from cloudslice.slicing.ogg import repair_ogg
-from cloudslice.slicing.preroll import PRE_ROLL
 from helpers.ogg_pages import read_opus_file, read_pages
 from helpers.opus_runs import ArrivedPacket, make_runs
 from helpers.slice_store import UTC_AT_ZERO_MS, ManualClock, MemoryStore, StoredSlice

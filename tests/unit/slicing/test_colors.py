@@ -8,7 +8,7 @@ import pytest
 from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
-from cloudslice.rooms.base import VideoCodec
+from cloudslice.media.tracks import VideoCodec
 from cloudslice.slicing import colors
 from cloudslice.slicing.colors import ColorConverter
 

@@ -6,7 +6,7 @@ from math import inf
 import pytest
 
 from cloudslice.delivery.model import SliceKind, SliceOrigin
-from cloudslice.rooms.base import Keyframe, VideoCodec
+from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.frames import FrameGrabber
 from cloudslice.slicing.images import Picture, UndecodableKeyframeError

@@ -16,7 +16,7 @@ from cloudslice.delivery.model import SliceKind, SliceOrigin
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.native import PeerStruct
-from cloudslice.slicing.audio import AudioSlicer
+from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
 from helpers.listening import AUDIO_SSRC, OPUS, audio
 from helpers.ogg_pages import read_opus_file

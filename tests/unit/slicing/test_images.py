@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudslice.rooms.base import Keyframe, VideoCodec
+from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.slicing import images
 from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.images import MAX_SIDE, Picture, UndecodableKeyframeError

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudslice.slicing.ogg import OggOpusWriter, repair_ogg
+from cloudslice.slicing.audio.ogg import OggOpusWriter, repair_ogg
 from helpers.ogg_pages import read_opus_file, read_pages
 from helpers.opus_stream import check_with_tools, encode_opus, speech_like
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cloudslice.rooms.base import Keyframe, VideoCodec
+from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.slicing import picture_pool
 from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.images import Picture, UndecodableKeyframeError

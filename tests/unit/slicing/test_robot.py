@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from cloudslice.delivery.model import SliceKind
-from cloudslice.rooms.base import LeaveCode, RoomListener, VideoCodec
+from cloudslice.media.tracks import VideoCodec
+from cloudslice.rooms.base import LeaveCode, RoomListener
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
 from cloudslice.slicing.phases import PicturePhases
 from cloudslice.slicing.picture_pool import PicturePool

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cloudslice.rooms.base import Keyframe, KeyframeReceiver, VideoCodec
+from cloudslice.media.tracks import Keyframe, KeyframeReceiver, VideoCodec
 from cloudslice.slicing.images import Picture, UndecodableKeyframeError
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.slicing.phases import PicturePhases

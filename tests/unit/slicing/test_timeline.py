@@ -2,8 +2,8 @@
 
 import pytest
 
-from cloudslice.rooms.base import OpusRun
-from cloudslice.slicing.timeline import LATE_S, Timeline
+from cloudslice.media.tracks import OpusRun
+from cloudslice.slicing.audio.timeline import LATE_S, Timeline
 from helpers.opus_runs import ArrivedPacket, make_runs
 
 START = 1000.0

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cloudslice.database import Database
-from cloudslice.rooms.base import LeaveCode, RoomIdType, RoomKey
+from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.rooms.base import LeaveCode
 from cloudslice.secrets import SecretBox
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
 from cloudslice.tasks import registry

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Generic, TypeVar
 
 from cloudslice.config import RtcSettings
-from cloudslice.rooms.base import RoomKey
+from cloudslice.ids import RoomKey
 
 K = TypeVar("K")
 T = TypeVar("T")

@@ -7,7 +7,8 @@ from typing import ParamSpec
 
 from cloudslice.clock import until_heartbeat
 from cloudslice.faults import Faults
-from cloudslice.rooms.base import RoomKey, TrackKind
+from cloudslice.ids import RoomKey
+from cloudslice.media.tracks import TrackKind
 from cloudslice.rooms.observer import ExitReason, RoomObserver
 from cloudslice.rtp.session import CloseReason, Session
 

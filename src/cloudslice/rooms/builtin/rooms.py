@@ -11,15 +11,9 @@ import structlog
 from cloudslice.clock import Clock
 from cloudslice.config import RtcSettings
 from cloudslice.faults import Faults
-from cloudslice.rooms.base import (
-    AudioTrack,
-    LeaveCode,
-    RoomEntryError,
-    RoomKey,
-    RoomListener,
-    TrackKind,
-    VideoTrack,
-)
+from cloudslice.ids import RoomKey
+from cloudslice.media.tracks import AudioTrack, TrackKind, VideoTrack
+from cloudslice.rooms.base import LeaveCode, RoomEntryError, RoomListener
 from cloudslice.rooms.builtin.connecting import Connecting
 from cloudslice.rooms.builtin.reporter import RoomReporter
 from cloudslice.rooms.management import RoomNotFoundError

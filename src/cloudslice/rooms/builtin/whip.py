@@ -18,16 +18,18 @@ from cloudslice.config import AppSettings, Settings
 from cloudslice.faults import Faults
 from cloudslice.identity.private_map_key import Privilege, verify_private_map_key
 from cloudslice.identity.user_sig import IdentityError, verify_user_sig
-from cloudslice.rooms.base import RoomIdType, RoomKey, TrackKind
-from cloudslice.rooms.builtin.connecting import Scope, TooManyConnectingError
-from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication, UserIdTakenError
-from cloudslice.rooms.names import (
+from cloudslice.ids import (
     ROOM_ID_RULES,
     USER_ID_RULE,
+    RoomIdType,
+    RoomKey,
     is_room_id,
     is_user_id,
     whip_path,
 )
+from cloudslice.media.tracks import TrackKind
+from cloudslice.rooms.builtin.connecting import Scope, TooManyConnectingError
+from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication, UserIdTakenError
 from cloudslice.rtp.answer import candidate_lines
 from cloudslice.rtp.ice import IceCredentials
 from cloudslice.rtp.sdp import Offer, SdpError, UnusableOfferError, parse_offer

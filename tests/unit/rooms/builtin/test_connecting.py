@@ -3,7 +3,7 @@
 import pytest
 
 from cloudslice.config import RtcSettings
-from cloudslice.rooms.base import RoomIdType, RoomKey
+from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.builtin.connecting import Connecting, Scope, TooManyConnectingError
 
 SETTINGS = RtcSettings(connecting_per_user=2, connecting_per_app=4, connecting_per_node=6)

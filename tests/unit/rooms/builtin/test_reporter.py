@@ -6,7 +6,8 @@ from typing import cast
 import pytest
 
 from cloudslice.faults import Faults
-from cloudslice.rooms.base import RoomIdType, RoomKey, TrackKind
+from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.media.tracks import TrackKind
 from cloudslice.rooms.builtin.reporter import RoomReporter
 from cloudslice.rooms.observer import ExitReason
 from cloudslice.rtp.session import CloseReason, Session

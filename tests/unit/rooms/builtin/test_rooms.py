@@ -8,14 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from cloudslice.config import RtcSettings
-from cloudslice.rooms.base import (
-    Anchor,
-    LeaveCode,
-    RoomEntryError,
-    RoomIdType,
-    RoomKey,
-    TrackKind,
-)
+from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.media.tracks import TrackKind
+from cloudslice.rooms.base import Anchor, LeaveCode, RoomEntryError
 from cloudslice.rooms.builtin.connecting import TooManyConnectingError
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication, UserIdTakenError
 from cloudslice.rooms.management import RoomNotFoundError

@@ -8,7 +8,7 @@ real time, and stays as late as its first packet. So some of what follows is awa
 from math import inf
 
 from cloudslice.codecs.opus import SAMPLE_RATE
-from cloudslice.rooms.base import OpusRun
+from cloudslice.media.tracks import OpusRun
 
 DECIDED_AFTER_S = 1.0
 """From the first late packet on. Longer than what a sender has in its buffers when it goes on."""

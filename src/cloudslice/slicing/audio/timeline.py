@@ -8,7 +8,7 @@ still. Synchronous and without a clock of its own, so that its tests need no wai
 from math import inf
 
 from cloudslice.codecs.opus import GRID, SAMPLE_RATE
-from cloudslice.rooms.base import OpusRun
+from cloudslice.media.tracks import OpusRun
 
 LATE_S = 2.0
 """How much later or earlier than its time a packet may come before it is asked whether the sender's

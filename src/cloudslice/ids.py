@@ -1,9 +1,31 @@
-"""What room ids and user ids look like (contract C1, F1), and how anchors are addressed by them."""
+"""Which room is meant, and what room ids and user ids look like, on every door of the server."""
 
 import re
+from dataclasses import dataclass
+from enum import IntEnum
 from urllib.parse import quote
 
-from cloudslice.rooms.base import RoomIdType, RoomKey
+
+class RoomIdType(IntEnum):
+    """The API's RoomIdType: "1" and 1 are two rooms."""
+
+    STRING = 0
+    NUMBER = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RoomKey:
+    """A room's identity: room ids are unique within an app and a RoomIdType only."""
+
+    sdk_app_id: int
+    room_id: str
+    room_id_type: RoomIdType
+
+    @property
+    def wire_id(self) -> int | str:
+        """The room id as events carry it: a number for numeric rooms, else the text."""
+        return int(self.room_id) if self.room_id_type is RoomIdType.NUMBER else self.room_id
+
 
 MAX_ROOM_NUMBER = 4_294_967_294
 STRING_ROOM_ID = re.compile(r"[A-Za-z0-9 !#$%&()+\-:;<=.>?@\[\]^_{}|~,]{1,64}", re.ASCII)

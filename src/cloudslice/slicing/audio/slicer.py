@@ -18,12 +18,12 @@ from cloudslice.codecs.opus import (
     silence,
 )
 from cloudslice.delivery.model import GrowingSlice, SliceOrigin, SliceStore
-from cloudslice.rooms.base import OpusRun
+from cloudslice.media.tracks import OpusRun
+from cloudslice.slicing.audio.holds import LateRuns
+from cloudslice.slicing.audio.ogg import OggOpusWriter
+from cloudslice.slicing.audio.preroll import PreRoll
+from cloudslice.slicing.audio.timeline import LATE_S, Timeline
 from cloudslice.slicing.counters import SlicingCounters
-from cloudslice.slicing.holds import LateRuns
-from cloudslice.slicing.ogg import OggOpusWriter
-from cloudslice.slicing.preroll import PreRoll
-from cloudslice.slicing.timeline import LATE_S, Timeline
 
 _UNWRITTEN_S = 0.5
 """So long after a packet all that has come is written, as soon as more comes. As a room hands over

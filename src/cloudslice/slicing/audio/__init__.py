@@ -1,0 +1,1 @@
+"""Cuts an anchor's Opus into Ogg files that tile its time."""
