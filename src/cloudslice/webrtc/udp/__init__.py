@@ -1,0 +1,1 @@
+"""UDP: the sockets, the addresses, and who a datagram belongs to."""
