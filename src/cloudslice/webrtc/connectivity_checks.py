@@ -126,7 +126,8 @@ class ConnectivityChecks:
             return Outcome.UNPROVEN
         self._list.succeed(pair)
         self._nominate_at = min(self._nominate_at, now + _NOMINATION_WAIT_S)
-        is_nominated = transaction.is_nominating or self._is_nominated_by_peer(pair)
+        is_nominated_by_us = transaction.is_nominating and self._role.is_controlling
+        is_nominated = is_nominated_by_us or self._is_nominated_by_peer(pair)
         return self._conclude_if(pair, is_nominated=is_nominated)
 
     def nominate(self, path: Path) -> None:

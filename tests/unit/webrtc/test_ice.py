@@ -583,6 +583,17 @@ def test_a_path_that_dies_during_a_restart_is_left(is_lite: bool) -> None:
     assert are_connected(server, client)
 
 
+def test_checks_with_the_former_credentials_keep_the_path_during_a_restart() -> None:
+    """As long as the answer to the new offer takes; a muted peer sends nothing else."""
+    network = Network()
+    server, client = server_and_client(network)
+    network.run(1)
+    restart(server, client)
+    network.run(60)
+    assert server.destination == client.address
+    assert client.destination == server.address
+
+
 def test_a_restart_that_finds_nothing_fails() -> None:
     network = Network()
     server, client = server_and_client(network)

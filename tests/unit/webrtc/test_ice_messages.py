@@ -93,6 +93,11 @@ def kinds() -> list[Stage]:
     return every
 
 
+def without_fingerprint(message: bytes) -> bytes:
+    """The same message, signed as well."""
+    return message[:2] + (len(message) - 8 - 20).to_bytes(2) + message[4:-8]
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_garbage_changes_nothing(datagram: bytes) -> None:
@@ -108,7 +113,8 @@ def test_garbage_changes_nothing(datagram: bytes) -> None:
 def test_a_message_with_any_byte_changed_changes_nothing(
     position: int, change: int, is_nominating: bool
 ) -> None:
-    """Requests, responses to what was asked, errors; in what is signed, and in the signature."""
+    """Requests, responses to what was asked, errors. They have no FINGERPRINT, which anybody can
+    make right."""
     for tested in kinds():
         key = PEER.password.encode()
         messages = [tested.check(is_nominating=is_nominating)]
@@ -120,8 +126,8 @@ def test_a_message_with_any_byte_changed_changes_nothing(
                 messages.append(stun.build_error(request.transaction_id, 487, "Role", key))
         before = tested.snapshot()
         for message in messages:
-            changed = bytearray(message)
-            changed[position % (len(message) - 8)] ^= change
+            changed = bytearray(without_fingerprint(message))
+            changed[position % len(changed)] ^= change
             assert not tested.agent.receive(bytes(changed), OTHER, 1)
             assert tested.snapshot() == before
 
@@ -277,6 +283,141 @@ def test_a_cancelled_check_is_forgotten_in_time() -> None:
     assert not tested.agent.receive(response, path, 12)
     assert len(tested.requests()) == 1, "the triggered check"
     assert tested.agent.next_deadline == pytest.approx(12.5)
+
+
+def test_an_answer_of_somebody_else_does_not_count() -> None:
+    """Though it names our check: only the peer's password proves it."""
+    tested = Stage()
+    request, path = asked(tested)
+    key = tested.agent.local.password.encode()
+    before = tested.snapshot()
+    for forged in (
+        stun.build_response(request.transaction_id, path, key),
+        stun.build_error(request.transaction_id, 487, "", key),
+    ):
+        assert not tested.agent.receive(forged, path, 0.1)
+        assert tested.snapshot() == before
+
+
+def test_consent_is_given_by_the_peer_on_the_path_and_once() -> None:
+    tested = Stage()
+    tested.connect()
+    asked_for = []
+    for now in (6, 12):
+        tested.agent.send_due(now)
+        asked_for += tested.requests()
+    (first, path), (second, _) = asked_for
+    key = PEER.password.encode()
+    before = tested.snapshot()
+    forged = stun.build_response(first.transaction_id, path, b"another key")
+    assert not tested.agent.receive(forged, path, 12)
+    answer = stun.build_response(first.transaction_id, path, key)
+    assert not tested.agent.receive(answer, OTHER, 12)
+    assert tested.snapshot() == before
+    assert tested.agent.receive(answer, path, 12)
+    later = stun.build_response(second.transaction_id, path, key)
+    assert not tested.agent.receive(later, path, 12)
+
+
+def test_consent_of_the_former_path_is_none_of_the_new_one() -> None:
+    tested = Stage()
+    tested.connect()
+    tested.agent.send_due(6)
+    [(request, path)] = tested.requests()
+    tested.agent.heard(OTHER, 6)
+    answer = stun.build_response(request.transaction_id, path, PEER.password.encode())
+    assert not tested.agent.receive(answer, path, 6)
+    assert not tested.agent.receive(answer, OTHER, 6)
+
+
+def test_a_nomination_by_who_turned_out_to_be_controlled_is_none() -> None:
+    """The other side nominates then; whether a request or an error said so."""
+    key = PEER.password.encode()
+    for is_told_by_request in (True, False):
+        tested = Stage(is_controlling=True)
+        tested.agent.end_of_candidates()
+        request, path = asked(tested)
+        tested.agent.receive(stun.build_response(request.transaction_id, path, key), path, 0)
+        tested.agent.send_due(0.1)
+        [(nomination, _)] = tested.requests()
+        assert nomination.is_nominating
+        if is_told_by_request:
+            tested.agent.receive(tested.check(tie_breaker=2**64 - 1), PATH, 0.1)
+            answer = stun.build_response(nomination.transaction_id, path, key)
+        else:
+            answer = stun.build_error(nomination.transaction_id, 487, "", key)
+        tested.agent.receive(answer, path, 0.1)
+        assert not tested.agent.is_controlling
+        tested.agent.send_due(0.2)
+        tested.answer_all(0.2)
+        assert not tested.agent.is_concluded
+
+
+def test_use_candidate_of_a_controlled_peer_nominates_nothing() -> None:
+    tested = Stage(is_controlling=True)
+    tested.agent.receive(tested.check(is_controlling=False, is_nominating=True), PATH, 0)
+    tested.agent.send_due(0)
+    [(request, _)] = tested.requests()
+    assert not request.is_nominating
+
+
+def test_a_path_is_nominated_after_half_a_second_if_candidates_may_follow() -> None:
+    tested = Stage(is_controlling=True)
+    tested.agent.receive(tested.check(is_controlling=False), PATH, 0)
+    tested.agent.send_due(0)
+    tested.answer_all(0.1)
+    assert tested.agent.next_deadline == pytest.approx(0.6)
+    tested.agent.send_due(0.5)
+    assert tested.requests() == []
+    tested.agent.send_due(0.6)
+    assert [each.is_nominating for each, _ in tested.requests()] == [True]
+
+
+def test_a_check_goes_on_while_the_selected_path_is_nominated_again() -> None:
+    """Some peers nominate in all their checks."""
+    tested = Stage()
+    tested.agent.receive(tested.check(is_nominating=True), PATH, 0)
+    tested.agent.send_due(0)
+    tested.answer_all(0)
+    tested.agent.receive(tested.check(), OTHER, 1)
+    tested.agent.receive(tested.check(is_nominating=True), PATH, 1)
+    tested.agent.send_due(1)
+    assert [path for _, path in tested.requests()] == [OTHER]
+
+
+def test_other_paths_are_left_alone_when_one_is_selected() -> None:
+    tested = Stage()
+    tested.agent.receive(tested.check(), OTHER, 0)
+    tested.agent.receive(tested.check(is_nominating=True), PATH, 0)
+    tested.agent.send_due(0.1)
+    (_, _), (request, _) = tested.requests()
+    response = stun.build_response(request.transaction_id, PATH, PEER.password.encode())
+    tested.agent.receive(response, PATH, 0.1)
+    tested.agent.send_due(3)
+    assert tested.requests() == []
+
+
+def test_a_triggered_check_replaces_the_one_under_way() -> None:
+    tested = Stage()
+    asked(tested)
+    tested.agent.receive(tested.check(), PATH, 0.1)
+    tested.agent.send_due(0.1)
+    assert len(tested.requests()) == 1
+    tested.agent.send_due(1)
+    assert len(tested.requests()) == 1
+
+
+def test_checks_are_paced_after_a_pause_too() -> None:
+    """Two in a tick of 80 ms."""
+    tested = Stage()
+    for port in range(10):
+        tested.agent.receive(tested.check(), make_path("203.0.113.7", 1000 + port), 10)
+    tested.agent.send_due(10)
+    assert len(tested.requests()) == 2
+    tested.agent.send_due(10.03)
+    assert len(tested.requests()) == 0
+    tested.agent.send_due(10.08)
+    assert len(tested.requests()) == 1
 
 
 def test_an_error_does_not_give_consent() -> None:

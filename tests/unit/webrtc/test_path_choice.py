@@ -75,6 +75,9 @@ def test_after_a_restart_one_nomination_outvotes_media(choice: PathChoice) -> No
     assert choice.path == FIRST
     choice.nominated(SECOND, 1)
     assert choice.path == SECOND
+    choice.nominated(FIRST, 1)
+    assert choice.path == FIRST, "no media came on the second"
+    choice.nominated(SECOND, 1)
     choice.heard(SECOND, 1)
     choice.nominated(FIRST, 1)
     assert choice.path == SECOND
