@@ -303,31 +303,31 @@ def test_consent_is_given_by_the_peer_on_the_path_and_once() -> None:
     tested = Stage()
     tested.connect()
     asked_for = []
-    for now in (6, 12):
+    for now in (7, 14):
         tested.agent.send_due(now)
         asked_for += tested.requests()
     (first, path), (second, _) = asked_for
     key = PEER.password.encode()
     before = tested.snapshot()
     forged = stun.build_response(first.transaction_id, path, b"another key")
-    assert not tested.agent.receive(forged, path, 12)
+    assert not tested.agent.receive(forged, path, 14)
     answer = stun.build_response(first.transaction_id, path, key)
-    assert not tested.agent.receive(answer, OTHER, 12)
+    assert not tested.agent.receive(answer, OTHER, 14)
     assert tested.snapshot() == before
-    assert tested.agent.receive(answer, path, 12)
+    assert tested.agent.receive(answer, path, 14)
     later = stun.build_response(second.transaction_id, path, key)
-    assert not tested.agent.receive(later, path, 12)
+    assert not tested.agent.receive(later, path, 14)
 
 
 def test_consent_of_the_former_path_is_none_of_the_new_one() -> None:
     tested = Stage()
     tested.connect()
-    tested.agent.send_due(6)
+    tested.agent.send_due(7)
     [(request, path)] = tested.requests()
-    tested.agent.heard(OTHER, 6)
+    tested.agent.heard(OTHER, 7)
     answer = stun.build_response(request.transaction_id, path, PEER.password.encode())
-    assert not tested.agent.receive(answer, path, 6)
-    assert not tested.agent.receive(answer, OTHER, 6)
+    assert not tested.agent.receive(answer, path, 7)
+    assert not tested.agent.receive(answer, OTHER, 7)
 
 
 def test_a_nomination_by_who_turned_out_to_be_controlled_is_none() -> None:
@@ -423,11 +423,11 @@ def test_checks_are_paced_after_a_pause_too() -> None:
 def test_an_error_does_not_give_consent() -> None:
     tested = Stage()
     tested.connect()
-    tested.agent.send_due(6)
+    tested.agent.send_due(7)
     [(request, path)] = tested.requests()
     for code in (487, 400):
         refusal = stun.build_error(request.transaction_id, code, "", PEER.password.encode())
-        assert not tested.agent.receive(refusal, path, 6)
+        assert not tested.agent.receive(refusal, path, 7)
     tested.agent.send_due(30.2)
     assert tested.agent.state is IceState.FAILED
 
