@@ -124,7 +124,11 @@ class CheckList:
         self._pairs = {path: pair for path, pair in self._pairs.items() if pair.is_valid}
 
     def take_next(self) -> CandidatePair | None:
-        """The pair to check now (RFC 8445, 6.1.4.2); None if there is nothing to do."""
+        """The pair to check now (RFC 8445, 6.1.4.2); None if there is nothing to do.
+
+        A frozen pair is checked even while another of its foundation is, when nothing else is left:
+        some peers name one foundation for all their candidates, and the first may be dead.
+        """
         if self._triggered:
             return self._triggered.popleft()
         return self._next_ordinary()
@@ -156,13 +160,10 @@ class CheckList:
         waiting = [pair for pair in self if pair.state is PairState.WAITING]
         if waiting:
             return max(waiting, key=_priority)
+        frozen = [pair for pair in self if pair.state is PairState.FROZEN]
         active = {pair.foundation for pair in self if pair.state is PairState.IN_PROGRESS}
-        frozen = (
-            pair
-            for pair in self
-            if pair.state is PairState.FROZEN and pair.foundation not in active
-        )
-        return max(frozen, key=_priority, default=None)
+        fresh = [pair for pair in frozen if pair.foundation not in active]
+        return max(fresh or frozen, key=_priority, default=None)
 
     def _remove(self, pair: CandidatePair) -> None:
         del self._pairs[pair.path]

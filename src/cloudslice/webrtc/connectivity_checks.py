@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from cloudslice.webrtc import stun
-from cloudslice.webrtc.candidates import Candidate
+from cloudslice.webrtc.candidates import PEER_REFLEXIVE_PRIORITY, Candidate
 from cloudslice.webrtc.check_list import CandidatePair, CheckList, PairState
 from cloudslice.webrtc.ice_generation import IceGeneration, IceRole
 from cloudslice.webrtc.udp.paths import Path, without_local
@@ -126,14 +126,13 @@ class ConnectivityChecks:
             return Outcome.UNPROVEN
         self._list.succeed(pair)
         self._nominate_at = min(self._nominate_at, now + _NOMINATION_WAIT_S)
-        is_nominated = transaction.is_nominating or self._is_nominated_by_peer(pair)
+        is_nominated_by_us = transaction.is_nominating and self._role.is_controlling
+        is_nominated = is_nominated_by_us or self._is_nominated_by_peer(pair)
         return self._conclude_if(pair, is_nominated=is_nominated)
 
     def nominate(self, path: Path) -> None:
         """Select a valid path in place of the one that fell silent."""
-        pair = self._list.find(path)
-        if pair is not None:
-            self._list.nominate(pair)
+        self._list.nominate(self._list.learn(path, PEER_REFLEXIVE_PRIORITY))
 
     def forget_nominations(self) -> None:
         """The role was switched: who nominated is not the one who nominates."""
@@ -144,10 +143,9 @@ class ConnectivityChecks:
         """Send what is due at monotonic second `now`: retransmissions, and a new check every 50 ms,
         two if they are asked for only every 80 ms."""
         self._retransmit(now)
-        if now >= self._nomination_due():
-            best = self._list.best_valid()
-            if best is not None:
-                self._list.nominate(best)
+        best = self._to_nominate()
+        if best is not None and now >= self._nomination_due(best):
+            self._list.nominate(best)
         while self._next_check <= now and (pair := self._list.take_next()) is not None:
             self._check(pair, now)
             self._next_check = max(self._next_check, now - _TA_S) + _TA_S
@@ -161,7 +159,9 @@ class ConnectivityChecks:
             for each in self._transactions.values()
             if not each.is_cancelled
         )
-        return min(next_check, self._nomination_due(), min(repeated, default=math.inf))
+        best = self._to_nominate()
+        nomination = math.inf if best is None else self._nomination_due(best)
+        return min(next_check, nomination, min(repeated, default=math.inf))
 
     def _on_error(self, code: int | None, transaction: _Transaction) -> None:
         if code == stun.ROLE_CONFLICT:
@@ -185,16 +185,16 @@ class ConnectivityChecks:
                 transaction.is_cancelled = True
         return Outcome.NOMINATED
 
-    def _nomination_due(self) -> float:
-        """When the best valid pair is to be nominated by us."""
+    def _to_nominate(self) -> CandidatePair | None:
+        """The pair that we are to nominate, as things are now."""
         if not self._role.is_controlling or self.is_concluded:
-            return math.inf
-        best = self._list.best_valid()
-        if best is None or any(pair.is_nominated for pair in self._list):
-            return math.inf
-        if self.is_complete and self._list.is_best(best):
-            return -math.inf
-        return self._nominate_at
+            return None
+        is_one_under_way = any(pair.is_nominated for pair in self._list)
+        return None if is_one_under_way else self._list.best_valid()
+
+    def _nomination_due(self, best: CandidatePair) -> float:
+        is_final = self.is_complete and self._list.is_best(best)
+        return -math.inf if is_final else self._nominate_at
 
     def _check(self, pair: CandidatePair, now: float) -> None:
         transaction_id = secrets.token_bytes(12)

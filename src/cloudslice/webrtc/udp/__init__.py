@@ -1,1 +1,1 @@
-"""The UDP port that all peer connections share."""
+"""UDP: the sockets, the addresses, and who a datagram belongs to."""
