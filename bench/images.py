@@ -27,10 +27,10 @@ import av
 from cloudslice.codecs.h264 import H264Depacketizer
 from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.memory import keep_freed_memory
-from cloudslice.publisher.encode import VideoSpec
 from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.images import encode_picture
 from cloudslice.slicing.params import ImageFormat
+from cloudslice_publisher.encode import VideoSpec
 from harness.report import describe_machine, table
 from harness.scene import camera_media
 

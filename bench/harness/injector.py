@@ -22,17 +22,17 @@ from unittest.mock import patch
 from pylibsrtp._binding import ffi, lib
 
 from cloudslice.media.tracks import TrackKind
-from cloudslice.publisher import connection, pacer, publisher, sender
-from cloudslice.publisher.media import VideoLoop
-from cloudslice.publisher.playback import (
+from cloudslice.rtp.socket_filter import THINNED_TO
+from cloudslice.rtp.srtp import SrtpContext
+from cloudslice_publisher import connection, pacer, publisher, sender
+from cloudslice_publisher.media import VideoLoop
+from cloudslice_publisher.playback import (
     AUDIO_CLOCK_RATE,
     VIDEO_CLOCK_RATE,
     AudioPlayback,
     VideoPlayback,
 )
-from cloudslice.publisher.stream import RtpStream
-from cloudslice.rtp.socket_filter import THINNED_TO
-from cloudslice.rtp.srtp import SrtpContext
+from cloudslice_publisher.stream import RtpStream
 from harness.ring import FlightStruct, OutletStruct, Ring
 
 _INET = struct.Struct("=H2s4s")

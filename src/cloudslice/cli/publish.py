@@ -1,7 +1,8 @@
-"""cloudslice publish."""
+"""cloudslice publish. The publisher is loaded by the command only: the service does not need it."""
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import uvloop
@@ -26,9 +27,11 @@ from cloudslice.ids import (
     whip_path,
 )
 from cloudslice.media.tracks import VideoCodec
-from cloudslice.publisher.encode import AudioSpec, VideoSpec
-from cloudslice.publisher.media import Look, Media, MediaError, file_media, synthetic_media
-from cloudslice.publisher.publisher import PublishConfig, PublishError, PublisherState, publish
+
+if TYPE_CHECKING:
+    from cloudslice_publisher.encode import VideoSpec
+    from cloudslice_publisher.media import Media
+    from cloudslice_publisher.publisher import PublisherState
 
 _SIGNATURE_LIFETIME_S = 30 * 86400
 
@@ -69,6 +72,8 @@ def publish_command(
     Without FILE, colour bars with a clock and a tone are sent. When the server goes away, the
     anchor comes back by itself.
     """
+    from cloudslice_publisher.publisher import PublishConfig, PublishError, publish
+
     settings = read_settings(path)
     app = choose_app(settings, sdk_app_id)
     room = RoomKey(app.sdk_app_id, room_id, RoomIdType[room_type.upper()])
@@ -98,7 +103,9 @@ def publish_command(
         click.echo("left the room", err=True)
 
 
-def _video_spec(codec: str, size: str, fps: int, bitrate: int) -> VideoSpec:
+def _video_spec(codec: str, size: str, fps: int, bitrate: int) -> "VideoSpec":
+    from cloudslice_publisher.encode import VideoSpec
+
     width, _, height = size.partition("x")
     if not (width.isdecimal() and height.isdecimal()):
         fail(f"--size: expected WIDTHxHEIGHT such as 1280x720, got {size}")
@@ -108,7 +115,12 @@ def _video_spec(codec: str, size: str, fps: int, bitrate: int) -> VideoSpec:
         fail(f"--size, --fps: {error}")
 
 
-def _encode(file: Path | None, user_id: str, video: VideoSpec | None, *, has_audio: bool) -> Media:
+def _encode(
+    file: Path | None, user_id: str, video: "VideoSpec | None", *, has_audio: bool
+) -> "Media":
+    from cloudslice_publisher.encode import AudioSpec
+    from cloudslice_publisher.media import Look, MediaError, file_media, synthetic_media
+
     with click.progressbar(length=100, label="Encoding", show_eta=False) as bar:
 
         def show(done: float) -> None:
@@ -129,5 +141,5 @@ def _base_url(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _say_state(state: PublisherState, detail: str) -> None:
+def _say_state(state: "PublisherState", detail: str) -> None:
     click.echo(f"{state.value}{f': {detail}' if detail else ''}", err=True)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from cloudslice.media.tracks import TrackKind, VideoCodec
-from cloudslice.publisher.connection import ConnectionOptions
-from cloudslice.publisher.encode import VideoSpec
-from cloudslice.publisher.media import Look, Media, synthetic_media
-from cloudslice.publisher.picture import ColourBars
-from cloudslice.publisher.publisher import (
+from cloudslice_publisher.connection import ConnectionOptions
+from cloudslice_publisher.encode import VideoSpec
+from cloudslice_publisher.media import Look, Media, synthetic_media
+from cloudslice_publisher.picture import ColourBars
+from cloudslice_publisher.publisher import (
     PublishConfig,
     Publisher,
     PublisherGroup,

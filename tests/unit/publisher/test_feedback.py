@@ -10,7 +10,7 @@ from aiortc.rtp import (
     pack_remb_fci,
 )
 
-from cloudslice.publisher.feedback import (
+from cloudslice_publisher.feedback import (
     Feedback,
     FeedbackParseError,
     KeyframeWanted,
@@ -19,7 +19,7 @@ from cloudslice.publisher.feedback import (
     Remb,
     parse_feedback,
 )
-from cloudslice.publisher.stream import ntp_time
+from cloudslice_publisher.stream import ntp_time
 
 RECEPTION = RtcpReceiverInfo(
     ssrc=7, fraction_lost=64, packets_lost=3, highest_sequence=1, jitter=2, lsr=0x1234, dlsr=32768

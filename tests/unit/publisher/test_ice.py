@@ -3,7 +3,6 @@
 import pytest
 from aioice import stun
 
-from cloudslice.publisher.ice import ControllingAgent
 from cloudslice.rtp.ice import (
     Address,
     IceCredentials,
@@ -11,6 +10,7 @@ from cloudslice.rtp.ice import (
     answer_check,
     parse_check,
 )
+from cloudslice_publisher.ice import ControllingAgent
 
 LOCAL = IceCredentials("publisher", "p" * 24)
 REMOTE = IceCredentials("server", "s" * 24)

@@ -3,8 +3,8 @@
 import pytest
 from aiortc.rtp import RtcpPacket, RtcpSdesPacket, RtcpSrPacket, RtpPacket
 
-from cloudslice.publisher.sender import orientation_extension
-from cloudslice.publisher.stream import RtpStream, ntp_time
+from cloudslice_publisher.sender import orientation_extension
+from cloudslice_publisher.stream import RtpStream, ntp_time
 
 START = 500.0
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from cloudslice.clock import Clock
 from cloudslice.media.tracks import TrackKind
-from cloudslice.publisher import feedback
-from cloudslice.publisher.ice import ControllingAgent
-from cloudslice.publisher.media import Media
-from cloudslice.publisher.sdp import Answer, OfferedStream, make_offer, plan_streams
-from cloudslice.publisher.sender import Sender, SendStats, make_sender
-from cloudslice.publisher.stream import ntp_time
 from cloudslice.rtp.dtls import DtlsCertificate, DtlsEndpoint, DtlsError
 from cloudslice.rtp.ice import Address, IceCredentials, StunError
 from cloudslice.rtp.srtp import MAX_PACKET, SrtpContext, SrtpError
+from cloudslice_publisher import feedback
+from cloudslice_publisher.ice import ControllingAgent
+from cloudslice_publisher.media import Media
+from cloudslice_publisher.sdp import Answer, OfferedStream, make_offer, plan_streams
+from cloudslice_publisher.sender import Sender, SendStats, make_sender
+from cloudslice_publisher.stream import ntp_time
 
 _REPORT_INTERVAL_S = 1.0
 # Holds the packets of a large key frame, which leave in one beat.

@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cloudslice.media.tracks import TrackKind
-from cloudslice.publisher.media import AudioLoop, Media, VideoLoop
-from cloudslice.publisher.playback import (
+from cloudslice_publisher.media import AudioLoop, Media, VideoLoop
+from cloudslice_publisher.playback import (
     AUDIO_CLOCK_RATE,
     VIDEO_CLOCK_RATE,
     AudioPlayback,
     VideoPlayback,
 )
-from cloudslice.publisher.sdp import ORIENTATION_ID, OfferedStream
-from cloudslice.publisher.stream import RtpStream
+from cloudslice_publisher.sdp import ORIENTATION_ID, OfferedStream
+from cloudslice_publisher.stream import RtpStream
 
 
 @dataclass(slots=True)

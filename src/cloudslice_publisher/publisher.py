@@ -11,13 +11,13 @@ import httpx
 
 from cloudslice.clock import Clock, SystemClock
 from cloudslice.media.tracks import TrackKind
-from cloudslice.publisher.connection import Connection, ConnectionLostError, ConnectionOptions
-from cloudslice.publisher.media import Media
-from cloudslice.publisher.pacer import Pacer
-from cloudslice.publisher.sdp import AnswerError, parse_answer
-from cloudslice.publisher.sender import SendStats
-from cloudslice.publisher.whip import WhipClient, WhipError, WhipSession
 from cloudslice.rtp.dtls import DtlsCertificate
+from cloudslice_publisher.connection import Connection, ConnectionLostError, ConnectionOptions
+from cloudslice_publisher.media import Media
+from cloudslice_publisher.pacer import Pacer
+from cloudslice_publisher.sdp import AnswerError, parse_answer
+from cloudslice_publisher.sender import SendStats
+from cloudslice_publisher.whip import WhipClient, WhipError, WhipSession
 
 _FIRST_DELAY_S = 0.25
 _MAX_DELAY_S = 5.0

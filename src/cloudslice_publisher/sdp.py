@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from aiortc.sdp import MediaDescription, SessionDescription
 
 from cloudslice.media.tracks import TrackKind, VideoCodec
-from cloudslice.publisher.encode import VideoSpec
-from cloudslice.publisher.media import Media, VideoLoop
 from cloudslice.rtp.dtls import Fingerprint
 from cloudslice.rtp.ice import Address, IceCredentials
 from cloudslice.rtp.sdp import ORIENTATION_URI
+from cloudslice_publisher.encode import VideoSpec
+from cloudslice_publisher.media import Media, VideoLoop
 
 ORIENTATION_ID = 1
 """Of the header extension for rotation (RFC 8285)."""
