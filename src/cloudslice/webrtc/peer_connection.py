@@ -116,7 +116,7 @@ class PeerConnection:
         ice = IceAgent(
             is_lite=options.policy.we_are_ice_lite,
             is_controlling=options.is_controlling,
-            send=port.send,
+            send=self._send_check,
             now=now,
             consent_timeout_s=options.consent_timeout_s,
         )
@@ -254,11 +254,9 @@ class PeerConnection:
         receivers = self.streams.receivers.values()
         if (report := self._reports.report(receivers, now)) is not None:
             self.transport.send_rtcp(report)
-        deadlines = [
-            self.transport.next_deadline,
-            max(self._reports.due, now + _REPORT_RETRY_S),
-            lost_at,
-        ]
+        deadlines = [self.transport.next_deadline, lost_at]
+        if receivers:
+            deadlines.append(max(self._reports.due, now + _REPORT_RETRY_S))
         for receiver in receivers:
             receiver.send_due(now)
             deadlines.append(receiver.next_deadline)
@@ -278,6 +276,14 @@ class PeerConnection:
         """Authentic media has come from a new address."""
         self._port.add_path(self.peer, path)
         self.transport.ice.heard(path, arrival)
+
+    def on_unreachable(self, path: bytes) -> None:
+        """The network says that nobody listens at the other end of a path."""
+        self.transport.ice.refused(path, self._clock.monotonic())
+        self._wake(-inf)
+
+    def _send_check(self, data: bytes, path: bytes) -> None:
+        self._port.send_check(self.peer, data, path)
 
     def _wake(self, at: float) -> None:
         self._deadline = min(self._deadline, at)
