@@ -1,4 +1,4 @@
-"""A connection to a peer that sends us media: one transport, with the media sections on it.
+"""A connection to a peer: one transport, with the media sections on it.
 
 1. Sections come and go by negotiation, whoever offers; a section that goes on has the same
 receiver. Which
@@ -78,6 +78,14 @@ class ConnectionUser(Protocol):
         ...
 
 
+class RtcpListener(Protocol):
+    """Hears what the peer says of the media that we send. Called on the event loop."""
+
+    def on_rtcp(self, packet: bytes) -> None:
+        """An RTCP compound packet has come that is surely the peer's."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
     """How a connection behaves.
@@ -122,6 +130,7 @@ class PeerConnection:
         )
         self.state = ConnectionState.CONNECTING
         self.transport = Transport(ice, certificate, port.send, now)
+        self.rtcp_listener: RtcpListener | None = None
         self._port = port
         self._certificate = certificate
         self._options = options
@@ -334,7 +343,8 @@ class PeerConnection:
         if self.transport.srtp is None:
             return
         try:
-            parts = parse_rtcp(self.transport.srtp.unprotect_rtcp(data))
+            packet = self.transport.srtp.unprotect_rtcp(data)
+            parts = parse_rtcp(packet)
         except RepeatedPacketError:
             self._refused["repeated"] += 1
         except SrtpError:
@@ -346,3 +356,5 @@ class PeerConnection:
             self.transport.ice.heard(path, arrival)
             for part in parts:
                 self.streams.on_rtcp(part, arrival)
+            if self.rtcp_listener is not None:
+                self.rtcp_listener.on_rtcp(packet)
