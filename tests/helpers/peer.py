@@ -9,8 +9,8 @@ from cloudslice.media.tracks import TrackKind, VideoCodec
 from cloudslice.rtp.dtls import DtlsCertificate, DtlsEndpoint
 from cloudslice.rtp.ice import Address, IceCredentials
 from cloudslice.rtp.srtp import SrtpContext
-from cloudslice_publisher.ice import ControllingAgent
-from cloudslice_publisher.sdp import OfferedStream, make_offer, parse_answer
+from helpers.former_ice import ControllingAgent
+from helpers.former_sdp import OfferedStream, make_offer, parse_answer
 
 SERVER: Address = ("198.51.100.1", 7882)
 ADDRESS: Address = ("192.0.2.1", 5000)

@@ -29,6 +29,18 @@ def test_only_two_commands_use_it() -> None:
     assert users == {"cloudslice/cli/publish.py", "cloudslice/cli/demo.py"}
 
 
+def test_it_uses_what_transports_share() -> None:
+    """Nothing of rooms, slicing or delivery. The demo has a server for its webhooks besides."""
+    used = {
+        (path.parent.name, name.split(".")[1])
+        for path in SOURCES.glob("cloudslice_publisher/**/*.py")
+        for name in imported(path)
+        if name.startswith("cloudslice.")
+    }
+    shared = {"webrtc", "media", "codecs", "ids", "clock", "identity"}
+    assert {each for each in used if each[1] not in shared} <= {("demo", "http_server")}
+
+
 @pytest.mark.parametrize("module", ["cloudslice.cli.publish", "cloudslice.cli.demo"])
 def test_the_service_does_not_load_it(module: str) -> None:
     """The commands load it when they are called, not when the command line is set up."""

@@ -1,8 +1,11 @@
 """cloudslice publish. The publisher is loaded by the command only: the service does not need it."""
 
+import asyncio
+import signal
 import time
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import uvloop
@@ -96,11 +99,18 @@ def publish_command(
         ),
     )
     try:
-        uvloop.run(publish(config, media, _say_state))
+        uvloop.run(_until_terminated(publish(config, media, _say_state)))
     except PublishError as error:
         fail(str(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         click.echo("left the room", err=True)
+
+
+async def _until_terminated(publishing: Coroutine[Any, Any, None]) -> None:
+    """Cancel it on SIGTERM, so that it says goodbye, as on Ctrl-C."""
+    task = asyncio.ensure_future(publishing)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await task
 
 
 def _video_spec(codec: str, size: str, fps: int, bitrate: int) -> "VideoSpec":

@@ -106,7 +106,7 @@ class ControllingAgent:
         self._last_answer = now
         self._refused_at = None
         # RFC 7675, 5.1: spread, so that a hundred publishers do not ask in one beat.
-        self._next_check = now + _CONSENT_INTERVAL_S * random.uniform(0.8, 1.2)  # noqa: S311
+        self._next_check = now + _CONSENT_INTERVAL_S * random.uniform(0.8, 1.2)
 
     def _request(self, address: Address) -> bytes:
         request = stun.Message(
