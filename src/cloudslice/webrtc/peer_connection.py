@@ -261,7 +261,7 @@ class PeerConnection:
         if self.state is not ConnectionState.CONNECTED:
             return
         receivers = self.streams.receivers.values()
-        if (report := self._reports.report(receivers, now)) is not None:
+        for report in self._reports.report(receivers, now):
             self.transport.send_rtcp(report)
         deadlines = [self.transport.next_deadline, lost_at]
         if receivers:
