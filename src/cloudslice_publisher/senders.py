@@ -32,10 +32,10 @@ class Senders:
     def __init__(
         self, connection: PeerConnection, stats: SendStats, clock: Clock, *, loss: float = 0
     ) -> None:
+        self.loss = loss
         self._connection = connection
         self._stats = stats
         self._clock = clock
-        self._loss = loss
         self._random = random.Random(loss)  # noqa: S311  (the same losses every time)
         self._by_ssrc: dict[int, Sender] = {}
         self._next_report = 0.0
@@ -95,7 +95,7 @@ class Senders:
     def _send(self, packet: bytes) -> None:
         self._stats.packets_sent += 1
         self._stats.bytes_sent += len(packet)
-        if self._loss and self._random.random() < self._loss:
+        if self.loss and self._random.random() < self.loss:
             self._stats.packets_lost += 1
         else:
             self._connection.transport.send(packet)
