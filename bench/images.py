@@ -26,7 +26,7 @@ import av
 
 from cloudslice.codecs.h264 import H264Depacketizer
 from cloudslice.media.tracks import Keyframe, VideoCodec
-from cloudslice.memory import keep_freed_memory
+from cloudslice.process import keep_freed_memory
 from cloudslice.publisher.encode import VideoSpec
 from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.images import encode_picture

@@ -13,9 +13,9 @@ from unittest.mock import patch
 import uvloop
 
 from cloudslice.config import load_settings
-from cloudslice.interpreter import take_short_turns
+from cloudslice.process import take_short_turns
 from cloudslice.logs import set_up_logging
-from cloudslice.memory import keep_freed_memory
+from cloudslice.process import keep_freed_memory
 from cloudslice.node import serve
 from cloudslice.rtp import binding
 from cloudslice.rtp.datagrams import DatagramSocket

@@ -14,9 +14,9 @@ from starlette.responses import Response
 from cloudslice import __version__
 from cloudslice.delivery.service import Delivery
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
-from cloudslice.rtp.port import RtpPort
 from cloudslice.slicing.picture_pool import PicturePool
 from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.webrtc.udp.port import UdpPort
 
 Metric = CounterMetricFamily | GaugeMetricFamily
 
@@ -28,7 +28,7 @@ class NodeMetrics(Collector):
         self,
         supervisor: Supervisor,
         rooms: BuiltinRooms,
-        port: RtpPort,
+        port: UdpPort,
         pictures: PicturePool,
         delivery: Delivery,
     ) -> None:

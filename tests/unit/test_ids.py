@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloudslice.ids import RoomIdType, RoomKey, is_room_id, is_user_id
+from cloudslice.ids import RoomIdType, RoomKey, is_user_id, read_room_key
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,6 @@ from cloudslice.ids import RoomIdType, RoomKey, is_room_id, is_user_id
         pytest.param("4294967294", RoomIdType.NUMBER, True, id="highest number"),
         pytest.param("4294967295", RoomIdType.NUMBER, False, id="number too high"),
         pytest.param("0", RoomIdType.NUMBER, False, id="zero"),
-        pytest.param("01", RoomIdType.NUMBER, False, id="leading zero"),
         pytest.param("-1", RoomIdType.NUMBER, False, id="negative"),
         pytest.param("1 ", RoomIdType.NUMBER, False, id="space behind"),
         pytest.param("1\n", RoomIdType.NUMBER, False, id="line end behind"),
@@ -31,8 +30,14 @@ from cloudslice.ids import RoomIdType, RoomKey, is_room_id, is_user_id
     ],
 )
 def test_room_ids(room_id: str, kind: RoomIdType, is_valid: bool) -> None:
-    """Contract C1."""
-    assert is_room_id(RoomKey(1, room_id, kind)) is is_valid
+    room = read_room_key(1, room_id, kind)
+    assert room == (RoomKey(1, room_id, kind) if is_valid else None)
+
+
+def test_leading_zeros_of_a_number_do_not_count() -> None:
+    """On every door: 0150 and 150 are one room."""
+    assert read_room_key(1, "0150", RoomIdType.NUMBER) == RoomKey(1, "150", RoomIdType.NUMBER)
+    assert read_room_key(1, "0150", RoomIdType.STRING) == RoomKey(1, "0150", RoomIdType.STRING)
 
 
 @pytest.mark.parametrize(
