@@ -28,9 +28,9 @@ from cloudslice.memory import keep_freed_memory
 from cloudslice.publisher.encode import VideoSpec
 from cloudslice.rooms.base import Keyframe, VideoCodec
 from cloudslice.rtp.h264 import H264Depacketizer
-from cloudslice.slicing.colors import ColorConverter
-from cloudslice.slicing.images import encode_picture
 from cloudslice.slicing.params import ImageFormat
+from cloudslice.slicing.pictures.colors import ColorConverter
+from cloudslice.slicing.pictures.picture_files import encode_picture
 from harness.report import describe_machine, table
 from harness.scene import camera_media
 

@@ -30,7 +30,7 @@ from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.rtp.port import RtpPort
 from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.slicing.ogg import repair_ogg
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks import registry
 from cloudslice.tasks.supervisor import Supervisor
 

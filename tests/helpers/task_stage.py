@@ -18,7 +18,7 @@ from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.rooms.base import LeaveCode, RoomKey, RoomProvider
 from cloudslice.secrets import SecretBox
 from cloudslice.slicing.ogg import repair_ogg
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks import registry
 from cloudslice.tasks.supervisor import Supervisor
 from helpers.api_fakes import APP, APP_KEY, KEYS, OTHER_APP, GatewayCaller, create_parameters

@@ -9,10 +9,10 @@ from cloudslice.delivery.model import SliceKind, SliceOrigin, SliceStore
 from cloudslice.rooms.base import Anchor, AudioTrack, LeaveCode, VideoTrack
 from cloudslice.slicing.audio import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
-from cloudslice.slicing.frames import FrameGrabber
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
-from cloudslice.slicing.phases import PicturePhases
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures.due_times import PicturePhases
+from cloudslice.slicing.pictures.grabber import FrameGrabber
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.subscription import AnchorPlaces, is_subscribed
 
 

@@ -24,8 +24,8 @@ from cloudslice.rtp.guard import Guard
 from cloudslice.secrets import SecretBox
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SubscriptionLists
-from cloudslice.slicing.phases import PicturePhases
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures.due_times import PicturePhases
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.robot import Robot
 from cloudslice.tasks import registry
 from cloudslice.tasks.model import (

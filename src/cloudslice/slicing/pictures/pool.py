@@ -11,10 +11,11 @@ from typing import Self
 import structlog
 
 from cloudslice.rooms.base import Keyframe
-from cloudslice.slicing.colors import ColorConverter
-from cloudslice.slicing.images import Picture, UndecodableKeyframeError, encode_picture
 from cloudslice.slicing.params import ImageFormat
-from cloudslice.slicing.worker_threads import WorkerThreads
+from cloudslice.slicing.pictures.colors import ColorConverter
+from cloudslice.slicing.pictures.decoding import UndecodableKeyframeError
+from cloudslice.slicing.pictures.picture_files import Picture, encode_picture
+from cloudslice.slicing.pictures.worker_threads import WorkerThreads
 
 _log = structlog.get_logger(__name__)
 

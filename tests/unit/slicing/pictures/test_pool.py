@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cloudslice.rooms.base import Keyframe, VideoCodec
-from cloudslice.slicing import picture_pool
-from cloudslice.slicing.colors import ColorConverter
-from cloudslice.slicing.images import Picture, UndecodableKeyframeError
 from cloudslice.slicing.params import ImageFormat
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures import pool as picture_pool
+from cloudslice.slicing.pictures.colors import ColorConverter
+from cloudslice.slicing.pictures.decoding import UndecodableKeyframeError
+from cloudslice.slicing.pictures.picture_files import Picture
+from cloudslice.slicing.pictures.pool import PicturePool
 from helpers.keyframes import color_bars, encode_keyframe
 from helpers.waiting import eventually
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cloudslice.slicing.worker_threads import WorkerThreads
+from cloudslice.slicing.pictures.worker_threads import WorkerThreads
 
 
 class Task:

@@ -7,10 +7,11 @@ import pytest
 from cloudslice.delivery.model import SliceKind, SliceOrigin
 from cloudslice.rooms.base import Keyframe, VideoCodec
 from cloudslice.slicing.counters import SlicingCounters
-from cloudslice.slicing.frames import FrameGrabber
-from cloudslice.slicing.images import Picture, UndecodableKeyframeError
 from cloudslice.slicing.params import ImageFormat
-from cloudslice.slicing.phases import PicturePhases
+from cloudslice.slicing.pictures.decoding import UndecodableKeyframeError
+from cloudslice.slicing.pictures.due_times import PicturePhases
+from cloudslice.slicing.pictures.grabber import FrameGrabber
+from cloudslice.slicing.pictures.picture_files import Picture
 from helpers.slice_store import UTC_AT_ZERO_MS, ManualClock, MemoryStore
 from helpers.tracks import ManualVideo
 

@@ -14,18 +14,14 @@ from dataclasses import dataclass
 import av
 import numpy as np
 import simplejpeg  # type: ignore[import-untyped]
-from av.codec.context import Flags as CodecFlags
 from av.video.plane import VideoPlane
 from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
 
 from cloudslice.rooms.base import Keyframe, VideoCodec
-from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.params import ImageFormat
-
-MAX_SIDE = 8192
-MAX_PIXELS = 7680 * 4320
-"""A key frame of a few bytes may claim any size: 8K video is the largest that is decoded."""
+from cloudslice.slicing.pictures.colors import ColorConverter
+from cloudslice.slicing.pictures.decoding import UndecodableKeyframeError, decode
 
 _JPEG_QUALITY = 85
 _DEFLATE_LEVEL = 1
@@ -35,10 +31,6 @@ from further away cost more than they save: files are 5 % smaller than with all 
 
 _Plane = NDArray[np.uint8]
 """(height, width) uint8."""
-
-
-class UndecodableKeyframeError(Exception):
-    """The key frame is damaged, too large, or not what it is said to be; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,33 +66,13 @@ def _planes(
     keyframe: Keyframe, convert: Callable[[av.VideoFrame, VideoCodec], av.VideoFrame]
 ) -> list[_Plane]:
     """Those of the key frame's picture, converted and turned."""
-    frame = _decode(keyframe)
+    frame = decode(keyframe)
     try:
         converted = convert(frame, keyframe.codec)
     except (av.error.FFmpegError, ValueError) as error:
         raise UndecodableKeyframeError(f"cannot convert {frame.format.name}: {error}") from error
     turns = -(keyframe.rotation // 90)
     return [np.rot90(_plane(plane), turns) for plane in converted.planes]
-
-
-def _decode(keyframe: Keyframe) -> av.VideoFrame:
-    decoder = av.VideoCodecContext.create(keyframe.codec.value, "r")
-    decoder.thread_count = 1
-    decoder.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
-    # Else H.264's decoder waits for frames that might come before; it still does where it must.
-    decoder.flags |= CodecFlags.low_delay
-    try:
-        frames = decoder.decode(av.Packet(keyframe.data)) or decoder.decode(None)
-    except av.error.FFmpegError as error:
-        raise UndecodableKeyframeError(f"{keyframe.codec.value}: {error.strerror}") from error
-    if len(frames) != 1:
-        raise UndecodableKeyframeError(f"{len(frames)} frames instead of one")
-    frame = frames[0]
-    if frame.is_corrupt or not frame.key_frame:
-        raise UndecodableKeyframeError("parts of the frame are missing or damaged")
-    if max(frame.width, frame.height) > MAX_SIDE:
-        raise UndecodableKeyframeError(f"{frame.width}x{frame.height} is too large")
-    return frame
 
 
 def _plane(plane: VideoPlane) -> _Plane:

@@ -8,10 +8,11 @@ from cloudslice.clock import Clock
 from cloudslice.delivery.model import SliceOrigin, SliceStore
 from cloudslice.rooms.base import Keyframe, KeyframeRequest, VideoTrack
 from cloudslice.slicing.counters import SlicingCounters
-from cloudslice.slicing.images import Picture, UndecodableKeyframeError
 from cloudslice.slicing.params import ImageFormat
-from cloudslice.slicing.phases import AHEAD_S, PicturePhases
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures.decoding import UndecodableKeyframeError
+from cloudslice.slicing.pictures.due_times import AHEAD_S, PicturePhases
+from cloudslice.slicing.pictures.picture_files import Picture
+from cloudslice.slicing.pictures.pool import PicturePool
 
 _log = structlog.get_logger(__name__)
 

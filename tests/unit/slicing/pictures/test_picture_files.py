@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudslice.rooms.base import Keyframe, VideoCodec
-from cloudslice.slicing import images
-from cloudslice.slicing.colors import ColorConverter
-from cloudslice.slicing.images import MAX_SIDE, Picture, UndecodableKeyframeError
 from cloudslice.slicing.params import ImageFormat
+from cloudslice.slicing.pictures import picture_files
+from cloudslice.slicing.pictures.colors import ColorConverter
+from cloudslice.slicing.pictures.decoding import MAX_SIDE, UndecodableKeyframeError
+from cloudslice.slicing.pictures.picture_files import Picture
 from helpers.keyframes import BAR_COLORS, color_bars, decode_picture, encode_keyframe, to_yuv420
 
 H264, VP8 = VideoCodec.H264, VideoCodec.VP8
@@ -35,7 +36,7 @@ CONVERTER = ColorConverter()
 
 
 def encode_picture(keyframe: Keyframe, image_format: ImageFormat) -> Picture:
-    return images.encode_picture(keyframe, image_format, CONVERTER)
+    return picture_files.encode_picture(keyframe, image_format, CONVERTER)
 
 
 def bar_centers(rgb: np.ndarray) -> np.ndarray:

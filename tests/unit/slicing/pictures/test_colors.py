@@ -9,8 +9,8 @@ from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from cloudslice.rooms.base import VideoCodec
-from cloudslice.slicing import colors
-from cloudslice.slicing.colors import ColorConverter
+from cloudslice.slicing.pictures import colors
+from cloudslice.slicing.pictures.colors import ColorConverter
 
 Samples = NDArray[np.float64]
 """(height, width, 3): Y, Cb and Cr, or red, green and blue."""
