@@ -1,7 +1,10 @@
 """Decodes one key frame, which comes from a stranger, into one frame or an error."""
 
+from fractions import Fraction
+
 import av
 from av.codec.context import Flags as CodecFlags
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from cloudslice.rooms.base import Keyframe
 
@@ -15,7 +18,7 @@ class UndecodableKeyframeError(Exception):
 
 
 def decode(keyframe: Keyframe) -> av.VideoFrame:
-    """The one frame that the key frame holds, whole.
+    """The one frame that the key frame holds, whole, with square pixels.
 
     Raises:
         UndecodableKeyframeError
@@ -34,6 +37,26 @@ def decode(keyframe: Keyframe) -> av.VideoFrame:
     frame = frames[0]
     if frame.is_corrupt or not frame.key_frame:
         raise UndecodableKeyframeError("parts of the frame are missing or damaged")
-    if max(frame.width, frame.height) > MAX_SIDE:
-        raise UndecodableKeyframeError(f"{frame.width}x{frame.height} is too large")
-    return frame
+    size = _shown_size(frame.width, frame.height, decoder.sample_aspect_ratio)
+    if max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS:
+        raise UndecodableKeyframeError(f"{size[0]}x{size[1]} is too large")
+    return frame if size == (frame.width, frame.height) else _scaled(frame, *size)
+
+
+def _shown_size(width: int, height: int, sample_aspect: Fraction | None) -> tuple[int, int]:
+    """The size with square pixels: the smaller dimension is enlarged, so that nothing that was sent
+    is lost. It is even, as chroma wants it, if it is another one."""
+    if not sample_aspect or sample_aspect == 1:
+        return width, height
+    if sample_aspect > 1:
+        return round(width * sample_aspect / 2) * 2, height
+    return width, round(height / sample_aspect / 2) * 2
+
+
+def _scaled(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    """The frame in another size, in its own format and colours."""
+    scaled = VideoReformatter().reformat(
+        frame, width=width, height=height, interpolation=Interpolation.BICUBIC, threads=1
+    )
+    scaled.colorspace, scaled.color_range = frame.colorspace, frame.color_range
+    return scaled

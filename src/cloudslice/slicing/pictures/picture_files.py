@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import av
 import numpy as np
 import simplejpeg  # type: ignore[import-untyped]
-from av.video.plane import VideoPlane
 from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
 
@@ -22,15 +21,13 @@ from cloudslice.rooms.base import Keyframe, VideoCodec
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures.colors import ColorConverter
 from cloudslice.slicing.pictures.decoding import UndecodableKeyframeError, decode
+from cloudslice.slicing.pictures.planes import Plane, planes_of
 
 _JPEG_QUALITY = 85
 _DEFLATE_LEVEL = 1
 _DEFLATE_WINDOW_BITS = 3
 """Matches reach back 8 bytes, two pixels. In what the filter leaves of a camera's picture, those
 from further away cost more than they save: files are 5 % smaller than with all 32 KB."""
-
-_Plane = NDArray[np.uint8]
-"""(height, width) uint8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ class Picture:
 def encode_picture(
     keyframe: Keyframe, image_format: ImageFormat, converter: ColorConverter
 ) -> Picture:
-    """The key frame as a picture file, turned by its rotation, in the colours it was meant in.
+    """The key frame as a picture file: pixels square, turned by its rotation, colours as meant.
 
     PNG is RGB, 8 bits a channel; JPEG is JFIF, 4:2:0.
 
@@ -64,7 +61,7 @@ def encode_picture(
 
 def _planes(
     keyframe: Keyframe, convert: Callable[[av.VideoFrame, VideoCodec], av.VideoFrame]
-) -> list[_Plane]:
+) -> list[Plane]:
     """Those of the key frame's picture, converted and turned."""
     frame = decode(keyframe)
     try:
@@ -72,15 +69,10 @@ def _planes(
     except (av.error.FFmpegError, ValueError) as error:
         raise UndecodableKeyframeError(f"cannot convert {frame.format.name}: {error}") from error
     turns = -(keyframe.rotation // 90)
-    return [np.rot90(_plane(plane), turns) for plane in converted.planes]
+    return [np.rot90(plane, turns) for plane in planes_of(converted)]
 
 
-def _plane(plane: VideoPlane) -> _Plane:
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-    return rows[:, : plane.width]
-
-
-def _filter_up(green: _Plane, blue: _Plane, red: _Plane) -> NDArray[np.uint8]:
+def _filter_up(green: Plane, blue: Plane, red: Plane) -> NDArray[np.uint8]:
     """PNG's rows, (height, 1 + 3 * width), with the filter "up" in each: nearly as good as a choice
     by row, and one pass."""
     height, width = red.shape
@@ -113,7 +105,7 @@ def _png_chunk(kind: bytes, body: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     return struct.pack(">I", len(body)), kind, body, struct.pack(">I", crc)
 
 
-def _encode_jpeg(luma: _Plane, blue_chroma: _Plane, red_chroma: _Plane) -> bytes:
+def _encode_jpeg(luma: Plane, blue_chroma: Plane, red_chroma: Plane) -> bytes:
     """JPEG from full-range BT.601 planes, as JFIF wants them: no way through RGB and back."""
     planes = map(np.ascontiguousarray, (luma, blue_chroma, red_chroma))
     data: bytes = simplejpeg.encode_jpeg_yuv_planes(*planes, quality=_JPEG_QUALITY)
