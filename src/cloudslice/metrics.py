@@ -15,6 +15,7 @@ from cloudslice import __version__
 from cloudslice.delivery.service import Delivery
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rtp.port import RtpPort
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks.supervisor import Supervisor
 
 Metric = CounterMetricFamily | GaugeMetricFamily
@@ -24,12 +25,18 @@ class NodeMetrics(Collector):
     """The metrics of one node, and the endpoint that renders them."""
 
     def __init__(
-        self, supervisor: Supervisor, rooms: BuiltinRooms, port: RtpPort, delivery: Delivery
+        self,
+        supervisor: Supervisor,
+        rooms: BuiltinRooms,
+        port: RtpPort,
+        delivery: Delivery,
+        pictures: PicturePool,
     ) -> None:
         self._supervisor = supervisor
         self._rooms = rooms
         self._port = port
         self._delivery = delivery
+        self._pictures = pictures
         self._waiting = {"slices": 0, "events": 0}
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -61,6 +68,13 @@ class NodeMetrics(Collector):
             "What robots have made and left out.",
             "what",
             {each.name: getattr(slicing, each.name) for each in fields(slicing)},
+        )
+        processes = self._pictures.counters
+        yield _counter(
+            "cloudslice_picture_processes",
+            "What has become of the processes that make pictures.",
+            "what",
+            {each.name: getattr(processes, each.name) for each in fields(processes)},
         )
         yield _counter(
             "cloudslice_datagrams",

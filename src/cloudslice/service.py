@@ -89,7 +89,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
             Supervisor(settings, database, box, delivery, {"builtin": rooms}, pictures, clock)
         )
         gateway = Gateway(settings, supervisor, rooms, clock)
-        metrics = NodeMetrics(supervisor, rooms, port, delivery)
+        metrics = NodeMetrics(supervisor, rooms, port, delivery, pictures)
         app = Starlette(
             routes=[
                 Route("/healthz", _healthz),

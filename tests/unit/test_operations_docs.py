@@ -18,6 +18,7 @@ from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.port import RtpPort
 from cloudslice.rtp.video import VideoReceiver
 from cloudslice.slicing.counters import SlicingCounters
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks.model import TaskStatus
 from cloudslice.tasks.supervisor import Supervisor
 
@@ -62,7 +63,11 @@ def exported() -> dict[str, set[str]]:
     """The values of the label `what` (`status`, `rooms`) by the metric's name."""
     node = IdleNode()
     metrics = NodeMetrics(
-        cast(Supervisor, node), cast(BuiltinRooms, node), cast(RtpPort, node), cast(Delivery, node)
+        cast(Supervisor, node),
+        cast(BuiltinRooms, node),
+        cast(RtpPort, node),
+        cast(Delivery, node),
+        PicturePool(),
     )
     names: dict[str, set[str]] = {}
     for family in metrics.collect():
@@ -106,6 +111,7 @@ def test_every_count_of_media_has_its_row(exported: dict[str, set[str]]) -> None
     [
         "cloudslice_tasks",
         "cloudslice_anchors",
+        "cloudslice_picture_processes_total",
         "cloudslice_datagrams_total",
         "cloudslice_waiting",
         "cloudslice_callbacks_total",

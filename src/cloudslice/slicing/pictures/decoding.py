@@ -7,14 +7,11 @@ from av.codec.context import Flags as CodecFlags
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from cloudslice.rooms.base import Keyframe
-
-MAX_SIDE = 8192
-MAX_PIXELS = 7680 * 4320
-"""A key frame of a few bytes may claim any size: 8K video is the largest that is decoded."""
-
-
-class UndecodableKeyframeError(Exception):
-    """The key frame is damaged, too large, or not what it is said to be; the text says why."""
+from cloudslice.slicing.pictures.picture import (
+    MAX_PIXELS,
+    MAX_SIDE,
+    UndecodableKeyframeError,
+)
 
 
 def decode(keyframe: Keyframe) -> av.VideoFrame:

@@ -9,15 +9,21 @@ from cloudslice.delivery.model import SliceOrigin, SliceStore
 from cloudslice.rooms.base import Keyframe, KeyframeRequest, VideoTrack
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import ImageFormat
-from cloudslice.slicing.pictures.decoding import UndecodableKeyframeError
 from cloudslice.slicing.pictures.due_times import AHEAD_S, PicturePhases
-from cloudslice.slicing.pictures.picture_files import Picture
+from cloudslice.slicing.pictures.picture import (
+    DeadlyKeyframeError,
+    Picture,
+    PictureError,
+    PictureLostError,
+)
 from cloudslice.slicing.pictures.pool import PicturePool
 
 _log = structlog.get_logger(__name__)
 
 _EARLY_S = 0.002
 """A timer may end this much too soon."""
+_MOST_TO_SKIP = 63
+"""A track whose key frames cost a process again and again must not cost others their pictures."""
 
 
 class FrameGrabber:
@@ -57,6 +63,10 @@ class FrameGrabber:
         self._request: KeyframeRequest | None = None
         self._has_flowed = False
         """Whether the anchor was seen to send video since the picture was due."""
+        self._deaths = 0
+        """Processes lost to this track's key frames since its last picture."""
+        self._to_skip = 0
+        """Key frames not to be used, for that reason."""
         self._ask()
 
     @property
@@ -113,24 +123,41 @@ class FrameGrabber:
         self._request = None
         due_ms = self._clock.utc_ms(self._due)
         self._go_on()
-        utc_ms = self._clock.utc_ms(keyframe.arrival)
-        on_picture = partial(self._on_picture, utc_ms, due_ms)
+        if self._to_skip:
+            self._to_skip -= 1
+            self._counters.pictures_lost += 1
+            return
+        on_picture = partial(self._on_picture, keyframe, due_ms)
         if not self._pool.encode(keyframe, self._image_format, on_picture):
             self._counters.pictures_pool_full += 1
 
-    def _on_picture(
-        self, utc_ms: int, due_ms: int, result: Picture | UndecodableKeyframeError
-    ) -> None:
-        if isinstance(result, UndecodableKeyframeError):
-            self._counters.pictures_undecodable += 1
-            _log.warning(
-                "key frame not decodable", user_id=self._origin.user_id, reason=str(result)
-            )
+    def _on_picture(self, keyframe: Keyframe, due_ms: int, result: Picture | PictureError) -> None:
+        if isinstance(result, PictureError):
+            self._on_error(keyframe, result)
             return
+        self._deaths = 0
         self._counters.pictures += 1
         details = {
             "width": str(result.width),
             "height": str(result.height),
             "due-ms": str(due_ms),
         }
+        utc_ms = self._clock.utc_ms(keyframe.arrival)
         self._store.put(self._origin, utc_ms, result.data, details)
+
+    def _on_error(self, keyframe: Keyframe, error: PictureError) -> None:
+        message = "key frame not decodable"
+        if isinstance(error, PictureLostError):
+            message = "picture lost"
+            self._counters.pictures_lost += 1
+        else:
+            self._counters.pictures_undecodable += 1
+        if isinstance(error, DeadlyKeyframeError):
+            self._deaths += 1
+            self._to_skip = min(2**self._deaths - 1, _MOST_TO_SKIP)
+        _log.warning(
+            message,
+            user_id=self._origin.user_id,
+            codec=keyframe.codec.value,
+            reason=str(error),
+        )

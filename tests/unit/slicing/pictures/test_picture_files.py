@@ -16,8 +16,7 @@ from cloudslice.rooms.base import Keyframe, VideoCodec
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures import picture_files
 from cloudslice.slicing.pictures.colors import ColorConverter
-from cloudslice.slicing.pictures.decoding import MAX_SIDE, UndecodableKeyframeError
-from cloudslice.slicing.pictures.picture_files import Picture
+from cloudslice.slicing.pictures.picture import MAX_SIDE, Picture, UndecodableKeyframeError
 from helpers.keyframes import BAR_COLORS, color_bars, decode_picture, encode_keyframe, to_yuv420
 
 H264, VP8 = VideoCodec.H264, VideoCodec.VP8
