@@ -333,7 +333,7 @@ from cloudslice.slicing.pictures.sandbox import confine
 libc = ctypes.CDLL(None)
 page = ctypes.addressof(ctypes.create_string_buffer(8192)) // 4096 * 4096 + 4096
 {before}
-missing = confine(0)
+missing = confine()
 os.write(0, missing.encode() + b"|")
 {action}
 os.write(0, b"survived")

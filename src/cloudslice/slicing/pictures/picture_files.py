@@ -1,9 +1,7 @@
-"""Turns one key frame into one picture file. Blocking work of a few milliseconds, for a thread.
-
-PyAV, NumPy, ISA-L and libjpeg-turbo let other threads run while they work.
+"""Turns one key frame into one picture file. Blocking work of a few milliseconds, for a worker.
 
 At best, with 1280x720 of an H.264 key frame of 42 KB on one core: decode 2.7 ms; then colours
-1.5 ms, up-filter and deflate by ISA-L 6.8 ms for PNG; colours 0.3 ms, libjpeg-turbo from the planes
+1.5 ms, up-filter and deflate by ISA-L 6.8 ms for PNG; colours 0.8 ms, libjpeg-turbo from the planes
 2.1 ms for JPEG. See bench/images.py.
 """
 

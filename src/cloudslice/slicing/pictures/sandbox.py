@@ -16,6 +16,8 @@ _OOM_SCORE = 1000
 _MEMORY_FOR_A_PICTURE = 768 << 20
 """Bytes of address space beside what the process has when it begins. 8K of noise takes 440 MB."""
 
+_MOST_DESCRIPTORS = 1 << 20
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
@@ -44,22 +46,21 @@ def set_apart(parent: int, name: bytes) -> None:
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
 
 
-def confine(channel: int) -> str:
-    """Leave the process nothing but memory, time, and the open descriptor `channel`.
+def confine() -> str:
+    """Leave the process nothing but memory, time, and what is open as descriptor 0.
 
     Irrevocable. What is imported afterwards, opened or started, ends the process.
 
     Returns:
         what of it could not be had here, or "".
     """
-    limit_memory = _address_space() + _MEMORY_FOR_A_PICTURE
+    address_space = _address_space() + _MEMORY_FOR_A_PICTURE
     nothing = os.open(os.devnull, os.O_RDWR)
-    for each in {0, 1, 2} - {channel}:
-        os.dup2(nothing, each)
-    os.closerange(3, channel)
-    os.closerange(max(3, channel + 1), os.sysconf("SC_OPEN_MAX"))
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    os.closerange(3, _MOST_DESCRIPTORS)
     for kind, limit in (
-        (resource.RLIMIT_AS, limit_memory),
+        (resource.RLIMIT_AS, address_space),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
@@ -67,13 +68,21 @@ def confine(channel: int) -> str:
         (resource.RLIMIT_NOFILE, 0),
         (resource.RLIMIT_NPROC, 0),
     ):
-        resource.setrlimit(kind, (limit, limit))
+        _limit(kind, limit)
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     try:
         forbid_other_calls()
     except OSError as error:
         return f"seccomp: {error.strerror or error}"
     return ""
+
+
+def _limit(kind: int, limit: int) -> None:
+    """To `limit`, or to less if the process was started with less."""
+    _, highest = resource.getrlimit(kind)
+    if highest != resource.RLIM_INFINITY:
+        limit = min(limit, highest)
+    resource.setrlimit(kind, (limit, limit))
 
 
 def _address_space() -> int:

@@ -35,7 +35,7 @@ def main() -> None:
     keep_freed_memory()
     converter = ColorConverter()
     warm_up(converter)
-    missing = confine(CHANNEL)
+    missing = confine()
     _answer(0, Outcome.READY, missing.encode()[:MAX_TEXT])
     while _work(converter):
         pass
