@@ -29,7 +29,7 @@ from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.slicing.audio.ogg import repair_ogg
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks import registry
 from cloudslice.tasks.supervisor import Supervisor
 from cloudslice.tick import Tick

@@ -19,7 +19,7 @@ from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomProvider
 from cloudslice.secrets import SecretBox
 from cloudslice.slicing.audio.ogg import repair_ogg
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks import registry
 from cloudslice.tasks.supervisor import Supervisor
 from cloudslice.tick import Tick

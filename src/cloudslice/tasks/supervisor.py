@@ -19,8 +19,8 @@ from cloudslice.rooms.base import Attendance, LeaveCode, RoomEntryError, RoomPro
 from cloudslice.secrets import SecretBox
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SubscriptionLists
-from cloudslice.slicing.phases import PicturePhases
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures.due_times import DueTimes
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.robot import Robot
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks import registry
@@ -96,7 +96,7 @@ class Supervisor:
         self._delivery = delivery
         self._rooms = rooms
         self._pictures = pictures
-        self._phases = PicturePhases()
+        self._due_times = DueTimes()
         self._clock = clock
         self._steady = SteadyClock(database, clock, "tasks")
         self._tasks: dict[str, RunningTask] = {}
@@ -275,7 +275,7 @@ class Supervisor:
             stored.lists,
             store=self._delivery,
             pictures=self._pictures,
-            phases=self._phases,
+            due_times=self._due_times,
             clock=self._clock,
             max_anchors=limits.anchors_per_task,
             on_finished=lambda code: self._stop_by_id(stored.task_id, code),

@@ -8,15 +8,21 @@ import pytest
 from cloudslice.delivery.model import SliceKind, SliceOrigin
 from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.slicing.counters import SlicingCounters
-from cloudslice.slicing.frames import FrameGrabber
-from cloudslice.slicing.images import Picture, UndecodableKeyframeError
 from cloudslice.slicing.params import ImageFormat
-from cloudslice.slicing.phases import PicturePhases
+from cloudslice.slicing.pictures.due_times import PicturePhases
+from cloudslice.slicing.pictures.grabber import FrameGrabber
+from cloudslice.slicing.pictures.picture import (
+    DeadlyKeyframeError,
+    Picture,
+    PictureError,
+    PictureLostError,
+    UndecodableKeyframeError,
+)
 from helpers.slice_store import UTC_AT_ZERO_MS, ManualClock, MemoryStore
 from helpers.tracks import ManualVideo
 
 ORIGIN = SliceOrigin("task", "anchor", SliceKind.IMAGE, "png")
-Receiver = Callable[[Picture | UndecodableKeyframeError], None]
+Receiver = Callable[[Picture | PictureError], None]
 
 
 class ManualPool:
@@ -197,6 +203,64 @@ def test_an_undecodable_key_frame_is_counted() -> None:
     receiver(UndecodableKeyframeError("torn"))
     assert grabbing.counters.pictures_undecodable == 1
     assert grabbing.store.slices == []
+
+
+def lose(grabbing: Grabbing) -> bool:
+    """A key frame comes; if it is used, the process that decodes it dies. Whether it was used."""
+    grabbing.track.grant(Keyframe(VideoCodec.VP8, b"", grabbing.clock.now, 0))
+    was_used = bool(grabbing.pool.jobs)
+    for _, receiver in grabbing.pool.jobs:
+        receiver(DeadlyKeyframeError("SIGSEGV"))
+    grabbing.pool.jobs.clear()
+    return was_used
+
+
+def test_a_lost_picture_is_counted_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    grabbing = Grabbing()
+    lose(grabbing)
+    assert grabbing.counters.pictures_lost == 1
+    told = capsys.readouterr().out
+    for each in ("picture lost", "user_id=anchor", "codec=vp8", "SIGSEGV"):
+        assert each in told
+
+
+def test_a_track_that_costs_processes_is_tried_ever_more_rarely() -> None:
+    """Else it would cost the pictures of others. Each picture that it does not give is counted."""
+    grabbing = Grabbing()
+    used = []
+    for number in range(80):
+        grabbing.run_to(100 + 5 * number)
+        used.append(lose(grabbing))
+    assert [number for number, was_used in enumerate(used) if was_used] == [0, 2, 6, 14, 30, 62]
+    assert grabbing.counters.pictures_lost == 80
+
+
+def test_a_picture_ends_the_suspicion() -> None:
+    grabbing = Grabbing()
+    lose(grabbing)
+    grabbing.run_to(105)
+    assert not lose(grabbing)
+    for second in (110, 115):
+        grabbing.run_to(second)
+        grabbing.grant()
+    assert grabbing.taken() == [110.0, 115.0]
+    grabbing.run_to(120)
+    lose(grabbing)
+    grabbing.run_to(125)
+    assert not lose(grabbing)
+    grabbing.run_to(130)
+    assert lose(grabbing)
+
+
+def test_a_picture_that_no_process_could_make_is_no_reason_for_suspicion() -> None:
+    grabbing = Grabbing()
+    grabbing.track.grant(Keyframe(VideoCodec.VP8, b"", 100.0, 0))
+    [(_, receiver)] = grabbing.pool.jobs
+    receiver(PictureLostError("no process"))
+    grabbing.pool.jobs.clear()
+    assert grabbing.counters.pictures_lost == 1
+    grabbing.run_to(105)
+    assert lose(grabbing)
 
 
 def test_a_picture_in_the_making_when_the_grabber_closes_is_kept() -> None:

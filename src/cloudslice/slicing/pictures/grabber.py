@@ -9,23 +9,30 @@ from cloudslice.clock import Clock
 from cloudslice.delivery.model import SliceOrigin, SliceStore
 from cloudslice.media.tracks import Keyframe, KeyframeRequest, VideoTrack
 from cloudslice.slicing.counters import SlicingCounters
-from cloudslice.slicing.images import Picture, UndecodableKeyframeError
 from cloudslice.slicing.params import ImageFormat
-from cloudslice.slicing.phases import AHEAD_S, PicturePhases
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures.due_times import AHEAD_S, DueTimes
+from cloudslice.slicing.pictures.picture import (
+    DeadlyKeyframeError,
+    Picture,
+    PictureError,
+    PictureLostError,
+)
+from cloudslice.slicing.pictures.pool import PicturePool
 
 _log = structlog.get_logger(__name__)
 
 _EARLY_S = 0.002
 """A timer may end this much too soon."""
+_MOST_TO_SKIP = 63
+"""A track whose key frames cost a process again and again must not cost others their pictures."""
 
 
 class FrameGrabber:
     """Pictures of one track at a time: the first at once, then one every `interval_s`; the second
     sooner, to be due together with other tracks' pictures.
 
-    One wish for a key frame is open at a time. If none is granted before the next wish is due,
-    the picture is counted as not taken, with the reason.
+    One request for a key frame is open at a time. If it is not fulfilled before the next one is
+    due, the picture is counted as not taken, with the reason.
     """
 
     def __init__(
@@ -34,7 +41,7 @@ class FrameGrabber:
         origin: SliceOrigin,
         store: SliceStore,
         pool: PicturePool,
-        phases: PicturePhases,
+        due_times: DueTimes,
         clock: Clock,
         *,
         interval_s: int,
@@ -51,18 +58,25 @@ class FrameGrabber:
         self._origin = origin
         self._store = store
         self._pool = pool
-        self._phases = phases
+        self._due_times = due_times
+        self._joined_as = track
         self._clock = clock
         self._interval_s = interval_s
         self._image_format = image_format
         self._counters = counters
         self._due = clock.monotonic()
-        """Monotonic second of the picture that is wished for, or of the next one..."""
-        self._due_then = phases.join(interval_s, self._due)
+        """Monotonic second of the picture that is asked for, or of the next one..."""
+        self._due_then = due_times.join(interval_s, track, self._due)
         """...and of the one after it."""
         self._request: KeyframeRequest | None = None
+        self._fulfilled = 0
+        """Requests so far."""
         self._has_flowed = False
         """Whether the anchor was seen to send video since the picture was due."""
+        self._deaths = 0
+        """Processes lost to this track's key frames since its last picture."""
+        self._to_skip = 0
+        """Key frames not to be used, for that reason."""
         self._ask()
 
     def follow(self, track: VideoTrack) -> None:
@@ -73,40 +87,37 @@ class FrameGrabber:
         self._track = track
         if self._request is not None:
             self._request.cancel()
-            self._request = track.request_keyframe(self._on_keyframe, self._due)
+            self._request_keyframe()
 
-    def tick(self, now: float) -> float:
-        """Ask for a key frame when one is due soon. Cheap; to be called a few times a second.
-
-        Args:
-            now: monotonic second.
-
-        Returns:
-            How many seconds later to call again at most.
-        """
+    def tick(self, now: float) -> None:
+        """Ask for a key frame when one is due soon. Cheap; to be called on each tick."""
         if self._request is not None:
             if now >= self._due and not self._has_flowed:
                 self._has_flowed = self._track.flowing
-            until_given_up = self._due_then - AHEAD_S - now
-            if until_given_up > _EARLY_S:
-                return until_given_up
+            if self._due_then - AHEAD_S - now > _EARLY_S:
+                return
             self._give_up(self._request)
-        until_wanted = self._due - AHEAD_S - now
-        if until_wanted > _EARLY_S:
-            return until_wanted
-        self._ask()
-        return self._due_then - now
+        if self._due - AHEAD_S - now <= _EARLY_S:
+            self._ask()
 
     def close(self) -> None:
         """Take no more pictures; one in the making still reaches the store. To be called once."""
-        self._phases.leave(self._interval_s, self._due_then)
+        self._due_times.leave(self._interval_s, self._joined_as, self._due_then)
         if self._request is not None:
             self._request.cancel()
             self._request = None
 
     def _ask(self) -> None:
         self._has_flowed = False
-        self._request = self._track.request_keyframe(self._on_keyframe, self._due)
+        self._request_keyframe()
+
+    def _request_keyframe(self) -> None:
+        fulfilled = self._fulfilled
+        request = self._track.request_keyframe(
+            self._on_keyframe, self._due, max_age_s=self._interval_s
+        )
+        # One that was kept comes before the call returns.
+        self._request = request if self._fulfilled == fulfilled else None
 
     def _go_on(self) -> None:
         self._due, self._due_then = self._due_then, self._due_then + self._interval_s
@@ -122,29 +133,47 @@ class FrameGrabber:
 
     def _on_keyframe(self, keyframe: Keyframe) -> None:
         if keyframe.arrival < self._since:  # somebody else had asked for it
-            self._request = self._track.request_keyframe(self._on_keyframe, self._due)
+            self._request_keyframe()
             return
+        self._fulfilled += 1
         self._request = None
         due_ms = self._clock.utc_ms(self._due)
         self._go_on()
-        utc_ms = self._clock.utc_ms(keyframe.arrival)
-        on_picture = partial(self._on_picture, utc_ms, due_ms)
+        if self._to_skip:
+            self._to_skip -= 1
+            self._counters.pictures_lost += 1
+            return
+        on_picture = partial(self._on_picture, keyframe, due_ms)
         if not self._pool.encode(keyframe, self._image_format, on_picture):
             self._counters.pictures_pool_full += 1
 
-    def _on_picture(
-        self, utc_ms: int, due_ms: int, result: Picture | UndecodableKeyframeError
-    ) -> None:
-        if isinstance(result, UndecodableKeyframeError):
-            self._counters.pictures_undecodable += 1
-            _log.warning(
-                "key frame not decodable", user_id=self._origin.user_id, reason=str(result)
-            )
+    def _on_picture(self, keyframe: Keyframe, due_ms: int, result: Picture | PictureError) -> None:
+        if isinstance(result, PictureError):
+            self._on_error(keyframe, result)
             return
+        self._deaths = 0
         self._counters.pictures += 1
         details = {
             "width": str(result.width),
             "height": str(result.height),
             "due-ms": str(due_ms),
         }
+        utc_ms = self._clock.utc_ms(keyframe.arrival)
         self._store.put(self._origin, utc_ms, result.data, details)
+
+    def _on_error(self, keyframe: Keyframe, error: PictureError) -> None:
+        message = "key frame not decodable"
+        if isinstance(error, PictureLostError):
+            message = "picture lost"
+            self._counters.pictures_lost += 1
+        else:
+            self._counters.pictures_undecodable += 1
+        if isinstance(error, DeadlyKeyframeError):
+            self._deaths += 1
+            self._to_skip = min(2**self._deaths - 1, _MOST_TO_SKIP)
+        _log.warning(
+            message,
+            user_id=self._origin.user_id,
+            codec=keyframe.codec.value,
+            reason=str(error),
+        )

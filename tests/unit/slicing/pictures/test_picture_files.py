@@ -1,6 +1,7 @@
 """Pictures of real key frames: right colours, right way up, or a clear error."""
 
 import contextlib
+import itertools
 import re
 import struct
 import zlib
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 
 from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.slicing import images
-from cloudslice.slicing.colors import ColorConverter
-from cloudslice.slicing.images import MAX_SIDE, Picture, UndecodableKeyframeError
 from cloudslice.slicing.params import ImageFormat
+from cloudslice.slicing.pictures import picture_files
+from cloudslice.slicing.pictures.colors import ColorConverter
+from cloudslice.slicing.pictures.picture import MAX_SIDE, Picture, UndecodableKeyframeError
 from helpers.keyframes import BAR_COLORS, color_bars, decode_picture, encode_keyframe, to_yuv420
 
 H264, VP8 = VideoCodec.H264, VideoCodec.VP8
@@ -35,7 +37,7 @@ CONVERTER = ColorConverter()
 
 
 def encode_picture(keyframe: Keyframe, image_format: ImageFormat) -> Picture:
-    return images.encode_picture(keyframe, image_format, CONVERTER)
+    return picture_files.encode_picture(keyframe, image_format, CONVERTER)
 
 
 def bar_centers(rgb: np.ndarray) -> np.ndarray:
@@ -57,6 +59,77 @@ def test_colours_are_what_was_sent(
     keyframe = encode_keyframe(codec, color_bars(), matrix=matrix, full=full)
     shown = decode_picture(encode_picture(keyframe, image_format).data)
     assert np.abs(bar_centers(shown) - BAR_COLORS).max() <= tolerance
+
+
+SATURATED = np.array(list(itertools.product((0, 128, 255), repeat=3)), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("codec", "matrix", "full", "mislabelled"),
+    [
+        *[pytest.param(*stream.values, None, id=stream.id) for stream in STREAMS],
+        *[
+            pytest.param(
+                codec,
+                None,
+                False,
+                (matrix, full),
+                id=f"{codec.name} of {matrix} {'full' if full else 'limited'} that says nothing",
+            )
+            for codec in VideoCodec
+            for matrix in ("bt601", "bt709")
+            for full in (False, True)
+        ],
+        pytest.param(H264, "bt709", True, ("bt601", True), id="BT.601 full that says BT.709"),
+    ],
+)
+def test_png_and_jpg_show_the_same_colours(
+    codec: VideoCodec, matrix: str | None, full: bool, mislabelled: tuple[str, bool] | None
+) -> None:
+    """Also of YUV that no RGB stands for, which full range is that is taken for limited."""
+    sent = np.broadcast_to(SATURATED.repeat(16, axis=0), (32, len(SATURATED) * 16, 3))
+    keyframe = encode_keyframe(codec, sent, matrix=matrix, full=full, mislabelled=mislabelled)
+    png, jpg = (
+        decode_picture(encode_picture(keyframe, each).data)[16, 8::16].astype(int)
+        for each in (PNG, JPG)
+    )
+    assert np.abs(png - jpg).max() <= 3
+    if mislabelled is None:
+        assert np.abs(png - SATURATED).max() <= 3
+
+
+@pytest.mark.parametrize("image_format", list(ImageFormat))
+@pytest.mark.parametrize(
+    ("sample_aspect", "shown_size"),
+    [
+        pytest.param("4:3", (512, 192), id="wide pixels"),
+        pytest.param("3:4", (384, 256), id="high pixels"),
+        pytest.param("12:11", (418, 192), id="to whole pixels"),
+        pytest.param("1:1", (384, 192), id="square pixels"),
+        pytest.param("0:1", (384, 192), id="nothing said"),
+    ],
+)
+def test_pixels_are_shown_square(
+    sample_aspect: str, shown_size: tuple[int, int], image_format: ImageFormat
+) -> None:
+    """The smaller dimension is enlarged, so that nothing that was sent is lost."""
+    keyframe = encode_keyframe(H264, color_bars(384, 192), sample_aspect=sample_aspect)
+    picture = encode_picture(keyframe, image_format)
+    shown = decode_picture(picture.data)
+    assert (picture.width, picture.height) == shown_size == (shown.shape[1], shown.shape[0])
+    assert np.abs(bar_centers(shown) - BAR_COLORS).max() <= 6
+
+
+def test_a_turned_picture_has_square_pixels_too() -> None:
+    keyframe = encode_keyframe(H264, color_bars(384, 192), sample_aspect="4:3", rotation=90)
+    picture = encode_picture(keyframe, PNG)
+    assert (picture.width, picture.height) == (192, 512)
+
+
+def test_pixels_that_would_make_the_picture_too_large_are_refused() -> None:
+    keyframe = encode_keyframe(H264, color_bars(384, 192), sample_aspect="100:1")
+    with pytest.raises(UndecodableKeyframeError, match="38400x192 is too large"):
+        encode_picture(keyframe, PNG)
 
 
 def test_a_decoder_that_waits_for_more_gives_its_picture_all_the_same() -> None:

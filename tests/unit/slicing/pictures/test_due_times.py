@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudslice.clock import HEARTBEAT_S
-from cloudslice.slicing.phases import AHEAD_S, PicturePhases
+from cloudslice.slicing.pictures.due_times import AHEAD_S, PicturePhases
 
 MOMENTS = 24
 """In five seconds: two for each heartbeat."""

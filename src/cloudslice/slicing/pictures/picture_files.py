@@ -1,31 +1,25 @@
-"""Turns one key frame into one picture file. Blocking work of a few milliseconds, for a thread.
-
-PyAV, NumPy, ISA-L and libjpeg-turbo let other threads run while they work.
+"""Turns one key frame into one picture file. Blocking work of a few milliseconds, for a worker.
 
 At best, with 1280x720 of an H.264 key frame of 42 KB on one core: decode 2.7 ms; then colours
-1.5 ms, up-filter and deflate by ISA-L 6.8 ms for PNG; colours 0.3 ms, libjpeg-turbo from the planes
+1.5 ms, up-filter and deflate by ISA-L 6.8 ms for PNG; colours 0.8 ms, libjpeg-turbo from the planes
 2.1 ms for JPEG. See bench/images.py.
 """
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import av
 import numpy as np
 import simplejpeg  # type: ignore[import-untyped]
-from av.codec.context import Flags as CodecFlags
-from av.video.plane import VideoPlane
 from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
 
 from cloudslice.media.tracks import Keyframe, VideoCodec
-from cloudslice.slicing.colors import ColorConverter
 from cloudslice.slicing.params import ImageFormat
-
-MAX_SIDE = 8192
-MAX_PIXELS = 7680 * 4320
-"""A key frame of a few bytes may claim any size: 8K video is the largest that is decoded."""
+from cloudslice.slicing.pictures.colors import ColorConverter
+from cloudslice.slicing.pictures.decoding import decode
+from cloudslice.slicing.pictures.picture import Picture, UndecodableKeyframeError
+from cloudslice.slicing.pictures.planes import Plane, planes_of
 
 _JPEG_QUALITY = 85
 _DEFLATE_LEVEL = 1
@@ -33,27 +27,11 @@ _DEFLATE_WINDOW_BITS = 3
 """Matches reach back 8 bytes, two pixels. In what the filter leaves of a camera's picture, those
 from further away cost more than they save: files are 5 % smaller than with all 32 KB."""
 
-_Plane = NDArray[np.uint8]
-"""(height, width) uint8."""
-
-
-class UndecodableKeyframeError(Exception):
-    """The key frame is damaged, too large, or not what it is said to be; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture file, and its size as shown."""
-
-    data: bytes
-    width: int
-    height: int
-
 
 def encode_picture(
     keyframe: Keyframe, image_format: ImageFormat, converter: ColorConverter
 ) -> Picture:
-    """The key frame as a picture file, turned by its rotation, in the colours it was meant in.
+    """The key frame as a picture file: pixels square, turned by its rotation, colours as meant.
 
     PNG is RGB, 8 bits a channel; JPEG is JFIF, 4:2:0.
 
@@ -72,43 +50,18 @@ def encode_picture(
 
 def _planes(
     keyframe: Keyframe, convert: Callable[[av.VideoFrame, VideoCodec], av.VideoFrame]
-) -> list[_Plane]:
+) -> list[Plane]:
     """Those of the key frame's picture, converted and turned."""
-    frame = _decode(keyframe)
+    frame = decode(keyframe)
     try:
         converted = convert(frame, keyframe.codec)
     except (av.error.FFmpegError, ValueError) as error:
         raise UndecodableKeyframeError(f"cannot convert {frame.format.name}: {error}") from error
     turns = -(keyframe.rotation // 90)
-    return [np.rot90(_plane(plane), turns) for plane in converted.planes]
+    return [np.rot90(plane, turns) for plane in planes_of(converted)]
 
 
-def _decode(keyframe: Keyframe) -> av.VideoFrame:
-    decoder = av.VideoCodecContext.create(keyframe.codec.value, "r")
-    decoder.thread_count = 1
-    decoder.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
-    # Else H.264's decoder waits for frames that might come before; it still does where it must.
-    decoder.flags |= CodecFlags.low_delay
-    try:
-        frames = decoder.decode(av.Packet(keyframe.data)) or decoder.decode(None)
-    except av.error.FFmpegError as error:
-        raise UndecodableKeyframeError(f"{keyframe.codec.value}: {error.strerror}") from error
-    if len(frames) != 1:
-        raise UndecodableKeyframeError(f"{len(frames)} frames instead of one")
-    frame = frames[0]
-    if frame.is_corrupt or not frame.key_frame:
-        raise UndecodableKeyframeError("parts of the frame are missing or damaged")
-    if max(frame.width, frame.height) > MAX_SIDE:
-        raise UndecodableKeyframeError(f"{frame.width}x{frame.height} is too large")
-    return frame
-
-
-def _plane(plane: VideoPlane) -> _Plane:
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-    return rows[:, : plane.width]
-
-
-def _filter_up(green: _Plane, blue: _Plane, red: _Plane) -> NDArray[np.uint8]:
+def _filter_up(green: Plane, blue: Plane, red: Plane) -> NDArray[np.uint8]:
     """PNG's rows, (height, 1 + 3 * width), with the filter "up" in each: nearly as good as a choice
     by row, and one pass."""
     height, width = red.shape
@@ -141,7 +94,7 @@ def _png_chunk(kind: bytes, body: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     return struct.pack(">I", len(body)), kind, body, struct.pack(">I", crc)
 
 
-def _encode_jpeg(luma: _Plane, blue_chroma: _Plane, red_chroma: _Plane) -> bytes:
+def _encode_jpeg(luma: Plane, blue_chroma: Plane, red_chroma: Plane) -> bytes:
     """JPEG from full-range BT.601 planes, as JFIF wants them: no way through RGB and back."""
     planes = map(np.ascontiguousarray, (luma, blue_chroma, red_chroma))
     data: bytes = simplejpeg.encode_jpeg_yuv_planes(*planes, quality=_JPEG_QUALITY)
