@@ -26,7 +26,7 @@ from cloudslice.slicing.audio.timeline import LATE_S, Timeline
 from cloudslice.slicing.counters import SlicingCounters
 
 _UNWRITTEN_S = 0.5
-"""So long after a packet all that has come is written, as soon as more comes, which is every 0.4 s."""
+"""So long after a packet all that has come is written, as soon as more comes, every 0.4 s."""
 
 _STALL_S = 1.0
 """Ticks that are further apart than this had nobody to make them."""
