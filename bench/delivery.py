@@ -44,7 +44,7 @@ from cloudslice.delivery.model import (
 )
 from cloudslice.delivery.retries import CallbackPace, UploadPace
 from cloudslice.logs import set_up_logging
-from cloudslice.memory import keep_freed_memory
+from cloudslice.process import keep_freed_memory
 from harness.bare_delivery import WEBHOOK, Bare, Nowhere
 from harness.buckets import open_bucket
 from harness.report import describe_machine, table

@@ -1,4 +1,7 @@
-"""What a picture costs, from the key frame to the file: the image path alone, on one thread.
+"""What a picture costs, from the key frame to the file: the image path alone.
+
+First in this process, on one thread. Then through the pool, as the server makes it, in turns with
+that: all CPU time, of both processes, and the picture process's memory.
 
 The key frames are those of camera-like H.264 at 1.5 Mbit/s. The yardstick, in turns with it, is
 FFmpeg's own way: its decoder, its conversion, and its PNG or MJPEG encoder as they are by default.
@@ -23,14 +26,18 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 import av
+import uvloop
 
 from cloudslice.codecs.h264 import H264Depacketizer
 from cloudslice.media.tracks import Keyframe, VideoCodec
-from cloudslice.memory import keep_freed_memory
-from cloudslice.slicing.colors import ColorConverter
-from cloudslice.slicing.images import encode_picture
+from cloudslice.process import keep_freed_memory
 from cloudslice.slicing.params import ImageFormat
+from cloudslice.slicing.pictures.colors import ColorConverter
+from cloudslice.slicing.pictures.picture import Picture, PictureError
+from cloudslice.slicing.pictures.picture_files import encode_picture
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice_publisher.encode import VideoSpec
+from harness.process import memory_mb
 from harness.report import describe_machine, table
 from harness.scene import camera_media
 
@@ -45,6 +52,23 @@ class Result:
     least_ms: float
     kbytes: float
     page_faults: float
+
+
+@dataclass(frozen=True, slots=True)
+class PoolResult:
+    """CPU time of a picture that a process makes, in milliseconds (medians of some rounds)."""
+
+    format: str
+    here_ms: float
+    """In the process that measures, without a pool."""
+    process_ms: float
+    """Of the picture process..."""
+    server_ms: float
+    """...and of the one that gives it its work."""
+    ratio: float
+    """Through the pool, to here."""
+    pss_mb: float
+    """Of the picture process."""
 
 
 def make_keyframes(size: str) -> list[Keyframe]:
@@ -125,6 +149,61 @@ def measure(keyframes: Sequence[Keyframe], pictures: int) -> list[Result]:
     ]
 
 
+async def measure_pool(keyframes: Sequence[Keyframe], pictures: int) -> list[PoolResult]:
+    """Both formats through one picture process, in rounds, in turns with making them here."""
+    converter = ColorConverter()
+    results = []
+    with PicturePool(1) as pool:
+        for image_format in ImageFormat:
+            await make_all(pool, keyframes, image_format)
+            [process] = pool.process_ids
+            rounds = []
+            for _ in range(max(1, pictures // len(keyframes))):
+                started = time.thread_time()
+                for each in keyframes:
+                    encode_picture(each, image_format, converter)
+                here = time.thread_time() - started
+                started, process_started = time.process_time(), cpu_ns(process)
+                await make_all(pool, keyframes, image_format)
+                rounds.append(
+                    (here, (cpu_ns(process) - process_started) / 1e9, time.process_time() - started)
+                )
+            here_ms, process_ms, server_ms = (
+                statistics.median(each) / len(keyframes) * 1000
+                for each in zip(*rounds, strict=True)
+            )
+            results.append(
+                PoolResult(
+                    image_format.value,
+                    round(here_ms, 2),
+                    round(process_ms, 2),
+                    round(server_ms, 2),
+                    round((process_ms + server_ms) / here_ms, 2),
+                    round(memory_mb(process), 1),
+                )
+            )
+    return results
+
+
+async def make_all(
+    pool: PicturePool, keyframes: Sequence[Keyframe], image_format: ImageFormat
+) -> None:
+    """All of them through the pool."""
+    for each in keyframes:
+        assert pool.encode(each, image_format, check)
+    await pool.settle()
+
+
+def check(result: Picture | PictureError) -> None:
+    """Nobody wants the picture, but it must be one."""
+    assert isinstance(result, Picture), result
+
+
+def cpu_ns(process: int) -> int:
+    """CPU time of a process of one thread so far (proc(5))."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0])
+
+
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -133,7 +212,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     options = parser.parse_args()
-    keep_freed_memory()  # as the server does
+    keep_freed_memory()  # as picture processes do
     keyframes = make_keyframes(options.size)
     results = measure(keyframes, options.pictures)
     rows = [
@@ -141,8 +220,16 @@ def main() -> None:
         for each in results
     ]
     print(table(["", "", "ms (median)", "ms (least)", "kB", "page faults"], rows))
+    through_pool = uvloop.run(measure_pool(keyframes, options.pictures))
+    rows = [[*asdict(each).values()] for each in through_pool]
+    print("Through the pool, CPU in ms:")
+    print(table(["", "here", "process", "server", "ratio", "process, MB"], rows))
     if options.json is not None:
-        report = {"machine": describe_machine(), "results": [asdict(each) for each in results]}
+        report = {
+            "machine": describe_machine(),
+            "results": [asdict(each) for each in results],
+            "pool": [asdict(each) for each in through_pool],
+        }
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if options.profile:
         converter = ColorConverter()

@@ -8,36 +8,33 @@ from pathlib import Path
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that live: those of its first thread."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process so far, user and system, all its threads."""
-    # After the name, which may hold spaces, the third field follows.
+    """CPU time so far, user and system, of a process and those that it has started."""
+    # After the name, which may hold spaces, the third field follows. The last two are of children
+    # that have ended.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    return sum(map(int, fields[11:15])) / _TICKS_PER_S + sum(map(cpu_seconds, children(pid)))
 
 
-def memory_mb(pid: int, *, without: Path | None = None) -> float:
-    """The memory of a process, its part of what it shares with others (PSS), in MB.
-
-    Args:
-        without: a file that it maps, and that is not counted.
-    """
-    kilobytes = 0
-    is_counted = True
-    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        name, *values = line.split()
-        if not name.endswith(":"):  # a mapping's addresses; its path, if any, comes last
-            is_counted = without is None or values[-1] != str(without)
-        elif name == "Pss:" and is_counted:
-            kilobytes += int(values[0])
-    return kilobytes * 1024 / 1e6
+def memory_mb(pid: int) -> float:
+    """The memory of a process and those that it has started, their part of what they share with
+    others (PSS), in MB. Of picture processes, whose mappings only root may see, all of it."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        kilobytes = int(rollup.partition("\nPss:")[2].split()[0])
+    except PermissionError:
+        status = Path(f"/proc/{pid}/status").read_text()
+        kilobytes = int(status.partition("VmRSS:")[2].split()[0])
+    return kilobytes * 1024 / 1e6 + sum(map(memory_mb, children(pid)))
 
 
 def udp_overflows() -> int:
-    """Datagrams so far that came while their socket's buffer was full, of all UDP sockets here.
-
-    The drops of a single socket (/proc/net/udp) would be no answer: what a socket's filter drops,
-    as it should, is among them.
-    """
+    """Datagrams so far that came while their socket's buffer was full, of all UDP sockets here."""
     names, values = (
         line.split()
         for line in Path("/proc/net/snmp").read_text().splitlines()

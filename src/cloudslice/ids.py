@@ -29,7 +29,7 @@ class RoomKey:
 
 MAX_ROOM_NUMBER = 4_294_967_294
 STRING_ROOM_ID = re.compile(r"[A-Za-z0-9 !#$%&()+\-:;<=.>?@\[\]^_{}|~,]{1,64}", re.ASCII)
-_NUMBER_ROOM_ID = re.compile(r"[1-9][0-9]{0,9}")
+_NUMBER_ROOM_ID = re.compile(r"[0-9]{1,64}", re.ASCII)
 USER_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 
 ROOM_ID_RULES = {
@@ -39,13 +39,15 @@ ROOM_ID_RULES = {
 USER_ID_RULE = "1 to 32 letters, digits, _ or -"
 
 
-def is_room_id(room: RoomKey) -> bool:
-    """Whether the room's id is one that a room of its RoomIdType can have."""
-    if room.room_id_type is RoomIdType.STRING:
-        return STRING_ROOM_ID.fullmatch(room.room_id) is not None
-    return (
-        _NUMBER_ROOM_ID.fullmatch(room.room_id) is not None and int(room.room_id) <= MAX_ROOM_NUMBER
-    )
+def read_room_key(sdk_app_id: int, text: str, room_id_type: RoomIdType) -> RoomKey | None:
+    """The room that an id means; None if no room of that type can have it. Leading zeros of a
+    number do not count: 0150 and 150 are one room."""
+    if room_id_type is RoomIdType.STRING:
+        return RoomKey(sdk_app_id, text, room_id_type) if STRING_ROOM_ID.fullmatch(text) else None
+    number = int(text) if _NUMBER_ROOM_ID.fullmatch(text) else 0
+    if not 1 <= number <= MAX_ROOM_NUMBER:
+        return None
+    return RoomKey(sdk_app_id, str(number), room_id_type)
 
 
 def is_user_id(text: str) -> bool:

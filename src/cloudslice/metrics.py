@@ -14,9 +14,9 @@ from starlette.responses import Response
 from cloudslice import __version__
 from cloudslice.delivery.service import Delivery
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
-from cloudslice.rtp.port import RtpPort
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.webrtc.udp.port import UdpPort
 
 Metric = CounterMetricFamily | GaugeMetricFamily
 
@@ -28,7 +28,7 @@ class NodeMetrics(Collector):
         self,
         supervisor: Supervisor,
         rooms: BuiltinRooms,
-        port: RtpPort,
+        port: UdpPort,
         pictures: PicturePool,
         delivery: Delivery,
     ) -> None:
@@ -37,6 +37,7 @@ class NodeMetrics(Collector):
         self._rooms = rooms
         self._port = port
         self._delivery = delivery
+        self._pictures = pictures
         self._waiting = {"slices": 0, "events": 0}
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -68,6 +69,13 @@ class NodeMetrics(Collector):
             "What robots have made and left out.",
             "what",
             {each.name: getattr(slicing, each.name) for each in fields(slicing)},
+        )
+        processes = self._pictures.counters
+        yield _counter(
+            "cloudslice_picture_processes",
+            "What has become of the processes that make pictures.",
+            "what",
+            {each.name: getattr(processes, each.name) for each in fields(processes)},
         )
         yield _counter(
             "cloudslice_datagrams",

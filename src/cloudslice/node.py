@@ -27,12 +27,13 @@ from cloudslice.metrics import NodeMetrics
 from cloudslice.room_events import RoomEvents
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
-from cloudslice.rtp.port import RtpPort
 from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.slicing.audio.ogg import repair_ogg
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks import registry
 from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.tick import Tick
+from cloudslice.webrtc.udp.port import UdpPort
 
 _log = structlog.get_logger(__name__)
 
@@ -70,9 +71,11 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
     async with AsyncExitStack() as stack:
         # What can fail for the operator to mend comes first, outside of all task groups, which
         # would wrap the error.
-        port = await stack.enter_async_context(
-            RtpPort(settings.rtc.udp_port, settings.rtc.advertise_ip, clock)
-        )
+        tick = Tick(clock)
+        port = UdpPort(settings.rtc.udp_port, settings.rtc.advertise_ip, clock)
+        stack.callback(port.close)
+        stack.callback(tick.close)
+        tick.add(port)
         database = await stack.enter_async_context(
             Database(settings.data_dir / "cloudslice.db", _SCHEMAS)
         )
@@ -82,11 +85,12 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
             Delivery(settings, database, box, clock, repair={SliceKind.AUDIO: repair_ogg})
         )
         pictures = stack.enter_context(PicturePool())
-        rooms = BuiltinRooms(port, settings.rtc, clock, RoomEvents(settings, delivery.tell))
+        events = RoomEvents(settings, delivery.tell)
+        rooms = BuiltinRooms(port, settings.rtc, clock, tick, events)
         # While delivery still takes the events of the anchors' leaving.
         stack.callback(rooms.close)
         supervisor = await stack.enter_async_context(
-            Supervisor(settings, database, box, delivery, {"builtin": rooms}, pictures, clock)
+            Supervisor(settings, database, box, delivery, {"builtin": rooms}, pictures, clock, tick)
         )
         gateway = Gateway(settings, supervisor, rooms, clock)
         metrics = NodeMetrics(supervisor, rooms, port, pictures, delivery)

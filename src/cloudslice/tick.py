@@ -11,9 +11,9 @@ from typing import Protocol
 from cloudslice.clock import Clock
 from cloudslice.faults import Faults
 
-PERIOD_S = 0.08
-"""Seconds between ticks. A connectivity check has to be answered within 0.1 s, and a longer period
-would save little (docs/performance.md)."""
+PERIOD_S = 1 / 12
+"""Seconds between ticks. A connectivity check has to be answered within 0.1 s. Every whole number
+of seconds consists of ticks, so that pictures can be due with one."""
 
 
 class TickPart(Protocol):
@@ -52,6 +52,11 @@ class Tick:
         """Have `part` called on each tick, after those that were added before."""
         self._parts.append(part)
 
+    def remove(self, part: TickPart) -> None:
+        """Call `part` no more; harmless when it is not there."""
+        if part in self._parts:
+            self._parts.remove(part)
+
     def wake(self) -> None:
         """A part has become active. Harmless when another one is."""
         if self._timer is None:
@@ -72,7 +77,7 @@ class Tick:
     def _run(self) -> None:
         self._timer = None
         now = self._clock.monotonic()
-        for part in self._parts:
+        for part in tuple(self._parts):
             try:
                 part.tick(now)
             except Exception as error:

@@ -10,6 +10,7 @@ from cloudslice.webrtc import peer_connection
 from cloudslice.webrtc.accepting import ReceivePolicy
 from cloudslice.webrtc.dtls import DtlsCertificate
 from cloudslice.webrtc.peer_connection import CloseReason, ConnectionState, PeerConnection
+from cloudslice.webrtc.remote_description import parse_remote_description
 from cloudslice_publisher.media import Media
 from cloudslice_publisher.ports import ReadyPorts, SenderPort
 from cloudslice_publisher.sections import plan_streams
@@ -105,7 +106,7 @@ class Connection:
         Raises:
             SdpError: it is no answer, or takes nothing.
         """
-        self._peer.accept(answer)
+        self._peer.accept(parse_remote_description(answer))
         self._ports.add(self._port)
 
     async def wait_connected(self) -> None:

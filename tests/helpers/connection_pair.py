@@ -18,6 +18,7 @@ from cloudslice.webrtc.peer_connection import (
     ConnectionState,
     PeerConnection,
 )
+from cloudslice.webrtc.remote_description import parse_remote_description
 from cloudslice.webrtc.udp.port import PortOptions, UdpPort
 from cloudslice.webrtc.video_receiver import VideoReceiver
 from cloudslice_publisher.encode import VideoSpec
@@ -179,7 +180,8 @@ class ConnectionPair:
     def negotiate(self) -> None:
         """Offer what there is now, and go by the answer."""
         sections = [each for anchor in self.anchors for each in anchor.sections]
-        answer = self.receiver.connection.answer(self.sender.connection.offer(sections))
+        offer = parse_remote_description(self.sender.connection.offer(sections))
+        answer = parse_remote_description(self.receiver.connection.answer(offer))
         self.sender.connection.accept(answer)
         for anchor in self.anchors:
             if anchor.is_removed:

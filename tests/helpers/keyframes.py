@@ -53,6 +53,8 @@ def encode_keyframe(
     rotation: int = 0,
     slices: int = 1,
     reorders: bool = False,
+    sample_aspect: str | None = None,
+    mislabelled: tuple[str, bool] | None = None,
     arrival: float = 0.0,
 ) -> Keyframe:
     """`rgb` as one key frame of nearly no loss.
@@ -63,11 +65,14 @@ def encode_keyframe(
         full: whether the H.264 stream is, and says to be, of full range.
         slices: parts of an H.264 frame that can be lost alone.
         reorders: whether the H.264 stream may have B-frames, so that decoders wait for more.
+        sample_aspect: the width of a pixel to its height that the H.264 stream says, as "4:3".
+        mislabelled: the matrix and whether it is full range, if they are not what the stream says.
     """
     height, width, _ = rgb.shape
     frame = av.VideoFrame(width, height, "yuv420p")
+    true_matrix, true_full = mislabelled or (matrix or "bt601", full)
     for plane, values in zip(
-        frame.planes, to_yuv420(rgb, matrix or "bt601", full=full), strict=True
+        frame.planes, to_yuv420(rgb, true_matrix, full=true_full), strict=True
     ):
         rows = np.zeros((plane.height, plane.line_size), np.uint8)
         rows[:, : plane.width] = values
@@ -77,6 +82,8 @@ def encode_keyframe(
         x264 = f"repeat-headers=1:annexb=1:slices={slices}:fullrange={'on' if full else 'off'}"
         if matrix is not None:
             x264 += f":colormatrix={ {'bt601': 'smpte170m', 'bt709': 'bt709'}[matrix] }"
+        if sample_aspect is not None:
+            x264 += f":sar={sample_aspect.replace(':', '/')}"
         options = {"preset": "fast", "qp": "4", "x264-params": x264}
         if not reorders:
             options["tune"] = "zerolatency"

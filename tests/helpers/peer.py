@@ -6,14 +6,17 @@ from collections.abc import Callable, Sequence
 from aiortc.rtp import RtcpByePacket, RtcpPacket, RtcpSenderInfo, RtcpSrPacket
 
 from cloudslice.media.tracks import TrackKind, VideoCodec
-from cloudslice.rtp.dtls import DtlsCertificate, DtlsEndpoint
-from cloudslice.rtp.ice import Address, IceCredentials
-from cloudslice.rtp.srtp import SrtpContext
-from helpers.former_ice import ControllingAgent
-from helpers.former_sdp import OfferedStream, make_offer, parse_answer
+from cloudslice.webrtc.candidates import host_candidates
+from cloudslice.webrtc.dtls import DtlsCertificate, DtlsEndpoint
+from cloudslice.webrtc.ice import IceAgent
+from cloudslice.webrtc.remote_description import parse_remote_description
+from cloudslice.webrtc.srtp import SrtpContext
+from cloudslice.webrtc.udp.paths import make_path
 
-SERVER: Address = ("198.51.100.1", 7882)
-ADDRESS: Address = ("192.0.2.1", 5000)
+ADDRESS = ("192.0.2.1", 5000)
+_SERVER = ("198.51.100.1", 7882)
+_SERVER_PATH = make_path(*_SERVER)
+(_SERVER_CANDIDATE,) = host_candidates([_SERVER])
 PAYLOAD_TYPES = {TrackKind.AUDIO: 111, TrackKind.VIDEO: 96, TrackKind.AUX: 97}
 SSRCS = {TrackKind.AUDIO: 0xA0, TrackKind.VIDEO: 0xB0, TrackKind.AUX: 0xC0}
 CODEC_LINES = {
@@ -50,53 +53,66 @@ class Peer:
         self.rtcp: list[object] = []
         """What the server sent, taken apart."""
         self.srtp: SrtpContext | None = None
-        self._ice = IceCredentials.generate()
         self._is_dtls_server = is_dtls_server
-        self._streams = []
-        for index, kind in enumerate(kinds):
-            is_audio = kind is TrackKind.AUDIO
-            lines = _AUDIO_LINES if is_audio else (*CODEC_LINES[video], *_VIDEO_LINES)
-            number = PAYLOAD_TYPES[kind]
-            codec_lines = tuple(line.format(number) for line in (*lines, *extra_lines))
-            self._streams.append(OfferedStream(kind, str(index), number, SSRCS[kind], codec_lines))
-        self._agent: ControllingAgent | None = None
+        self._kinds = tuple(kinds)
+        self._video = video
+        self._extra_lines = tuple(extra_lines)
+        self._agent = IceAgent(
+            is_lite=False,
+            is_controlling=True,
+            send=lambda data, _path: self.outbox.append(data),
+            now=0,
+        )
         self._dtls: DtlsEndpoint | None = None
 
     @property
     def offer(self) -> str:
-        offer = make_offer(
-            self._streams, ice=self._ice, fingerprint=_CERTIFICATE.fingerprint, cname="peer"
-        )
-        return (
-            offer.replace("a=setup:actpass", "a=setup:passive") if self._is_dtls_server else offer
-        )
+        fingerprint = _CERTIFICATE.fingerprint
+        lines = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0"]
+        lines.append("a=group:BUNDLE " + " ".join(str(mid) for mid in range(len(self._kinds))))
+        for mid, kind in enumerate(self._kinds):
+            is_audio = kind is TrackKind.AUDIO
+            number = PAYLOAD_TYPES[kind]
+            codec = _AUDIO_LINES if is_audio else (*CODEC_LINES[self._video], *_VIDEO_LINES)
+            lines += [
+                f"m={'audio' if is_audio else 'video'} 9 UDP/TLS/RTP/SAVPF {number}",
+                "c=IN IP4 0.0.0.0",
+                "a=sendonly",
+                f"a=mid:{mid}",
+                "a=rtcp-mux",
+                f"a=ice-ufrag:{self._agent.local.ufrag}",
+                f"a=ice-pwd:{self._agent.local.password}",
+                f"a=fingerprint:{fingerprint.algorithm} {fingerprint.value}",
+                f"a=setup:{'passive' if self._is_dtls_server else 'actpass'}",
+                *(line.format(number) for line in (*codec, *self._extra_lines)),
+                f"a=ssrc:{SSRCS[kind]} cname:peer",
+            ]
+        return "\r\n".join(lines) + "\r\n"
 
     def begin(self, answer: str) -> None:
         """Take the server's answer; the first check is in the outbox."""
-        parsed = parse_answer(answer)
-        self._agent = ControllingAgent(
-            self._ice, parsed.ice, parsed.candidates, consent_timeout_s=10, now=0
-        )
+        first = parse_remote_description(answer).sections[0].transport
+        assert first.ice is not None
+        self._agent.set_remote(first.ice, is_lite=True, now=0)
+        self._agent.add_candidate(_SERVER_CANDIDATE)
         self._dtls = DtlsEndpoint(
             _CERTIFICATE,
-            is_server=parsed.we_are_dtls_server,
-            peer_fingerprints=parsed.fingerprints,
+            is_server=first.setup == "active",
+            peer_fingerprints=first.fingerprints,
             send=self.outbox.append,
         )
         self.check(0)
 
     def check(self, now: float) -> None:
         """Put the ICE checks that are due into the outbox."""
-        assert self._agent is not None
-        self.outbox += [request for request, _address in self._agent.checks_due(now)[:1]]
+        self._agent.send_due(now)
 
     def receive(self, datagram: bytes) -> None:
-        assert self._agent is not None
         assert self._dtls is not None
         if datagram[0] < 4:
-            was_selected = self._agent.selected is not None
-            self._agent.receive(datagram, SERVER, 0)
-            if not was_selected:
+            had_path = self._agent.path is not None
+            self._agent.receive(datagram, _SERVER_PATH, 0)
+            if not had_path and self._agent.path is not None:
                 self._dtls.start()
         elif datagram[0] < 64:
             self._dtls.receive(datagram)

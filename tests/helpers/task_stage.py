@@ -19,9 +19,10 @@ from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomProvider
 from cloudslice.secrets import SecretBox
 from cloudslice.slicing.audio.ogg import repair_ogg
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks import registry
 from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.tick import Tick
 from helpers.api_fakes import APP, APP_KEY, KEYS, OTHER_APP, GatewayCaller, create_parameters
 from helpers.manual_rooms import ManualRooms
 from helpers.slice_store import ManualClock
@@ -101,10 +102,12 @@ async def open_supervisor(
         delivery.leave_codes = leave_codes
         async with delivery:
             with PicturePool(1) as pictures:
+                tick = Tick(clock)
                 async with Supervisor(
-                    settings, database, _BOX, delivery, {"builtin": rooms}, pictures, clock
+                    settings, database, _BOX, delivery, {"builtin": rooms}, pictures, clock, tick
                 ) as supervisor:
                     yield supervisor
+                tick.close()
 
 
 def task_parameters(

@@ -2,20 +2,21 @@
 
 import contextlib
 import socket
+import time
 
-from cloudslice.rtp.port import RtpPort
+from cloudslice.webrtc.udp.port import UdpPort
 from helpers.peer import Peer
 
 
 class UdpPeer:
-    """Exchanges datagrams with an RtpPort by calling its `read`, in place of its beat.
+    """Exchanges datagrams with an UdpPort by calling its `tick`.
 
     Args:
         peer: whose datagrams.
         answer: to its offer.
     """
 
-    def __init__(self, port: RtpPort, peer: Peer, answer: str, *, host: str) -> None:
+    def __init__(self, port: UdpPort, peer: Peer, answer: str, *, host: str) -> None:
         self.peer = peer
         self.host = host
         self.sockets: list[socket.socket] = []
@@ -43,10 +44,12 @@ class UdpPeer:
 
     def exchange(self) -> None:
         """Send what is in the peer's outbox, read the port, and receive what it answers."""
-        self._port.read()  # what comes next comes later, however far a test has moved the clock
+        self._port.tick(
+            time.monotonic()
+        )  # what comes next comes later, however far a test has moved the clock
         while self.peer.outbox:
             self.socket.send(self.peer.outbox.pop(0))
-        self._port.read()
+        self._port.tick(time.monotonic())
         self.receive()
 
     def receive(self) -> None:
@@ -57,10 +60,10 @@ class UdpPeer:
 
     def send(self, *datagrams: bytes) -> None:
         """Send these, and have the port read them."""
-        self._port.read()
+        self._port.tick(time.monotonic())
         for each in datagrams:
             self.socket.send(each)
-        self._port.read()
+        self._port.tick(time.monotonic())
 
     def close(self) -> None:
         for each in self.sockets:

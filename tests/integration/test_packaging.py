@@ -120,6 +120,35 @@ def test_a_wheel_has_the_publisher_beside_the_service(wheel: Path) -> None:
     }
 
 
+def test_a_picture_process_starts_from_a_wheel(wheel: Path, tmp_path: Path) -> None:
+    """Though it gets none of the environment that says where the wheel is."""
+    shutil.unpack_archive(wheel, tmp_path, "zip")
+    code = """
+import asyncio
+from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.slicing.params import ImageFormat
+from cloudslice.slicing.pictures.pool import PicturePool
+async def main():
+    with PicturePool(1) as pool:
+        made = asyncio.get_running_loop().create_future()
+        pool.encode(Keyframe(VideoCodec.VP8, b"junk", 0.0, 0), ImageFormat.PNG, made.set_result)
+        print(repr(await made))
+        arguments = open(f"/proc/{pool.process_ids[0]}/cmdline").read().split("\\0")
+        print(arguments[6])
+asyncio.run(main())
+"""
+    result, first_folder = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert result.startswith("UndecodableKeyframeError")
+    assert first_folder == str(tmp_path)
+
+
 def test_the_library_in_a_wheel_loads(wheel: Path, tmp_path: Path) -> None:
     """Loading compares the library's structures with those in the Python code beside it."""
     shutil.unpack_archive(wheel, tmp_path, "zip")

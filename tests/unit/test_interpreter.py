@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cloudslice.interpreter import take_short_turns
+from cloudslice.process import take_short_turns
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 
 _PROBE = """
 import resource, threading
-from cloudslice.memory import keep_freed_memory
+from cloudslice.process import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt

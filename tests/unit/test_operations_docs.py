@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from cloudslice.rtp.audio import AudioReceiver
+from cloudslice.rtp.port import RtpPort
+from cloudslice.rtp.video import VideoReceiver
 
 from cloudslice.clock import SystemClock
 from cloudslice.delivery.callbacks import CallbackCounters
@@ -15,11 +18,8 @@ from cloudslice.delivery.uploads import UploadCounters
 from cloudslice.faults import Faults
 from cloudslice.metrics import NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
-from cloudslice.rtp.audio import AudioReceiver
-from cloudslice.rtp.port import RtpPort
-from cloudslice.rtp.video import VideoReceiver
 from cloudslice.slicing.counters import SlicingCounters
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks.model import TaskStatus
 from cloudslice.tasks.supervisor import Supervisor
 
@@ -116,6 +116,7 @@ def test_every_count_of_media_has_its_row(exported: dict[str, set[str]]) -> None
     [
         "cloudslice_tasks",
         "cloudslice_anchors",
+        "cloudslice_picture_processes_total",
         "cloudslice_datagrams_total",
         "cloudslice_waiting",
         "cloudslice_faults_total",

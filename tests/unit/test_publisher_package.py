@@ -41,7 +41,7 @@ def test_it_uses_what_transports_share() -> None:
     assert {each for each in used if each[1] not in shared} <= {("demo", "http_server")}
 
 
-@pytest.mark.parametrize("module", ["cloudslice.cli.publish", "cloudslice.cli.demo"])
+@pytest.mark.parametrize("module", ["cloudslice.cli.main", "cloudslice.node"])
 def test_the_service_does_not_load_it(module: str) -> None:
     """The commands load it when they are called, not when the command line is set up."""
     loaded = subprocess.run(

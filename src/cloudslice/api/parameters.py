@@ -3,19 +3,19 @@ are both made of them."""
 
 import re
 
+from cloudslice import ids
 from cloudslice.api.errors import Code, Phrase
 from cloudslice.api.schema import Integer, Object, Parameter, Text, TextList
-from cloudslice.rooms import names
 
 STRING_ROOM_ID = Text(
-    pattern=names.STRING_ROOM_ID,
+    pattern=ids.STRING_ROOM_ID,
     rule=Phrase(
         "1 to 64 of: letters, digits, space and !#$%&()+-:;<=.>?@[]^_{{}}|~,",
         " 1 到 64 个字符，可用字母、数字、空格及 !#$%&()+-:;<=.>?@[]^_{{}}|~,",
     ),
 )
 _USER_ID = Text(
-    pattern=names.USER_ID,
+    pattern=ids.USER_ID,
     rule=Phrase("1 to 32 of: letters, digits, _ and -", " 1 到 32 个字符，可用字母、数字、_ 和 -"),
 )
 _PREFIX_SEGMENT = Text(
@@ -147,7 +147,7 @@ CREATE = Object(
             name="RoomId",
             type=Text(),
             missing=Code.MISSING_ROOM_ID,
-            note=f"`RoomIdType` 1: 1 to {names.MAX_ROOM_NUMBER} in decimal; 0: up to 64 of the 89 "
+            note=f"`RoomIdType` 1: 1 to {ids.MAX_ROOM_NUMBER} in decimal; 0: up to 64 of the 89 "
             "characters of string rooms; else `InvalidParameter.OutOfRange`",
         ),
         Parameter(
@@ -208,7 +208,7 @@ MODIFY = Object(
 
 _ROOM_NUMBER = Parameter(
     name="RoomId",
-    type=Integer(1, names.MAX_ROOM_NUMBER),
+    type=Integer(1, ids.MAX_ROOM_NUMBER),
     missing=Code.MISSING_ROOM_ID,
     out_of_range=Code.INVALID_ROOM_ID,
     note="a numeric room",

@@ -10,11 +10,10 @@ from cloudslice.api.parameters import STRING_ROOM_ID
 from cloudslice.api.regions import storage_region
 from cloudslice.config import EndpointSettings
 from cloudslice.delivery.model import Bucket, Vendor
-from cloudslice.ids import MAX_ROOM_NUMBER, RoomIdType, RoomKey
+from cloudslice.ids import MAX_ROOM_NUMBER, RoomIdType, RoomKey, read_room_key
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
 from cloudslice.tasks.model import TaskSpec
 
-_NUMERIC_ROOM_ID = re.compile(r"[0-9]{1,64}", re.ASCII)
 _NUMERIC_ROOM_RULE = Phrase(
     f"a decimal number from 1 to {MAX_ROOM_NUMBER} (for a string, set `RoomIdType` to 0)",
     f" 1 到 {MAX_ROOM_NUMBER} 的十进制数（字符串房间号请将 `RoomIdType` 设为 0）",
@@ -124,14 +123,11 @@ def parse_string_room(values: Mapping[str, Any]) -> RoomRequest:
 
 
 def _parse_room(sdk_app_id: int, room_id: str, room_id_type: RoomIdType) -> RoomKey:
-    if room_id_type is RoomIdType.STRING:
-        if not STRING_ROOM_ID.allows(room_id):
-            raise out_of_range("RoomId", STRING_ROOM_ID.rule)
-        return RoomKey(sdk_app_id, room_id, room_id_type)
-    if not _NUMERIC_ROOM_ID.fullmatch(room_id) or not 1 <= int(room_id) <= MAX_ROOM_NUMBER:
-        raise out_of_range("RoomId", _NUMERIC_ROOM_RULE)
-    # "007" and "7" are one room.
-    return RoomKey(sdk_app_id, str(int(room_id)), room_id_type)
+    room = read_room_key(sdk_app_id, room_id, room_id_type)
+    if room is None:
+        is_text = room_id_type is RoomIdType.STRING
+        raise out_of_range("RoomId", STRING_ROOM_ID.rule if is_text else _NUMERIC_ROOM_RULE)
+    return room
 
 
 def _parse_lists(values: Mapping[str, Any], name: str) -> SubscriptionLists:

@@ -1,16 +1,33 @@
 """The entry point: which commands there are."""
 
+from importlib import import_module
+
 import click
 
 from cloudslice import __version__
-from cloudslice.cli.demo import demo_command
-from cloudslice.cli.publish import publish_command
-from cloudslice.cli.serve import serve_command
-from cloudslice.cli.token import token_command
-from cloudslice.cli.usersig import usersig_command
+
+_COMMANDS = ("serve", "publish", "demo", "usersig", "token")
+"""Each is `..._command` in a module of its own."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Imports a command when it is needed: a server must not hold the decoders of the publisher."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*_COMMANDS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module = import_module(f"cloudslice.cli.{cmd_name}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 def main() -> None:
     """cloudslice cuts every anchor of a live room into short Ogg Opus files and pictures, puts them
     into your bucket and tells you by signed webhooks. It speaks Tencent Cloud API 3.0, so that the
@@ -24,18 +41,7 @@ def main() -> None:
     """
 
 
-@click.command("version")
+@main.command("version")
 def version_command() -> None:
     """Print the version."""
     click.echo(f"cloudslice {__version__}")
-
-
-for _command in (
-    serve_command,
-    demo_command,
-    publish_command,
-    usersig_command,
-    token_command,
-    version_command,
-):
-    main.add_command(_command)

@@ -24,9 +24,8 @@ from cloudslice.ids import (
     ROOM_ID_RULES,
     USER_ID_RULE,
     RoomIdType,
-    RoomKey,
-    is_room_id,
     is_user_id,
+    read_room_key,
     whip_path,
 )
 from cloudslice.media.tracks import VideoCodec
@@ -79,9 +78,10 @@ def publish_command(
 
     settings = read_settings(path)
     app = choose_app(settings, sdk_app_id)
-    room = RoomKey(app.sdk_app_id, room_id, RoomIdType[room_type.upper()])
-    if not is_room_id(room):
-        fail(f"--room: expected {ROOM_ID_RULES[room.room_id_type]}")
+    room_id_type = RoomIdType[room_type.upper()]
+    room = read_room_key(app.sdk_app_id, room_id, room_id_type)
+    if room is None:
+        fail(f"--room: expected {ROOM_ID_RULES[room_id_type]}")
     if not is_user_id(user_id):
         fail(f"--user: expected {USER_ID_RULE}")
     if no_video and no_audio:

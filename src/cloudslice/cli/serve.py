@@ -9,12 +9,11 @@ import uvloop
 from cloudslice.cli.common import fail, read_settings, settings_option
 from cloudslice.config import SettingsError
 from cloudslice.database import DatabaseError
-from cloudslice.interpreter import take_short_turns
 from cloudslice.logs import set_up_logging
-from cloudslice.memory import keep_freed_memory
 from cloudslice.node import ListenError, serve
-from cloudslice.rtp.binding import PortInUseError
+from cloudslice.process import keep_freed_memory, take_short_turns
 from cloudslice.secrets import SecretKeyError
+from cloudslice.webrtc.udp.sockets import PortInUseError
 
 
 @click.command("serve")

@@ -15,7 +15,7 @@ from cloudslice.cli.common import (
 )
 from cloudslice.identity.private_map_key import Privilege, make_private_map_key
 from cloudslice.identity.user_sig import make_user_sig
-from cloudslice.ids import ROOM_ID_RULES, USER_ID_RULE, RoomIdType, RoomKey, is_room_id, is_user_id
+from cloudslice.ids import ROOM_ID_RULES, USER_ID_RULE, RoomIdType, is_user_id, read_room_key
 
 
 @click.command("usersig")
@@ -48,9 +48,10 @@ def usersig_command(
             secret_key, app.sdk_app_id, user_id, now_s=now_s, lifetime_s=hours * 3600
         )
     else:
-        room = RoomKey(app.sdk_app_id, room_id, RoomIdType[room_type.upper()])
-        if not is_room_id(room):
-            fail(f"--room: expected {ROOM_ID_RULES[room.room_id_type]}")
+        room_id_type = RoomIdType[room_type.upper()]
+        room = read_room_key(app.sdk_app_id, room_id, room_id_type)
+        if room is None:
+            fail(f"--room: expected {ROOM_ID_RULES[room_id_type]}")
         token = make_private_map_key(
             secret_key, room, user_id, Privilege.ALL, now_s=now_s, lifetime_s=hours * 3600
         )

@@ -130,8 +130,11 @@ class VideoTrack(Protocol):
         """Whether the anchor has sent video in the last two seconds."""
         ...
 
-    def request_keyframe(self, receiver: KeyframeReceiver, due: float) -> KeyframeRequest:
-        """Give `receiver` the first intact key frame that arrives from now on.
+    def request_keyframe(
+        self, receiver: KeyframeReceiver, due: float, *, max_age_s: float = 0
+    ) -> KeyframeRequest:
+        """Give `receiver` the first intact key frame that arrives from now on, or at once one that
+        was kept, if it arrived less than `max_age_s` seconds before `due`.
 
         A key frame that comes on its own before `due` (monotonic second) is taken; from `due` on
         the sender is asked for one, again and again. Requests that are open at the same time share

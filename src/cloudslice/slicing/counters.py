@@ -25,6 +25,8 @@ class SlicingCounters:
     """Pictures not taken because image work could not keep up."""
     pictures_undecodable: int = 0
     """Pictures not taken because the key frame could not be decoded."""
+    pictures_lost: int = 0
+    """Pictures not taken because the process that made them died, or had died of the last one."""
 
     def add(self, other: "SlicingCounters") -> None:
         """Count what `other` has counted, too."""

@@ -10,11 +10,11 @@ from cloudslice.media.tracks import AudioTrack, OpusRun
 from cloudslice.rooms.base import Anchor, LeaveCode
 from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
-from cloudslice.slicing.frames import FrameGrabber
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
-from cloudslice.slicing.phases import PicturePhases
-from cloudslice.slicing.picture_pool import PicturePool
-from cloudslice.slicing.picture_track import PictureTrack
+from cloudslice.slicing.pictures.due_times import DueTimes
+from cloudslice.slicing.pictures.grabber import FrameGrabber
+from cloudslice.slicing.pictures.pool import PicturePool
+from cloudslice.slicing.pictures.track_choice import PictureTrack
 from cloudslice.slicing.subscription import AnchorPlaces, is_subscribed
 
 
@@ -64,7 +64,7 @@ class Robot:
         *,
         store: SliceStore,
         pictures: PicturePool,
-        phases: PicturePhases,
+        due_times: DueTimes,
         clock: Clock,
         max_anchors: int,
         on_finished: Callable[[LeaveCode], None],
@@ -81,7 +81,7 @@ class Robot:
         self._lists = lists
         self._store = store
         self._pictures = pictures
-        self._phases = phases
+        self._due_times = due_times
         self._clock = clock
         self._on_finished = on_finished
         self._places = AnchorPlaces(max_anchors)
@@ -117,24 +117,15 @@ class Robot:
         self._since = since
         self._reconcile()
 
-    def tick(self, now: float) -> float:
-        """Do what is due; to be called a few times a second.
-
-        Args:
-            now: monotonic second.
-
-        Returns:
-            How many seconds later to call again at most.
-        """
+    def tick(self, now: float) -> None:
+        """Do what is due at monotonic second `now`; to be called on each tick."""
         for audio in self._audio.values():
             audio.slicer.tick(now)
-        delay = inf
         for video in self._video.values():
             video.grabber.follow(video.choice.update(now))
-            delay = min(delay, video.grabber.tick(now))
+            video.grabber.tick(now)
         if self._idle_since is not None and now - self._idle_since >= self._params.max_idle_s:
             self._finish(LeaveCode.IDLE)
-        return delay
 
     def stop(self) -> None:
         """Close all slices and hear nothing more. Harmless when stopped already."""
@@ -242,7 +233,7 @@ class Robot:
             SliceOrigin(self._task_id, anchor.user_id, SliceKind.IMAGE, image_format.value),
             self._store,
             self._pictures,
-            self._phases,
+            self._due_times,
             self._clock,
             interval_s=self._params.video_interval_s,
             image_format=image_format,

@@ -8,7 +8,7 @@ from typing import ParamSpec, Self
 
 import structlog
 
-from cloudslice.clock import HEARTBEAT_S, Clock, until_heartbeat
+from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, LimitSettings, Settings
 from cloudslice.database import Database, DatabaseError
 from cloudslice.delivery.model import Consignor
@@ -19,8 +19,8 @@ from cloudslice.rooms.base import Attendance, LeaveCode, RoomEntryError, RoomPro
 from cloudslice.secrets import SecretBox
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SubscriptionLists
-from cloudslice.slicing.phases import PicturePhases
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures.due_times import DueTimes
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.robot import Robot
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks import registry
@@ -35,13 +35,12 @@ from cloudslice.tasks.model import (
 )
 from cloudslice.tasks.registry import StoredTask
 from cloudslice.tasks.task_id import new_task_id
+from cloudslice.tick import Tick
 
 _log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 
-_LEAST_TICK_S = 0.02
-"""What is due a moment later is done with the rest."""
 _WRITE_RETRY_S = 2.0
 
 
@@ -77,6 +76,7 @@ class Supervisor:
         rooms: by the name that an app's `rooms` setting has.
         pictures: makes pictures of key frames.
         clock: for idle times, expiry and slicing.
+        tick: on which robots do what is due.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class Supervisor:
         rooms: Mapping[str, RoomProvider],
         pictures: PicturePool,
         clock: Clock,
+        tick: Tick,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -95,7 +96,7 @@ class Supervisor:
         self._delivery = delivery
         self._rooms = rooms
         self._pictures = pictures
-        self._phases = PicturePhases()
+        self._due_times = DueTimes()
         self._clock = clock
         self._steady = SteadyClock(database, clock, "tasks")
         self._tasks: dict[str, RunningTask] = {}
@@ -104,13 +105,13 @@ class Supervisor:
         self.faults = Faults("task")
         """Unforeseen errors: each ends or delays one step of one task."""
         self._group = asyncio.TaskGroup()
-        self._ticker: asyncio.Task[None] | None = None
+        self._tick = tick
 
     async def __aenter__(self) -> Self:
         stored = await self._database.run(lambda c: registry.load_tasks(c, self._box))
         await self._steady.__aenter__()
         await self._group.__aenter__()
-        self._ticker = self._spawn(self._tick_forever)
+        self._tick.add(self)
         for each in stored:
             self._take_up(each)
         return self
@@ -121,8 +122,7 @@ class Supervisor:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._ticker is not None:
-            self._ticker.cancel()
+        self._tick.remove(self)
         for task in self._tasks.values():
             if task.entry is not None and task.stored.leave_code is None:
                 task.entry.cancel()  # the next process enters anew
@@ -151,6 +151,20 @@ class Supervisor:
         self._run(stored, app)
         _log.info("task created", **_fields(stored))
         return stored.task_id
+
+    @property
+    def is_active(self) -> bool:
+        """Whether robots need ticks."""
+        return bool(self._tasks)
+
+    def tick(self, now: float) -> None:
+        """Have all robots do what is due at monotonic second `now`."""
+        for task in list(self._tasks.values()):
+            try:
+                task.robot.tick(now)
+            except Exception as error:
+                # A bug that one task meets is not to end the others.
+                self.faults.caught(error, **_fields(task.stored))
 
     def describe(self, sdk_app_id: int, task_id: str) -> TaskStatus:
         """A task's status (TaskService.describe)."""
@@ -251,6 +265,7 @@ class Supervisor:
     def _run(self, stored: StoredTask, app: AppSettings) -> None:
         task = RunningTask(stored, self._make_robot(stored, app.limits))
         self._tasks[stored.task_id] = task
+        self._tick.wake()
         task.entry = self._spawn(self._enter, task, self._rooms[app.rooms])
 
     def _make_robot(self, stored: StoredTask, limits: LimitSettings) -> Robot:
@@ -260,7 +275,7 @@ class Supervisor:
             stored.lists,
             store=self._delivery,
             pictures=self._pictures,
-            phases=self._phases,
+            due_times=self._due_times,
             clock=self._clock,
             max_anchors=limits.anchors_per_task,
             on_finished=lambda code: self._stop_by_id(stored.task_id, code),
@@ -369,28 +384,6 @@ class Supervisor:
             except Exception as error:
                 self.faults.caught(error)
             await asyncio.sleep(_WRITE_RETRY_S)
-
-    async def _tick_forever(self) -> None:
-        delay = 0.0
-        while True:
-            await asyncio.sleep(max(delay, _LEAST_TICK_S))
-            try:
-                delay = self._tick()
-            except Exception as error:
-                self.faults.caught(error)
-                delay = HEARTBEAT_S
-
-    def _tick(self) -> float:
-        """Tick all robots; how many seconds later to do so again."""
-        now = self._clock.monotonic()
-        delay = until_heartbeat(now)
-        for task in list(self._tasks.values()):
-            try:
-                delay = min(delay, task.robot.tick(now))
-            except Exception as error:
-                # A bug that one task meets is not to end the others.
-                self.faults.caught(error, **_fields(task.stored))
-        return delay
 
 
 def _consignor(stored: StoredTask) -> Consignor:

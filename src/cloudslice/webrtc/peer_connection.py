@@ -30,7 +30,7 @@ from cloudslice.webrtc.negotiation import Negotiation
 from cloudslice.webrtc.offering import accept_answer
 from cloudslice.webrtc.receiver import ReceiverHooks
 from cloudslice.webrtc.receiver_reports import ReceiverReports
-from cloudslice.webrtc.remote_description import parse_remote_description
+from cloudslice.webrtc.remote_description import RemoteDescription
 from cloudslice.webrtc.rtcp import RtcpParseError, parse_rtcp
 from cloudslice.webrtc.srtp import RepeatedPacketError, SrtpError
 from cloudslice.webrtc.streams import Streams
@@ -167,14 +167,13 @@ class PeerConnection:
         """Where the peer may reach us."""
         return host_candidates(self._port.candidates)
 
-    def answer(self, offer: str) -> str:
+    def answer(self, offer: RemoteDescription) -> str:
         """Agree to an offer, the first or a later one; the answer to it.
 
         Raises:
-            SdpError: it is no offer, or we cannot agree to it; nothing has changed then.
+            SdpError: we cannot agree to it; nothing has changed then.
         """
-        description = parse_remote_description(offer)
-        negotiation = accept_offer(description, self._options.policy, self._negotiation)
+        negotiation = accept_offer(offer, self._options.policy, self._negotiation)
         self._apply(negotiation)
         self._version += 1
         return write_answer(negotiation, self._local_parameters(), self._version)
@@ -185,15 +184,15 @@ class PeerConnection:
         self._version += 1
         return write_offer(self._offered, self._local_parameters(), self._version)
 
-    def accept(self, answer: str) -> None:
+    def accept(self, answer: RemoteDescription) -> None:
         """Agree to the answer to our last offer.
 
         Raises:
-            SdpError: it is no answer, or none to our offer; nothing has changed then.
+            SdpError: it is none to our offer; nothing has changed then.
         """
         negotiation = accept_answer(
             self._offered,
-            parse_remote_description(answer),
+            answer,
             self._negotiation,
             we_are_ice_lite=self._options.policy.we_are_ice_lite,
             catalog=self._options.policy.catalog,

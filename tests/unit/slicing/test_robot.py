@@ -10,8 +10,8 @@ from cloudslice.delivery.model import SliceKind
 from cloudslice.media.tracks import VideoCodec
 from cloudslice.rooms.base import LeaveCode, RoomListener
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
-from cloudslice.slicing.phases import PicturePhases
-from cloudslice.slicing.picture_pool import PicturePool
+from cloudslice.slicing.pictures.due_times import DueTimes
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.robot import Robot
 from helpers.keyframes import color_bars, decode_picture, encode_keyframe
 from helpers.slice_store import UTC_AT_ZERO_MS, ManualClock, MemoryStore
@@ -43,7 +43,7 @@ class Room:
             lists,
             store=self.store,
             pictures=pool,
-            phases=PicturePhases(),
+            due_times=DueTimes(),
             clock=self.clock,
             max_anchors=max_anchors,
             on_finished=lambda code: self.on_finished(code),

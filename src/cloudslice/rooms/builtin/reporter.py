@@ -1,21 +1,23 @@
 """Tells an observer who comes and goes in our rooms, and when their media begins and stops."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import ParamSpec
 
-from cloudslice.clock import until_heartbeat
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomKey
 from cloudslice.media.tracks import TrackKind
+from cloudslice.rooms.builtin.publication import Publication
 from cloudslice.rooms.observer import ExitReason, RoomObserver
-from cloudslice.rtp.session import CloseReason, Session
+from cloudslice.webrtc.peer_connection import CloseReason
 
 P = ParamSpec("P")
 
-_SILENT_S = 2.0
-"""Discontinuous audio comes every 0.4 s, a still screen's video every second (Chromium)."""
+_INTERVAL_S = 0.4
+_SILENT_S = {TrackKind.AUDIO: 2.0, TrackKind.VIDEO: 6.0, TrackKind.AUX: 6.0}
+"""Seconds after the last packet. Discontinuous audio comes every 0.4 s; the video of a still screen
+every second or every five, as its sender has it."""
 
 _EXIT_REASONS = {
     CloseReason.LEFT: ExitReason.NORMAL,
@@ -27,14 +29,14 @@ _EXIT_REASONS = {
 
 @dataclass(eq=False, slots=True)
 class _Member:
-    session: Session
+    publication: Publication
     sends: set[TrackKind] = field(default_factory=set)
 
 
 class RoomReporter:
-    """Looks after the anchors' media with every heartbeat, so that it costs a packet nothing.
+    """Looks after the anchors' media now and then; a TickPart.
 
-    A track has stopped when its anchor was heard otherwise two seconds after its last packet, or
+    A track has stopped when its anchor was heard otherwise some seconds after its last packet, or
     said so itself (RTCP BYE). While nothing at all comes, nothing has stopped: either all goes on,
     or the anchor is lost.
     """
@@ -48,25 +50,35 @@ class RoomReporter:
         self._observer = observer
         self._faults = faults
         self._rooms: dict[RoomKey, dict[str, _Member]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._next_look = -inf
 
-    def entered(self, room: RoomKey, user_id: str, session: Session) -> None:
-        """An anchor is in the room now; one of its UserId that was there before is out."""
+    @property
+    def is_active(self) -> bool:
+        return bool(self._rooms)
+
+    def tick(self, now: float) -> None:
+        """Look after the media, if it is time to at monotonic second `now`."""
+        if now >= self._next_look:
+            self._next_look = now + _INTERVAL_S
+            self.look()
+
+    def entered(self, publication: Publication) -> None:
+        """An anchor is in its room now; one of its UserId that was there before is out."""
+        room, user_id = publication.room, publication.user_id
         if room not in self._rooms:
             self._rooms[room] = {}
             self._tell(self._observer.on_room_created, room, user_id)
         members = self._rooms[room]
         if user_id in members:
             self._tell(self._observer.on_anchor_left, room, user_id, ExitReason.REMOVED)
-        members[user_id] = _Member(session)
+        members[user_id] = _Member(publication)
         self._tell(self._observer.on_anchor_entered, room, user_id)
-        if self._timer is None:
-            self._look_later()
 
-    def left(self, room: RoomKey, user_id: str, session: Session, reason: CloseReason) -> None:
-        """A session has ended; ignored unless it is that of the anchor who is in the room."""
+    def left(self, publication: Publication, reason: CloseReason) -> None:
+        """A publication has ended; ignored unless it is that of the anchor who is in the room."""
+        room, user_id = publication.room, publication.user_id
         members = self._rooms.get(room, {})
-        if user_id not in members or members[user_id].session is not session:
+        if user_id not in members or members[user_id].publication is not publication:
             return
         del members[user_id]
         self._tell(self._observer.on_anchor_left, room, user_id, _EXIT_REASONS[reason])
@@ -74,9 +86,6 @@ class RoomReporter:
             return
         del self._rooms[room]
         self._tell(self._observer.on_room_dismissed, room)
-        if not self._rooms and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def look(self) -> None:
         """Report the media that has begun or stopped since the last look."""
@@ -88,9 +97,9 @@ class RoomReporter:
                     self._faults.caught(error)
 
     def _look_at(self, room: RoomKey, user_id: str, member: _Member) -> None:
-        heard = member.session.last_authentic
-        for kind, receiver in member.session.receivers.items():
-            is_sent = heard - receiver.last_arrival < _SILENT_S
+        heard = member.publication.connection.last_authentic
+        for kind, receiver in member.publication.tracks:
+            is_sent = heard - receiver.last_arrival < _SILENT_S[kind]
             if is_sent and kind not in member.sends:
                 member.sends.add(kind)
                 self._tell(self._observer.on_track_started, room, user_id, kind)
@@ -103,11 +112,3 @@ class RoomReporter:
             tell(*news, **named)
         except Exception as error:
             self._faults.caught(error)
-
-    def _look_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(until_heartbeat(loop.time()), self._look_and_repeat)
-
-    def _look_and_repeat(self) -> None:
-        self._look_later()
-        self.look()

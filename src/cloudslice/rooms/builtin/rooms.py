@@ -12,51 +12,24 @@ from cloudslice.clock import Clock
 from cloudslice.config import RtcSettings
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomKey
-from cloudslice.media.tracks import AudioTrack, TrackKind, VideoTrack
 from cloudslice.rooms.base import LeaveCode, RoomEntryError, RoomListener
 from cloudslice.rooms.builtin.connecting import Connecting
+from cloudslice.rooms.builtin.publication import Publication, connection_options
 from cloudslice.rooms.builtin.reporter import RoomReporter
 from cloudslice.rooms.management import RoomNotFoundError
 from cloudslice.rooms.observer import RoomObserver
-from cloudslice.rtp.audio import AudioReceiver
-from cloudslice.rtp.dtls import DtlsCertificate
-from cloudslice.rtp.port import RtpPort
-from cloudslice.rtp.sdp import Offer
-from cloudslice.rtp.session import CloseReason, Session
-from cloudslice.rtp.video import VideoReceiver
+from cloudslice.tick import Tick
+from cloudslice.webrtc.accepting import ReceivePolicy
+from cloudslice.webrtc.dtls import DtlsCertificate
+from cloudslice.webrtc.peer_connection import CloseReason, PeerConnection
+from cloudslice.webrtc.remote_description import RemoteDescription
+from cloudslice.webrtc.udp.port import UdpPort
 
 _log = structlog.get_logger(__name__)
 
 
 class UserIdTakenError(Exception):
     """A robot of this UserId is in the room."""
-
-
-@dataclass(eq=False, slots=True)
-class Publication:
-    """One anchor's stay, from its WHIP request to its end; an Anchor once it is connected."""
-
-    publication_id: str
-    room: RoomKey
-    user_id: str
-    session: Session
-
-    @property
-    def audio(self) -> AudioTrack | None:
-        receiver = self.session.receivers.get(TrackKind.AUDIO)
-        return receiver if isinstance(receiver, AudioReceiver) else None
-
-    @property
-    def video(self) -> VideoTrack | None:
-        return self._video(TrackKind.VIDEO)
-
-    @property
-    def aux(self) -> VideoTrack | None:
-        return self._video(TrackKind.AUX)
-
-    def _video(self, kind: TrackKind) -> VideoTrack | None:
-        receiver = self.session.receivers.get(kind)
-        return receiver if isinstance(receiver, VideoReceiver) else None
 
 
 @dataclass(slots=True)
@@ -84,15 +57,22 @@ class BuiltinRooms:
         port: where all anchors' media comes in.
         settings: of the file's [rtc].
         clock: for timeouts and arrival times.
+        tick: on which media is read, and looked after.
         observer: hears of anchors and their media.
     """
 
     def __init__(
-        self, port: RtpPort, settings: RtcSettings, clock: Clock, observer: RoomObserver
+        self,
+        port: UdpPort,
+        settings: RtcSettings,
+        clock: Clock,
+        tick: Tick,
+        observer: RoomObserver,
     ) -> None:
         self._port = port
-        self._settings = settings
+        self._options = connection_options(settings)
         self._clock = clock
+        self._tick = tick
         self._certificate = DtlsCertificate()
         self._rooms: dict[RoomKey, _Room] = {}
         self._publications: dict[str, Publication] = {}
@@ -101,6 +81,7 @@ class BuiltinRooms:
         self.faults = Faults("room")
         """Unforeseen errors: of those who are told what happens in rooms, and of WHIP requests."""
         self._reporter = RoomReporter(observer, self.faults)
+        tick.add(self._reporter)
 
     def check_offer(self, room: RoomKey, user_id: str) -> None:
         """Whether an offer would be taken now; cheaper than reading it.
@@ -113,61 +94,56 @@ class BuiltinRooms:
             raise UserIdTakenError
         self._connecting.check(room, user_id)
 
-    def publish(self, room: RoomKey, user_id: str, offer: Offer) -> tuple[Publication, str]:
+    @property
+    def receive_policy(self) -> ReceivePolicy:
+        """What of an anchor's offer is taken."""
+        return self._options.policy
+
+    def publish(
+        self, room: RoomKey, user_id: str, offer: RemoteDescription
+    ) -> tuple[Publication, str]:
         """Take an anchor's offer; the publication, and the SDP answer.
 
         The anchor joins the room when its media can come, and then takes the place of an older
         anchor of its UserId. An older one that is still on its way never arrives.
 
+        Args:
+            offer: one that `accept_offer` takes by `receive_policy`.
+
         Raises:
             UserIdTakenError, TooManyConnectingError: see `check_offer`.
         """
         self.check_offer(room, user_id)
+        publication = Publication(
+            secrets.token_urlsafe(16),
+            room,
+            user_id,
+            connect=lambda user: PeerConnection(
+                self._port, self._certificate, self._options, user, self._clock
+            ),
+            on_connected=self._join,
+            on_closed=self._leave,
+        )
+        answer = publication.connection.answer(offer)
         former = self._connecting.find(room, user_id)
         if former is not None:
-            former.session.close()
-        publication_id = secrets.token_urlsafe(16)
-        session = Session(
-            offer,
-            certificate=self._certificate,
-            send=self._port.send,
-            wake=self._port.wake,
-            clock=self._clock,
-            max_video_bitrate_kbps=self._settings.max_video_bitrate_kbps,
-            consent_timeout_s=self._settings.consent_timeout_s,
-            on_connected=lambda _session: self._join(publication),
-            on_closed=lambda _session, reason: self._leave(publication, reason),
-        )
-        publication = Publication(publication_id, room, user_id, session)
-        answer = session.answer(self._port.candidates)
-        self._publications[publication_id] = publication
+            former.connection.close()
+        self._publications[publication.publication_id] = publication
         self._connecting.add(room, user_id, publication)
-        self._port.add(session)
+        self._tick.wake()
         return publication, answer
 
     def end(
         self, publications: Collection[Publication], reason: CloseReason = CloseReason.ENDED
     ) -> None:
         """End publications, whose media is taken in to the last packet that has come."""
-        self._port.catch_up({each.session for each in publications})
+        self._port.catch_up([each.connection.peer for each in publications])
         for each in publications:
-            try:
-                each.session.close(reason)
-            except Exception as error:  # the others end all the same
-                self.faults.caught(error)
-
-    def restart_ice(self, publication: Publication) -> None:
-        """The publication's session has new ICE credentials."""
-        self._port.update(publication.session)
+            each.connection.close(reason)
 
     def publication(self, publication_id: str) -> Publication | None:
         """The publication of that id, if it has not ended."""
         return self._publications.get(publication_id)
-
-    @property
-    def candidates(self) -> list[tuple[str, int]]:
-        """The addresses and ports that anchors may reach us by."""
-        return self._port.candidates
 
     def exists(self, room: RoomKey) -> bool:
         """Whether anybody is in the room."""
@@ -226,7 +202,7 @@ class BuiltinRooms:
         """What all anchors' sessions have received and dropped since the start."""
         total = self._counts_of_ended.copy()
         for publication in self._publications.values():
-            total.update(publication.session.counts)
+            total.update(publication.connection.counts)
         return total
 
     @property
@@ -240,7 +216,7 @@ class BuiltinRooms:
 
     def _join(self, publication: Publication) -> None:
         self._connecting.discard(publication.room, publication.user_id, publication)
-        self._reporter.entered(publication.room, publication.user_id, publication.session)
+        self._reporter.entered(publication)
         former = self._rooms.get(publication.room, _Room()).anchors.get(publication.user_id)
         if former is not None:
             self.end([former])
@@ -249,13 +225,13 @@ class BuiltinRooms:
         _log.info("anchor joined", **_fields(publication), tracks=_track_names(publication))
         self._tell(room.robots.values(), lambda robot: robot.on_anchor_joined(publication))
 
-    def _leave(self, publication: Publication, reason: CloseReason) -> None:
+    def _leave(self, publication: Publication, reason: CloseReason, failure: str) -> None:
         self._publications.pop(publication.publication_id, None)
         self._connecting.discard(publication.room, publication.user_id, publication)
-        self._port.remove(publication.session)
-        self._counts_of_ended.update(publication.session.counts)
-        _log.info("anchor left", **_fields(publication), reason=reason.value)
-        self._reporter.left(publication.room, publication.user_id, publication.session, reason)
+        self._counts_of_ended.update(publication.connection.counts)
+        why = {"failure": failure} if failure else {}
+        _log.info("anchor left", **_fields(publication), reason=reason.value, **why)
+        self._reporter.left(publication, reason)
         room = self._rooms.get(publication.room)
         if room is None or room.anchors.get(publication.user_id) is not publication:
             return
@@ -282,7 +258,7 @@ class BuiltinRooms:
         """Have the robots in a room hear what its anchors have sent so far."""
         room = self._rooms.get(key)
         if room is not None and room.anchors:
-            self._port.catch_up({each.session for each in room.anchors.values()})
+            self._port.catch_up([each.connection.peer for each in room.anchors.values()])
 
     def _members(self, key: RoomKey) -> _Room:
         room = self._rooms.get(key)
@@ -320,4 +296,4 @@ def _fields(publication: Publication) -> dict[str, object]:
 
 
 def _track_names(publication: Publication) -> list[str]:
-    return [kind.value for kind in publication.session.receivers]
+    return [kind.value for kind, _ in publication.tracks]

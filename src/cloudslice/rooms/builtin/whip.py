@@ -9,79 +9,76 @@ from http import HTTPStatus
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, Settings
 from cloudslice.faults import Faults
-from cloudslice.identity.private_map_key import Privilege, verify_private_map_key
-from cloudslice.identity.user_sig import IdentityError, verify_user_sig
-from cloudslice.ids import (
-    ROOM_ID_RULES,
-    USER_ID_RULE,
-    RoomIdType,
-    RoomKey,
-    is_room_id,
-    is_user_id,
-    whip_path,
-)
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import RoomKey, whip_path
 from cloudslice.rooms.builtin.connecting import Scope, TooManyConnectingError
-from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication, UserIdTakenError
-from cloudslice.rtp.answer import candidate_lines
-from cloudslice.rtp.ice import IceCredentials
-from cloudslice.rtp.sdp import Offer, SdpError, UnusableOfferError, parse_offer
-from cloudslice.rtp.session import CloseReason
+from cloudslice.rooms.builtin.publication import Publication
+from cloudslice.rooms.builtin.rooms import BuiltinRooms, UserIdTakenError
+from cloudslice.rooms.builtin.whip_admission import (
+    check_private_map_key,
+    check_user_sig,
+    find_target,
+    needed_privileges,
+)
+from cloudslice.rooms.builtin.whip_http import (
+    FRAGMENT,
+    SDP,
+    RefusedError,
+    problem_response,
+    read_body,
+)
+from cloudslice.webrtc.accepting import ReceivePolicy, accept_offer
+from cloudslice.webrtc.candidates import IceCredentials
+from cloudslice.webrtc.ice_fragment import parse_fragment, write_fragment
+from cloudslice.webrtc.negotiation import Negotiation, UnusableOfferError
+from cloudslice.webrtc.peer_connection import CloseReason, PeerConnection
+from cloudslice.webrtc.remote_description import RemoteDescription, parse_remote_description
+from cloudslice.webrtc.sdp import SdpError
 
-_SDP = "application/sdp"
-_FRAGMENT = "application/trickle-ice-sdpfrag"
-_BODY_LIMIT = 64 * 1024
 _RETRY_AFTER_S = "5"
 """Sessions connect within a second or two, unless they never do."""
-_APP_ID = re.compile("[0-9]{1,10}")
 _PUBLISH_PATH = "/{sdk_app_id}/{room_id_type}/{room_id}/{user_id}"
 _SESSION_PATH = _PUBLISH_PATH + "/{publication_id}"
-_SEND_PRIVILEGES = {
-    TrackKind.AUDIO: Privilege.SEND_AUDIO,
-    TrackKind.VIDEO: Privilege.SEND_VIDEO,
-    TrackKind.AUX: Privilege.SEND_AUX,
-}
-
-
-class _RefusedError(Exception):
-    """A request that is answered with an error (RFC 9457)."""
-
-    def __init__(self, status: HTTPStatus, detail: str, **headers: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+_PREFIX = re.compile("(/[A-Za-z0-9._~-]+)*")
 
 
 def whip_app(settings: Settings, rooms: BuiltinRooms, clock: Clock) -> Starlette:
     """The application to mount at ``/whip``."""
     endpoint = _Whip(settings, rooms, clock)
     fence = partial(_fenced, rooms.faults)
-    return Starlette(
+    at_endpoint = fence(endpoint.at_endpoint)
+    at_session = fence(endpoint.at_session)
+    app = Starlette(
         routes=[
-            Route(_PUBLISH_PATH, fence(endpoint.publish), methods=["POST"]),
-            Route(_PUBLISH_PATH, endpoint.options, methods=["OPTIONS"]),
-            Route(_SESSION_PATH, fence(endpoint.leave), methods=["DELETE"]),
-            Route(_SESSION_PATH, fence(endpoint.patch), methods=["PATCH"]),
-            Route(_SESSION_PATH, endpoint.options, methods=["OPTIONS"]),
+            # Some clients end the URL that they are given with a slash.
+            *(
+                Route(path + slash, handler, methods=methods)
+                for slash in ("", "/")
+                for path, handler, methods in (
+                    (_PUBLISH_PATH, at_endpoint, ["POST", "OPTIONS"]),
+                    (_SESSION_PATH, at_session, ["DELETE", "PATCH", "OPTIONS"]),
+                )
+            )
         ],
         middleware=[
             Middleware(
                 CORSMiddleware,
                 allow_origins=["*"],
                 allow_methods=["POST", "PATCH", "DELETE", "OPTIONS"],
-                allow_headers=["Authorization", "Content-Type", "If-Match", "X-Private-Map-Key"],
+                allow_headers=["*"],
                 expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
             )
         ],
-        exception_handlers={_RefusedError: _problem_response},
+        exception_handlers={RefusedError: problem_response},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 _Handler = Callable[[Request], Awaitable[Response]]
@@ -93,11 +90,11 @@ def _fenced(faults: Faults, handler: _Handler) -> _Handler:
     async def handle(request: Request) -> Response:
         try:
             return await handler(request)
-        except _RefusedError:
+        except RefusedError:
             raise
         except Exception as error:
             faults.caught(error, method=request.method)
-            raise _RefusedError(
+            raise RefusedError(
                 HTTPStatus.INTERNAL_SERVER_ERROR, "something broke here; the log says more"
             ) from error
 
@@ -112,10 +109,20 @@ class _Whip:
         self._turn = asyncio.Lock()
         """Held while an offer is read and answered, which takes milliseconds."""
 
-    async def publish(self, request: Request) -> Response:
-        app, room, user_id = self._target(request)
-        self._check_user_sig(request, app, user_id)
-        text = await _body(request, _SDP)
+    async def at_endpoint(self, request: Request) -> Response:
+        """A request to an anchor's WHIP endpoint."""
+        return await (self._options() if request.method == "OPTIONS" else self._publish(request))
+
+    async def at_session(self, request: Request) -> Response:
+        """A request to a WHIP session."""
+        if request.method == "OPTIONS":
+            return await self._options()
+        return await (self._leave(request) if request.method == "DELETE" else self._patch(request))
+
+    async def _publish(self, request: Request) -> Response:
+        app, room, user_id = find_target(request, self._settings)
+        check_user_sig(request, app, user_id, self._now_s())
+        text = await read_body(request, SDP)
         async with self._turn:
             await asyncio.sleep(0)  # between two offers, what else is due is done: media is read
             publication, answer = self._take(request, app, room, user_id, text)
@@ -123,12 +130,12 @@ class _Whip:
             answer,
             HTTPStatus.CREATED,
             {
-                "Location": _location(publication),
+                "Location": _location(request, publication),
                 "ETag": _etag(publication),
-                "Accept-Patch": _FRAGMENT,
+                "Accept-Patch": FRAGMENT,
                 **self._ice_server_links(),
             },
-            _SDP,
+            SDP,
         )
 
     def _take(
@@ -136,128 +143,62 @@ class _Whip:
     ) -> tuple[Publication, str]:
         try:
             self._rooms.check_offer(room, user_id)
-            offer = _parse(text)
-            self._check_private_map_key(request, app, room, user_id, offer)
+            offer, negotiation = _read(text, self._rooms.receive_policy)
+            needed = needed_privileges(negotiation, creates_room=not self._rooms.exists(room))
+            check_private_map_key(request, app, room, user_id, needed, self._now_s())
             return self._rooms.publish(room, user_id, offer)
         except UserIdTakenError:
-            raise _RefusedError(
+            raise RefusedError(
                 HTTPStatus.CONFLICT, f"a robot of UserId {user_id} is in the room"
             ) from None
         except TooManyConnectingError as error:
             is_ours = error.scope is Scope.NODE
             status = HTTPStatus.SERVICE_UNAVAILABLE if is_ours else HTTPStatus.TOO_MANY_REQUESTS
-            raise _RefusedError(status, str(error), Retry_After=_RETRY_AFTER_S) from None
+            raise RefusedError(status, str(error), Retry_After=_RETRY_AFTER_S) from None
 
-    async def leave(self, request: Request) -> Response:
+    async def _leave(self, request: Request) -> Response:
         self._rooms.end([self._publication(request)], CloseReason.LEFT)
         return Response()
 
-    async def patch(self, request: Request) -> Response:
+    async def _patch(self, request: Request) -> Response:
         """Trickle ICE and ICE restarts (RFC 9725, 4.3).
 
         An ICE-lite side needs nobody's candidates, so that only a restart has an effect. New
         credentials make one: some clients send all their candidates with `If-Match: *`.
         """
         publication = self._publication(request)
-        fragment = await _body(request, _FRAGMENT)
+        fragment = await read_body(request, FRAGMENT)
         condition = request.headers.get("if-match")
         if condition is None:
-            raise _RefusedError(HTTPStatus.PRECONDITION_REQUIRED, "If-Match is missing")
+            raise RefusedError(HTTPStatus.PRECONDITION_REQUIRED, "If-Match is missing")
         if not {each.strip() for each in condition.split(",")} & {"*", _etag(publication)}:
-            raise _RefusedError(
-                HTTPStatus.PRECONDITION_FAILED, "the ICE session is another one now"
-            )
+            raise RefusedError(HTTPStatus.PRECONDITION_FAILED, "the ICE session is another one now")
         if condition.strip() != "*":
             return Response(status_code=HTTPStatus.NO_CONTENT)
-        credentials = _fragment_credentials(fragment)
-        if credentials == publication.session.remote_ice:
+        connection = publication.connection
+        credentials = _credentials(fragment)
+        if credentials == connection.transport.ice.remote:
             return Response(status_code=HTTPStatus.NO_CONTENT)
-        publication.session.restart_ice(credentials)
-        self._rooms.restart_ice(publication)
+        connection.restart_ice(credentials)
         return Response(
-            _restart_fragment(publication, self._rooms.candidates),
+            _restart_fragment(connection),
             headers={"ETag": _etag(publication)},
-            media_type=_FRAGMENT,
+            media_type=FRAGMENT,
         )
 
-    async def options(self, _request: Request) -> Response:
+    async def _options(self) -> Response:
         return Response(
             status_code=HTTPStatus.NO_CONTENT,
-            headers={"Accept-Post": _SDP, "Accept-Patch": _FRAGMENT, **self._ice_server_links()},
+            headers={"Accept-Post": SDP, "Accept-Patch": FRAGMENT, **self._ice_server_links()},
         )
 
-    def _target(self, request: Request) -> tuple[AppSettings, RoomKey, str]:
-        parameters = request.path_params
-        app_text, type_text = parameters["sdk_app_id"], parameters["room_id_type"]
-        app = self._settings.app(int(app_text)) if _APP_ID.fullmatch(app_text) else None
-        if app is None or app.rooms != "builtin":
-            raise _RefusedError(HTTPStatus.NOT_FOUND, f"SdkAppId {app_text} has no rooms here")
-        if type_text not in ("0", "1"):
-            raise _RefusedError(HTTPStatus.NOT_FOUND, "RoomIdType must be 0 (string) or 1 (number)")
-        room = RoomKey(app.sdk_app_id, parameters["room_id"], RoomIdType(int(type_text)))
-        if not is_room_id(room):
-            rule = ROOM_ID_RULES[room.room_id_type]
-            raise _RefusedError(
-                HTTPStatus.NOT_FOUND, f"RoomId must be {rule} for RoomIdType {type_text}"
-            )
-        if not is_user_id(parameters["user_id"]):
-            raise _RefusedError(HTTPStatus.NOT_FOUND, f"UserId must be {USER_ID_RULE}")
-        return app, room, parameters["user_id"]
-
-    def _check_user_sig(self, request: Request, app: AppSettings, user_id: str) -> None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise _RefusedError(
-                HTTPStatus.UNAUTHORIZED,
-                "Authorization must be `Bearer <UserSig>`",
-                WWW_Authenticate="Bearer",
-            )
-        try:
-            verify_user_sig(
-                token.strip(),
-                app.secret_key.get_secret_value(),
-                app.sdk_app_id,
-                user_id,
-                now_s=self._clock.utc_ms() / 1000,
-            )
-        except IdentityError as error:
-            raise _RefusedError(
-                HTTPStatus.UNAUTHORIZED,
-                f"the UserSig is refused: {error}",
-                WWW_Authenticate='Bearer error="invalid_token"',
-            ) from error
-
-    def _check_private_map_key(
-        self, request: Request, app: AppSettings, room: RoomKey, user_id: str, offer: Offer
-    ) -> None:
-        token = request.headers.get("x-private-map-key")
-        if token is None:
-            if app.private_map_key_required:
-                raise _RefusedError(HTTPStatus.FORBIDDEN, "X-Private-Map-Key is missing")
-            return
-        needed = Privilege.ENTER_ROOM
-        if not self._rooms.exists(room):
-            needed |= Privilege.CREATE_ROOM
-        for plan in offer.media:
-            needed |= _SEND_PRIVILEGES[plan.kind]
-        try:
-            verify_private_map_key(
-                token,
-                app.secret_key.get_secret_value(),
-                room,
-                user_id,
-                needed,
-                now_s=self._clock.utc_ms() / 1000,
-            )
-        except IdentityError as error:
-            raise _RefusedError(
-                HTTPStatus.FORBIDDEN, f"the PrivateMapKey is refused: {error}"
-            ) from error
+    def _now_s(self) -> float:
+        return self._clock.utc_ms() / 1000
 
     def _publication(self, request: Request) -> Publication:
         publication = self._rooms.publication(request.path_params["publication_id"])
         if publication is None:
-            raise _RefusedError(HTTPStatus.NOT_FOUND, "no such session, or it has ended")
+            raise RefusedError(HTTPStatus.NOT_FOUND, "no such session, or it has ended")
         return publication
 
     def _ice_server_links(self) -> dict[str, str]:
@@ -265,84 +206,48 @@ class _Whip:
         return {"Link": ", ".join(links)} if links else {}
 
 
-async def _body(request: Request, media_type: str) -> str:
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given != media_type:
-        raise _RefusedError(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            f"Content-Type must be {media_type}",
-            Accept_Post=_SDP,
-            Accept_Patch=_FRAGMENT,
-        )
-    body = bytearray()
+def _read(text: str, policy: ReceivePolicy) -> tuple[RemoteDescription, Negotiation]:
+    """An offer, and what we take of it."""
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _BODY_LIMIT:
-                raise _RefusedError(
-                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {_BODY_LIMIT} bytes"
-                )
-        return body.decode()
-    except ClientDisconnect:
-        raise _RefusedError(HTTPStatus.BAD_REQUEST, "the request was cut off") from None
-    except UnicodeDecodeError:
-        raise _RefusedError(HTTPStatus.BAD_REQUEST, "the body is not UTF-8") from None
-
-
-def _parse(text: str) -> Offer:
-    try:
-        return parse_offer(text)
+        offer = parse_remote_description(text)
+        return offer, accept_offer(offer, policy)
     except UnusableOfferError as error:
-        raise _RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+        raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
     except SdpError as error:
-        raise _RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
+        raise RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
 
 
-def _fragment_credentials(fragment: str) -> IceCredentials:
-    values = {
-        name: value
-        for name, separator, value in (
-            line.strip().partition(":") for line in fragment.splitlines()
-        )
-        if separator
-    }
-    ufrag, password = values.get("a=ice-ufrag"), values.get("a=ice-pwd")
-    if not ufrag or not password:
-        raise _RefusedError(
+def _credentials(text: str) -> IceCredentials:
+    """Those of a fragment (RFC 8840)."""
+    try:
+        credentials = parse_fragment(text).ice
+    except SdpError as error:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
+    if credentials is None:
+        raise RefusedError(
             HTTPStatus.BAD_REQUEST, "the fragment has no a=ice-ufrag or no a=ice-pwd"
         )
-    return IceCredentials(ufrag, password)
+    return credentials
 
 
-def _restart_fragment(publication: Publication, candidates: list[tuple[str, int]]) -> str:
-    session = publication.session
-    first = session.offer.media[0]
-    lines = [
-        "a=ice-lite",
-        f"a=ice-ufrag:{session.ice.ufrag}",
-        f"a=ice-pwd:{session.ice.password}",
-        f"m={'audio' if first.kind is TrackKind.AUDIO else 'video'} 9 UDP/TLS/RTP/SAVPF 0",
-        f"a=mid:{first.mid}",
-        *candidate_lines(candidates),
-    ]
-    return "\r\n".join(lines) + "\r\n"
+def _restart_fragment(connection: PeerConnection) -> str:
+    negotiation = connection.negotiation
+    assert negotiation is not None  # noqa: S101 - its offer was answered
+    first = next(each for each in negotiation.taken)
+    return write_fragment(
+        first, connection.transport.ice.local, connection.candidates, is_ice_lite=True
+    )
 
 
-def _location(publication: Publication) -> str:
+def _location(request: Request, publication: Publication) -> str:
+    """The session's URL, from the root of the host that the client sees: a proxy that serves us
+    under a path says so by X-Forwarded-Prefix."""
+    prefix = request.headers.get("x-forwarded-prefix", "").rstrip("/")
+    if not _PREFIX.fullmatch(prefix):
+        prefix = ""
     endpoint = whip_path(publication.room, publication.user_id)
-    return f"{endpoint}/{publication.publication_id}"
+    return f"{prefix}{endpoint}/{publication.publication_id}"
 
 
 def _etag(publication: Publication) -> str:
-    return f'"{publication.session.ice.ufrag}"'
-
-
-async def _problem_response(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, _RefusedError):
-        raise error
-    return JSONResponse(
-        {"title": error.status.phrase, "status": int(error.status), "detail": str(error)},
-        error.status,
-        error.headers,
-        "application/problem+json",
-    )
+    return f'"{publication.connection.transport.ice.local.ufrag}"'

@@ -26,8 +26,7 @@ from cloudslice.slicing.audio.timeline import LATE_S, Timeline
 from cloudslice.slicing.counters import SlicingCounters
 
 _UNWRITTEN_S = 0.5
-"""So long after a packet all that has come is written, as soon as more comes. As a room hands over
-what it has at least every `HEARTBEAT_S`, that is 0.92 s after its coming at most."""
+"""So long after a packet all that has come is written, as soon as more comes, every 0.4 s."""
 
 _STALL_S = 1.0
 """Ticks that are further apart than this had nobody to make them."""

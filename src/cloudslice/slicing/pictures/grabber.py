@@ -1,0 +1,191 @@
+"""Takes a picture of one video track at every due time, without listening to the track."""
+
+from functools import partial
+from math import inf
+
+import structlog
+
+from cloudslice.clock import Clock
+from cloudslice.delivery.model import SliceOrigin, SliceStore
+from cloudslice.media.tracks import Keyframe, KeyframeRequest, VideoTrack
+from cloudslice.slicing.counters import SlicingCounters
+from cloudslice.slicing.params import ImageFormat
+from cloudslice.slicing.pictures.due_times import AHEAD_S, DueTimes
+from cloudslice.slicing.pictures.picture import (
+    DeadlyKeyframeError,
+    Picture,
+    PictureError,
+    PictureLostError,
+)
+from cloudslice.slicing.pictures.pool import PicturePool
+
+_log = structlog.get_logger(__name__)
+
+_EARLY_S = 0.002
+"""A timer may end this much too soon."""
+_AGE_TOLD_MS = 200
+"""A key frame so much older than its picture was due is told to be: it was kept."""
+_MOST_TO_SKIP = 63
+"""A track whose key frames cost a process again and again must not cost others their pictures."""
+
+
+class FrameGrabber:
+    """Pictures of one track at a time: the first at once, then one every `interval_s`; the second
+    sooner, to be due together with other tracks' pictures.
+
+    One request for a key frame is open at a time. If it is not fulfilled before the next one is
+    due, the picture is counted as not taken, with the reason.
+    """
+
+    def __init__(
+        self,
+        track: VideoTrack,
+        origin: SliceOrigin,
+        store: SliceStore,
+        pool: PicturePool,
+        due_times: DueTimes,
+        clock: Clock,
+        *,
+        interval_s: int,
+        image_format: ImageFormat,
+        counters: SlicingCounters,
+        since: float = -inf,
+    ) -> None:
+        """
+        Args:
+            since: monotonic second; a key frame that arrived before it is not taken.
+        """
+        self._track = track
+        self._since = since
+        self._origin = origin
+        self._store = store
+        self._pool = pool
+        self._due_times = due_times
+        self._joined_as = track
+        self._clock = clock
+        self._interval_s = interval_s
+        self._image_format = image_format
+        self._counters = counters
+        self._due = clock.monotonic()
+        """Monotonic second of the picture that is asked for, or of the next one..."""
+        self._due_then = due_times.join(interval_s, track, self._due)
+        """...and of the one after it."""
+        self._request: KeyframeRequest | None = None
+        self._fulfilled = 0
+        """Requests so far."""
+        self._has_flowed = False
+        """Whether the anchor was seen to send video since the picture was due."""
+        self._last: Keyframe | None = None
+        """The key frame of the last picture."""
+        self._deaths = 0
+        """Processes lost to this track's key frames since its last picture."""
+        self._to_skip = 0
+        """Key frames not to be used, for that reason."""
+        self._ask()
+
+    def follow(self, track: VideoTrack) -> None:
+        """Take pictures of `track` from now on, at the same due times. A picture that was not taken
+        yet is asked for of it."""
+        if track is self._track:
+            return
+        self._track = track
+        if self._request is not None:
+            self._request.cancel()
+            self._request_keyframe()
+
+    def tick(self, now: float) -> None:
+        """Ask for a key frame when one is due soon. Cheap; to be called on each tick."""
+        if self._request is not None:
+            if now >= self._due and not self._has_flowed:
+                self._has_flowed = self._track.flowing
+            if self._due_then - AHEAD_S - now > _EARLY_S:
+                return
+            self._give_up(self._request)
+        if self._due - AHEAD_S - now <= _EARLY_S:
+            self._ask()
+
+    def close(self) -> None:
+        """Take no more pictures; one in the making still reaches the store. To be called once."""
+        self._due_times.leave(self._interval_s, self._joined_as, self._due_then)
+        if self._request is not None:
+            self._request.cancel()
+            self._request = None
+
+    def _ask(self) -> None:
+        self._has_flowed = False
+        self._request_keyframe()
+
+    def _request_keyframe(self) -> None:
+        fulfilled = self._fulfilled
+        request = self._track.request_keyframe(
+            self._on_keyframe, self._due, max_age_s=self._interval_s
+        )
+        # One that was kept comes before the call returns.
+        self._request = request if self._fulfilled == fulfilled else None
+
+    def _go_on(self) -> None:
+        self._due, self._due_then = self._due_then, self._due_then + self._interval_s
+
+    def _give_up(self, request: KeyframeRequest) -> None:
+        request.cancel()
+        self._request = None
+        self._go_on()
+        if self._has_flowed:
+            self._counters.pictures_no_keyframe += 1
+        else:
+            self._counters.pictures_muted += 1
+
+    def _on_keyframe(self, keyframe: Keyframe) -> None:
+        if keyframe.arrival < self._since:  # somebody else had asked for it
+            self._request_keyframe()
+            return
+        self._fulfilled += 1
+        self._request = None
+        due_ms = self._clock.utc_ms(self._due)
+        self._go_on()
+        if self._to_skip:
+            self._to_skip -= 1
+            self._counters.pictures_lost += 1
+            return
+        is_same = keyframe is self._last
+        self._last = keyframe
+        on_picture = partial(self._on_picture, keyframe, due_ms, is_same)
+        if not self._pool.encode(keyframe, self._image_format, on_picture):
+            self._counters.pictures_pool_full += 1
+
+    def _on_picture(
+        self, keyframe: Keyframe, due_ms: int, is_same: bool, result: Picture | PictureError
+    ) -> None:
+        if isinstance(result, PictureError):
+            self._on_error(keyframe, result)
+            return
+        self._deaths = 0
+        self._counters.pictures += 1
+        details = {
+            "width": str(result.width),
+            "height": str(result.height),
+            "due-ms": str(due_ms),
+        }
+        utc_ms = self._clock.utc_ms(keyframe.arrival)
+        if due_ms - utc_ms > _AGE_TOLD_MS:
+            details["age-ms"] = str(due_ms - utc_ms)
+        if is_same:
+            details["same-as-before"] = "1"
+        self._store.put(self._origin, utc_ms, result.data, details)
+
+    def _on_error(self, keyframe: Keyframe, error: PictureError) -> None:
+        message = "key frame not decodable"
+        if isinstance(error, PictureLostError):
+            message = "picture lost"
+            self._counters.pictures_lost += 1
+        else:
+            self._counters.pictures_undecodable += 1
+        if isinstance(error, DeadlyKeyframeError):
+            self._deaths += 1
+            self._to_skip = min(2**self._deaths - 1, _MOST_TO_SKIP)
+        _log.warning(
+            message,
+            user_id=self._origin.user_id,
+            codec=keyframe.codec.value,
+            reason=str(error),
+        )
