@@ -151,7 +151,7 @@ class UdpPort:
         self._sockets = bind(
             udp_port, options.receive_buffer, hears_unreachable=options.hears_unreachable
         )
-        self._by_family = {each.family: each.fileno() for each in self._sockets}
+        self._by_family: dict[int, int] = {each.family: each.fileno() for each in self._sockets}
         self._advertise_ip = advertise_ip
         self.udp_port: int = self._sockets[0].getsockname()[1]
         self._native = NativePort(options.slots)
@@ -263,7 +263,7 @@ class UdpPort:
 
     def send(self, data: bytes, path: bytes) -> None:
         """Send at once, or count it as unsent: like the network, the socket may drop."""
-        descriptor = self._by_family.get(socket.AddressFamily(int.from_bytes(path[:2], "little")))
+        descriptor = self._by_family.get(int.from_bytes(path[:2], "little"))
         if descriptor is None or library.send_on_path(descriptor, path, data, len(data)) < 0:
             self.unsent += 1
 
