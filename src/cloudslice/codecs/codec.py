@@ -17,6 +17,7 @@ pictures know the protocols below and no codec by name, so that a further one to
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Flag, auto
 from typing import Literal, NamedTuple, Protocol
 
 MediaKind = Literal["audio", "video"]
@@ -56,28 +57,52 @@ class Colors(NamedTuple):
     is_full_range: bool
 
 
+class PayloadKind(Flag):
+    """What an RTP payload says of the frame that it belongs to."""
+
+    NOTHING = 0
+    OPENS = auto()
+    """It is of another frame than picture data before it."""
+    PICTURE = auto()
+    """It has picture data."""
+    KEYFRAME = auto()
+    """The picture data of what may be a key frame begins in it."""
+    REFRESH = auto()
+    """From here on pictures get right by and by, without a key frame (H.264: a recovery point that
+    some frames must pass to)."""
+
+
 class Depacketizer(Protocol):
-    """Makes frames of one stream's RTP payloads, as far as key frames need it."""
+    """Makes key frames of the payloads of one stream, which is one SSRC.
+
+    Which payloads are a frame, and whether all of them are there, is the assembler's business.
+    """
 
     @property
     def is_ready(self) -> bool:
         """Whether nothing more is to be learnt, so that packets may go unread."""
         ...
 
-    def learn(self, payload: bytes) -> None:
-        """Remember what later key frames cannot be decoded without, if `payload` has it."""
+    def take(self, payload: bytes, sequence: int) -> PayloadKind:
+        """What a packet is, in any order; what later key frames cannot be decoded without is
+        remembered.
+
+        Args:
+            payload: not empty.
+            sequence: the packet's extended sequence number.
+        """
         ...
 
-    def starts_access_unit(self, payload: bytes) -> bool:
-        """Whether this is certainly the first packet of a key frame."""
-        ...
+    def assemble(
+        self, payloads: Sequence[bytes], first: int, *, is_first_known: bool
+    ) -> bytes | None:
+        """The frame as a decoder takes it alone; None if it is malformed or no key frame.
 
-    def starts_keyframe(self, payload: bytes) -> bool:
-        """Whether the picture data of a key frame starts here; packets before may belong to it."""
-        ...
-
-    def assemble(self, payloads: Sequence[bytes]) -> bytes | None:
-        """The frame of all its payloads, in order; None if it is malformed or no key frame."""
+        Args:
+            payloads: all that there are from the first one to the frame's last, in order.
+            first: the extended sequence number of the first one.
+            is_first_known: whether it is the frame's first one for certain.
+        """
         ...
 
 

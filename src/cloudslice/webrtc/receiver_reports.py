@@ -53,7 +53,8 @@ class ReceiverReports:
         )
         packet += self._description
         if ssrcs:
-            packet += rtcp.remb(self._ssrc, self._max_video_bitrate_bps * len(ssrcs), ssrcs)
+            factor = sum(each.bitrate_factor for each in videos if each.ssrc is not None)
+            packet += rtcp.remb(self._ssrc, int(self._max_video_bitrate_bps * factor), ssrcs)
         return packet
 
     def feedback(self, make: Callable[[int], bytes]) -> bytes:
