@@ -10,7 +10,6 @@ wants.
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import inf
 
 import structlog
@@ -27,6 +26,8 @@ VIDEO_CLOCK_RATE = 90_000
 FLOWING_S = 2.0
 """Chromium repeats the picture of a still screen once a second."""
 NACK_ATTEMPTS = 5
+_COMING_S = 1.0
+"""Longer than a key frame takes to come, retransmissions and all: no other one is asked for."""
 
 _NO_ANSWER = (
     "the sender does not answer requests for key frames: pictures are made of those that it sends"
@@ -54,13 +55,13 @@ class _Request:
         self._withdraw(self)
 
 
-@dataclass(slots=True)
 class _Coded:
     """What is received in one codec."""
 
-    name: VideoCodec
-    depacketizer: Depacketizer
-    assembler: KeyframeAssembler
+    def __init__(self, name: VideoCodec, make_depacketizer: Callable[[], Depacketizer]) -> None:
+        self.name = name
+        self.depacketizer = make_depacketizer()
+        self.assembler = KeyframeAssembler(self.depacketizer)
 
 
 class VideoReceiver(Receiver):
@@ -99,8 +100,8 @@ class VideoReceiver(Receiver):
         """Key frames begun and packets given up, when the sender was last asked."""
         self._begun = 0
         """Key frames whose picture data began to come."""
-        self._coming_since: int | None = None
-        """While a key frame comes: the packets given up before it."""
+        self._coming: tuple[float, int] | None = None
+        """While a key frame comes: since when, and the packets given up before."""
         self._told: set[NoKeyframeReason] = set()
         """What the log has."""
         self._counts = Counter[str]()
@@ -145,10 +146,13 @@ class VideoReceiver(Receiver):
 
     @property
     def next_deadline(self) -> float:
-        """The monotonic second by which to call `send_due`; infinity if nothing is waited for."""
+        """The monotonic second by which to call `send_due`; infinity if nothing is waited for.
+
+        While a key frame comes it is always time: no packet may tell that it is damaged.
+        """
         if not self._open or self._stream is None:
             return inf
-        return self._pacing.next_at(min(each.due for each in self._open), flows=self.flowing)
+        return self._ask_at if self._coming is None else -inf
 
     def send_due(self, now: float) -> None:
         """Ask for a key frame if it is time to."""
@@ -156,9 +160,9 @@ class VideoReceiver(Receiver):
         if stream is None or not self._open:
             return
         self._note_damage(now)
-        if now < self.next_deadline:
+        if now < self._ask_at:
             return
-        state = self._begun, stream.state.given_up
+        state = self._begun, self._given_up
         self._pacing.asked(now, may_be_answered=self.flowing and state == self._before)
         self._before = state
         self._counts["keyframe_requests"] += 1
@@ -190,18 +194,30 @@ class VideoReceiver(Receiver):
     def counts(self) -> Counter[str]:
         counts = super().counts
         names = ("keyframes", "keyframes_damaged", "keyframe_requests")
-        senders = ("senders_silent_on_pli", "senders_with_intra_refresh")
+        senders = ("senders_not_answering", "senders_with_intra_refresh")
         return Counter(
             {each: self._counts[each] for each in (*names, *senders)}
             | {"video_unread": counts["unread"], "sink_errors": counts["sink_errors"]}
         )
+
+    @property
+    def _ask_at(self) -> float:
+        """The monotonic second at which to ask for a key frame."""
+        at = self._pacing.next_at(min(each.due for each in self._open), flows=self.flowing)
+        return at if self._coming is None else max(at, self._coming[0] + _COMING_S)
+
+    @property
+    def _given_up(self) -> int:
+        """Packets of our SSRC that are missing for good."""
+        return 0 if self._stream is None else self._stream.state.given_up
 
     def _assemble(self, coded: _Coded, packet: RtpPacket, rotation_before: int) -> Keyframe | None:
         begun = coded.assembler.begun
         complete = coded.assembler.push(packet)
         if coded.assembler.begun > begun:
             self._begun += 1
-            self._coming_since = self._stream.state.given_up if self._stream is not None else 0
+            self._coming = (packet.arrival, self._given_up) if self._open else None
+            self._hooks.wake(self.next_deadline)
         if complete is None:
             self._note_damage(packet.arrival)
             return None
@@ -211,9 +227,8 @@ class VideoReceiver(Receiver):
 
     def _note_damage(self, now: float) -> None:
         """See whether the key frame that comes has lost packets for good."""
-        given_up = self._stream.state.given_up if self._stream is not None else 0
-        if self._coming_since is not None and given_up > self._coming_since:
-            self._coming_since = None
+        if self._coming is not None and self._given_up > self._coming[1]:
+            self._coming = None
             self._counts["keyframes_damaged"] += 1
             self._pacing.answer_damaged(now)
             self._hooks.wake(self.next_deadline)
@@ -221,7 +236,7 @@ class VideoReceiver(Receiver):
     def _tell(self) -> None:
         """Log, once, what keeps key frames from us, if it is the sender's way."""
         texts = {
-            NoKeyframeReason.NO_ANSWER: ("senders_silent_on_pli", _NO_ANSWER),
+            NoKeyframeReason.NO_ANSWER: ("senders_not_answering", _NO_ANSWER),
             NoKeyframeReason.INTRA_REFRESH: ("senders_with_intra_refresh", _INTRA_REFRESH),
         }
         reason = self.no_keyframe_reason
@@ -240,7 +255,6 @@ class VideoReceiver(Receiver):
 
     def _complete(self, keyframe: Keyframe, now: float) -> None:
         self._counts["keyframes"] += 1
-        self._coming_since = None
         self._pacing.answered(now)
         self._kept = keyframe if self._pacing.are_ignored else None
         requests, self._open = self._open, []
@@ -262,8 +276,8 @@ class VideoReceiver(Receiver):
 
     def _stop_reading(self) -> None:
         """Unless the sender does not answer."""
+        self._coming = None
         if not self._pacing.are_ignored:
-            self._coming_since = None
             for coded in self._coded.values():
                 coded.assembler.clear()
             self._read(is_read=False)
@@ -274,12 +288,8 @@ class VideoReceiver(Receiver):
 
     def _began(self) -> None:
         self._pacing = KeyframeRequests()
-        self._coded = {
-            payload_type: _Coded(name, depacketizer, KeyframeAssembler(depacketizer))
-            for payload_type, (name, make) in self._codecs.items()
-            for depacketizer in (make(),)
-        }
-        self._current = self._kept = self._coming_since = None
+        self._coded = {number: _Coded(*each) for number, each in self._codecs.items()}
+        self._current = self._kept = self._coming = None
         self._before = (0, 0)
         self._begun = 0
         self._last_read = -inf
