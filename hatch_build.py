@@ -122,11 +122,10 @@ def build() -> None:
 
 
 def lint() -> None:
-    """Have the compiler refuse whatever it finds doubtful in the sources, the benchmarks' too."""
+    """Have the compiler refuse whatever it finds doubtful in the sources."""
     with TemporaryDirectory() as folder:
         compile_into(Path(folder), *WARNINGS)
         compile_into(Path(folder), *WARNINGS, sources=FORMER)
-        compile_into(Path(folder), *WARNINGS, f"-I{FORMER}", sources=ROOT / "bench/harness")
 
 
 def wheel_tag() -> str:
