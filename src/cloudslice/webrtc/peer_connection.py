@@ -1,10 +1,10 @@
 """A connection to a peer: one transport, with the media sections on it.
 
-1. Sections come and go by negotiation, whoever offers; a section that goes on has the same
-receiver. Which
-   section is whose track is the business of those who use the connection.
-2. A receiver receives one SSRC at a time. Its stream is the native library's, and is made and
-freed here. 3. A connection ends once, for one reason. After that nothing comes of it.
+1. Sections come and go by negotiation, whoever offers; a section that goes on keeps its receiver.
+   Which section is whose track is the business of those who use the connection.
+2. A receiver receives one SSRC at a time. Its stream is the native library's, made and freed by
+   `Streams`.
+3. A connection ends once, for one reason. After that nothing comes of it.
 """
 
 import secrets

@@ -1,8 +1,8 @@
 """When pictures are due: with ticks that some tracks share.
 
 A picture is more than its encoding: its key frame is asked for and read, it is brought to the
-disk, uploaded and told of, and the caches are cold each time. For some at a time all that is done
-but once.
+disk and uploaded, an event tells of it, and the caches are cold each time. For some pictures at a
+time all that is done once (docs/decisions/pictures-together.md).
 """
 
 from collections import Counter
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from cloudslice.tick import PERIOD_S
 
 AHEAD_S = PERIOD_S
-"""A key frame is asked for one tick before its picture is due, so that it can be read when it
-is."""
+"""A track's packets are read from one tick before its picture is due, so that a key frame that
+comes on its own is taken. The sender is asked for one when the picture is due."""
 _TICKS_A_SECOND = round(1 / PERIOD_S)
 _SHARING = 4
 """Tracks that share a tick, while there are ticks enough: a core makes their PNGs in some 50 ms,

@@ -331,8 +331,7 @@ class UdpPort:
 
     def _dispatch(self) -> None:
         """Act on all events. What is done for one may lead to further ones, which come after those
-        that are there
-        already: so the order of a stream is kept."""
+        that are there already: so the order of a stream is kept."""
         while self._events:
             event = self._events.popleft()
             member = self._find(event)
