@@ -100,7 +100,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
                 Route("/metrics", metrics.endpoint),
                 Mount("/whip", whip_app(settings, rooms, clock)),
                 Route("/", gateway),
-                # Clients sign "/" whatever path their endpoint has (contract I4).
+                # Clients sign "/" whatever path their endpoint has.
                 Route("/{prefix:path}", gateway, methods=["POST"]),
             ]
         )

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from cloudslice.webrtc.accepting import ReceivePolicy, accept_offer
+from cloudslice.webrtc.candidates import IceCredentials, host_candidates
 from cloudslice.webrtc.local_description import LocalParameters, write_answer
 from cloudslice.webrtc.negotiation import Negotiation
 from cloudslice.webrtc.remote_description import parse_remote_description
-from cloudslice.webrtc.transport_parameters import Fingerprint, IceCredentials, host_candidates
+from cloudslice.webrtc.transport_parameters import Fingerprint
 
 _UNIT_TESTS = Path(__file__).parents[1] / "unit"
 
