@@ -11,7 +11,7 @@ from helpers.offers import REAL, accept
 HOOKS = ReceiverHooks(lambda make: None, lambda at: None, lambda: 0.0)
 
 
-@pytest.mark.parametrize("client", sorted(REAL))
+@pytest.mark.parametrize("client", ["chromium", "firefox"])
 def test_each_section_of_real_clients_gets_its_receiver(client: str) -> None:
     for section in accept(REAL[client]).sections:
         if section.formats:

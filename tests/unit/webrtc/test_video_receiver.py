@@ -4,11 +4,13 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, unpack_remb_fci
 
 from cloudslice.codecs.h264 import H264Depacketizer
 from cloudslice.codecs.vp8 import Vp8Depacketizer
 from cloudslice.media.tracks import Keyframe, NoKeyframeReason, VideoCodec
 from cloudslice.webrtc.receiver import ReceiverHooks
+from cloudslice.webrtc.receiver_reports import ReceiverReports
 from cloudslice.webrtc.video_receiver import VideoReceiver
 from helpers.encoded_video import decode_keyframe, encoded_frames, picture_number
 from helpers.h264_streams import packetise, x264_stream
@@ -596,6 +598,28 @@ def test_requests_do_not_multiply_the_traffic_that_they_are_lost_in(make: type[V
     assert video.video.no_keyframe_reason in (NoKeyframeReason.LOST, None)
     assert video.video.bitrate_factor < 1.0
     assert not video.taken or len(video.taken) <= 3
+
+
+def test_the_sender_is_told_a_lower_bitrate_while_key_frames_are_damaged(
+    make: type[Video],
+) -> None:
+    """By REMB, in the reports on it."""
+    video = make(can_nack=False)
+    reports = ReceiverReports(2000)
+
+    def told_bps() -> int:
+        [report] = reports.report([video.receiver], video.clock.now)
+        remb = next(
+            each
+            for each in RtcpPacket.parse(report)
+            if isinstance(each, RtcpPsfbPacket) and each.fmt == 15
+        )
+        return int(unpack_remb_fci(remb.fci)[0])
+
+    video.send(1)
+    assert told_bps() == pytest.approx(2_000_000, rel=0.001)
+    wanted_each(video, AnsweringCamera(video, round_trip_s=0.05, loss=0.3), 5.0, 2)
+    assert told_bps() <= 500_000
 
 
 def test_smaller_key_frames_come_through(make: type[Video]) -> None:
