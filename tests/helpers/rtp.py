@@ -8,6 +8,7 @@ from cloudslice.media.tracks import OpusRun
 
 SSRC = 0x1234
 
+
 def rtp_packet(
     sequence: int,
     timestamp: int,

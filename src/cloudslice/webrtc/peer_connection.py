@@ -10,6 +10,7 @@ freed here. 3. A connection ends once, for one reason. After that nothing comes 
 import secrets
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
@@ -206,10 +207,11 @@ class PeerConnection:
         if self.state is ConnectionState.CLOSED:
             return
         self.state = ConnectionState.CLOSED
-        self.transport.close()
-        self.streams.stop()
-        self._port.detach(self.peer)
-        self._user.on_closed(reason, failure)
+        with ExitStack() as stack:  # whatever breaks, the end is told
+            stack.callback(self._user.on_closed, reason, failure)
+            stack.callback(self._port.detach, self.peer)
+            stack.callback(self.streams.stop)
+            stack.callback(self.transport.close)
 
     @property
     def last_authentic(self) -> float:
@@ -315,9 +317,16 @@ class PeerConnection:
             self._wake(-inf)
             if self.state is ConnectionState.CONNECTING:
                 self.state = ConnectionState.CONNECTED
-                self._user.on_connected()
+                self._begin()
         if self.transport.is_closed_by_peer:
             self.close(CloseReason.LEFT)
+
+    def _begin(self) -> None:
+        try:
+            self._user.on_connected()
+        except Exception:
+            self.close(CloseReason.FAILED)  # half connected, it would never end
+            raise
 
     def _fail(self, failure: str) -> None:
         is_new = self.state is ConnectionState.CONNECTING

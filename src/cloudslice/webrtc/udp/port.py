@@ -138,7 +138,10 @@ class UdpPort:
     def close(self) -> None:
         """Close all connections and the sockets."""
         for member in list(self._members.values()):
-            member.connection.close()
+            try:
+                member.connection.close()
+            except Exception as error:
+                member.faults.caught(error)
         for each in self._sockets:
             each.close()
         self._native.close()

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
+from cloudslice.rtp.session import CloseReason, Session
 
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.media.tracks import TrackKind
 from cloudslice.rooms.builtin.reporter import RoomReporter
 from cloudslice.rooms.observer import ExitReason
-from cloudslice.rtp.session import CloseReason, Session
 from helpers.room_observer import RecordingObserver
 
 ROOM = RoomKey(1, "150", RoomIdType.NUMBER)
