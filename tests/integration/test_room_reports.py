@@ -8,10 +8,11 @@ import pytest
 from cloudslice.config import RtcSettings
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.media.tracks import TrackKind
-from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication
+from cloudslice.rooms.builtin.publication import Publication
+from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.observer import ExitReason
-from cloudslice.rtp.port import RtpPort
-from cloudslice.rtp.sdp import parse_offer
+from cloudslice.webrtc.remote_description import parse_remote_description
+from helpers.media_port import media_port
 from helpers.peer import Peer
 from helpers.room_observer import RecordingObserver
 from helpers.slice_store import ManualClock
@@ -51,10 +52,10 @@ class Anchor:
 @pytest.fixture
 async def alice() -> AsyncIterator[Anchor]:
     clock, observer = ManualClock(), RecordingObserver()
-    async with RtpPort(0, "127.0.0.1", clock) as port:
-        rooms = BuiltinRooms(port, RtcSettings(), clock, observer)
+    with media_port(clock, "127.0.0.1") as (port, tick):
+        rooms = BuiltinRooms(port, RtcSettings(), clock, tick, observer)
         peer = Peer((AUDIO, VIDEO))
-        publication, answer = rooms.publish(ROOM, "alice", parse_offer(peer.offer))
+        publication, answer = rooms.publish(ROOM, "alice", parse_remote_description(peer.offer))
         assert observer.heard == []
         udp = UdpPeer(port, peer, answer, host="127.0.0.1")
         udp.connect()
