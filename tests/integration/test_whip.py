@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cloudslice.rtp.port import RtpPort
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -21,7 +22,6 @@ from cloudslice.media.tracks import TrackKind
 from cloudslice.rooms.builtin import whip
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication
 from cloudslice.rooms.builtin.whip import whip_app
-from cloudslice.rtp.port import RtpPort
 from helpers.peer import Peer
 from helpers.room_observer import RecordingObserver
 

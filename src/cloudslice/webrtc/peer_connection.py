@@ -265,15 +265,18 @@ class PeerConnection:
             deadlines.append(receiver.next_deadline)
         self._deadline = min(deadlines)
 
-    def on_datagram(self, data: bytes, path: bytes, arrival: float) -> None:
-        """STUN, DTLS or SRTCP has come. STUN may come from anywhere."""
+    def on_datagram(self, data: bytes, path: bytes, arrival: float) -> bool:
+        """See `udp.port.Connection`."""
         kind = data[0] if data else 255
         if kind < 4:  # RFC 7983
-            self._receive_check(data, path)
-        elif 20 <= kind <= 63:
+            return self._receive_check(data, path)
+        if 20 <= kind <= 63:
             self._receive_dtls(data)
         elif 128 <= kind <= 191:
             self._receive_rtcp(data, path, arrival)
+        else:
+            return False
+        return True
 
     def on_moved(self, path: bytes, arrival: float) -> None:
         """Authentic media has come from a new address."""
@@ -300,11 +303,13 @@ class PeerConnection:
         self.streams.negotiate(negotiation)
         self._wake(-inf)
 
-    def _receive_check(self, data: bytes, path: bytes) -> None:
+    def _receive_check(self, data: bytes, path: bytes) -> bool:
         now = self._clock.monotonic()
-        if self.transport.receive_check(data, path, now):
+        is_valid = self.transport.receive_check(data, path, now)
+        if is_valid:
             self._last_authentic = now
             self._port.add_path(self.peer, path)
+        return is_valid
 
     def _receive_dtls(self, data: bytes) -> None:
         try:

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from cloudslice.rtp.answer import make_answer
 from playwright.async_api import Page, async_playwright
 
-from cloudslice.rtp.answer import make_answer
 from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.ice import IceCredentials
 from cloudslice.rtp.sdp import UnusableOfferError, parse_offer

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
+from cloudslice.rtp.port import RtpPort
+from cloudslice.rtp.session import Session
+from cloudslice.rtp.video import VideoReceiver
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -18,9 +21,6 @@ from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.rooms.base import Anchor, LeaveCode
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication
 from cloudslice.rooms.builtin.whip import whip_app
-from cloudslice.rtp.port import RtpPort
-from cloudslice.rtp.session import Session
-from cloudslice.rtp.video import VideoReceiver
 from helpers.asgi_server import serving
 from helpers.browser import BrowserAnchor, browser_anchor
 from helpers.encoded_video import decode_keyframe

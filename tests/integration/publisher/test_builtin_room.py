@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
+from cloudslice.rtp.port import RtpPort
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -22,7 +23,6 @@ from cloudslice.publisher.publisher import PublishConfig, PublisherGroup, publis
 from cloudslice.rooms.base import Anchor, LeaveCode
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
-from cloudslice.rtp.port import RtpPort
 from helpers.asgi_server import serving
 from helpers.room_observer import RecordingObserver
 

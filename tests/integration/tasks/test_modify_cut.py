@@ -99,7 +99,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     clock = SystemClock()
     with media_port(clock, "127.0.0.1") as (port, tick):
         rooms = BuiltinRooms(port, settings.rtc, clock, tick, RecordingObserver())
-        async with open_supervisor(settings, rooms, clock, {}) as supervisor:  # type: ignore[arg-type]
+        async with open_supervisor(settings, rooms, clock, {}, tick) as supervisor:  # type: ignore[arg-type]
             stage = Stage(supervisor, rooms, port, tmp_path)
             yield stage
             if stage.udp is not None:
