@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
-from cloudslice.rtp.port import RtpPort
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -24,6 +23,7 @@ from cloudslice.rooms.base import Anchor, LeaveCode
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
 from helpers.asgi_server import serving
+from helpers.media_port import media_port
 from helpers.room_observer import RecordingObserver
 
 pytestmark = pytest.mark.timeout(30)
@@ -78,13 +78,14 @@ async def room(request: pytest.FixtureRequest) -> AsyncIterator[Room]:
         sdk_app_id=ROOM.sdk_app_id, secret_key=KEY, private_map_key_required=is_strict
     )
     settings, clock, robot = Settings(apps=(app,)), SystemClock(), Robot()
-    async with RtpPort(0, "127.0.0.1", clock) as port, publisher_group() as anchors:
-        rooms = BuiltinRooms(port, settings.rtc, clock, RecordingObserver())
-        await rooms.enter(ROOM, "robot", robot)
-        whip = Starlette(routes=[Mount("/whip", whip_app(settings, rooms, clock))])
-        async with serving(whip) as http_port:
-            yield Room(robot, anchors, f"http://127.0.0.1:{http_port}")
-            await anchors.stop_all()
+    with media_port(clock, "127.0.0.1") as (port, tick):
+        async with publisher_group() as anchors:
+            rooms = BuiltinRooms(port, settings.rtc, clock, tick, RecordingObserver())
+            await rooms.enter(ROOM, "robot", robot)
+            whip = Starlette(routes=[Mount("/whip", whip_app(settings, rooms, clock))])
+            async with serving(whip) as http_port:
+                yield Room(robot, anchors, f"http://127.0.0.1:{http_port}")
+                await anchors.stop_all()
 
 
 @pytest.fixture(scope="module")
