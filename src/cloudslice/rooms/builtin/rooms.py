@@ -139,7 +139,11 @@ class BuiltinRooms:
         """End publications, whose media is taken in to the last packet that has come."""
         self._port.catch_up([each.connection.peer for each in publications])
         for each in publications:
-            each.connection.close(reason)
+            try:
+                each.connection.close(reason)
+            except Exception as error:
+                # It has ended all the same, and so are the others to.
+                self.faults.caught(error)
 
     def publication(self, publication_id: str) -> Publication | None:
         """The publication of that id, if it has not ended."""
