@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-from cloudslice.publisher.encode import VideoSpec
+from cloudslice_publisher.encode import VideoSpec
 from harness.buckets import KINDS
 from harness.measure import Mode, Plan, measure
 from harness.plot import draw

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import uvloop
 
-from cloudslice.publisher.connection import ConnectionOptions
-from cloudslice.publisher.media import Media
-from cloudslice.publisher.publisher import (
+from cloudslice_publisher.connection import ConnectionOptions
+from cloudslice_publisher.media import Media
+from cloudslice_publisher.publisher import (
     PublishConfig,
     Publisher,
     PublisherState,

@@ -11,13 +11,15 @@ import httpx
 
 from cloudslice.clock import Clock, SystemClock
 from cloudslice.media.tracks import TrackKind
-from cloudslice.publisher.connection import Connection, ConnectionLostError, ConnectionOptions
-from cloudslice.publisher.media import Media
-from cloudslice.publisher.pacer import Pacer
-from cloudslice.publisher.sdp import AnswerError, parse_answer
-from cloudslice.publisher.sender import SendStats
-from cloudslice.publisher.whip import WhipClient, WhipError, WhipSession
-from cloudslice.rtp.dtls import DtlsCertificate
+from cloudslice.webrtc.dtls import DtlsCertificate
+from cloudslice.webrtc.sdp import SdpError
+from cloudslice.webrtc.udp.sockets import PortInUseError
+from cloudslice_publisher.connection import Connection, ConnectionLostError, ConnectionOptions
+from cloudslice_publisher.media import Media
+from cloudslice_publisher.pacer import Pacer
+from cloudslice_publisher.ports import ReadyPorts
+from cloudslice_publisher.sender import SendStats
+from cloudslice_publisher.whip import WhipClient, WhipError, WhipSession
 
 _FIRST_DELAY_S = 0.25
 _MAX_DELAY_S = 5.0
@@ -83,6 +85,7 @@ class Publisher:
         *,
         http: httpx.AsyncClient,
         pacer: Pacer,
+        ports: ReadyPorts,
         certificate: DtlsCertificate,
         clock: Clock,
         on_state: OnState = _ignore,
@@ -95,6 +98,7 @@ class Publisher:
             http, config.url, bearer=config.bearer, private_map_key=config.private_map_key
         )
         self._pacer = pacer
+        self._ports = ports
         self._certificate = certificate
         self._clock = clock
         self._on_state = on_state
@@ -146,31 +150,35 @@ class Publisher:
 
     async def _publish_once(self) -> str:
         """Publish until it fails or ends; why it did."""
-        connection = Connection(
-            self._media,
-            self.config.connection,
-            certificate=self._certificate,
-            stats=self.stats,
-            clock=self._clock,
-        )
+        try:
+            connection = Connection(
+                self._media,
+                self.config.connection,
+                certificate=self._certificate,
+                stats=self.stats,
+                ports=self._ports,
+                clock=self._clock,
+            )
+        except PortInUseError as error:
+            return f"no socket: {error}"
         for kind in self._muted:
             connection.mute(kind)
         self._connection = connection
         try:
-            session = await self._whip.offer(connection.offer)
+            session = await self._whip.offer(connection.offer())
             async with self._leaving(session):
                 return await self._send(connection, session)
-        except (WhipError, AnswerError, ConnectionLostError) as error:
+        except SdpError as error:
+            return f"the answer cannot be used: {error}"
+        except (WhipError, ConnectionLostError) as error:
             return str(error)
-        except OSError as error:
-            return f"no socket for the server's address: {error}"
         finally:
             self._connection = None
             connection.close(says_goodbye=self._says_goodbye)
 
     async def _send(self, connection: Connection, session: WhipSession) -> str:
-        connection.start(parse_answer(session.answer))
-        self._pacer.add(connection.beat)
+        connection.start(session.answer)
+        self._pacer.add(connection.send_due)
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 await connection.wait_connected()
@@ -180,7 +188,7 @@ class Publisher:
         except TimeoutError:
             return f"not connected within {_CONNECT_TIMEOUT_S:.0f} s"
         finally:
-            self._pacer.remove(connection.beat)
+            self._pacer.remove(connection.send_due)
 
     @contextlib.asynccontextmanager
     async def _leaving(self, session: WhipSession) -> AsyncIterator[None]:
@@ -222,11 +230,17 @@ class PublisherGroup:
     """Publishers that share a timer, an HTTP client and a certificate; see `publisher_group`."""
 
     def __init__(
-        self, tasks: asyncio.TaskGroup, http: httpx.AsyncClient, pacer: Pacer, clock: Clock
+        self,
+        tasks: asyncio.TaskGroup,
+        http: httpx.AsyncClient,
+        pacer: Pacer,
+        ports: ReadyPorts,
+        clock: Clock,
     ) -> None:
         self._tasks = tasks
         self._http = http
         self._pacer = pacer
+        self._ports = ports
         self._clock = clock
         self._certificate = DtlsCertificate()
         self._running: dict[Publisher, asyncio.Task[None]] = {}
@@ -238,6 +252,7 @@ class PublisherGroup:
             media,
             http=self._http,
             pacer=self._pacer,
+            ports=self._ports,
             certificate=self._certificate,
             clock=self._clock,
             on_state=on_state,
@@ -273,9 +288,10 @@ async def publisher_group(clock: Clock = _CLOCK) -> AsyncIterator[PublisherGroup
         httpx.AsyncClient(timeout=_HTTP_TIMEOUT_S, limits=_HTTP_LIMITS) as http,
         asyncio.TaskGroup() as tasks,
     ):
-        pacer = Pacer(clock)
+        pacer, ports = Pacer(clock), ReadyPorts()
+        pacer.add(ports.read)  # first, so that what is asked for is sent at once
         pacing = tasks.create_task(pacer.run())
-        group = PublisherGroup(tasks, http, pacer, clock)
+        group = PublisherGroup(tasks, http, pacer, ports, clock)
         try:
             yield group
         except Exception as error:  # the body's own: it need not come out as a group of one
@@ -283,6 +299,7 @@ async def publisher_group(clock: Clock = _CLOCK) -> AsyncIterator[PublisherGroup
         finally:
             await group.stop_all()
             pacing.cancel()
+            ports.close()
     if failure is not None:
         raise failure
 

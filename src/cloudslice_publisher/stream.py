@@ -5,19 +5,12 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from aiortc.rtp import (
-    RtcpSdesPacket,
-    RtcpSenderInfo,
-    RtcpSourceInfo,
-    RtcpSrPacket,
-)
+from cloudslice.webrtc.sender_rtcp import ntp_time, sender_report
 
 _HEADER: Final = struct.Struct("!BBHII")
 _VERSION = 0x80
 _EXTENSION_FLAG = 0x10
 _MARKER = 0x80
-_NTP_EPOCH_OFFSET_S = 2_208_988_800
-_SDES_CNAME = 1
 # Three seconds of 720p at 1.5 Mbit/s: a receiver gives up long before.
 _HISTORY_LENGTH = 512
 
@@ -30,6 +23,7 @@ class RtpStream:
         ssrc: as the offer announced it.
         clock_rate: ticks a second.
         start: the monotonic second of tick 0.
+        cname: names the sender in its reports.
         protect: RTP to SRTP.
     """
 
@@ -40,12 +34,14 @@ class RtpStream:
         ssrc: int,
         clock_rate: int,
         start: float,
+        cname: str,
         protect: Callable[[bytes], bytes],
     ) -> None:
         self.ssrc = ssrc
         self._payload_type = payload_type
         self._clock_rate = clock_rate
         self._start = start
+        self._cname = cname
         self._protect = protect
         # RFC 3550, 5.1: both begin at random. The top bit of the sequence stays clear, so that
         # it does not wrap before SRTP's receiver has locked on its roll-over counter.
@@ -82,7 +78,7 @@ class RtpStream:
         """The SRTP packet that went out under `sequence`, or None if that is too long ago."""
         return self._history.get(sequence)
 
-    def sender_report(self, now: float, utc_ms: float, cname: str) -> bytes | None:
+    def report(self, now: float, utc_ms: float) -> bytes | None:
         """A compound packet of SR and SDES (RFC 3550, 6.4.1), or None before the first packet.
 
         Args:
@@ -92,18 +88,11 @@ class RtpStream:
         if not self._packets:
             return None
         ticks = int((now - self._start) * self._clock_rate)
-        info = RtcpSenderInfo(
-            ntp_timestamp=ntp_time(utc_ms),
-            rtp_timestamp=(self._first_timestamp + ticks) & 0xFFFFFFFF,
-            packet_count=self._packets & 0xFFFFFFFF,
-            octet_count=self._octets & 0xFFFFFFFF,
+        return sender_report(
+            self.ssrc,
+            ntp_time(utc_ms),
+            self._first_timestamp + ticks,
+            self._packets,
+            self._octets,
+            self._cname,
         )
-        source = RtcpSourceInfo(ssrc=self.ssrc, items=[(_SDES_CNAME, cname.encode())])
-        return bytes(RtcpSrPacket(ssrc=self.ssrc, sender_info=info)) + bytes(
-            RtcpSdesPacket(chunks=[source])
-        )
-
-
-def ntp_time(utc_ms: float) -> int:
-    """Milliseconds of the Unix epoch as a 64-bit NTP timestamp."""
-    return int((utc_ms / 1000 + _NTP_EPOCH_OFFSET_S) * (1 << 32))

@@ -8,32 +8,32 @@ from cloudslice.clock import Clock
 _INTERVAL_S = 0.02
 """One audio packet; twice as often costs a fifth more CPU, and no receiver gains by it."""
 
-Beat = Callable[[float], None]
+Paced = Callable[[float], None]
 """Does what is due at a monotonic second; must not block or raise."""
 
 
 class Pacer:
-    """Calls every beat that was added, fifty times a second."""
+    """Calls all that was added, in that order, fifty times a second."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._beats: dict[Beat, None] = {}
+        self._all: dict[Paced, None] = {}
 
-    def add(self, beat: Beat) -> None:
-        """Call `beat` from now on."""
-        self._beats[beat] = None
+    def add(self, paced: Paced) -> None:
+        """Call `paced` from now on."""
+        self._all[paced] = None
 
-    def remove(self, beat: Beat) -> None:
-        """Call `beat` no more; harmless when it is not there."""
-        self._beats.pop(beat, None)
+    def remove(self, paced: Paced) -> None:
+        """Call `paced` no more; harmless when it is not there."""
+        self._all.pop(paced, None)
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Call them until cancelled."""
         due = self._clock.monotonic()
         while True:
             now = self._clock.monotonic()
-            for beat in tuple(self._beats):
-                beat(now)
-            # Beats that were missed are not made up for: whoever beats sends all that is due.
+            for paced in tuple(self._all):
+                paced(now)
+            # Missed turns are not made up for: who is called sends all that is due.
             due = max(due + _INTERVAL_S, now)
             await asyncio.sleep(due - now)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from cloudslice.publisher.encode import (
+from cloudslice_publisher.encode import (
     OPUS_FRAME_SAMPLES,
     AudioSpec,
     EncodedFrame,
@@ -17,9 +17,9 @@ from cloudslice.publisher.encode import (
     encode_audio,
     encode_video,
 )
-from cloudslice.publisher.packetizer import packetize
-from cloudslice.publisher.picture import ColourBars, Rgb, RgbImage
-from cloudslice.publisher.sound import Pcm, mix, read_pcm, speech, tone
+from cloudslice_publisher.packetizer import packetize
+from cloudslice_publisher.picture import ColourBars, Rgb, RgbImage
+from cloudslice_publisher.sound import Pcm, mix, read_pcm, speech, tone
 
 _VIDEO = VideoSpec()
 _AUDIO = AudioSpec()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cloudslice.publisher.lettering import text_mask
+from cloudslice_publisher.lettering import text_mask
 
 Rgb = tuple[int, int, int]
 """Red, green, blue; each 0..255."""

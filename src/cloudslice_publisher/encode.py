@@ -10,8 +10,8 @@ import numpy as np
 from av.video.frame import PictureType
 
 from cloudslice.media.tracks import VideoCodec
-from cloudslice.publisher.picture import RgbImage
-from cloudslice.publisher.sound import SAMPLE_RATE, Pcm
+from cloudslice_publisher.picture import RgbImage
+from cloudslice_publisher.sound import SAMPLE_RATE, Pcm
 
 OPUS_FRAME_SAMPLES = SAMPLE_RATE // 50
 """20 ms, what browsers send."""

@@ -4,16 +4,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from cloudslice.codecs.codec import ORIENTATION_URI
 from cloudslice.media.tracks import TrackKind
-from cloudslice.publisher.media import AudioLoop, Media, VideoLoop
-from cloudslice.publisher.playback import (
+from cloudslice.webrtc.negotiation import NegotiatedSection
+from cloudslice_publisher.media import AudioLoop
+from cloudslice_publisher.playback import (
     AUDIO_CLOCK_RATE,
     VIDEO_CLOCK_RATE,
     AudioPlayback,
     VideoPlayback,
 )
-from cloudslice.publisher.sdp import ORIENTATION_ID, OfferedStream
-from cloudslice.publisher.stream import RtpStream
+from cloudslice_publisher.sections import PlannedStream
+from cloudslice_publisher.stream import RtpStream
 
 
 @dataclass(slots=True)
@@ -29,8 +31,8 @@ class SendStats:
     packets_nacked: int = 0
     keyframes_wanted: int = 0
     """PLI and FIR received."""
-    datagrams_refused: int = 0
-    """Received ones that were malformed or not authentic."""
+    feedback_refused: int = 0
+    """RTCP received that was malformed."""
     remb_kbps: int | None = None
     """The bitrate that the receiver wants at most; replayed media cannot follow it."""
     round_trip_s: float | None = None
@@ -70,9 +72,9 @@ class Sender(ABC):
         """The SRTP packet of that sequence number, if it was not sent too long ago."""
         return self._stream.sent_before(sequence)
 
-    def report(self, now: float, utc_ms: float, cname: str) -> bytes | None:
-        """A sender report, or None before the first packet. See RtpStream.sender_report."""
-        return self._stream.sender_report(now, utc_ms, cname)
+    def report(self, now: float, utc_ms: float) -> bytes | None:
+        """A sender report, or None before the first packet. See RtpStream.report."""
+        return self._stream.report(now, utc_ms)
 
 
 class AudioSender(Sender):
@@ -102,11 +104,11 @@ class VideoSender(Sender):
     """Plays video; key frames carry the rotation on their last packet, as browsers do."""
 
     def __init__(
-        self, kind: TrackKind, stream: RtpStream, playback: VideoPlayback, rotation: int
+        self, kind: TrackKind, stream: RtpStream, playback: VideoPlayback, orientation: bytes
     ) -> None:
         super().__init__(kind, stream)
         self._playback = playback
-        self._orientation = orientation_extension(rotation) if rotation else b""
+        self._orientation = orientation
 
     @property
     def is_muted(self) -> bool:
@@ -128,36 +130,50 @@ class VideoSender(Sender):
 
 
 def make_sender(
-    offered: OfferedStream,
-    media: Media,
+    planned: PlannedStream,
+    agreed: NegotiatedSection,
     *,
     start: float,
     offset_s: float,
-    rotation: int,
+    rotation: int = 0,
     protect: Callable[[bytes], bytes],
 ) -> Sender:
-    """The sender of one stream that the server takes."""
-    loop: AudioLoop | VideoLoop | None
-    if offered.kind is TrackKind.AUDIO:
-        loop = media.audio
-    else:
-        loop = media.video if offered.kind is TrackKind.VIDEO else media.aux
+    """The sender of one stream that the server takes.
+
+    Args:
+        planned: what was offered.
+        agreed: what the answer has left of it.
+        start: monotonic second of the first packet.
+        offset_s: where in the loop to begin.
+        rotation: clockwise degrees that receivers must turn video by.
+        protect: RTP to SRTP.
+    """
+    loop = planned.loop
+    [ssrc] = planned.section.ssrcs
     stream = RtpStream(
-        payload_type=offered.payload_type,
-        ssrc=offered.ssrc,
+        payload_type=agreed.formats[0].payload_type,
+        ssrc=ssrc.number,
         clock_rate=AUDIO_CLOCK_RATE if isinstance(loop, AudioLoop) else VIDEO_CLOCK_RATE,
         start=start,
+        cname=ssrc.cname,
         protect=protect,
     )
     if isinstance(loop, AudioLoop):
         return AudioSender(stream, AudioPlayback(loop, start=start, offset_s=offset_s))
-    if isinstance(loop, VideoLoop):
-        playback = VideoPlayback(loop, start=start, offset_s=offset_s)
-        return VideoSender(offered.kind, stream, playback, rotation)
-    raise ValueError(f"there is no media for the {offered.kind.value} stream")
+    identifier = agreed.extension_id(ORIENTATION_URI)
+    orientation = b""
+    if rotation and identifier is not None:
+        orientation = orientation_extension(identifier, rotation)
+    playback = VideoPlayback(loop, start=start, offset_s=offset_s)
+    return VideoSender(planned.kind, stream, playback, orientation)
 
 
-def orientation_extension(rotation: int) -> bytes:
-    """The header extension (RFC 8285, 4.2) with a video orientation (3GPP TS 26.114, 7.4.5)."""
-    element = bytes([ORIENTATION_ID << 4, rotation // 90])
+def orientation_extension(identifier: int, rotation: int) -> bytes:
+    """The header extension (RFC 8285, 4.2) with a video orientation (3GPP TS 26.114, 7.4.5).
+
+    Args:
+        identifier: 1..14.
+        rotation: 0, 90, 180 or 270 degrees.
+    """
+    element = bytes([identifier << 4, rotation // 90])
     return b"\xbe\xde" + (1).to_bytes(2) + element + b"\x00\x00"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from cloudslice.publisher.media import AudioLoop, PacketizedFrame, VideoLoop
+from cloudslice_publisher.media import AudioLoop, PacketizedFrame, VideoLoop
 
 VIDEO_CLOCK_RATE = 90_000
 AUDIO_CLOCK_RATE = 48_000

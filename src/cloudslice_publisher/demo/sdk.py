@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from cloudslice.demo.scene import BUCKET, ROBOT, ROOM_ID, SDK_APP_ID, Scene
+from cloudslice_publisher.demo.scene import BUCKET, ROBOT, ROOM_ID, SDK_APP_ID, Scene
 
 
 class SdkMissingError(Exception):

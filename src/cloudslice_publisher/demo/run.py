@@ -12,15 +12,15 @@ from typing import Any
 
 import httpx
 
-from cloudslice.demo.display import Display, describe_tree
-from cloudslice.demo.scene import ROBOT, ROOM_ID, SDK_APP_ID, Scene, set_scene
-from cloudslice.demo.sdk import OfficialSdk, SdkMissingError
-from cloudslice.demo.webhooks import WebhookReceiver
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomIdType, RoomKey, whip_path
-from cloudslice.publisher.encode import VideoSpec
-from cloudslice.publisher.media import Look, Media, synthetic_media
-from cloudslice.publisher.publisher import PublishConfig, publisher_group
+from cloudslice_publisher.demo.display import Display, describe_tree
+from cloudslice_publisher.demo.scene import ROBOT, ROOM_ID, SDK_APP_ID, Scene, set_scene
+from cloudslice_publisher.demo.sdk import OfficialSdk, SdkMissingError
+from cloudslice_publisher.demo.webhooks import WebhookReceiver
+from cloudslice_publisher.encode import VideoSpec
+from cloudslice_publisher.media import Look, Media, synthetic_media
+from cloudslice_publisher.publisher import PublishConfig, publisher_group
 
 _ANCHORS = (
     Look("alice", accent=(32, 64, 160), tone_hz=440),
