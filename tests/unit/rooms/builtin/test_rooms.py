@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from cloudslice.rtp.audio import AudioReceiver
+from cloudslice.rtp.port import RtpPort
 
 from cloudslice.config import RtcSettings
 from cloudslice.ids import RoomIdType, RoomKey
@@ -14,8 +16,6 @@ from cloudslice.rooms.base import Anchor, LeaveCode, RoomEntryError
 from cloudslice.rooms.builtin.connecting import TooManyConnectingError
 from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication, UserIdTakenError
 from cloudslice.rooms.management import RoomNotFoundError
-from cloudslice.rtp.audio import AudioReceiver
-from cloudslice.rtp.port import RtpPort
 from cloudslice.rtp.sdp import parse_offer
 from helpers.peer import Peer
 from helpers.room_observer import RecordingObserver
