@@ -39,7 +39,7 @@ class _Frame:
     """The packets of one timestamp."""
 
     sequences: list[int] = field(default_factory=list)
-    first: int | None = None
+    first: int = 1 << 62
     """The lowest number of a packet with a payload..."""
     last: int = -1
     """...and the highest one."""
@@ -117,7 +117,7 @@ class KeyframeAssembler:
                 self._drop_oldest_frame()
         frame.sequences.append(sequence)
         if payload:
-            frame.first = sequence if frame.first is None else min(frame.first, sequence)
+            frame.first = min(frame.first, sequence)
             frame.last = max(frame.last, sequence)
         if PayloadKind.KEYFRAME in kind:
             self.begun += 1
@@ -147,17 +147,13 @@ class KeyframeAssembler:
         if before.timestamp != behind.timestamp:
             return
         if PayloadKind.PICTURE in before.kind and PayloadKind.OPENS in behind.kind:
-            cuts = self._frames[behind.timestamp].cuts
-            if other not in cuts:
-                cuts.append(other)
+            self._frames[behind.timestamp].cuts.append(other)
         elif before.marker:
             self._is_marker_last = False
 
     def _complete(self, timestamp: int) -> AssembledKeyframe | None:
         """The key frame of a timestamp that is whole now, if there is one; the newest one."""
-        frame = self._frames.get(timestamp)
-        if frame is None or not frame.keyframes or frame.first is None:
-            return None
+        frame = self._frames[timestamp]
         for keyframe in reversed(frame.keyframes):
             first = max((each for each in frame.cuts if each <= keyframe), default=frame.first)
             found = self._assemble(frame, timestamp, keyframe, first)
