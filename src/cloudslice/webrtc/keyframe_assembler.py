@@ -14,6 +14,8 @@ from typing import NamedTuple
 from cloudslice.codecs.codec import Depacketizer, PayloadKind
 from cloudslice.webrtc.rtp_packet import RtpPacket
 
+_PADDING = PayloadKind()
+
 
 class AssembledKeyframe(NamedTuple):
     """A complete key frame."""
@@ -108,7 +110,7 @@ class KeyframeAssembler:
 
     def _add(self, packet: RtpPacket) -> None:
         sequence, timestamp, payload = packet.sequence, packet.timestamp, packet.payload
-        kind = self._depacketizer.take(payload, sequence) if payload else PayloadKind.NOTHING
+        kind = self._depacketizer.take(payload, sequence) if payload else _PADDING
         self._pieces[sequence] = _Piece(timestamp, packet.marker, payload, kind, packet.arrival)
         frame = self._frames.get(timestamp)
         if frame is None:
@@ -119,10 +121,10 @@ class KeyframeAssembler:
         if payload:
             frame.first = min(frame.first, sequence)
             frame.last = max(frame.last, sequence)
-        if PayloadKind.KEYFRAME in kind:
+        if kind.begins_keyframe:
             self.begun += 1
             frame.keyframes = sorted([*frame.keyframes, sequence])[-self._KEYFRAMES :]
-        if PayloadKind.REFRESH in kind:
+        if kind.refreshes:
             self.has_gradual_refresh = True
 
     def _drop_oldest_frame(self) -> None:
@@ -146,7 +148,7 @@ class KeyframeAssembler:
         before, behind = self._pieces[one], self._pieces[other]
         if before.timestamp != behind.timestamp:
             return
-        if PayloadKind.PICTURE in before.kind and PayloadKind.OPENS in behind.kind:
+        if before.kind.has_picture and behind.kind.opens:
             self._frames[behind.timestamp].cuts.append(other)
         elif before.marker:
             self._is_marker_last = False
