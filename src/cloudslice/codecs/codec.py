@@ -17,7 +17,6 @@ pictures know the protocols below and no codec by name, so that a further one to
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Flag, auto
 from typing import Literal, NamedTuple, Protocol
 
 MediaKind = Literal["audio", "video"]
@@ -57,17 +56,16 @@ class Colors(NamedTuple):
     is_full_range: bool
 
 
-class PayloadKind(Flag):
+class PayloadKind(NamedTuple):
     """What an RTP payload says of the frame that it belongs to."""
 
-    NOTHING = 0
-    OPENS = auto()
+    opens: bool = False
     """It is of another frame than picture data before it."""
-    PICTURE = auto()
+    has_picture: bool = False
     """It has picture data."""
-    KEYFRAME = auto()
+    begins_keyframe: bool = False
     """The picture data of what may be a key frame begins in it."""
-    REFRESH = auto()
+    refreshes: bool = False
     """From here on pictures get right by and by, without a key frame (H.264: a recovery point that
     some frames must pass to)."""
 

@@ -22,6 +22,7 @@ from cloudslice.codecs.codec import (
 )
 from cloudslice.codecs.h264_units import (
     HEADER_BYTES,
+    NOTHING,
     PPS,
     SLICE,
     SPS,
@@ -73,11 +74,11 @@ class H264Depacketizer:
         units = _whole_units(payload)
         self._remember(units, sequence)
         kinds = [kind_of(unit) for unit in units]
-        found = PayloadKind.NOTHING
-        for each in kinds:
-            found |= each
-        is_opening = PayloadKind.OPENS in kinds[0] if kinds else False
-        return found if is_opening else found & ~PayloadKind.OPENS
+        if len(kinds) < 2:
+            return kinds[0] if kinds else NOTHING
+        return PayloadKind(
+            kinds[0].opens, *map(any, zip(*(each[1:] for each in kinds), strict=True))
+        )
 
     def assemble(
         self, payloads: Sequence[bytes], first: int, *, is_first_known: bool
@@ -118,7 +119,7 @@ class H264Depacketizer:
 def _fragment_kind(payload: bytes) -> PayloadKind:
     """What a fragment of a NAL unit is (RFC 6184, 5.8)."""
     if len(payload) < 3:
-        return PayloadKind.NOTHING
+        return NOTHING
     number = payload[1] & 0x1F
     if payload[1] & 0x80:  # the first one
         return kind_of(bytes([number]) + payload[2 : 2 + HEADER_BYTES])

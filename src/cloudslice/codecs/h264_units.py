@@ -19,6 +19,14 @@ _PICTURE = (SLICE, *_PARTITIONS, IDR)
 _OPENERS = frozenset((SEI, SPS, PPS, 9, 14, 15, 16, 17, 18))
 """Types of units that stand in front of an access unit's slices only (7.4.1.2.3)."""
 _RECOVERY_POINT = 6
+
+NOTHING = PayloadKind()
+_OF_PICTURE = PayloadKind(has_picture=True)
+_OPENS = PayloadKind(opens=True)
+_BEGINS_PICTURE = PayloadKind(opens=True, has_picture=True)
+_BEGINS_KEYFRAME = PayloadKind(opens=True, has_picture=True, begins_keyframe=True)
+_REFRESHES = PayloadKind(opens=True, refreshes=True)
+
 _MAX_SPS_ID, _MAX_PPS_ID = 31, 255
 
 
@@ -57,19 +65,18 @@ def kind_of(unit: bytes) -> PayloadKind:
     if number in (SLICE, IDR):
         # first_mb_in_slice, an Exp-Golomb number, is 0 if its first bit is set.
         if len(unit) < 2 or unit[1] < 0x80:
-            return PayloadKind.PICTURE
+            return _OF_PICTURE
         slice_ = read_slice(unit)
         is_keyframe = number == IDR or slice_ is None or slice_.is_intra
-        kind = PayloadKind.OPENS | PayloadKind.PICTURE
-        return kind | PayloadKind.KEYFRAME if is_keyframe else kind
-    if number == SEI and _is_gradual_refresh(unit):
-        return PayloadKind.OPENS | PayloadKind.REFRESH
-    return PayloadKind.OPENS if number in _OPENERS else rest_kind_of(number)
+        return _BEGINS_KEYFRAME if is_keyframe else _BEGINS_PICTURE
+    if number in _OPENERS:
+        return _REFRESHES if number == SEI and _is_gradual_refresh(unit) else _OPENS
+    return rest_kind_of(number)
 
 
 def rest_kind_of(number: int) -> PayloadKind:
     """What is left of a unit of this type, without its beginning."""
-    return PayloadKind.PICTURE if number in _PICTURE else PayloadKind.NOTHING
+    return _OF_PICTURE if number in _PICTURE else NOTHING
 
 
 def read_slice(unit: bytes) -> Slice | None:

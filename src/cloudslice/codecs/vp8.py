@@ -12,6 +12,10 @@ from cloudslice.codecs.codec import (
 )
 
 _KEYFRAME_START_CODE = b"\x9d\x01\x2a"
+_NOTHING = PayloadKind()
+_OF_PICTURE = PayloadKind(has_picture=True)
+_BEGINS_PICTURE = PayloadKind(opens=True, has_picture=True)
+_BEGINS_KEYFRAME = PayloadKind(opens=True, has_picture=True, begins_keyframe=True)
 
 
 class Vp8Depacketizer:
@@ -23,14 +27,13 @@ class Vp8Depacketizer:
         """What a packet is."""
         start = _descriptor_length(payload)
         if start == 0:
-            return PayloadKind.NOTHING
+            return _NOTHING
         if payload[0] & 0x17 != 0x10:  # S, the start of a partition, and its index, which is 0
-            return PayloadKind.PICTURE
-        kind = PayloadKind.OPENS | PayloadKind.PICTURE
+            return _OF_PICTURE
         # The frame tag, whose lowest bit is clear on key frames; the start code (RFC 6386, 9.1).
         if payload[start] & 0x01 or payload[start + 3 : start + 6] != _KEYFRAME_START_CODE:
-            return kind
-        return kind | PayloadKind.KEYFRAME
+            return _BEGINS_PICTURE
+        return _BEGINS_KEYFRAME
 
     def assemble(
         self, payloads: Sequence[bytes], first: int, *, is_first_known: bool
@@ -39,7 +42,7 @@ class Vp8Depacketizer:
         lengths = [_descriptor_length(payload) for payload in payloads]
         if not lengths or not all(lengths):
             return None
-        if PayloadKind.KEYFRAME not in self.take(payloads[0], first):
+        if not self.take(payloads[0], first).begins_keyframe:
             return None
         return b"".join(payload[n:] for payload, n in zip(payloads, lengths, strict=True))
 

@@ -14,6 +14,8 @@ from typing import NamedTuple
 from cloudslice.codecs.codec import Depacketizer, PayloadKind
 from cloudslice.webrtc.rtp_packet import RtpPacket
 
+_PADDING = PayloadKind()
+
 
 class AssembledKeyframe(NamedTuple):
     """A complete key frame."""
@@ -39,7 +41,7 @@ class _Frame:
     """The packets of one timestamp."""
 
     sequences: list[int] = field(default_factory=list)
-    first: int | None = None
+    first: int = 1 << 62
     """The lowest number of a packet with a payload..."""
     last: int = -1
     """...and the highest one."""
@@ -108,7 +110,7 @@ class KeyframeAssembler:
 
     def _add(self, packet: RtpPacket) -> None:
         sequence, timestamp, payload = packet.sequence, packet.timestamp, packet.payload
-        kind = self._depacketizer.take(payload, sequence) if payload else PayloadKind.NOTHING
+        kind = self._depacketizer.take(payload, sequence) if payload else _PADDING
         self._pieces[sequence] = _Piece(timestamp, packet.marker, payload, kind, packet.arrival)
         frame = self._frames.get(timestamp)
         if frame is None:
@@ -117,12 +119,12 @@ class KeyframeAssembler:
                 self._drop_oldest_frame()
         frame.sequences.append(sequence)
         if payload:
-            frame.first = sequence if frame.first is None else min(frame.first, sequence)
+            frame.first = min(frame.first, sequence)
             frame.last = max(frame.last, sequence)
-        if PayloadKind.KEYFRAME in kind:
+        if kind.begins_keyframe:
             self.begun += 1
             frame.keyframes = sorted([*frame.keyframes, sequence])[-self._KEYFRAMES :]
-        if PayloadKind.REFRESH in kind:
+        if kind.refreshes:
             self.has_gradual_refresh = True
 
     def _drop_oldest_frame(self) -> None:
@@ -146,18 +148,14 @@ class KeyframeAssembler:
         before, behind = self._pieces[one], self._pieces[other]
         if before.timestamp != behind.timestamp:
             return
-        if PayloadKind.PICTURE in before.kind and PayloadKind.OPENS in behind.kind:
-            cuts = self._frames[behind.timestamp].cuts
-            if other not in cuts:
-                cuts.append(other)
+        if before.kind.has_picture and behind.kind.opens:
+            self._frames[behind.timestamp].cuts.append(other)
         elif before.marker:
             self._is_marker_last = False
 
     def _complete(self, timestamp: int) -> AssembledKeyframe | None:
         """The key frame of a timestamp that is whole now, if there is one; the newest one."""
-        frame = self._frames.get(timestamp)
-        if frame is None or not frame.keyframes or frame.first is None:
-            return None
+        frame = self._frames[timestamp]
         for keyframe in reversed(frame.keyframes):
             first = max((each for each in frame.cuts if each <= keyframe), default=frame.first)
             found = self._assemble(frame, timestamp, keyframe, first)

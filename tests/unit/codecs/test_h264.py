@@ -13,10 +13,12 @@ from helpers.h264_streams import fu_a, stap_a
 START = b"\x00\x00\x00\x01"
 ONE_I, ONE_P, ALL_I, ALL_P, B, SI = 2, 0, 7, 5, 1, 4
 """slice_type."""
-NOTHING, OPENS, PICTURE = PayloadKind.NOTHING, PayloadKind.OPENS, PayloadKind.PICTURE
-REFRESH = OPENS | PayloadKind.REFRESH
-BEGINS = OPENS | PICTURE
-KEY = BEGINS | PayloadKind.KEYFRAME
+NOTHING = PayloadKind()
+OPENS = PayloadKind(opens=True)
+PICTURE = PayloadKind(has_picture=True)
+REFRESH = PayloadKind(opens=True, refreshes=True)
+BEGINS = PayloadKind(opens=True, has_picture=True)
+KEY = BEGINS._replace(begins_keyframe=True)
 
 
 def unit(header: int, *numbers: int, fixed: bytes = b"", tail: bytes = b"\x9a\xbc") -> bytes:

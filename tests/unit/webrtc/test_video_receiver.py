@@ -378,15 +378,15 @@ def test_a_new_ssrc_completes_nothing_of_the_old_one(make: type[Video]) -> None:
 def test_nothing_is_asked_of_no_sender(make: type[Video]) -> None:
     """Its SSRC is gone, or did not come yet."""
     video = make()
-    video.want()
     stream = video.receiver.release()
     assert stream is not None
     stream.close()
+    video.want()
     video.run(1.0)
     assert video.plis == []
     assert not video.video.flowing
-    video.want()
     assert video.receiver.next_deadline == float("inf")
+    assert video.receiver.counts["video_unread"] == 0
 
 
 def test_packets_that_are_no_video_keep_their_place(make: type[Video]) -> None:
