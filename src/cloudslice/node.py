@@ -94,13 +94,17 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         )
         gateway = Gateway(settings, supervisor, rooms, clock)
         metrics = NodeMetrics(supervisor, rooms, port, pictures, delivery)
+        whip = whip_app(settings, rooms, clock)
         app = Starlette(
             routes=[
                 Route("/healthz", _healthz),
                 Route("/metrics", metrics.endpoint),
-                Mount("/whip", whip_app(settings, rooms, clock)),
+                Mount("/whip", whip),
+                Route(
+                    "/whip", whip
+                ),  # which says that it is no endpoint; the API would answer else
                 Route("/", gateway),
-                # Clients sign "/" whatever path their endpoint has (contract I4).
+                # Clients sign "/" whatever path their endpoint has.
                 Route("/{prefix:path}", gateway, methods=["POST"]),
             ]
         )

@@ -16,6 +16,11 @@ PERIOD_S = 1 / 12
 of seconds consists of ticks, so that pictures can be due with one."""
 
 
+_LATE_S = 0.002
+"""Ticks come so long after their time: an event loop that counts in milliseconds may call earlier
+than it was asked to, and the same tick would come once more."""
+
+
 class TickPart(Protocol):
     """What is done on a tick."""
 
@@ -71,7 +76,7 @@ class Tick:
 
     def _schedule(self) -> None:
         now = self._clock.monotonic()
-        delay = next_tick(now) - now
+        delay = next_tick(now) - now + _LATE_S
         self._timer = asyncio.get_running_loop().call_later(delay, self._run)
 
     def _run(self) -> None:
@@ -82,5 +87,5 @@ class Tick:
                 part.tick(now)
             except Exception as error:
                 self.faults.caught(error)
-        if any(part.is_active for part in self._parts):
+        if self._timer is None and any(part.is_active for part in self._parts):
             self._schedule()

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cloudslice.media.tracks import OpusRun
 from cloudslice.rtp import native
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.native import PeerStruct, StreamStruct
 from cloudslice.rtp.packet import RtpPacket
 from cloudslice.rtp.reception import Reception
 from cloudslice.rtp.srtp import SrtpContext
+
+from cloudslice.media.tracks import OpusRun
 from helpers.rtp import (
     ClearSrtp,
     make_batch,

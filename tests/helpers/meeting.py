@@ -1,6 +1,5 @@
 """A session and a peer that are connected in memory."""
 
-from cloudslice.media.tracks import TrackKind
 from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.dtls import DtlsCertificate
@@ -8,6 +7,8 @@ from cloudslice.rtp.ice import Address, parse_check
 from cloudslice.rtp.sdp import parse_offer
 from cloudslice.rtp.session import Session
 from cloudslice.rtp.video import VideoReceiver
+
+from cloudslice.media.tracks import TrackKind
 from helpers.peer import ADDRESS, SERVER, Peer, shuttle
 from helpers.rtp import RecordingSink, pack_source, refill
 from helpers.slice_store import ManualClock

@@ -19,7 +19,6 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from cloudslice.media.tracks import OpusRun
 from cloudslice.rtp import native
 from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.native import (
@@ -30,6 +29,8 @@ from cloudslice.rtp.native import (
     StreamStruct,
 )
 from cloudslice.rtp.reception import Reception
+
+from cloudslice.media.tracks import OpusRun
 from helpers.rtp import GetRoc, SetRoc, Unprotect
 
 _ROUNDS = 80

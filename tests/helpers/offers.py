@@ -9,20 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from cloudslice.webrtc.accepting import ReceivePolicy, accept_offer
+from cloudslice.webrtc.candidates import IceCredentials, host_candidates
 from cloudslice.webrtc.local_description import LocalParameters, write_answer
 from cloudslice.webrtc.negotiation import Negotiation
 from cloudslice.webrtc.remote_description import parse_remote_description
-from cloudslice.webrtc.transport_parameters import Fingerprint, IceCredentials, host_candidates
+from cloudslice.webrtc.transport_parameters import Fingerprint
 
-_UNIT_TESTS = Path(__file__).parents[1] / "unit"
+_TESTS = Path(__file__).parents[1] / "unit" / "webrtc"
 
 
 def _read(folder: str) -> dict[str, str]:
-    return {path.stem: path.read_text() for path in (_UNIT_TESTS / folder / "offers").glob("*.sdp")}
+    return {path.stem: path.read_text() for path in (_TESTS / folder).glob("*.sdp")}
 
 
-REAL = _read("rtp")
-CASES = _read("webrtc")
+REAL = _read("real_offers")
+CASES = _read("offers")
 ALL = {**REAL, **CASES}
 
 POLICY = ReceivePolicy({"audio": 1, "video": 2}, max_video_bitrate_kbps=2500)

@@ -1,5 +1,6 @@
 """The API over real tasks: gateway, supervisor, database, delivery; rooms and time by hand."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -93,21 +94,33 @@ async def open_supervisor(
     rooms: RoomProvider,
     clock: ManualClock,
     leave_codes: dict[str, list[LeaveCode]],
+    tick: Tick | None = None,
 ) -> AsyncIterator[Supervisor]:
-    """A supervisor over a real database and real delivery; `leave_codes` are filled by task."""
+    """A supervisor over a real database and real delivery.
+
+    Args:
+        leave_codes: are filled by task.
+        tick: of the rooms, too; else it has one of its own.
+    """
     async with Database(settings.data_dir / DATABASE, _SCHEMAS) as database:
         delivery = WatchedDelivery(
             settings, database, _BOX, SystemClock(), repair={SliceKind.AUDIO: repair_ogg}
         )
         delivery.leave_codes = leave_codes
         async with delivery:
-            with PicturePool(1) as pictures:
-                tick = Tick(clock)
+            own_tick = tick or Tick(clock)
+            with PicturePool(1) as pictures, contextlib.closing(own_tick):
                 async with Supervisor(
-                    settings, database, _BOX, delivery, {"builtin": rooms}, pictures, clock, tick
+                    settings,
+                    database,
+                    _BOX,
+                    delivery,
+                    {"builtin": rooms},
+                    pictures,
+                    clock,
+                    own_tick,
                 ) as supervisor:
                     yield supervisor
-                tick.close()
 
 
 def task_parameters(

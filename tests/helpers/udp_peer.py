@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import time
 
 from cloudslice.webrtc.udp.port import UdpPort
 from helpers.peer import Peer
@@ -44,13 +43,15 @@ class UdpPeer:
 
     def exchange(self) -> None:
         """Send what is in the peer's outbox, read the port, and receive what it answers."""
-        self._port.tick(
-            time.monotonic()
-        )  # what comes next comes later, however far a test has moved the clock
+        self.tick()  # what comes next comes later, however far a test has moved the clock
         while self.peer.outbox:
             self.socket.send(self.peer.outbox.pop(0))
-        self._port.tick(time.monotonic())
+        self.tick()
         self.receive()
+
+    def tick(self) -> None:
+        """Have the port read what has come, and send what is due."""
+        self._port.tick(self._port._clock.monotonic())
 
     def receive(self) -> None:
         """Receive what was sent to the peer."""
@@ -60,10 +61,10 @@ class UdpPeer:
 
     def send(self, *datagrams: bytes) -> None:
         """Send these, and have the port read them."""
-        self._port.tick(time.monotonic())
+        self.tick()
         for each in datagrams:
             self.socket.send(each)
-        self._port.tick(time.monotonic())
+        self.tick()
 
     def close(self) -> None:
         for each in self.sockets:

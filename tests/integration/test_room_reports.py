@@ -8,10 +8,11 @@ import pytest
 from cloudslice.config import RtcSettings
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.media.tracks import TrackKind
-from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication
+from cloudslice.rooms.builtin.publication import Publication
+from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.observer import ExitReason
-from cloudslice.rtp.port import RtpPort
-from cloudslice.rtp.sdp import parse_offer
+from cloudslice.webrtc.remote_description import parse_remote_description
+from helpers.media_port import media_port
 from helpers.peer import Peer
 from helpers.room_observer import RecordingObserver
 from helpers.slice_store import ManualClock
@@ -42,6 +43,11 @@ class Anchor:
         self.udp.peer.check(self.clock.now)
         self.udp.exchange()
 
+    async def hears(self, *what: object) -> None:
+        """Wait until the observer has been told that; media is looked after every 0.4 s."""
+        self.clock.now += 0.4
+        await self.observer.wait_for(*what)
+
     @property
     def told(self) -> list[tuple[object, ...]]:
         """What was heard, but for the room and the anchor."""
@@ -51,10 +57,10 @@ class Anchor:
 @pytest.fixture
 async def alice() -> AsyncIterator[Anchor]:
     clock, observer = ManualClock(), RecordingObserver()
-    async with RtpPort(0, "127.0.0.1", clock) as port:
-        rooms = BuiltinRooms(port, RtcSettings(), clock, observer)
+    with media_port(clock, "127.0.0.1") as (port, tick):
+        rooms = BuiltinRooms(port, RtcSettings(), clock, tick, observer)
         peer = Peer((AUDIO, VIDEO))
-        publication, answer = rooms.publish(ROOM, "alice", parse_offer(peer.offer))
+        publication, answer = rooms.publish(ROOM, "alice", parse_remote_description(peer.offer))
         assert observer.heard == []
         udp = UdpPeer(port, peer, answer, host="127.0.0.1")
         udp.connect()
@@ -66,9 +72,9 @@ async def test_entering_sending_and_leaving(alice: Anchor) -> None:
     """A track begins with its first packet; the goodbye says nothing of tracks."""
     assert alice.observer.heard == [("created", "150", "alice"), ("entered", "150", "alice")]
     alice.send(AUDIO)
-    await alice.observer.wait_for("started", "150", "alice", AUDIO)
+    await alice.hears("started", "150", "alice", AUDIO)
     alice.send(VIDEO)
-    await alice.observer.wait_for("started", "150", "alice", VIDEO)
+    await alice.hears("started", "150", "alice", VIDEO)
     alice.udp.peer.close()
     alice.udp.exchange()
     assert alice.told[4:] == [("left", ExitReason.NORMAL), ("dismissed",)]
@@ -78,32 +84,32 @@ async def test_a_track_that_is_sent_no_more_has_stopped(alice: Anchor) -> None:
     """Once the anchor was heard otherwise; and it may begin again."""
     for kind in (AUDIO, VIDEO):
         alice.send(kind)
-        await alice.observer.wait_for("started", "150", "alice", kind)
-    alice.clock.now += 2.5
+        await alice.hears("started", "150", "alice", kind)
+    alice.clock.now += 6.5
     alice.send(AUDIO)
-    await alice.observer.wait_for("stopped", "150", "alice", VIDEO)
+    await alice.hears("stopped", "150", "alice", VIDEO)
     alice.clock.now += 2.5
     alice.check()
-    await alice.observer.wait_for("stopped", "150", "alice", AUDIO)
+    await alice.hears("stopped", "150", "alice", AUDIO)
     alice.observer.heard.clear()
     alice.send(VIDEO)
-    await alice.observer.wait_for("started", "150", "alice", VIDEO)
+    await alice.hears("started", "150", "alice", VIDEO)
 
 
 async def test_a_goodbye_stops_a_track_at_once(alice: Anchor) -> None:
-    """RTCP BYE, with no time gone by."""
+    """RTCP BYE, with hardly any time gone by."""
     alice.send(VIDEO)
-    await alice.observer.wait_for("started", "150", "alice", VIDEO)
+    await alice.hears("started", "150", "alice", VIDEO)
     alice.udp.send(alice.udp.peer.goodbye(VIDEO))
-    await alice.observer.wait_for("stopped", "150", "alice", VIDEO)
+    await alice.hears("stopped", "150", "alice", VIDEO)
 
 
 async def test_an_anchor_that_is_cut_off_has_left_and_not_stopped(alice: Anchor) -> None:
     """Silence of everything is told once: as its leaving."""
     alice.send(AUDIO)
-    await alice.observer.wait_for("started", "150", "alice", AUDIO)
+    await alice.hears("started", "150", "alice", AUDIO)
     alice.clock.now += 15.5
-    await alice.observer.wait_for("dismissed", "150")
+    await alice.hears("dismissed", "150")
     assert alice.told[3:] == [("left", ExitReason.TIMEOUT), ("dismissed",)]
 
 

@@ -6,22 +6,29 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from cloudslice import node
 from cloudslice.clock import SystemClock
 from cloudslice.config import Settings
 from cloudslice.identity.private_map_key import Privilege, make_private_map_key
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.media.tracks import TrackKind
+from cloudslice.node import open_node
 from cloudslice.rooms.builtin import whip
-from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication
+from cloudslice.rooms.builtin.publication import Publication
+from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
-from cloudslice.rtp.port import RtpPort
+from cloudslice.webrtc.peer_connection import PeerConnection
+from cloudslice.webrtc.udp.port import UdpPort
+from helpers.media_port import media_port
+from helpers.offers import CASES
 from helpers.peer import Peer
 from helpers.room_observer import RecordingObserver
 
@@ -32,8 +39,7 @@ URL = f"/whip/{APP}/1/150/anchor"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 ICE_LINES = "a=ice-ufrag:newufrag\r\na=ice-pwd:newpasswordnewpasswordnew\r\n"
 ALL = Privilege(255)
-OFFERS = Path(__file__).parents[1] / "unit" / "rtp" / "offers"
-BUNDLE_ONLY_OFFER = (OFFERS / "video-vp9-first+audio-bundle-only.sdp").read_text()
+BUNDLE_ONLY_OFFER = CASES["video-vp9-first+audio-bundle-only"]
 
 
 def settings(**rtc: object) -> Settings:
@@ -84,8 +90,16 @@ def user_sig(user_id: str, app: int = APP, *, now_s: float | None = None) -> str
 
 @pytest.fixture
 async def rooms() -> AsyncIterator[BuiltinRooms]:
-    async with RtpPort(0, "192.0.2.1", SystemClock()) as port:
-        yield BuiltinRooms(port, settings().rtc, SystemClock(), RecordingObserver())
+    clock = SystemClock()
+    with media_port(clock, "192.0.2.1") as (port, tick):
+        yield BuiltinRooms(port, settings().rtc, clock, tick, RecordingObserver())
+
+
+def rooms_with(rooms: BuiltinRooms, configured: Settings) -> BuiltinRooms:
+    """Others on the same port."""
+    return BuiltinRooms(
+        rooms._port, configured.rtc, SystemClock(), rooms._tick, RecordingObserver()
+    )
 
 
 async def open_endpoint(rooms: BuiltinRooms, configured: Settings) -> AsyncIterator[Endpoint]:
@@ -223,7 +237,6 @@ async def test_patches_that_are_refused(
         pytest.param("v" * 70000, 413, id="too long"),
         pytest.param(Peer().offer.replace("opus", "x").replace("VP8", "y"), 422, id="codecs"),
         pytest.param(Peer().offer.replace("a=sendonly", "a=recvonly"), 422, id="WHEP"),
-        pytest.param(Peer().offer.replace("a=group", "a=x"), 422, id="not bundled"),
         pytest.param(BUNDLE_ONLY_OFFER, 422, id="transport refused"),
     ],
 )
@@ -293,11 +306,69 @@ async def test_404_of_sessions_that_are_not(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
-async def test_405_of_other_methods(endpoint: Endpoint, method: str) -> None:
-    """On the endpoint and on sessions (4.1)."""
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_405_of_other_methods(endpoint: Endpoint, method: str, slash: str) -> None:
+    """On the endpoint and on sessions (4.1), with all that are allowed (RFC 9110, 15.5.6)."""
     location = (await endpoint.publish()).headers["location"]
-    for url in (URL, location):
-        assert (await endpoint.http.request(method, url)).status_code == 405
+    for url, allowed in (
+        (URL, {"OPTIONS", "POST"}),
+        (location, {"DELETE", "OPTIONS", "PATCH"}),
+    ):
+        refused = await endpoint.http.request(method, url + slash)
+        assert refused.status_code == 405
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert set(refused.headers["allow"].split(", ")) == allowed
+
+
+async def test_a_slash_at_the_end_makes_no_difference(endpoint: Endpoint) -> None:
+    """Some clients add one; a redirection would name a host and a scheme that a proxy hides."""
+    response = await endpoint.publish(URL + "/")
+    assert response.status_code == 201
+    location = response.headers["location"]
+    assert location.startswith(URL + "/")
+    trickled = await endpoint.patch(location + "/", "", If_Match=response.headers["etag"])
+    assert trickled.status_code == 204
+    assert (await endpoint.http.delete(location + "/")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("prefix", "begin"),
+    [
+        pytest.param("/media", "/media/whip/", id="one"),
+        pytest.param("/a/b-c.d/", "/a/b-c.d/whip/", id="of two segments"),
+        pytest.param("https://example.org", "/whip/", id="no path"),
+        pytest.param("//example.org", "/whip/", id="another host"),
+        pytest.param("/a?b", "/whip/", id="no segment"),
+    ],
+)
+async def test_sessions_are_under_the_prefix_of_a_proxy(
+    endpoint: Endpoint, prefix: str, begin: str
+) -> None:
+    """Which it names by X-Forwarded-Prefix; what is no path is not believed."""
+    response = await endpoint.publish(headers={"X-Forwarded-Prefix": prefix})
+    assert response.headers["location"].startswith(f"{begin}{APP}/1/150/anchor/")
+
+
+async def test_leading_zeros_of_a_room_number_do_not_count(endpoint: Endpoint) -> None:
+    """As in the API: room 0150 is room 150."""
+    response = await endpoint.publish(URL.replace("150", "0150"))
+    assert response.status_code == 201
+    assert endpoint.rooms.holds_user(ROOM, "anchor")
+    assert response.headers["location"].startswith(URL + "/")
+
+
+async def test_404_of_paths_that_are_none_of_whip(tmp_path: Path) -> None:
+    """Never an answer of the API, which takes POST on any other path of a node."""
+    configured = settings().model_copy(update={"data_dir": tmp_path, "apps": settings().apps[:2]})
+    with patch.object(node, "UdpPort", lambda _udp_port, *given: UdpPort(0, *given)):
+        async with open_node(configured) as opened:
+            transport = httpx.ASGITransport(opened.app, raise_app_exceptions=True)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+                for path in ("", "/", f"/{APP}", f"/{APP}/1/150", f"/{APP}/1/150//", URL * 2):
+                    for method in ("POST", "GET", "DELETE", "PATCH"):
+                        answer = await http.request(method, "/whip" + path, content="v=0")
+                        assert_problem(answer, 404)
+                assert "RequestId" in (await http.post("/whipped")).text
 
 
 async def test_409_while_a_robot_has_the_user_id(endpoint: Endpoint) -> None:
@@ -328,7 +399,7 @@ async def test_so_many_may_be_on_their_way(
 ) -> None:
     """Beyond it comes a status and a time; who tries anew where he was on his way may."""
     configured = settings(**{f"connecting_per_{setting}": 1})
-    rooms = BuiltinRooms(rooms._port, configured.rtc, SystemClock(), RecordingObserver())
+    rooms = rooms_with(rooms, configured)
     async for endpoint in open_endpoint(rooms, configured):
         location = (await endpoint.publish()).headers["location"]
         refused = await endpoint.publish(url, sig=sig)
@@ -347,10 +418,10 @@ async def test_a_flood_of_offers_is_refused_before_they_are_read(
 ) -> None:
     """Reading an offer costs much more than refusing it."""
     configured = settings(connecting_per_user=1)
-    rooms = BuiltinRooms(rooms._port, configured.rtc, SystemClock(), RecordingObserver())
+    rooms = rooms_with(rooms, configured)
     async for endpoint in open_endpoint(rooms, configured):
         await endpoint.publish()
-        monkeypatch.setattr(whip, "parse_offer", None)
+        monkeypatch.setattr(whip, "parse_remote_description", None)
         assert_problem(await endpoint.publish(URL.replace("150", "151")), 429)
 
 
@@ -390,7 +461,8 @@ async def test_500_of_what_nobody_foresaw(
     def fail(*_given: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(endpoint.rooms, step, fail)
+    broken = PeerConnection if step == "restart_ice" else endpoint.rooms
+    monkeypatch.setattr(broken, step, fail)
     answers = {
         "publish": lambda: endpoint.publish(URL.replace("150", "151")),
         "end": lambda: endpoint.http.delete(location),
@@ -457,7 +529,7 @@ async def test_browsers_of_any_origin_may_publish(endpoint: Endpoint) -> None:
                 "Origin": "https://example.org",
                 "Access-Control-Request-Method": method,
                 "Access-Control-Request-Headers": (
-                    "authorization, content-type, if-match, x-private-map-key"
+                    "authorization, content-type, if-match, x-private-map-key, x-anything"
                 ),
             },
         )

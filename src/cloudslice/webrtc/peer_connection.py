@@ -1,15 +1,16 @@
 """A connection to a peer: one transport, with the media sections on it.
 
-1. Sections come and go by negotiation, whoever offers; a section that goes on has the same
-receiver. Which
-   section is whose track is the business of those who use the connection.
-2. A receiver receives one SSRC at a time. Its stream is the native library's, and is made and
-freed here. 3. A connection ends once, for one reason. After that nothing comes of it.
+1. Sections come and go by negotiation, whoever offers; a section that goes on keeps its receiver.
+   Which section is whose track is the business of those who use the connection.
+2. A receiver receives one SSRC at a time. Its stream is the native library's, made and freed by
+   `Streams`.
+3. A connection ends once, for one reason. After that nothing comes of it.
 """
 
 import secrets
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
@@ -215,10 +216,11 @@ class PeerConnection:
         if self.state is ConnectionState.CLOSED:
             return
         self.state = ConnectionState.CLOSED
-        self.transport.close()
-        self.streams.stop()
-        self._port.detach(self.peer)
-        self._user.on_closed(reason, failure)
+        with ExitStack() as stack:  # whatever breaks, the end is told
+            stack.callback(self._user.on_closed, reason, failure)
+            stack.callback(self._port.detach, self.peer)
+            stack.callback(self.streams.stop)
+            stack.callback(self.transport.close)
 
     @property
     def last_authentic(self) -> float:
@@ -270,15 +272,18 @@ class PeerConnection:
             deadlines.append(receiver.next_deadline)
         self._deadline = min(deadlines)
 
-    def on_datagram(self, data: bytes, path: bytes, arrival: float) -> None:
-        """STUN, DTLS or SRTCP has come. STUN may come from anywhere."""
+    def on_datagram(self, data: bytes, path: bytes, arrival: float) -> bool:
+        """See `udp.port.Connection`."""
         kind = data[0] if data else 255
         if kind < 4:  # RFC 7983
-            self._receive_check(data, path)
-        elif 20 <= kind <= 63:
+            return self._receive_check(data, path)
+        if 20 <= kind <= 63:
             self._receive_dtls(data)
         elif 128 <= kind <= 191:
             self._receive_rtcp(data, path, arrival)
+        else:
+            return False
+        return True
 
     def on_moved(self, path: bytes, arrival: float) -> None:
         """Authentic media has come from a new address."""
@@ -313,11 +318,13 @@ class PeerConnection:
         self.streams.negotiate(negotiation)
         self._wake(-inf)
 
-    def _receive_check(self, data: bytes, path: bytes) -> None:
+    def _receive_check(self, data: bytes, path: bytes) -> bool:
         now = self._clock.monotonic()
-        if self.transport.receive_check(data, path, now):
+        is_valid = self.transport.receive_check(data, path, now)
+        if is_valid:
             self._last_authentic = now
             self._port.add_path(self.peer, path)
+        return is_valid
 
     def _receive_dtls(self, data: bytes) -> None:
         try:
@@ -330,9 +337,16 @@ class PeerConnection:
             self._wake(-inf)
             if self.state is ConnectionState.CONNECTING:
                 self.state = ConnectionState.CONNECTED
-                self._user.on_connected()
+                self._begin()
         if self.transport.is_closed_by_peer:
             self.close(CloseReason.LEFT)
+
+    def _begin(self) -> None:
+        try:
+            self._user.on_connected()
+        except Exception:
+            self.close(CloseReason.FAILED)  # half connected, it would never end
+            raise
 
     def _fail(self, failure: str) -> None:
         is_new = self.state is ConnectionState.CONNECTING

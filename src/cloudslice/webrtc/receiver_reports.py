@@ -54,7 +54,9 @@ class ReceiverReports:
             for start in range(0, len(blocks), _MAX_BLOCKS)
         ]
         if ssrcs:
-            packets[0] += rtcp.remb(self._ssrc, self._max_video_bitrate_bps * len(ssrcs), ssrcs)
+            factor = sum(each.bitrate_factor for each in videos if each.ssrc is not None)
+            bitrate_bps = int(self._max_video_bitrate_bps * factor)
+            packets[0] += rtcp.remb(self._ssrc, bitrate_bps, ssrcs)
         return packets
 
     def feedback(self, make: Callable[[int], bytes]) -> bytes:

@@ -142,9 +142,10 @@ class Transport:
             self.send(self.srtp.protect_rtcp(packet))
 
     def close(self) -> None:
-        """Say goodbye."""
-        if self._dtls is not None:
-            self._dtls.close()
+        """Say goodbye, and free the association."""
+        dtls, self._dtls = self._dtls, None
+        if dtls is not None:
+            dtls.close()
 
     def _associate(self, negotiated: NegotiatedTransport) -> None:
         self._dtls = DtlsEndpoint(

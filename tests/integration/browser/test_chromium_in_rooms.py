@@ -16,15 +16,17 @@ from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.rooms.base import Anchor, LeaveCode
-from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication
+from cloudslice.rooms.builtin.publication import Publication
+from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
-from cloudslice.rtp.port import RtpPort
-from cloudslice.rtp.session import Session
-from cloudslice.rtp.video import VideoReceiver
+from cloudslice.webrtc.peer_connection import PeerConnection
+from cloudslice.webrtc.udp.port import UdpPort
+from cloudslice.webrtc.video_receiver import VideoReceiver
 from helpers.asgi_server import serving
 from helpers.browser import BrowserAnchor, browser_anchor
 from helpers.encoded_video import decode_keyframe
 from helpers.lossy_relay import Weather, lossy_relay
+from helpers.media_port import media_port
 from helpers.room_observer import RecordingObserver
 from helpers.rtp import RecordingSink, runs
 
@@ -58,13 +60,14 @@ class Stage:
     """Rooms with a robot in them, and their WHIP endpoint on a real port."""
 
     rooms: BuiltinRooms
+    port: UdpPort
     robot: Robot
     url: str
 
     @contextlib.asynccontextmanager
     async def anchor(
         self, codec: VideoCodec
-    ) -> AsyncIterator[tuple[BrowserAnchor, Session, VideoReceiver, RecordingSink]]:
+    ) -> AsyncIterator[tuple[BrowserAnchor, PeerConnection, VideoReceiver, RecordingSink]]:
         """Chromium in the room: the browser, and what the server has of it."""
         sig = make_user_sig(KEY, APP, "anchor", now_s=time.time(), lifetime_s=86400)
         async with browser_anchor(self.url, sig, codec=codec.name) as browser:
@@ -75,19 +78,19 @@ class Stage:
             assert anchor.audio is not None
             sink = RecordingSink()
             anchor.audio.add_sink(sink)
-            yield browser, anchor.session, anchor.video, sink
+            yield browser, anchor.connection, anchor.video, sink
 
 
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
     clock = SystemClock()
-    async with RtpPort(0, "", clock) as port:
-        rooms = BuiltinRooms(port, SETTINGS.rtc, clock, RecordingObserver())
+    with media_port(clock) as (port, tick):
+        rooms = BuiltinRooms(port, SETTINGS.rtc, clock, tick, RecordingObserver())
         robot = Robot()
         await rooms.enter(ROOM, "robot", robot)
         app = Starlette(routes=[Mount("/whip", whip_app(SETTINGS, rooms, clock))])
         async with serving(app) as http_port:
-            yield Stage(rooms, robot, f"http://127.0.0.1:{http_port}/whip/{APP}/1/150/anchor")
+            yield Stage(rooms, port, robot, f"http://127.0.0.1:{http_port}/whip/{APP}/1/150/anchor")
 
 
 async def keyframe(video: VideoReceiver, within_s: float = 1) -> Keyframe:
@@ -105,7 +108,7 @@ async def test_quality_is_full_soon_and_key_frames_come_on_request(
     stage: Stage, codec: VideoCodec
 ) -> None:
     """More than 1 Mbit/s to spend within ten seconds, by REMB; each picture within a second."""
-    async with stage.anchor(codec) as (browser, session, video, sink):
+    async with stage.anchor(codec) as (browser, connection, video, sink):
         first = await keyframe(video)
         assert first.codec is codec
         await browser.connected()
@@ -113,7 +116,8 @@ async def test_quality_is_full_soon_and_key_frames_come_on_request(
         for _ in range(3):
             frame = decode_keyframe(codec, (await keyframe(video)).data)
             assert frame.width * 9 == frame.height * 16
-        assert (session.not_authentic, session.malformed, session.unassigned) == (0, 0, 0)
+        counts = connection.counts
+        assert (counts["not_authentic"], counts["malformed"], counts["unassigned"]) == (0, 0, 0)
         ticks = [timestamp // 960 for timestamp in sink.timestamps]
         assert len(runs(ticks)) == 1
         await browser.stop()
@@ -127,15 +131,15 @@ async def test_lost_packets_are_repaired_on_the_media_ssrc(
 ) -> None:
     """We refuse RTX: Chromium answers NACKs with the packets themselves."""
     weather = Weather(loss=0.05, late=0.05, late_s=0.03)
-    host, udp_port = stage.rooms.candidates[0]
+    host, udp_port = stage.port.candidates[0]
     async with lossy_relay((host, udp_port), weather) as (_relay, relay_port):
-        monkeypatch.setattr(RtpPort, "candidates", [(host, relay_port)])
-        async with stage.anchor(codec) as (browser, session, video, _sink):
+        monkeypatch.setattr(UdpPort, "candidates", [(host, relay_port)])
+        async with stage.anchor(codec) as (browser, connection, video, _sink):
             for _ in range(8):
                 frame = decode_keyframe(codec, (await keyframe(video, 1.5)).data)
                 assert frame.width * 9 == frame.height * 16
             assert weather.lost > 0
-            assert session.unassigned == 0
+            assert connection.counts["unassigned"] == 0
             stats = await browser.stats()
             assert stats["video"]["nackCount"] > 0
-            assert video.keyframe_requests <= 14
+            assert video.counts["keyframe_requests"] <= 14

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -19,13 +18,12 @@ from cloudslice.media.tracks import Keyframe, VideoCodec, VideoTrack
 from cloudslice.rooms.base import Anchor, LeaveCode
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
-from cloudslice.tick import Tick
-from cloudslice.webrtc.udp.port import UdpPort
 from cloudslice_publisher.connection import ConnectionOptions
 from cloudslice_publisher.encode import VideoSpec
 from cloudslice_publisher.media import Look, Media, synthetic_media
 from cloudslice_publisher.publisher import PublishConfig, PublisherGroup, publisher_group
 from helpers.asgi_server import serving
+from helpers.media_port import media_port
 from helpers.room_observer import RecordingObserver
 
 pytestmark = pytest.mark.timeout(30)
@@ -80,19 +78,14 @@ async def room(request: pytest.FixtureRequest) -> AsyncIterator[Room]:
         sdk_app_id=ROOM.sdk_app_id, secret_key=KEY, private_map_key_required=is_strict
     )
     settings, clock, robot = Settings(apps=(app,)), SystemClock(), Robot()
-    async with AsyncExitStack() as stack:
-        tick, port = Tick(clock), UdpPort(0, "127.0.0.1", clock)
-        stack.callback(port.close)
-        stack.callback(tick.close)
-        tick.add(port)
-        rooms = BuiltinRooms(port, settings.rtc, clock, tick, RecordingObserver())
-        stack.callback(rooms.close)
-        anchors = await stack.enter_async_context(publisher_group())
-        await rooms.enter(ROOM, "robot", robot)
-        whip = Starlette(routes=[Mount("/whip", whip_app(settings, rooms, clock))])
-        async with serving(whip) as http_port:
-            yield Room(robot, anchors, f"http://127.0.0.1:{http_port}")
-            await anchors.stop_all()
+    with media_port(clock, "127.0.0.1") as (port, tick):
+        async with publisher_group() as anchors:
+            rooms = BuiltinRooms(port, settings.rtc, clock, tick, RecordingObserver())
+            await rooms.enter(ROOM, "robot", robot)
+            whip = Starlette(routes=[Mount("/whip", whip_app(settings, rooms, clock))])
+            async with serving(whip) as http_port:
+                yield Room(robot, anchors, f"http://127.0.0.1:{http_port}")
+                await anchors.stop_all()
 
 
 @pytest.fixture(scope="module")

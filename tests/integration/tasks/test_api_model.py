@@ -1,4 +1,4 @@
-"""The API over real tasks, driven at random beside a small model of contract C, E3 and G.
+"""The API over real tasks, driven at random beside a small model of docs/wire.md, 7, 10.3 and 12.
 
 Whatever is done in whatever order, every answer has the code that the model expects, every task
 ends once and for the reason that the model expects, and no call is answered with InternalError.

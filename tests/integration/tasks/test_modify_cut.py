@@ -17,12 +17,13 @@ from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.media.tracks import TrackKind
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
-from cloudslice.rtp.port import RtpPort
-from cloudslice.rtp.sdp import parse_offer
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.tasks import registry
 from cloudslice.tasks.model import TaskSpec
 from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.webrtc.remote_description import parse_remote_description
+from cloudslice.webrtc.udp.port import UdpPort
+from helpers.media_port import media_port
 from helpers.ogg_pages import read_opus_file
 from helpers.peer import Peer
 from helpers.room_observer import RecordingObserver
@@ -45,13 +46,13 @@ class Stage:
 
     supervisor: Supervisor
     rooms: BuiltinRooms
-    port: RtpPort
+    port: UdpPort
     directory: Path
     udp: UdpPeer | None = None
 
     def join(self) -> None:
         peer = Peer((AUDIO,))
-        _publication, answer = self.rooms.publish(ROOM, "ann", parse_offer(peer.offer))
+        _publication, answer = self.rooms.publish(ROOM, "ann", parse_remote_description(peer.offer))
         self.udp = UdpPeer(self.port, peer, answer, host="127.0.0.1")
         self.udp.connect()
 
@@ -96,9 +97,9 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         }
     )
     clock = SystemClock()
-    async with RtpPort(0, "127.0.0.1", clock) as port:
-        rooms = BuiltinRooms(port, settings.rtc, clock, RecordingObserver())
-        async with open_supervisor(settings, rooms, clock, {}) as supervisor:  # type: ignore[arg-type]
+    with media_port(clock, "127.0.0.1") as (port, tick):
+        rooms = BuiltinRooms(port, settings.rtc, clock, tick, RecordingObserver())
+        async with open_supervisor(settings, rooms, clock, {}, tick) as supervisor:  # type: ignore[arg-type]
             stage = Stage(supervisor, rooms, port, tmp_path)
             yield stage
             if stage.udp is not None:

@@ -2,9 +2,9 @@
 
 import pytest
 
+from cloudslice.webrtc.candidates import Candidate, IceCredentials
 from cloudslice.webrtc.ice_fragment import IceFragment, parse_fragment, write_fragment
 from cloudslice.webrtc.sdp import MAX_CHARACTERS, SdpError
-from cloudslice.webrtc.transport_parameters import Candidate, IceCredentials
 from helpers.offers import CASES, LOCAL, accept
 
 HOST = Candidate("1", 1, "udp", 2130706431, "192.0.2.7", 50000, "host")

@@ -8,6 +8,7 @@ from aiortc.sdp import SessionDescription
 
 from cloudslice.codecs.codec import ORIENTATION_URI, Format
 from cloudslice.webrtc.accepting import ReceivePolicy, accept_offer
+from cloudslice.webrtc.candidates import IceCredentials, host_candidates
 from cloudslice.webrtc.local_description import (
     LocalParameters,
     OfferedSection,
@@ -19,7 +20,7 @@ from cloudslice.webrtc.negotiation import Negotiation, UnusableAnswerError
 from cloudslice.webrtc.offering import accept_answer, section_to_receive, sections_to_repeat
 from cloudslice.webrtc.remote_description import parse_remote_description
 from cloudslice.webrtc.sdp import SdpError
-from cloudslice.webrtc.transport_parameters import Fingerprint, IceCredentials, host_candidates
+from cloudslice.webrtc.transport_parameters import Fingerprint
 from helpers.offers import CASES, FULL_ICE, LOCAL, POLICY, accept, changed, without
 
 OURS = LocalParameters(

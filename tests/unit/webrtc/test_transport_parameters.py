@@ -2,14 +2,12 @@
 
 import pytest
 
+from cloudslice.webrtc.candidates import Candidate, IceCredentials, host_candidates
 from cloudslice.webrtc.sdp import AttributeReader, Line, parse_attributes
 from cloudslice.webrtc.transport_parameters import (
-    Candidate,
     Fingerprint,
-    IceCredentials,
     TransportParameters,
     candidate_attributes,
-    host_candidates,
     parse_candidate,
     read_transport,
 )
@@ -18,6 +16,7 @@ SESSION = TransportParameters(
     IceCredentials("session", "p" * 22), (Fingerprint("sha-256", "00:11"),), "passive"
 )
 HOST = Candidate("1", 1, "udp", 2130706431, "192.0.2.7", 50000, "host")
+HOST_LINE = "a=candidate:1 1 udp 2130706431 192.0.2.7 50000 typ host"
 
 
 def read(text: str, session: TransportParameters = SESSION) -> TransportParameters:
@@ -28,7 +27,7 @@ def test_a_section_says_all_itself() -> None:
     parameters = read(
         "a=ice-ufrag:abcd\na=ice-pwd:0123456789012345678901\na=setup:active\n"
         "a=fingerprint:SHA-256 ab:cd\na=fingerprint:sha-1 12:34\n"
-        f"{HOST.attribute()}\na=end-of-candidates\n"
+        f"{HOST_LINE}\na=end-of-candidates\n"
     )
     assert parameters == TransportParameters(
         IceCredentials("abcd", "0123456789012345678901"),
@@ -59,17 +58,6 @@ def test_else_the_session_says_it(text: str) -> None:
 
 def test_without_a_role_it_is_ours_to_choose() -> None:
     assert read("", TransportParameters()).setup == "actpass"
-
-
-def test_the_password_is_not_shown() -> None:
-    assert "secret" not in repr(IceCredentials("ufrag", "secret"))
-
-
-def test_generated_credentials_are_new_and_long_enough() -> None:
-    one, other = IceCredentials.generate(), IceCredentials.generate()
-    assert one != other
-    assert len(one.ufrag) >= 4
-    assert len(one.password) >= 22
 
 
 @pytest.mark.parametrize(
@@ -106,24 +94,13 @@ def test_candidates(text: str, candidate: Candidate | None) -> None:
 
 
 def test_candidates_that_cannot_be_understood_are_passed_over() -> None:
-    reader = AttributeReader(parse_attributes(f"a=candidate\na=candidate:1\n{HOST.attribute()}\n"))
+    reader = AttributeReader(parse_attributes(f"a=candidate\na=candidate:1\n{HOST_LINE}\n"))
     assert read_transport(reader, SESSION).candidates == (HOST,)
     assert reader.passed_over == [Line(1, "a=candidate"), Line(2, "a=candidate:1")]
 
 
 def test_a_hundred_candidates_are_enough() -> None:
-    assert len(read(f"{HOST.attribute()}\n" * 200).candidates) == 100
-
-
-@pytest.mark.parametrize(
-    ("component", "transport", "port", "is_usable"),
-    [(1, "udp", 5, True), (2, "udp", 5, False), (1, "tcp", 9, False), (1, "udp", 0, False)],
-)
-def test_candidates_that_media_can_be_sent_to(
-    component: int, transport: str, port: int, is_usable: bool
-) -> None:
-    candidate = Candidate("1", component, transport, 1, "192.0.2.7", port, "host")
-    assert candidate.is_usable is is_usable
+    assert len(read(f"{HOST_LINE}\n" * 200).candidates) == 100
 
 
 def test_our_candidates_come_in_order_of_priority() -> None:

@@ -139,7 +139,11 @@ class BuiltinRooms:
         """End publications, whose media is taken in to the last packet that has come."""
         self._port.catch_up([each.connection.peer for each in publications])
         for each in publications:
-            each.connection.close(reason)
+            try:
+                each.connection.close(reason)
+            except Exception as error:
+                # It has ended all the same, and so are the others to.
+                self.faults.caught(error)
 
     def publication(self, publication_id: str) -> Publication | None:
         """The publication of that id, if it has not ended."""
@@ -152,7 +156,7 @@ class BuiltinRooms:
     async def enter(
         self, key: RoomKey, robot_user_id: str, listener: RoomListener
     ) -> _RobotAttendance:
-        """Enter a room as a robot; an older robot of this UserId leaves (contract C6.1).
+        """Enter a room as a robot; an older robot of this UserId leaves.
 
         Raises:
             RoomEntryError: an anchor of this UserId has come since the task was admitted.

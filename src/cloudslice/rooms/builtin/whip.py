@@ -7,6 +7,7 @@ from functools import partial
 from http import HTTPStatus
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -32,6 +33,7 @@ from cloudslice.rooms.builtin.whip_http import (
     RefusedError,
     problem_response,
     read_body,
+    unroutable_response,
 )
 from cloudslice.webrtc.accepting import ReceivePolicy, accept_offer
 from cloudslice.webrtc.candidates import IceCredentials
@@ -75,7 +77,7 @@ def whip_app(settings: Settings, rooms: BuiltinRooms, clock: Clock) -> Starlette
                 expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
             )
         ],
-        exception_handlers={RefusedError: problem_response},
+        exception_handlers={RefusedError: problem_response, HTTPException: unroutable_response},
     )
     app.router.redirect_slashes = False
     return app

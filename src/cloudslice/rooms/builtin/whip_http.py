@@ -1,13 +1,16 @@
 """HTTP of WHIP: bodies that are read, and requests that are refused."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 _BODY_LIMIT = 64 * 1024
+_PATHS = "an endpoint is /whip/{SdkAppId}/{RoomIdType}/{RoomId}/{UserId}"
 
 
 class RefusedError(Exception):
@@ -48,9 +51,22 @@ async def problem_response(_request: Request, error: Exception) -> Response:
     """The answer to a refused request (RFC 9457)."""
     if not isinstance(error, RefusedError):
         raise error
+    return _problem(error.status, str(error), error.headers)
+
+
+async def unroutable_response(_request: Request, error: Exception) -> Response:
+    """The answer to a path or method that is none of ours."""
+    if not isinstance(error, HTTPException):
+        raise error
+    status = HTTPStatus(error.status_code)
+    detail = _PATHS if status is HTTPStatus.NOT_FOUND else "see the Allow header"
+    return _problem(status, detail, error.headers)
+
+
+def _problem(status: HTTPStatus, detail: str, headers: Mapping[str, str] | None) -> Response:
     return JSONResponse(
-        {"title": error.status.phrase, "status": int(error.status), "detail": str(error)},
-        error.status,
-        error.headers,
+        {"title": status.phrase, "status": int(status), "detail": detail},
+        status,
+        headers,
         "application/problem+json",
     )

@@ -1,4 +1,4 @@
-"""Cuts one anchor's audio into Ogg Opus files that tile its media time (design 5).
+"""Cuts one anchor's audio into Ogg Opus files that tile its media time.
 
 Packets are copied, never decoded. Each file begins with packets from before its cut, hidden by
 pre-skip, so that a decoder has converged at the first audible sample; a packet that straddles a

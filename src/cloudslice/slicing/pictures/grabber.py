@@ -118,7 +118,7 @@ class FrameGrabber:
     def _request_keyframe(self) -> None:
         fulfilled = self._fulfilled
         request = self._track.request_keyframe(
-            self._on_keyframe, self._due, max_age_s=self._interval_s
+            self._on_keyframe, self._due - AHEAD_S, max_age_s=self._interval_s
         )
         # One that was kept comes before the call returns.
         self._request = request if self._fulfilled == fulfilled else None

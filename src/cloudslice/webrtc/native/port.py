@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Collection, Iterator
 from enum import IntEnum
+from weakref import WeakSet
 
 from cloudslice.webrtc.native import (
     PeerState,
@@ -107,13 +108,16 @@ class NativePeer:
         self.owner = owner
         self._state = library.peer_state(self.pointer).contents
         self._srtp: SrtpContext | None = None
+        self._streams: WeakSet[NativeStream] = WeakSet()
 
     def close(self) -> None:
-        """Free it with its streams; harmless when that was done. `state` stays as it was."""
+        """Free it with its streams; harmless when that was done. Their `state` stays as it was."""
         if self.pointer is not None:
+            for each in list(self._streams):
+                each.close()
             self._state = PeerState.from_buffer_copy(self._state)
             library.peer_free(self.pointer)
-            self.pointer = None
+            self.pointer = self._srtp = None
 
     @property
     def state(self) -> PeerState:
@@ -171,28 +175,29 @@ class NativePeer:
         )
         if pointer is None:
             raise MemoryError
-        return NativeStream(pointer, ssrc)
+        stream = NativeStream(pointer, ssrc)
+        self._streams.add(stream)
+        return stream
 
 
 class NativeStream:
-    """One SSRC. Freed with its peer, or by `close` before."""
+    """One SSRC. Freed with its peer, or by `close` before; then only `state` is to be used."""
 
     def __init__(self, pointer: int, ssrc: int) -> None:
         self.ssrc = ssrc
-        self._pointer = pointer
+        self._pointer: int | None = pointer
         self._state = library.stream_state(pointer).contents
 
-    def close(self) -> StreamState:
-        """Forget it; what its state was at last. To be called once, and not after its peer's
-        `close`."""
-        last = StreamState.from_buffer_copy(self._state)
-        library.stream_free(self._pointer)
-        self._state = last
-        return last
+    def close(self) -> None:
+        """Forget it; harmless when that was done. `state` stays as it was."""
+        if self._pointer is not None:
+            self._state = StreamState.from_buffer_copy(self._state)
+            library.stream_free(self._pointer)
+            self._pointer = None
 
     @property
     def state(self) -> StreamState:
-        """To be read only, while the peer is there."""
+        """To be read only."""
         state: StreamState = self._state
         return state
 

@@ -33,7 +33,7 @@ from cloudslice.webrtc.native.events import (
 )
 from cloudslice.webrtc.native.port import NativePeer, NativePort
 from cloudslice.webrtc.rtp_packet import RtpPacket
-from cloudslice.webrtc.udp.paths import make_path
+from cloudslice.webrtc.udp.paths import family_of, make_path
 from cloudslice.webrtc.udp.sockets import bind, own_addresses, read_unreachable
 
 _PATHS_PER_CONNECTION = 16
@@ -100,9 +100,10 @@ class Connection(Protocol):
         """Send what is due at monotonic second `now`."""
         ...
 
-    def on_datagram(self, data: bytes, path: bytes, arrival: float) -> None:
+    def on_datagram(self, data: bytes, path: bytes, arrival: float) -> bool:
         """What is no RTP has come on a path of the connection; a STUN check from elsewhere that
-        names it, too."""
+        names it, too. False: it is no DTLS and no RTCP, and no STUN that proves to be the
+        peer's."""
         ...
 
     def on_moved(self, path: bytes, arrival: float) -> None:
@@ -166,14 +167,17 @@ class UdpPort:
         self._events: deque[Event] = deque()
         self._counts_of_closed = 0
         self.foreign = 0
-        """Datagrams of nobody that we know."""
+        """Datagrams of nobody that we know, or of no protocol that we know."""
         self.unsent = 0
         """Datagrams that the socket did not take."""
 
     def close(self) -> None:
         """Close all connections and the sockets."""
         for member in list(self._members.values()):
-            member.connection.close()
+            try:
+                member.connection.close()
+            except Exception as error:
+                member.faults.caught(error)
         for each in self._sockets:
             each.close()
         self._native.close()
@@ -263,7 +267,7 @@ class UdpPort:
 
     def send(self, data: bytes, path: bytes) -> None:
         """Send at once, or count it as unsent: like the network, the socket may drop."""
-        descriptor = self._by_family.get(int.from_bytes(path[:2], "little"))
+        descriptor = self._by_family.get(family_of(path))
         if descriptor is None or library.send_on_path(descriptor, path, data, len(data)) < 0:
             self.unsent += 1
 
@@ -331,8 +335,7 @@ class UdpPort:
 
     def _dispatch(self) -> None:
         """Act on all events. What is done for one may lead to further ones, which come after those
-        that are there
-        already: so the order of a stream is kept."""
+        that are there already: so the order of a stream is kept."""
         while self._events:
             event = self._events.popleft()
             member = self._find(event)
@@ -369,19 +372,16 @@ class UdpPort:
                 return self._members[owner]
         return None
 
-    @staticmethod
-    def _hand_over(connection: Connection, event: Event) -> None:
+    def _hand_over(self, connection: Connection, event: Event) -> None:
         match event:
             case Run():
                 connection.streams.on_run(event.track, event.run)
             case Packet():
                 connection.streams.on_packet(event.track, event.packet)
-            case Datagram():
-                connection.on_datagram(event.data, event.path, event.arrival)
-            case Stranger() if event.data[:1] < b"\x04":
-                connection.on_datagram(event.data, event.path, event.arrival)
-            case Stranger():
+            case Stranger() if event.data[:1] >= b"\x04":
                 connection.on_moved(event.path, event.arrival)
+            case Datagram() | Stranger():
+                self.foreign += not connection.on_datagram(event.data, event.path, event.arrival)
             case Unknown():
                 connection.streams.on_unknown(event.ssrc, event.packet)
             case Refused():

@@ -8,9 +8,10 @@ import pytest
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.media.tracks import TrackKind
+from cloudslice.rooms.builtin.publication import Publication
 from cloudslice.rooms.builtin.reporter import RoomReporter
 from cloudslice.rooms.observer import ExitReason
-from cloudslice.rtp.session import CloseReason, Session
+from cloudslice.webrtc.peer_connection import CloseReason
 from helpers.room_observer import RecordingObserver
 
 ROOM = RoomKey(1, "150", RoomIdType.NUMBER)
@@ -24,20 +25,26 @@ class Receiver:
 
 
 @dataclass(eq=False)
-class ManualSession:
-    """What the reporter sees of a session; the test moves its times."""
+class ManualPublication:
+    """What the reporter sees of a publication; the test moves its times."""
 
+    user_id: str
+    room: RoomKey = ROOM
     last_authentic: float = 0.0
     audio: Receiver = field(default_factory=Receiver)
     video: Receiver = field(default_factory=Receiver)
 
     @property
-    def receivers(self) -> dict[TrackKind, Receiver]:
-        return {TrackKind.AUDIO: self.audio, TrackKind.VIDEO: self.video}
+    def connection(self) -> "ManualPublication":
+        return self
 
     @property
-    def session(self) -> Session:
-        return cast(Session, self)
+    def tracks(self) -> list[tuple[TrackKind, Receiver]]:
+        return [(TrackKind.AUDIO, self.audio), (TrackKind.VIDEO, self.video)]
+
+    @property
+    def publication(self) -> Publication:
+        return cast(Publication, self)
 
 
 class Desk:
@@ -48,19 +55,13 @@ class Desk:
         self.faults = Faults("room")
         self.reporter = RoomReporter(self.observer, self.faults)
 
-    def enter(self, user_id: str, room: RoomKey = ROOM) -> ManualSession:
-        session = ManualSession()
-        self.reporter.entered(room, user_id, session.session)
-        return session
+    def enter(self, user_id: str, room: RoomKey = ROOM) -> ManualPublication:
+        anchor = ManualPublication(user_id, room)
+        self.reporter.entered(anchor.publication)
+        return anchor
 
-    def leave(
-        self,
-        user_id: str,
-        session: ManualSession,
-        reason: CloseReason = CloseReason.LEFT,
-        room: RoomKey = ROOM,
-    ) -> None:
-        self.reporter.left(room, user_id, session.session, reason)
+    def leave(self, anchor: ManualPublication, reason: CloseReason = CloseReason.LEFT) -> None:
+        self.reporter.left(anchor.publication, reason)
 
     def news(self) -> list[tuple[object, ...]]:
         """What was said since the last time, after a look."""
@@ -75,16 +76,16 @@ async def desk() -> Desk:
 
 
 @pytest.fixture
-async def alice(desk: Desk) -> ManualSession:
-    session = desk.enter("alice")
+async def alice(desk: Desk) -> ManualPublication:
+    alice = desk.enter("alice")
     desk.news()
-    return session
+    return alice
 
 
 async def test_a_room_is_there_from_its_first_anchor_to_its_last(desk: Desk) -> None:
     alice, bob = desk.enter("alice"), desk.enter("bob")
-    desk.leave("alice", alice)
-    desk.leave("bob", bob)
+    desk.leave(alice)
+    desk.leave(bob)
     desk.enter("carol")
     assert desk.news() == [
         ("created", "150", "alice"),
@@ -102,9 +103,9 @@ async def test_rooms_do_not_mix(desk: Desk) -> None:
     """The same UserId in two rooms is two anchors."""
     here, _there = desk.enter("alice"), desk.enter("alice", OTHER)
     desk.news()
-    desk.leave("alice", here, room=OTHER)  # not the one that is there
+    desk.leave(ManualPublication("alice", OTHER))  # not the one that is there
     assert desk.news() == []
-    desk.leave("alice", here)
+    desk.leave(here)
     assert desk.news() == [("left", "150", "alice", ExitReason.NORMAL), ("dismissed", "150")]
 
 
@@ -117,18 +118,20 @@ async def test_rooms_do_not_mix(desk: Desk) -> None:
     ],
 )
 async def test_why_an_anchor_left(
-    desk: Desk, alice: ManualSession, reason: CloseReason, expected: ExitReason
+    desk: Desk, alice: ManualPublication, reason: CloseReason, expected: ExitReason
 ) -> None:
-    desk.leave("alice", alice, reason)
+    desk.leave(alice, reason)
     assert desk.news()[0] == ("left", "150", "alice", expected)
 
 
-async def test_a_newer_session_puts_the_older_one_out(desk: Desk, alice: ManualSession) -> None:
-    """The room goes on, and the end of the older session is no news."""
+async def test_a_newer_publication_puts_the_older_one_out(
+    desk: Desk, alice: ManualPublication
+) -> None:
+    """The room goes on, and the end of the older one is no news."""
     alice.audio.last_arrival = 0.0
     desk.news()
     newer = desk.enter("alice")
-    desk.leave("alice", alice, CloseReason.ENDED)
+    desk.leave(alice, CloseReason.ENDED)
     newer.audio.last_arrival = 0.0
     assert desk.news() == [
         ("left", "150", "alice", ExitReason.REMOVED),
@@ -137,7 +140,7 @@ async def test_a_newer_session_puts_the_older_one_out(desk: Desk, alice: ManualS
     ]
 
 
-async def test_media_begins_with_its_packets(desk: Desk, alice: ManualSession) -> None:
+async def test_media_begins_with_its_packets(desk: Desk, alice: ManualPublication) -> None:
     """Not with the offer; and once."""
     assert desk.news() == []
     alice.audio.last_arrival = 0.5
@@ -147,37 +150,46 @@ async def test_media_begins_with_its_packets(desk: Desk, alice: ManualSession) -
 
 
 @pytest.mark.parametrize(
-    ("last_arrival", "heard", "is_stopped"),
+    ("kind", "last_arrival", "heard", "is_stopped"),
     [
-        pytest.param(1.0, 2.9, False, id="a pause"),
-        pytest.param(1.0, 3.0, True, id="silence, while the anchor is heard"),
-        pytest.param(1.0, 1.0, False, id="nothing at all comes"),
-        pytest.param(NEVER, 1.0, True, id="a goodbye"),
+        pytest.param(TrackKind.AUDIO, 1.0, 2.9, False, id="a pause"),
+        pytest.param(TrackKind.AUDIO, 1.0, 3.0, True, id="silence, while the anchor is heard"),
+        pytest.param(TrackKind.VIDEO, 1.0, 6.9, False, id="a still screen"),
+        pytest.param(TrackKind.VIDEO, 1.0, 7.0, True, id="no video, while the anchor is heard"),
+        pytest.param(TrackKind.VIDEO, 1.0, 1.0, False, id="nothing at all comes"),
+        pytest.param(TrackKind.VIDEO, NEVER, 1.0, True, id="a goodbye"),
     ],
 )
 async def test_when_media_has_stopped(
-    desk: Desk, alice: ManualSession, last_arrival: float, heard: float, *, is_stopped: bool
+    desk: Desk,
+    alice: ManualPublication,
+    kind: TrackKind,
+    last_arrival: float,
+    heard: float,
+    *,
+    is_stopped: bool,
 ) -> None:
-    alice.video.last_arrival = alice.last_authentic = 1.0
+    receiver = dict(alice.tracks)[kind]
+    receiver.last_arrival = alice.last_authentic = 1.0
     desk.news()
-    alice.video.last_arrival, alice.last_authentic = last_arrival, heard
-    assert desk.news() == ([("stopped", "150", "alice", TrackKind.VIDEO)] if is_stopped else [])
+    receiver.last_arrival, alice.last_authentic = last_arrival, heard
+    assert desk.news() == ([("stopped", "150", "alice", kind)] if is_stopped else [])
     assert desk.news() == []
 
 
-async def test_media_begins_again(desk: Desk, alice: ManualSession) -> None:
+async def test_media_begins_again(desk: Desk, alice: ManualPublication) -> None:
     alice.video.last_arrival = 1.0
     desk.news()
-    alice.last_authentic = 5.0
+    alice.last_authentic = 8.0
     desk.news()
-    alice.video.last_arrival = 5.0
+    alice.video.last_arrival = 8.0
     assert desk.news() == [("started", "150", "alice", TrackKind.VIDEO)]
 
 
-async def test_leaving_says_nothing_of_media(desk: Desk, alice: ManualSession) -> None:
+async def test_leaving_says_nothing_of_media(desk: Desk, alice: ManualPublication) -> None:
     alice.video.last_arrival = alice.audio.last_arrival = 0.0
     desk.news()
-    desk.leave("alice", alice)
+    desk.leave(alice)
     assert desk.news() == [("left", "150", "alice", ExitReason.NORMAL), ("dismissed", "150")]
 
 
@@ -193,11 +205,11 @@ async def test_an_observer_that_breaks_hears_all_that_follows(
 
     monkeypatch.setattr(RecordingObserver, "_hear", fail_after)
     alice, bob = desk.enter("alice"), desk.enter("bob")
-    for session in (alice, bob):
-        session.audio.last_arrival = session.last_authentic = 1.0
+    for each in (alice, bob):
+        each.audio.last_arrival = each.last_authentic = 1.0
     desk.reporter.look()
-    for name, session in (("alice", alice), ("bob", bob)):
-        desk.leave(name, session)
+    for each in (alice, bob):
+        desk.leave(each)
     assert [what[0] for what in desk.observer.heard] == [
         *("created", "entered", "entered"),
         *("started", "started"),
@@ -210,8 +222,22 @@ async def test_an_anchor_whose_connection_breaks_has_left(desk: Desk) -> None:
     """As one that is not heard any more."""
     alice = desk.enter("alice")
     desk.news()
-    desk.leave("alice", alice, CloseReason.FAILED)
+    desk.leave(alice, CloseReason.FAILED)
     assert desk.news() == [
         ("left", "150", "alice", ExitReason.TIMEOUT),
         ("dismissed", "150"),
     ]
+
+
+async def test_media_is_looked_after_now_and_then(desk: Desk, alice: ManualPublication) -> None:
+    """Not on every tick; and while somebody is there, ticks are needed."""
+    alice.audio.last_arrival = 0.0
+    desk.reporter.tick(1.0)
+    alice.video.last_arrival = 0.0
+    desk.reporter.tick(1.3)
+    assert desk.observer.heard[-1] == ("started", "150", "alice", TrackKind.AUDIO)
+    desk.reporter.tick(1.4)
+    assert desk.observer.heard[-1] == ("started", "150", "alice", TrackKind.VIDEO)
+    assert desk.reporter.is_active
+    desk.leave(alice)
+    assert not desk.reporter.is_active

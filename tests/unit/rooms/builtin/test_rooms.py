@@ -12,11 +12,15 @@ from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.media.tracks import TrackKind
 from cloudslice.rooms.base import Anchor, LeaveCode, RoomEntryError
 from cloudslice.rooms.builtin.connecting import TooManyConnectingError
-from cloudslice.rooms.builtin.rooms import BuiltinRooms, Publication, UserIdTakenError
+from cloudslice.rooms.builtin.publication import Publication
+from cloudslice.rooms.builtin.rooms import BuiltinRooms, UserIdTakenError
 from cloudslice.rooms.management import RoomNotFoundError
-from cloudslice.rtp.audio import AudioReceiver
-from cloudslice.rtp.port import RtpPort
-from cloudslice.rtp.sdp import parse_offer
+from cloudslice.tick import Tick
+from cloudslice.webrtc.candidates import IceCredentials
+from cloudslice.webrtc.remote_description import parse_remote_description
+from cloudslice.webrtc.streams import Streams
+from cloudslice.webrtc.udp.port import UdpPort
+from helpers.media_port import media_port
 from helpers.peer import Peer
 from helpers.room_observer import RecordingObserver
 from helpers.rtp import RecordingSink
@@ -57,16 +61,17 @@ class Robot:
 class House:
     """Rooms on a real port, read by hand, with time that stands still."""
 
-    def __init__(self, port: RtpPort, clock: ManualClock) -> None:
+    def __init__(self, port: UdpPort, tick: Tick, clock: ManualClock) -> None:
         self.clock = clock
         self.port = port
+        self.tick = tick
         self.observer = RecordingObserver()
-        self.rooms = BuiltinRooms(port, RtcSettings(), clock, self.observer)
+        self.use(RtcSettings())
         self.peers: list[UdpPeer] = []
 
     def use(self, settings: RtcSettings) -> None:
         """New rooms on the same port."""
-        self.rooms = BuiltinRooms(self.port, settings, self.clock, self.observer)
+        self.rooms = BuiltinRooms(self.port, settings, self.clock, self.tick, self.observer)
 
     def publish(
         self,
@@ -75,7 +80,8 @@ class House:
         room: RoomKey = ROOM,
     ) -> tuple[Publication, UdpPeer]:
         peer = Peer(kinds or (TrackKind.AUDIO, TrackKind.VIDEO))
-        publication, answer = self.rooms.publish(room, user_id, parse_offer(peer.offer))
+        offer = parse_remote_description(peer.offer)
+        publication, answer = self.rooms.publish(room, user_id, offer)
         udp = UdpPeer(self.port, peer, answer, host="127.0.0.1")
         self.peers.append(udp)
         return publication, udp
@@ -97,8 +103,8 @@ def peers() -> Iterator[list[UdpPeer]]:
 @pytest.fixture
 async def house(peers: list[UdpPeer]) -> AsyncIterator[House]:
     clock = ManualClock()
-    async with RtpPort(0, "127.0.0.1", clock) as port:
-        house = House(port, clock)
+    with media_port(clock, "127.0.0.1") as (port, tick):
+        house = House(port, tick, clock)
         house.peers = peers
         yield house
 
@@ -141,7 +147,7 @@ async def test_leaving_is_heard(house: House) -> None:
     house.peers[1].exchange()
     assert robot.heard[3:] == [("left", "deleted"), ("left", "goodbye")]
     house.clock.now += 15.5
-    house.port.give_feedback(house.clock.now)
+    house.port.tick(house.clock.now)
     assert robot.heard[5:] == [("left", "silent")]
     assert house.rooms.anchor_count == 0
 
@@ -189,7 +195,8 @@ async def test_what_came_before_a_robot_leaves_is_heard(house: House) -> None:
     attendance.leave()
     assert sink.payloads == [b"0"]
     assert other_sink.payloads == []
-    other.send()
+    house.clock.now += 0.5
+    house.port.tick(house.clock.now)
     assert other_sink.payloads == [b"0"]
 
 
@@ -231,18 +238,16 @@ async def test_an_older_one_on_its_way_never_arrives(house: House) -> None:
 async def test_a_session_that_never_connects_is_gone_after_20_s(house: House) -> None:
     """With what it held: also without a run of the garbage collector."""
     publication, _udp = house.publish("anchor")
-    dtls, publication_id = (
-        weakref.ref(publication.session._transport._dtls),
-        publication.publication_id,
-    )
+    dtls = weakref.ref(publication.connection.transport._dtls)
+    publication_id = publication.publication_id
     del publication
     house.clock.now += 19.9
-    house.port.give_feedback(house.clock.now)
+    house.port.tick(house.clock.now)
     assert house.rooms.publication(publication_id) is not None
     gc.disable()
     try:
         house.clock.now += 0.2
-        house.port.give_feedback(house.clock.now)
+        house.port.tick(house.clock.now)
         assert house.rooms.publication(publication_id) is None
         assert not house.rooms.holds_user(ROOM, "anchor")
         assert dtls() is None
@@ -283,7 +288,7 @@ async def test_rooms_are_told_apart_by_type(house: House) -> None:
 
 
 async def test_a_newer_robot_replaces_its_older_self(house: House) -> None:
-    """LeaveCode 101 (contract C6.1); the older one's late leaving does not harm the newer one."""
+    """LeaveCode 101; the older one's late leaving does not harm the newer one."""
     house.join("anchor")
     older, newer = Robot(), Robot()
     attendance = await house.rooms.enter(ROOM, "robot", older)
@@ -329,7 +334,7 @@ async def test_members_are_known_from_their_offer_on(house: House) -> None:
     assert list(house.rooms.user_ids(ROOM)) == []
     udp.connect()
     assert list(house.rooms.user_ids(ROOM)) == ["anchor"]
-    publication.session.close()
+    publication.connection.close()
     assert not house.rooms.holds_user(ROOM, "anchor")
     assert not house.rooms.exists(ROOM)
 
@@ -375,7 +380,7 @@ async def test_a_broken_robot_disturbs_no_other(
     await house.rooms.enter(ROOM, "broken", broken)
     await house.rooms.enter(ROOM, "sound", sound)
     publication = house.join("anchor")
-    publication.session.close()
+    publication.connection.close()
     await house.rooms.enter(ROOM, "broken", Robot())
     await house.rooms.enter(ROOM, "second", Robot(is_broken=True))
     await house.rooms.remove_users(ROOM, ["second"])
@@ -386,15 +391,14 @@ async def test_a_broken_robot_disturbs_no_other(
 
 
 async def test_a_restarted_session_is_found_by_its_new_name(house: House) -> None:
-    """Checks with the new credentials are answered."""
+    """Checks with the new credentials are answered; while its old path is in use, those with the
+    former ones, too."""
     publication, udp = house.publish("anchor")
     udp.connect()
-    publication.session.restart_ice(publication.session.offer.ice)
-    house.rooms.restart_ice(publication)
-    udp.move()
-    udp.peer.begin(publication.session.answer(house.rooms.candidates))
-    udp.exchange()
-    assert house.port.foreign == 0
+    ice = publication.connection.transport.ice
+    former = ice.local
+    publication.connection.restart_ice(IceCredentials("theirs", "password-of-24-characters"))
+    assert set(house.port._by_ufrag) == {former.ufrag, ice.local.ufrag}
 
 
 async def test_of_many_that_are_ended_one_may_break(
@@ -403,15 +407,15 @@ async def test_of_many_that_are_ended_one_may_break(
     """It is gone, too, and so are the others."""
     for user_id in ("first", "second"):
         house.join(user_id)
-    finish, broken = AudioReceiver.finish, []
+    stop, broken = Streams.stop, []
 
-    def fail_once(receiver: AudioReceiver) -> None:
+    def fail_once(streams: Streams) -> None:
         if not broken:
-            broken.append(receiver)
+            broken.append(streams)
             raise ZeroDivisionError("a bug")
-        finish(receiver)
+        stop(streams)
 
-    monkeypatch.setattr(AudioReceiver, "finish", fail_once)
+    monkeypatch.setattr(Streams, "stop", fail_once)
     house.rooms.close()
     assert house.rooms.anchor_count == 0
     assert house.rooms.faults.errors == 1

@@ -59,7 +59,7 @@ def test_two_robots_pictures_of_a_track_are_due_together() -> None:
         times.join(5, other, 100.5)
     second = times.join(5, "track", 104.0)
     assert (second - first) / 5 == pytest.approx(round((second - first) / 5))
-    assert second > 104 + 5 / 2
+    assert 104 < second <= 104 + 5
 
 
 def test_a_track_that_has_left_makes_room() -> None:

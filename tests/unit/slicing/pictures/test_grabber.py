@@ -88,7 +88,7 @@ class Grabbing:
 
 def test_the_first_picture_is_asked_for_at_once() -> None:
     grabbing = Grabbing()
-    assert [request.due for request in grabbing.track.requests] == [100.0]
+    assert [request.due for request in grabbing.track.requests] == [100.0 - PERIOD_S]
     grabbing.run_to(100.1)
     grabbing.grant()
     [stored] = grabbing.store.slices
@@ -126,7 +126,7 @@ def test_a_closed_grabber_gives_its_tick_back() -> None:
 
 
 def test_a_key_frame_shortly_before_the_due_time_is_used() -> None:
-    """The request is open a tick ahead, with the due time from when on to ask."""
+    """The sender is asked a tick ahead."""
     grabbing = Grabbing()
     due = DueTimes().join(5, "a", 100.0)
     grabbing.grant()
@@ -134,10 +134,10 @@ def test_a_key_frame_shortly_before_the_due_time_is_used() -> None:
     assert grabbing.track.requests == []
     grabbing.clock.now = due - 0.04
     grabbing.grabber.tick(due - 0.04)
-    assert [request.due for request in grabbing.track.requests] == [due]
+    assert [request.due for request in grabbing.track.requests] == [due - PERIOD_S]
     grabbing.grant()
     grabbing.run_to(due + 5)
-    assert [request.due for request in grabbing.track.requests] == [due + 5]
+    assert [request.due for request in grabbing.track.requests] == [due + 5 - PERIOD_S]
     assert grabbing.taken() == [100.0, pytest.approx(due - 0.04, abs=0.001)]
 
 
@@ -280,7 +280,7 @@ def test_a_key_frame_from_before_it_began_is_not_taken() -> None:
     grabbing = Grabbing(since=100.0)
     grabbing.track.grant(Keyframe(VideoCodec.VP8, b"before", 99.99, 0))
     assert grabbing.pool.jobs == []
-    assert [request.due for request in grabbing.track.requests] == [100.0]
+    assert [request.due for request in grabbing.track.requests] == [100.0 - PERIOD_S]
     grabbing.run_to(100.2)
     grabbing.grant()
     assert grabbing.taken() == [100.2]

@@ -38,8 +38,9 @@ class Asking:
     def on_refused(self, ssrc: int, sequence: int) -> None: ...
     def close(self) -> None: ...
 
-    def on_datagram(self, data: bytes, path: bytes, arrival: float) -> None:
+    def on_datagram(self, data: bytes, path: bytes, arrival: float) -> bool:
         self.datagrams.append((data, path))
+        return True
 
     def on_unreachable(self, path: bytes) -> None:
         self.unreachable.append(path)
