@@ -105,7 +105,7 @@ static int unprotect(struct peer *peer, struct stream *stream, uint8_t *packet, 
                 return 0;
             }
         }
-        peer->set_roc(peer->srtp, stream->ssrc, (uint32_t)(stream->authentic >> 16));
+        peer->set_roc(peer->srtp, stream->ssrc, 0); /* libsrtp believes what it believed before */
     }
     memcpy(packet, copy, (size_t)original);
     return status;
