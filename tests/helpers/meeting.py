@@ -1,88 +1,125 @@
-"""A session and a peer that are connected in memory."""
+"""A peer connection and a peer, with nothing but memory and a clock moved by hand between them."""
 
-from cloudslice.rtp.audio import AudioReceiver
-from cloudslice.rtp.batch import Batch
-from cloudslice.rtp.dtls import DtlsCertificate
-from cloudslice.rtp.ice import Address, parse_check
-from cloudslice.rtp.sdp import parse_offer
-from cloudslice.rtp.session import Session
-from cloudslice.rtp.video import VideoReceiver
+import contextlib
+from collections.abc import Iterator
+from typing import TypeVar
 
+from cloudslice.clock import Clock
 from cloudslice.media.tracks import TrackKind
-from helpers.peer import ADDRESS, SERVER, Peer, shuttle
-from helpers.rtp import RecordingSink, pack_source, refill
+from cloudslice.tick import PERIOD_S
+from cloudslice.webrtc.accepting import ReceivePolicy
+from cloudslice.webrtc.audio_receiver import AudioReceiver
+from cloudslice.webrtc.dtls import DtlsCertificate
+from cloudslice.webrtc.peer_connection import CloseReason, ConnectionOptions, PeerConnection
+from cloudslice.webrtc.remote_description import parse_remote_description
+from cloudslice.webrtc.udp.paths import Path, make_path
+from cloudslice.webrtc.udp.port import UdpPort
+from cloudslice.webrtc.video_receiver import VideoReceiver
+from helpers.peer import ADDRESS, Peer, shuttle
+from helpers.rtp import RecordingSink
 from helpers.slice_store import ManualClock
 
-AUDIO, VIDEO = TrackKind.AUDIO, TrackKind.VIDEO
+R = TypeVar("R", AudioReceiver, VideoReceiver)
+
+AUDIO, VIDEO, AUX = TrackKind.AUDIO, TrackKind.VIDEO, TrackKind.AUX
 CERTIFICATE = DtlsCertificate()
+HOME = make_path(*ADDRESS)
+"""The path of the peer."""
+OPTIONS = ConnectionOptions(
+    ReceivePolicy({"audio": 1, "video": 2}, max_video_bitrate_kbps=2500), consent_timeout_s=15
+)
+
+
+class MemoryPort(UdpPort):
+    """A port whose datagrams come from the test, and stay here."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(0, "198.51.100.1", clock)
+        self.sent: list[tuple[bytes, Path]] = []
+
+    def send(self, data: bytes, path: Path) -> None:
+        self.sent.append((data, path))
+
+    def deliver(self, *datagrams: bytes, path: Path = HOME, arrival: float | None = None) -> None:
+        """As if they had been read at once."""
+        now = self._clock.monotonic()
+        for each in datagrams:
+            assert self._native.put(each, path, now if arrival is None else arrival)
+        self._process(now)
+        self._native.clear()
 
 
 class Meeting:
-    """A session and its peer, with nothing but memory between them."""
+    """A connection and its peer; the connection's user, too."""
 
-    def __init__(self, peer: Peer | None = None, sink: RecordingSink | None = None) -> None:
+    def __init__(self, peer: Peer | None = None) -> None:
         self.peer = peer or Peer()
-        self.sink = sink
         self.clock = ManualClock()
-        self.inbox: list[bytes] = []
-        self.sent_to: list[Address] = []
+        self.port = MemoryPort(self.clock)
+        self.sink = RecordingSink()
         self.events: list[str] = []
-        self._batch = Batch(1)
-        self.session = Session(
-            parse_offer(self.peer.offer),
-            certificate=CERTIFICATE,
-            send=self._send,
-            wake=lambda session, at: None,
-            clock=self.clock,
-            max_video_bitrate_kbps=2500,
-            consent_timeout_s=15,
-            on_connected=self._on_connected,
-            on_closed=lambda session, reason: self.events.append(reason.value),
-        )
-        self.peer.begin(self.session.answer([(SERVER[0], SERVER[1])]))
+        self.failures: list[str] = []
+        self.connection = PeerConnection(self.port, CERTIFICATE, OPTIONS, self, self.clock)
+        self.peer.begin(self.connection.answer(parse_remote_description(self.peer.offer)))
+        for each in self.connection.streams.receivers.values():
+            if isinstance(each, AudioReceiver):
+                each.add_sink(self.sink)
+
+    def on_connected(self) -> None:
+        self.events.append("connected")
+
+    def on_closed(self, reason: CloseReason, failure: str) -> None:
+        self.events.append(reason.value)
+        self.failures.append(failure)
 
     def connect(self) -> "Meeting":
-        shuttle(self.peer, self.deliver, self.inbox)
+        self.exchange()
         assert self.peer.srtp is not None
+        self.clock.now += 0.01
         return self
 
-    def deliver(self, *datagrams: bytes, source: Address = ADDRESS) -> None:
-        """As the port would that reads them all at once."""
-        batch = self._batch if len(datagrams) == 1 else Batch(len(datagrams))
-        refill(batch, [(datagram, self.clock.now) for datagram in datagrams])
-        for other in self.session.receive(batch, 0, pack_source(source)):
-            if other[0] < 4:
-                self.session.receive_check(parse_check(other), source)
-            else:
-                self.session.receive_dtls(other)
+    def exchange(self, path: Path = HOME) -> None:
+        """Carry datagrams to and fro until both sides are silent."""
+        while self.peer.outbox or self.port.sent:
+            inbox = [data for data, _path in self.port.sent]
+            self.port.sent.clear()
+            shuttle(self.peer, lambda data: self.port.deliver(data, path=path), inbox)
 
-    def beat(self, seconds: float = 0.02) -> list[object]:
-        """Let time pass, with beats; what the peer heard by RTCP."""
-        end = self.clock.now + seconds
-        while self.clock.now < end:
-            self.clock.now += 0.02
-            self.session.beat(self.clock.now)
+    def deliver(self, *datagrams: bytes, path: Path = HOME, arrival: float | None = None) -> None:
+        """As the port would that reads them all at once."""
+        self.port.deliver(*datagrams, path=path, arrival=arrival)
+
+    def heard(self) -> list[bytes]:
+        """The payloads of all Opus packets that have come so far."""
+        self.port.flush(self.connection.peer)
+        return self.sink.payloads
+
+    def wait(self, seconds: float = PERIOD_S) -> list[object]:
+        """Let time pass, with ticks; what the peer heard by RTCP."""
         self.peer.rtcp.clear()
-        shuttle(self.peer, self.deliver, self.inbox)
+        end = self.clock.now + seconds
+        while self.clock.now < end - 1e-9:
+            self.clock.now = min(end, self.clock.now + PERIOD_S)
+            self.port.tick(self.clock.now)
+        self.exchange()
         return list(self.peer.rtcp)
 
     @property
     def audio(self) -> AudioReceiver:
-        receiver = self.session.receivers[AUDIO]
-        assert isinstance(receiver, AudioReceiver)
-        return receiver
+        return self._first(AudioReceiver)
 
     @property
     def video(self) -> VideoReceiver:
-        receiver = self.session.receivers[VIDEO]
-        assert isinstance(receiver, VideoReceiver)
-        return receiver
+        return self._first(VideoReceiver)
 
-    def _on_connected(self, _session: Session) -> None:
-        self.events.append("connected")
-        if self.sink is not None:
-            self.audio.add_sink(self.sink)
+    def _first(self, kind: type[R]) -> R:
+        receivers = self.connection.streams.receivers.values()
+        return next(each for each in receivers if isinstance(each, kind))
 
-    def _send(self, datagram: bytes, address: Address) -> None:
-        self.inbox.append(datagram)
-        self.sent_to.append(address)
+
+@contextlib.contextmanager
+def meeting(peer: Peer | None = None) -> Iterator[Meeting]:
+    """Not connected yet; closed in the end."""
+    made = Meeting(peer)
+    with contextlib.closing(made.port):
+        yield made

@@ -4,6 +4,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 
+from cloudslice.webrtc.native import PeerState
 from cloudslice.webrtc.native.events import (
     Event,
     Lost,
@@ -49,6 +50,30 @@ def srtp_pair() -> tuple[SrtpContext, SrtpContext]:
         SrtpContext(SrtpKeys(profile.libsrtp_profile, local=keys[0], remote=keys[1])),
         SrtpContext(SrtpKeys(profile.libsrtp_profile, local=keys[1], remote=keys[0])),
     )
+
+
+class SrtpReader:
+    """Opens the SRTP packets of a context's peer, whatever their SSRCs."""
+
+    def __init__(self, srtp: SrtpContext) -> None:
+        self._port = NativePort(1)
+        self._peer = NativePeer(self._port, owner=1)
+        self._peer.add_path(PATH)
+        self._peer.set_srtp(srtp)
+
+    @property
+    def state(self) -> PeerState:
+        """What was refused is counted here."""
+        return self._peer.state
+
+    def open(self, packet: bytes) -> bytes | None:
+        """The RTP packet in an SRTP packet without extensions; None if it is refused."""
+        assert self._port.put(packet, PATH, 0.0)
+        found: list[Event] = []
+        while new := list(self._port.process(0.0)):
+            found += new
+        self._port.clear()
+        return next((packet[:12] + each.packet.payload for each in unknown(found)), None)
 
 
 class Receiving:

@@ -73,7 +73,7 @@ def test_parts_are_called_in_their_order() -> None:
 
 
 def test_there_is_no_tick_while_nobody_needs_one() -> None:
-    """Nor before somebody says that he does; one who is idle is called while another is not."""
+    """Nor before it is woken; an idle part is called as long as another one is active."""
 
     async def main() -> None:
         tick, idle, busy = Tick(LoopClock()), Part("idle", []), Part("busy", [])

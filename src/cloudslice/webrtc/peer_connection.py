@@ -9,7 +9,7 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
@@ -151,7 +151,7 @@ class PeerConnection:
             port,
             self.peer,
             ReceiverHooks(
-                lambda make: self.transport.send_rtcp(self._reports.feedback(make)),
+                self._send_feedback,
                 self._wake,
                 clock.monotonic,
             ),
@@ -248,10 +248,7 @@ class PeerConnection:
 
     def send_due(self, now: float) -> None:
         """Send what is due at monotonic second `now`, and end what is over."""
-        state = self.peer.state
-        if state.last_authentic > self._heard_until:
-            self._heard_until = state.last_authentic
-            self.transport.ice.heard(bytes(state.path), state.last_authentic)
+        self._follow_media()
         try:
             self.transport.send_due(now)
         except TransportFailedError as error:
@@ -288,7 +285,22 @@ class PeerConnection:
     def on_moved(self, path: bytes, arrival: float) -> None:
         """Authentic media has come from a new address."""
         self._port.add_path(self.peer, path)
-        self.transport.ice.heard(path, arrival)
+        self._hear(path, arrival)
+
+    def _follow_media(self) -> None:
+        """Send to where authentic media came from last."""
+        state = self.peer.state
+        if state.last_authentic > self._heard_until:
+            self._hear(bytes(state.path), state.last_authentic)
+
+    def _hear(self, path: bytes, arrival: float) -> None:
+        if arrival >= self._heard_until:
+            self._heard_until = arrival
+            self.transport.ice.heard(path, arrival)
+
+    def _send_feedback(self, make: Callable[[int], bytes]) -> None:
+        self._follow_media()
+        self.transport.send_rtcp(self._reports.feedback(make))
 
     def on_unreachable(self, path: bytes) -> None:
         """The network says that nobody listens at the other end of a path."""
@@ -366,7 +378,7 @@ class PeerConnection:
             self._refused["malformed"] += 1
         else:
             self._last_authentic = max(self._last_authentic, arrival)
-            self.transport.ice.heard(path, arrival)
+            self._hear(path, arrival)
             for part in parts:
                 self.streams.on_rtcp(part, arrival)
             if self.rtcp_listener is not None:

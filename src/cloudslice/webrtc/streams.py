@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from cloudslice.media.tracks import OpusRun
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.demultiplexer import Demultiplexer
-from cloudslice.webrtc.native.port import NativePeer, StreamKind
+from cloudslice.webrtc.native.port import NativePeer, NativeStream, StreamKind
 from cloudslice.webrtc.negotiation import NegotiatedSection, Negotiation
 from cloudslice.webrtc.receiver import Receiver, ReceiverHooks
 from cloudslice.webrtc.receivers import make_receiver
@@ -38,7 +38,12 @@ class Streams:
         self._sections: dict[str, NegotiatedSection] = {}
         self._tracks: dict[int, Receiver] = {}
         """By the number that the native library knows the receiver's stream by."""
+        self._streams: dict[int, NativeStream] = {}
+        """By the same number."""
         self._last_track = 0
+        self._expected: int | None = None
+        """The SSRC that SRTP keeps a roll-over counter of 1 for, though nothing of it was authentic
+        yet."""
         self._demultiplexer = Demultiplexer()
         self._former = Counter[str]()
         """What receivers have counted that are gone."""
@@ -78,7 +83,7 @@ class Streams:
     def use_keys(self, srtp: SrtpContext) -> None:
         """Open packets by these keys from now on; streams begin anew."""
         self.stop()
-        self._srtp = srtp
+        self._srtp, self._expected = srtp, None
         self._peer.set_srtp(srtp)
 
     def stop(self) -> None:
@@ -106,21 +111,30 @@ class Streams:
 
     def on_unknown(self, ssrc: int, packet: RtpPacket) -> None:
         """An authentic packet of an SSRC that nobody receives."""
+        if ssrc == self._expected:
+            self._expected = None
         receiver = self._demultiplexer.find(ssrc, packet, packet.arrival)
         if receiver is not None:
             if receiver.ssrc is not None:
                 self._demultiplexer.replaced(receiver.ssrc)
-            self._stop(receiver)
+                self._stop(receiver)
             self._start(receiver, ssrc)
         elif self._srtp is not None:
             self._srtp.forget(ssrc)
 
     def on_refused(self, ssrc: int, sequence: int) -> None:
         """The first packet of an SSRC is not authentic. The one innocent reason is a sequence
-        number that has wrapped before it came (RFC 3711, 3.3.1)."""
-        if self._srtp is not None and sequence < 0x8000:
-            self._srtp.forget(ssrc)
+        number that has wrapped before it came (RFC 3711, 3.3.1). It is tried once more: with the
+        other of both roll-over counters that are possible, as a stranger's packet may have been
+        the reason to expect one of them."""
+        former, self._expected = self._expected, None
+        if self._srtp is None:
+            return
+        if former is not None:
+            self._srtp.forget(former)
+        if ssrc != former and sequence < 0x8000:
             self._srtp.expect(ssrc, 1)
+            self._expected = ssrc
 
     def on_rtcp(self, part: SenderReport | Goodbye, arrival: float) -> None:
         """What the sender of one of our SSRCs says."""
@@ -146,15 +160,17 @@ class Streams:
             attempts=receiver.attempts,
             patience_s=receiver.patience_s,
         )
+        self._streams[receiver.track] = stream
         self._port.note_ssrc(self._peer, ssrc)
         receiver.adopt(stream)
 
     def _stop(self, receiver: Receiver) -> None:
         """Hand out what has come of its SSRC, and forget that."""
-        self._port.flush(self._peer)
-        stream = receiver.release()
+        stream = self._streams.pop(receiver.track, None)
         if stream is None:
             return
+        self._port.flush_stream(stream)
+        receiver.release()
         del self._tracks[receiver.track]
         self._port.forget_ssrc(self._peer, stream.ssrc)
         stream.close()

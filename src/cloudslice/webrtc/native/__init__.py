@@ -117,6 +117,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
         c_void_p,
         (c_void_p, c_uint32, c_uint32, c_int, c_uint32, c_char_p, c_uint32, c_double),
     ),
+    "stream_flush": (c_uint32, (c_void_p,)),
     "stream_free": (None, (c_void_p,)),
     "stream_state": (POINTER(StreamState), (c_void_p,)),
     "stream_read": (None, (c_void_p, c_bool)),

@@ -12,8 +12,8 @@
  *     for longer than UNREAD_S.
  *  3. Opus packets of a stream come out in order, each once. What is missing is waited for by the
  *     clock of the reading, never by the time of arrival: a stall of the process loses nothing.
- *  4. What an event points to stays until the next call of `port_process` or `peer_flush`; a
- *     datagram stays until the next `port_clear`.
+ *  4. What an event points to stays until the next call of `port_process`, `peer_flush` or
+ *     `stream_flush`; a datagram stays until the next `port_clear`.
  */
 #ifndef CLOUDSLICE_NATIVE_H
 #define CLOUDSLICE_NATIVE_H
@@ -167,7 +167,7 @@ EXPORT struct stream *stream_new(struct peer *peer, uint32_t ssrc, uint32_t trac
                                  enum stream_kind kind, uint32_t clock_rate,
                                  const uint8_t *payload_types, uint32_t attempts, double patience);
 
-/* Forget a stream; what it holds is lost: `peer_flush` first. */
+/* Forget a stream; what it holds is lost: `stream_flush` first. */
 EXPORT void stream_free(struct stream *stream);
 EXPORT const struct stream_state *stream_state(const struct stream *stream);
 
@@ -183,6 +183,9 @@ EXPORT bool stream_report(struct stream *stream, struct report *report);
 /* Hand out all audio that has come, without waiting for what is missing. How many events there
  * are; call again until there are none. */
 EXPORT uint32_t peer_flush(struct peer *peer);
+
+/* The same of one stream, at once. */
+EXPORT uint32_t stream_flush(struct stream *stream);
 
 /* Send a datagram on a path: from the local address that the path names. 0, or a negative errno. */
 EXPORT int send_on_path(int descriptor, const uint8_t *path, const uint8_t *datagram,

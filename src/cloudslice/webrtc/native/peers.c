@@ -105,7 +105,7 @@ static int unprotect(struct peer *peer, struct stream *stream, uint8_t *packet, 
                 return 0;
             }
         }
-        peer->set_roc(peer->srtp, stream->ssrc, (uint32_t)(stream->authentic >> 16));
+        peer->set_roc(peer->srtp, stream->ssrc, 0); /* libsrtp believes what it believed before */
     }
     memcpy(packet, copy, (size_t)original);
     return status;
@@ -150,6 +150,16 @@ static bool parse(const uint8_t *packet, uint32_t length, struct event *event)
     return true;
 }
 
+/* The peer was there when this packet came. Packets of two sockets are not read in the order in which
+ * they came. */
+static void note_authentic(struct peer *peer, const struct slot *slot)
+{
+    if (slot->arrival < peer->state.last_authentic)
+        return;
+    peer->state.last_authentic = slot->arrival;
+    memcpy(peer->state.path, slot->path, PATH_BYTES);
+}
+
 /* Decrypt a slot's packet: 0, or libsrtp's status. */
 static int decrypt_slot(struct peer *peer, struct stream *stream, int32_t index, double now)
 {
@@ -163,8 +173,7 @@ static int decrypt_slot(struct peer *peer, struct stream *stream, int32_t index,
     if (status == 0) {
         slot->length = (uint32_t)length;
         slot->is_open = true;
-        peer->state.last_authentic = slot->arrival;
-        memcpy(peer->state.path, slot->path, PATH_BYTES);
+        note_authentic(peer, slot);
     }
     return status;
 }
@@ -430,6 +439,16 @@ EXPORT uint32_t peer_flush(struct peer *peer)
     return port->event_count;
 }
 
+EXPORT uint32_t stream_flush(struct stream *stream)
+{
+    struct port *port = stream->peer->port;
+
+    begin_events(port);
+    if (stream->kind == AUDIO)
+        flush_audio(stream);
+    return port->event_count;
+}
+
 EXPORT bool peer_adopt(struct peer *peer, uint32_t slot, uint32_t reading)
 {
     static _Thread_local uint8_t copy[MAX_DATAGRAM];
@@ -450,5 +469,6 @@ EXPORT bool peer_adopt(struct peer *peer, uint32_t slot, uint32_t reading)
     memcpy(bytes, copy, (size_t)length);
     stranger->length = (uint32_t)length;
     stranger->is_open = true;
+    note_authentic(peer, stranger);
     return true;
 }

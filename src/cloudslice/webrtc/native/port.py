@@ -92,6 +92,10 @@ class NativePort:
         there is none."""
         return take_events(self._events, library.peer_flush(peer.pointer))
 
+    def flush_stream(self, stream: "NativeStream") -> Iterator[Event]:
+        """Hand out all audio of a stream that was taken in, waiting for nothing."""
+        return take_events(self._events, library.stream_flush(stream.pointer))
+
 
 class NativePeer:
     """One peer connection's part in the library. Call `close` when it is not needed any more.
@@ -185,15 +189,15 @@ class NativeStream:
 
     def __init__(self, pointer: int, ssrc: int) -> None:
         self.ssrc = ssrc
-        self._pointer: int | None = pointer
+        self.pointer: int | None = pointer
         self._state = library.stream_state(pointer).contents
 
     def close(self) -> None:
         """Forget it; harmless when that was done. `state` stays as it was."""
-        if self._pointer is not None:
+        if self.pointer is not None:
             self._state = StreamState.from_buffer_copy(self._state)
-            library.stream_free(self._pointer)
-            self._pointer = None
+            library.stream_free(self.pointer)
+            self.pointer = None
 
     @property
     def state(self) -> StreamState:
@@ -203,15 +207,15 @@ class NativeStream:
 
     def read(self, *, is_read: bool) -> None:
         """Hand out a video's packets from now on, or no more."""
-        library.stream_read(self._pointer, is_read)
+        library.stream_read(self.pointer, is_read)
 
     @property
     def timestamp(self) -> int | None:
         """The extended timestamp of the last Opus packet in order; None before the first one."""
-        timestamp: int = library.stream_timestamp(self._pointer)
+        timestamp: int = library.stream_timestamp(self.pointer)
         return None if timestamp == _NO_TIMESTAMP else timestamp
 
     def report(self) -> Report | None:
         """What to report since the last call (RFC 3550, 6.4.1); None before the first packet."""
         report = Report()
-        return report if library.stream_report(self._pointer, ctypes.byref(report)) else None
+        return report if library.stream_report(self.pointer, ctypes.byref(report)) else None

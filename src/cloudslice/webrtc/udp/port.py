@@ -31,7 +31,7 @@ from cloudslice.webrtc.native.events import (
     Stranger,
     Unknown,
 )
-from cloudslice.webrtc.native.port import NativePeer, NativePort
+from cloudslice.webrtc.native.port import NativePeer, NativePort, NativeStream
 from cloudslice.webrtc.rtp_packet import RtpPacket
 from cloudslice.webrtc.udp.paths import family_of, make_path
 from cloudslice.webrtc.udp.sockets import bind, own_addresses, read_unreachable
@@ -131,7 +131,6 @@ class _Member:
         self.ufrags: frozenset[str] = frozenset()
         self.paths: deque[bytes] = deque()
         self.ssrcs: set[int] = set()
-        self.faults = Faults("peer connection")
 
 
 class UdpPort:
@@ -165,7 +164,7 @@ class UdpPort:
         self._checks: OrderedDict[bytes, int] = OrderedDict()
         """The owners of connectivity checks of ours, by transaction id, the oldest first."""
         self._events: deque[Event] = deque()
-        self._counts_of_closed = 0
+        self._faults = Faults("peer connection")
         self.foreign = 0
         """Datagrams of nobody that we know, or of no protocol that we know."""
         self.unsent = 0
@@ -177,7 +176,7 @@ class UdpPort:
             try:
                 member.connection.close()
             except Exception as error:
-                member.faults.caught(error)
+                self._faults.caught(error)
         for each in self._sockets:
             each.close()
         self._native.close()
@@ -194,8 +193,7 @@ class UdpPort:
     @property
     def errors(self) -> int:
         """Exceptions that nobody foresaw, of all connections."""
-        own = sum(each.faults.errors for each in self._members.values())
-        return self._counts_of_closed + own
+        return self._faults.errors
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -225,7 +223,6 @@ class UdpPort:
         for ssrc in list(member.ssrcs):
             self.forget_ssrc(peer, ssrc)
         del self._members[peer.owner]
-        self._counts_of_closed += member.faults.errors
         peer.close()
 
     def set_ufrags(self, peer: NativePeer, ufrags: Collection[str]) -> None:
@@ -288,7 +285,7 @@ class UdpPort:
                 try:
                     member.connection.send_due(now)
                 except Exception as error:
-                    member.faults.caught(error)
+                    self._faults.caught(error)
 
     def catch_up(self, peers: Collection[NativePeer]) -> None:
         """Take in what these peers have sent so far: before they end, or somebody ceases to
@@ -333,6 +330,11 @@ class UdpPort:
             self._events.extend(events)
             self._dispatch()
 
+    def flush_stream(self, stream: NativeStream) -> None:
+        """Hand out all audio of a stream that was taken in, waiting for nothing that is missing."""
+        self._events.extend(self._native.flush_stream(stream))
+        self._dispatch()
+
     def _dispatch(self) -> None:
         """Act on all events. What is done for one may lead to further ones, which come after those
         that are there already: so the order of a stream is kept."""
@@ -345,7 +347,7 @@ class UdpPort:
                 self._hand_over(member.connection, event)
             except Exception as error:
                 # Whatever a bug costs this connection, the others' media goes on.
-                member.faults.caught(error)
+                self._faults.caught(error)
 
     def _find(self, event: Event) -> _Member | None:
         if not isinstance(event, Stranger):

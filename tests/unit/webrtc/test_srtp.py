@@ -4,14 +4,15 @@ import resource
 
 import pytest
 
-from cloudslice.rtp.srtp import (
+from cloudslice.webrtc.srtp import (
     PROFILES,
     RepeatedPacketError,
     SrtpContext,
     SrtpError,
     SrtpProfile,
 )
-from helpers.rtp import SrtpReader, rtp_packet
+from helpers.native_peer import SrtpReader
+from helpers.rtp import SSRC, rtp_packet
 
 KEYING = bytes(range(88))
 
@@ -74,7 +75,7 @@ def test_what_is_not_authentic_is_refused(spoil: object) -> None:
     packet = spoil(client.protect(rtp_packet(1, 2, bytes(50))))  # type: ignore[operator]
     reader = SrtpReader(server)
     assert reader.open(packet) is None
-    assert (reader.peer.not_authentic, reader.peer.repeated) == (1, 0)
+    assert (reader.state.not_authentic, reader.state.repeated) == (len(packet) >= 12, 0)
     with pytest.raises(SrtpError) as refused:
         server.unprotect_rtcp(packet)
     assert not isinstance(refused.value, RepeatedPacketError)
@@ -88,7 +89,7 @@ def test_repeated_packets_are_refused_as_such() -> None:
     reader = SrtpReader(server)
     assert reader.open(packet) == rtp_packet(1, 2)
     assert reader.open(packet) is None
-    assert (reader.peer.not_authentic, reader.peer.repeated) == (0, 1)
+    assert (reader.state.not_authentic, reader.state.repeated) == (0, 1)
 
 
 def test_packets_from_before_the_replay_window_are_repeated_ones() -> None:
@@ -99,7 +100,7 @@ def test_packets_from_before_the_replay_window_are_repeated_ones() -> None:
     for sequence in range(11, 2200):
         assert reader.open(client.protect(rtp_packet(sequence, 2))) is not None
     assert reader.open(late) is None
-    assert (reader.peer.not_authentic, reader.peer.repeated) == (0, 1)
+    assert (reader.state.not_authentic, reader.state.repeated) == (0, 1)
 
 
 def test_repeated_rtcp_is_refused_as_such() -> None:
@@ -145,3 +146,15 @@ def test_forgotten_ssrcs_cost_no_memory() -> None:
     before = receive(range(1, 3000))
     assert receive(range(3000, 30_000)) < before + 4096  # KiB; 27,000 streams take 25 MB
     server.forget(12345)  # never heard of: harmless
+
+
+def test_a_stream_that_is_expected_after_a_roll_over_is_opened() -> None:
+    """RFC 3711, 3.3.1: its sender has counted one, and all before it were lost."""
+    client, server = pair(PROFILES[0])
+    reader = SrtpReader(server)
+    sent = [client.protect(rtp_packet(sequence, 2)) for sequence in range(65_530, 65_545)]
+    assert reader.open(sent[10]) is None
+    server.expect(SSRC, 1)
+    assert reader.open(sent[11]) == rtp_packet(65_541, 2)
+    assert reader.open(sent[3]) == rtp_packet(65_533, 2), "from before it, but late"
+    assert reader.state.not_authentic == 1

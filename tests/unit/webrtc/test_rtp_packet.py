@@ -5,7 +5,7 @@ from aiortc.rtp import pack_header_extensions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudslice.rtp.packet import RtpPacket, find_extension
+from cloudslice.webrtc.rtp_packet import RtpPacket, find_extension
 
 ONE_BYTE, TWO_BYTE = 0xBEDE, 0x1000
 

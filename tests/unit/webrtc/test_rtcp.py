@@ -18,7 +18,8 @@ from aiortc.rtp import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudslice.rtp.feedback import (
+from cloudslice.webrtc.native import Report
+from cloudslice.webrtc.rtcp import (
     Goodbye,
     ReportBlock,
     RtcpParseError,
@@ -30,15 +31,12 @@ from cloudslice.rtp.feedback import (
     remb,
     source_description,
 )
-from cloudslice.rtp.reception import ReceptionReport
 
 
 def test_receiver_report_with_blocks() -> None:
     """RFC 3550, 6.4.2: RR and SDES CNAME in one compound packet."""
-    reception = ReceptionReport(
-        fraction_lost=51, packets_lost=-3, highest_sequence=0x1_2345, jitter=77
-    )
-    block = ReportBlock(9, reception, last_sender_report=0xABCD, delay_s=1.5)
+    report = Report(highest=0x1_2345, packets_lost=-3, fraction_lost=51, jitter=77)
+    block = ReportBlock(9, report, last_sender_report=0xABCD, delay_s=1.5)
     rr, sdes = RtcpPacket.parse(receiver_report(5, [block]) + source_description(5, "name"))
     assert isinstance(rr, RtcpRrPacket)
     assert rr.ssrc == 5
@@ -52,8 +50,8 @@ def test_receiver_report_with_blocks() -> None:
 
 def test_no_delay_without_a_sender_report() -> None:
     """RFC 3550, 6.4.1: DLSR is 0 then."""
-    reception = ReceptionReport(0, 0, 1, 1 << 40)
-    packet = receiver_report(5, [ReportBlock(9, reception, 0, 7.0)])
+    report = Report(highest=1, jitter=0xFFFFFFFF)
+    packet = receiver_report(5, [ReportBlock(9, report, 0, 7.0)])
     rr = RtcpPacket.parse(packet)[0]
     assert isinstance(rr, RtcpRrPacket)
     assert (rr.reports[0].dlsr, rr.reports[0].jitter) == (0, 0xFFFFFFFF)

@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
-from cloudslice.rtp import dtls
-from cloudslice.rtp.dtls import DtlsCertificate, DtlsEndpoint, DtlsError, Fingerprint
-from helpers.rtp import SrtpReader, rtp_packet
+from cloudslice.webrtc import dtls
+from cloudslice.webrtc.dtls import DtlsCertificate, DtlsEndpoint, DtlsError
+from cloudslice.webrtc.transport_parameters import Fingerprint
+from helpers.native_peer import SrtpReader
+from helpers.rtp import rtp_packet
 
 OURS, THEIRS = DtlsCertificate(), DtlsCertificate()
 
