@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from cloudslice.rtp.audio import AudioReceiver
+from cloudslice.rtp.port import RtpPort
+from cloudslice.rtp.video import VideoReceiver
 
 from cloudslice.clock import SystemClock
 from cloudslice.delivery.callbacks import CallbackCounters
@@ -15,9 +18,6 @@ from cloudslice.delivery.uploads import UploadCounters
 from cloudslice.faults import Faults
 from cloudslice.metrics import NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
-from cloudslice.rtp.audio import AudioReceiver
-from cloudslice.rtp.port import RtpPort
-from cloudslice.rtp.video import VideoReceiver
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks.model import TaskStatus

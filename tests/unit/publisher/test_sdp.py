@@ -2,12 +2,12 @@
 
 import pytest
 from aiortc.sdp import SessionDescription
+from cloudslice.rtp.answer import make_answer
 
 from cloudslice.media.tracks import TrackKind, VideoCodec
 from cloudslice.publisher.encode import VideoSpec
 from cloudslice.publisher.media import AudioLoop, Media, PacketizedFrame, VideoLoop
 from cloudslice.publisher.sdp import Answer, AnswerError, make_offer, parse_answer, plan_streams
-from cloudslice.rtp.answer import make_answer
 from cloudslice.rtp.dtls import Fingerprint
 from cloudslice.rtp.ice import IceCredentials
 from cloudslice.rtp.sdp import ORIENTATION_URI, parse_offer

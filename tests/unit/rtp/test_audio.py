@@ -1,11 +1,11 @@
 """Opus packets reach the sinks in order, each once, whatever the network did to them."""
 
 import pytest
+from cloudslice.rtp.audio import AudioReceiver
+from cloudslice.rtp.feedback import SenderReport
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudslice.rtp.audio import AudioReceiver
-from cloudslice.rtp.feedback import SenderReport
 from helpers.rtp import (
     BrokenSink,
     RecordingSink,

@@ -3,13 +3,13 @@
 from typing import NamedTuple
 
 import pytest
+from cloudslice.rtp.keyframes import AssembledKeyframe, Depacketizer, KeyframeAssembler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudslice.codecs.h264 import H264Depacketizer
 from cloudslice.codecs.vp8 import Vp8Depacketizer
 from cloudslice.media.tracks import VideoCodec
-from cloudslice.rtp.keyframes import AssembledKeyframe, Depacketizer, KeyframeAssembler
 from helpers.encoded_video import decode_keyframe, encoded_frames, picture_number
 
 CODECS = st.sampled_from(list(VideoCodec))

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket
+from cloudslice.rtp.video import VideoReceiver
 
 from cloudslice.codecs.h264 import H264Depacketizer
 from cloudslice.codecs.vp8 import Vp8Depacketizer
 from cloudslice.media.tracks import Keyframe, VideoCodec
-from cloudslice.rtp.video import VideoReceiver
 from helpers.encoded_video import decode_keyframe, encoded_frames, picture_number
 from helpers.rtp import ClearSrtp, feed, forged, one_byte_extension, rtp_packet
 from helpers.slice_store import ManualClock

@@ -1,7 +1,7 @@
 """Silence stands only where packets are missing, whoever or whatever held the others up.
 
-From datagrams to slices, in simulated time: the kernel notes when they come, the port reads them
-with its heartbeats, and the slicer is ticked.
+From datagrams to slices, in simulated time: the kernel notes when they come, and on each tick they
+are read, and then the slicer is asked.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,26 +11,23 @@ from math import inf
 
 import pytest
 
-from cloudslice.clock import HEARTBEAT_S
 from cloudslice.delivery.model import SliceKind, SliceOrigin
-from cloudslice.rtp.audio import AudioReceiver
-from cloudslice.rtp.batch import Batch
-from cloudslice.rtp.native import PeerStruct
 from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
-from helpers.listening import AUDIO_SSRC, OPUS, audio
+from cloudslice.tick import PERIOD_S
+from cloudslice.webrtc.audio_receiver import PATIENCE_S
+from helpers.native_peer import AUDIO_SSRC, Receiving, rtp, runs
 from helpers.ogg_pages import read_opus_file
-from helpers.rtp import SOURCE, ClearSrtp, take_in
 from helpers.slice_store import UTC_AT_ZERO_MS, ManualClock, MemoryStore, StoredSlice
 
 SLICE_S = 15
 START = 500.0
 """Monotonic second at which the anchor's audio began."""
-WALL = 1e9
-"""What the wall clock shows more than the monotonic one."""
 DELAY_S = 0.04
 """Of the network."""
 PACKET_S = 0.02
+_CELT_20_MS = b"\xf8"
+"""A TOC byte: one frame of 20 ms, 960 samples."""
 
 
 @dataclass
@@ -44,26 +41,17 @@ class Sent:
 
 @dataclass
 class House:
-    """A port, an anchor's receiver and its slicer."""
+    """A port, and the slicer of an anchor's audio."""
 
-    ticks_first: bool = False
     clock: ManualClock = field(default_factory=ManualClock)
     store: MemoryStore = field(default_factory=MemoryStore)
     counters: SlicingCounters = field(default_factory=SlicingCounters)
 
     def __post_init__(self) -> None:
-        self._batch = Batch(4_000)
-        self._receiver = AudioReceiver(
-            frozenset({OPUS}), can_nack=True, monotonic=self.clock.monotonic
-        )
-        self._receiver.adopt(AUDIO_SSRC)
+        self._receiving = Receiving()
+        self._receiving.audio(patience_s=PATIENCE_S)
         origin = SliceOrigin("task", "anchor", SliceKind.AUDIO, "ogg")
         self._slicer = AudioSlicer(origin, self.store, self.clock, SLICE_S, self.counters)
-        self._receiver.add_sink(self._slicer)
-        self._srtp = ClearSrtp()
-        self._peer = PeerStruct()
-        self._srtp.open_packets_of(self._peer)
-        self._peer.listen_to([self._receiver.stream])
 
     def run(self, packets: Sequence[Sent], *, stalls: Sequence[tuple[float, float]] = ()) -> None:
         """Read what comes, until a while after the last packet; during the stalls, from a second
@@ -72,29 +60,30 @@ class House:
         end = waiting[-1].arrival + 0.5
         now = 0.0
         while now < end:
-            now += HEARTBEAT_S
+            now += PERIOD_S
             for begin, until in stalls:
                 now = until if begin < now < until else now
             self.clock.now = START + now
-            if self.ticks_first:
-                self._slicer.tick(self.clock.now)
             count = sum(each.arrival <= now for each in waiting)
             self._read(waiting[:count])
             del waiting[:count]
-            self._receiver.feedback(1, self.clock.now)
-            if not self.ticks_first:
-                self._slicer.tick(self.clock.now)
+            self._slicer.tick(self.clock.now)
+        self.flush()
         self._slicer.close()
+        self._receiving.close()
+
+    def flush(self) -> None:
+        """Hand all that has come to the slicer."""
+        for event in runs(self._receiving.flush()):
+            self._slicer.on_opus(event.run)
 
     def _read(self, packets: Sequence[Sent]) -> None:
-        batch, now = self._batch, self.clock.now
-        batch.clear()
         for each in packets:
-            datagram = audio(each.sequence, timestamp=each.timestamp)
-            batch.put(datagram, SOURCE, WALL + START + each.arrival)
-        batch.group(now, wall=WALL + now)
-        others = take_in(batch, self._peer, lambda _track, media: self._receiver.receive(media))
-        assert list(others) == []
+            payload = _CELT_20_MS + each.sequence.to_bytes(4)
+            packet = rtp(AUDIO_SSRC, each.sequence, each.timestamp, payload)
+            self._receiving.put(self._receiving.protect(packet), arrival=START + each.arrival)
+        for event in runs(self._receiving.process(self.clock.now)):
+            self._slicer.on_opus(event.run)
 
     @property
     def slices(self) -> list[StoredSlice]:
@@ -173,11 +162,10 @@ def heard(house: House) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("ticks_first", [False, True])
-def test_a_process_that_stood_still_makes_no_silence(ticks_first: bool) -> None:
+def test_a_process_that_stood_still_makes_no_silence() -> None:
     """Every packet waited in the socket: four times for 5 s, over ends of slices and within."""
     packets = talk(89)
-    house = House(ticks_first)
+    house = House()
     house.run(packets, stalls=[(12, 17), (27.5, 32.5), (50, 55), (74.9, 79.9)])
     check_times(house)
     check_tiling(house, packets)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+from cloudslice.slicing.images import Picture, UndecodableKeyframeError
+from cloudslice.slicing.phases import PicturePhases
 
 from cloudslice.media.tracks import Keyframe, KeyframeReceiver, VideoCodec
-from cloudslice.slicing.images import Picture, UndecodableKeyframeError
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
-from cloudslice.slicing.phases import PicturePhases
 from cloudslice.slicing.robot import Robot
 from helpers.slice_store import ManualClock, MemoryStore
 from helpers.tracks import ManualRequest, ManualVideo

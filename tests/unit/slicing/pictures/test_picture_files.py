@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudslice.media.tracks import Keyframe, VideoCodec
-from cloudslice.slicing import images
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures import picture_files
 from cloudslice.slicing.pictures.colors import ColorConverter
