@@ -4,7 +4,7 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
-NATIVE := src/cloudslice/rtp/native
+NATIVE := src/cloudslice/webrtc/native
 LOCKED := requirements/dev.txt requirements/intl.txt requirements/compiler.txt
 
 .DEFAULT_GOAL := help

@@ -23,8 +23,6 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ROOT = Path(__file__).resolve().parent
 SOURCES = ROOT / "src/cloudslice/webrtc/native"
 LIBRARY = SOURCES / "packets.so"
-FORMER = ROOT / "src/cloudslice/rtp/native"
-"""Until the packet path has moved."""
 
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-D_GNU_SOURCE")
 WARNINGS = ("-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror")
@@ -116,17 +114,14 @@ def compile_into(folder: Path, *flags: str, sources: Path = SOURCES) -> Path:
 
 def build() -> None:
     """Put a new library in the old one's place; a server that runs keeps the one it has loaded."""
-    for sources in (SOURCES, FORMER):
-        with TemporaryDirectory(dir=sources, prefix=".build-") as folder:
-            compile_into(Path(folder), sources=sources).replace(sources / LIBRARY.name)
+    with TemporaryDirectory(dir=SOURCES, prefix=".build-") as folder:
+        compile_into(Path(folder)).replace(LIBRARY)
 
 
 def lint() -> None:
-    """Have the compiler refuse whatever it finds doubtful in the sources, the benchmarks' too."""
+    """Have the compiler refuse whatever it finds doubtful in the sources."""
     with TemporaryDirectory() as folder:
         compile_into(Path(folder), *WARNINGS)
-        compile_into(Path(folder), *WARNINGS, sources=FORMER)
-        compile_into(Path(folder), *WARNINGS, f"-I{FORMER}", sources=ROOT / "bench/harness")
 
 
 def wheel_tag() -> str:

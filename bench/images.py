@@ -31,12 +31,12 @@ import uvloop
 from cloudslice.codecs.h264 import H264Depacketizer
 from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.process import keep_freed_memory
-from cloudslice.publisher.encode import VideoSpec
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures.colors import ColorConverter
 from cloudslice.slicing.pictures.picture import Picture, PictureError
 from cloudslice.slicing.pictures.picture_files import encode_picture
 from cloudslice.slicing.pictures.pool import PicturePool
+from cloudslice_publisher.encode import VideoSpec
 from harness.process import memory_mb
 from harness.report import describe_machine, table
 from harness.scene import camera_media

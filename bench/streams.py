@@ -7,12 +7,7 @@ GStreamer, as far as they are installed (bench/install-yardsticks), get the same
 
     python bench/streams.py --output results
     python bench/streams.py --anchors 100 --modes jpg --profile profile.txt
-    python bench/streams.py --anchors 100 500 --modes jpg --inject --join 30 --output injected
     python bench/streams.py --output all --report results/streams.json more/streams.json
-
-With --inject the anchors' media is handed to the server in memory, below its socket: two cores
-cannot send what 500 anchors do beside the server. All else of them is real. What taking it costs is
-measured by itself and taken off, so that the kernel's part of receiving is not in the figures.
 
 Writes streams.json, streams.md and streams.svg; with --report of earlier results, together.
 """
@@ -32,7 +27,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-from cloudslice.publisher.encode import VideoSpec
+from cloudslice_publisher.encode import VideoSpec
 from harness.buckets import KINDS
 from harness.measure import Mode, Plan, measure
 from harness.plot import draw
@@ -59,7 +54,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--warm-up", type=float, default=15, metavar="S", help="after the last anchor has joined")
     add("--join", type=float, default=15, metavar="S", help="anchors join evenly over so long")
     add("--processes", type=int, default=1, help="that send")
-    add("--inject", action="store_true", help="media in memory, not by UDP")
     add("--size", default="1280x720", help="of the video")
     add("--bitrate", type=int, default=1500, help="of the video, in kbit/s")
     add("--yardsticks", nargs="*", choices=list(NAMES), default=list(NAMES))
@@ -73,10 +67,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--report", type=Path, nargs="+", help="measure nothing, put these results together")
     add("--profile", type=Path, help="have py-spy record the server, which disturbs the figures")
-    options = parser.parse_args(arguments)
-    if options.inject and options.processes > 1:
-        parser.error("--inject takes one process that sends")
-    return options
+    return parser.parse_args(arguments)
 
 
 async def main(options: argparse.Namespace) -> None:
@@ -98,7 +89,7 @@ async def main(options: argparse.Namespace) -> None:
                     result = await measure(anchors, mode, plan, place)
                     shutil.rmtree(place)
                     turn.results.append(result)
-                    _say(f"{result.name}, {anchors} anchors: {result.cpu_per_anchor:.3f} % each")
+                    _say(f"{result.mode}, {anchors} anchors: {result.cpu_per_anchor:.3f} % each")
                     write(report, options.output)
 
 
@@ -129,7 +120,6 @@ def make_plan(options: argparse.Namespace, directory: Path) -> Plan:
         processes=options.processes,
         beside=options.beside,
         profile=options.profile,
-        injects=options.inject,
     )
 
 

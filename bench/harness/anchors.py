@@ -25,7 +25,6 @@ class Anchors:
         join_s: they join evenly over so many seconds, so that their pictures are not due at once.
         loop_s: length of the media's loop, in which they begin at different places.
         processes: how many share the work.
-        ring_path: the `Ring` that takes their media in place of the network; one process then.
     """
 
     def __init__(
@@ -36,17 +35,13 @@ class Anchors:
         join_s: float,
         loop_s: float,
         processes: int,
-        ring_path: Path | None = None,
     ) -> None:
         golden = 0.6180339887  # spreads any number of starts evenly over the loop
         planned = [
             (*each, index * join_s / len(anchors), index * golden % 1 * loop_s)
             for index, each in enumerate(anchors)
         ]
-        ring = None if ring_path is None else str(ring_path)
-        self._orders = [
-            Orders(str(media_path), planned[i::processes], ring) for i in range(processes)
-        ]
+        self._orders = [Orders(str(media_path), planned[i::processes]) for i in range(processes)]
         self._processes: list[Process] = []
 
     async def __aenter__(self) -> Self:

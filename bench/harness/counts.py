@@ -2,11 +2,9 @@
 
 import asyncio
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from harness.anchors import Anchors
 from harness.process import udp_overflows
-from harness.ring import Ring, RingCounts
 from helpers.node import Node
 
 
@@ -18,17 +16,13 @@ class Counts:
         sent: RTP packets that the anchors have sent.
         nacked: those that the server has asked for again.
         read: datagrams that the server has read.
-        overflows: datagrams that found their socket's buffer full, or the ring.
-        taken: datagrams that the server has taken from a ring.
-        taking_s: CPU time of that.
+        overflows: datagrams that found their socket's buffer full.
     """
 
     sent: int
     nacked: int
     read: int
     overflows: int
-    taken: int
-    taking_s: float
 
     def since(self, before: "Counts") -> "Counts":
         """What came to it after `before`."""
@@ -36,16 +30,8 @@ class Counts:
         return Counts(**{name: now[name] - then[name] for name in now})
 
 
-async def count(node: Node, load: Anchors, ring_path: Path | None) -> Counts:
+async def count(node: Node, load: Anchors) -> Counts:
     """What there has been by now."""
-    ring = RingCounts() if ring_path is None else Ring(ring_path).counts
     read = await asyncio.to_thread(node.metric, "cloudslice_datagrams_total", what="received")
     sent = await load.count()
-    return Counts(
-        sent.packets + ring.written + ring.skipped,
-        sent.nacked,
-        round(read),
-        udp_overflows() + ring.overflowed,
-        ring.taken,
-        ring.taking_s,
-    )
+    return Counts(sent.packets, sent.nacked, round(read), udp_overflows())

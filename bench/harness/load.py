@@ -8,21 +8,19 @@ import asyncio
 import json
 import pickle
 import sys
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import uvloop
 
-from cloudslice.publisher.connection import ConnectionOptions
-from cloudslice.publisher.media import Media
-from cloudslice.publisher.publisher import (
+from cloudslice_publisher.connection import ConnectionOptions
+from cloudslice_publisher.media import Media
+from cloudslice_publisher.publisher import (
     PublishConfig,
     Publisher,
     PublisherState,
     publisher_group,
 )
-from harness.injector import injecting
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +30,6 @@ class Orders:
     media_path: str
     anchors: list[tuple[str, str, float, float]]
     """WHIP URL, token, when to join (s from now), where in the media to begin (s)."""
-    ring_path: str | None
-    """The `Ring` that takes their media in place of the network, if any."""
 
 
 @dataclass(slots=True)
@@ -57,9 +53,7 @@ async def main() -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     orders = Orders(**json.loads(await lines.readline()))
     media = load_media(Path(orders.media_path))
-    path = orders.ring_path
-    with nullcontext() if path is None else injecting(Path(path)):
-        await _publish(orders, media, lines)
+    await _publish(orders, media, lines)
 
 
 async def _publish(orders: Orders, media: Media, lines: asyncio.StreamReader) -> None:

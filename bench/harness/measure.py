@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 from harness.anchors import Anchors
 from harness.buckets import Bucket, open_bucket
 from harness.counts import Counts, count
-from harness.new_ring import new_ring
 from harness.process import Meter, memory_mb
 from harness.slices import AUDIO_SLICE_S, PICTURE_INTERVAL_S, Arrival, Punctuality, judge
 from harness.yardsticks import Yardsticks, running_yardsticks
@@ -60,7 +58,6 @@ class Plan:
         beside: yardsticks that run, a process of each, in the same window: they tell what the
             machine was like meanwhile.
         profile: where py-spy puts its record of the server in the window, or None.
-        injects: whether the anchors' media comes by a `Ring` in place of the network.
     """
 
     media: Mapping[Mode, Path]
@@ -73,19 +70,6 @@ class Plan:
     processes: int
     beside: Sequence[str]
     profile: Path | None
-    injects: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Injection:
-    """What taking packets from the ring took in the server's process. CPU in % of one core."""
-
-    process_cpu: float
-    """Of the process, the server's and that of taking packets."""
-    taking_cpu: float
-    """CPU time of the code that takes packets, in the place of the kernel's."""
-    taken_per_s: int
-    """The others that were sent the filter drops: they were not made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +80,7 @@ class Result:
     mode: str
     window_s: float
     cpu: float
-    """Of the server's process, without that of taking injected packets."""
+    """Of the server's process and those that make its pictures."""
     cpu_per_anchor: float
     base_mb: float
     """Memory (PSS) before the first task and anchor."""
@@ -105,12 +89,11 @@ class Result:
     packets_per_s: float
     """RTP packets that the anchors sent."""
     packets_read_per_s: float
-    """Datagrams that the server read: most of the video that nobody needs the kernel drops."""
+    """Datagrams that the server read."""
     us_per_packet: float
     """All of the server's CPU time, that of pictures and delivery too, by packets sent."""
     packets_dropped: int
-    """By full socket buffers, whichever on the machine, as the kernel counts them together, and by
-    a full ring."""
+    """By full socket buffers, whichever on the machine, as the kernel counts them together."""
     packets_nacked: int
     """That the server asked for again: it has lost them, or has taken them for lost."""
     pictures: Punctuality | None
@@ -122,13 +105,6 @@ class Result:
     """Of everybody, in % of all cores."""
     beside: dict[str, float]
     """CPU of the yardsticks that ran in the same window."""
-    injection: Injection | None
-    """Where packets were injected below the socket."""
-
-    @property
-    def name(self) -> str:
-        """What was sliced, and how packets came."""
-        return self.mode if self.injection is None else f"{self.mode}, injected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +135,7 @@ class _Run:
 
 async def measure(anchors: int, mode: Mode, plan: Plan, directory: Path) -> Result:
     """Start everything, let it settle, measure for a window, end everything."""
-    return _judge(await _run(anchors, mode, plan, directory), mode, injects=plan.injects)
+    return _judge(await _run(anchors, mode, plan, directory), mode)
 
 
 async def _run(anchors: int, mode: Mode, plan: Plan, directory: Path) -> _Run:
@@ -169,12 +145,10 @@ async def _run(anchors: int, mode: Mode, plan: Plan, directory: Path) -> _Run:
     ):
         endpoints = f'[storage.endpoints]\ns3 = "{bucket.endpoint}"\n'
         with (
-            new_ring() if plan.injects else nullcontext() as ring_path,
             Node(
                 directory,
                 receiver.url,
                 more_settings=endpoints,
-                command=_command(ring_path),
                 cwd=_BENCH,
             ) as node,
         ):
@@ -190,7 +164,6 @@ async def _run(anchors: int, mode: Mode, plan: Plan, directory: Path) -> _Run:
                     join_s=plan.join_s,
                     loop_s=plan.loop_s,
                     processes=plan.processes,
-                    ring_path=ring_path,
                 ) as load,
                 running_yardsticks(
                     plan.beside, plan.media[Mode.PNG], directory / "beside", streams=1
@@ -198,7 +171,7 @@ async def _run(anchors: int, mode: Mode, plan: Plan, directory: Path) -> _Run:
             ):
                 await load.wait_live()
                 await asyncio.sleep(plan.warm_up_s)
-                window = await _observe(node, load, ring_path, yardsticks, plan)
+                window = await _observe(node, load, yardsticks, plan)
                 await asyncio.sleep(_GRACE_S)
                 events = receiver.events
                 arrivals = bucket.arrivals(events)
@@ -209,11 +182,10 @@ async def _run(anchors: int, mode: Mode, plan: Plan, directory: Path) -> _Run:
     return _Run(base_mb, window, arrivals, user_ids, len(events), rejoined)
 
 
-def _judge(run: _Run, mode: Mode, *, injects: bool) -> Result:
+def _judge(run: _Run, mode: Mode) -> Result:
     window, user_ids, anchors = run.window, run.user_ids, len(run.user_ids)
     counts = window.counts
-    taking_cpu = 100 * counts.taking_s / window.seconds
-    cpu = window.cpu - taking_cpu
+    cpu = window.cpu
     pictures = [each for each in run.arrivals if each.is_picture]
     sounds = [each for each in run.arrivals if not each.is_picture]
     return Result(
@@ -239,20 +211,7 @@ def _judge(run: _Run, mode: Mode, *, injects: bool) -> Result:
         generator_cpu=round(window.generator_cpu, 1),
         machine_cpu=round(window.machine_cpu, 1),
         beside=window.beside,
-        injection=Injection(
-            process_cpu=round(window.cpu, 2),
-            taking_cpu=round(taking_cpu, 2),
-            taken_per_s=round(counts.taken / window.seconds),
-        )
-        if injects
-        else None,
     )
-
-
-def _command(ring_path: Path | None) -> tuple[str, ...]:
-    if ring_path is None:
-        return ("-m", "cloudslice", "serve")
-    return ("-m", "harness.injected", str(ring_path))
 
 
 def _create_tasks(
@@ -265,10 +224,8 @@ def _create_tasks(
         time.sleep(_CREATE_INTERVAL_S)
 
 
-async def _observe(
-    node: Node, load: Anchors, ring_path: Path | None, yardsticks: Yardsticks, plan: Plan
-) -> _Window:
-    before = await count(node, load, ring_path)
+async def _observe(node: Node, load: Anchors, yardsticks: Yardsticks, plan: Plan) -> _Window:
+    before = await count(node, load)
     meter = Meter(node.pid, load.pids, time.monotonic())
     start = time.monotonic()
     start_ms = round(time.time() * 1000)
@@ -278,14 +235,14 @@ async def _observe(
         others = await yardsticks.observe(plan.window_s)
     usage = meter.usage(time.monotonic())
     seconds = time.monotonic() - start
-    counts = (await count(node, load, ring_path)).since(before)
+    counts = (await count(node, load)).since(before)
     return _Window(
         seconds=seconds,
         utc_ms=(start_ms, round(time.time() * 1000)),
         cpu=usage.process,
         generator_cpu=usage.others,
         machine_cpu=usage.machine,
-        memory_mb=memory_mb(node.pid, without=ring_path),
+        memory_mb=memory_mb(node.pid),
         counts=counts,
         beside={each.name: each.cpu_per_anchor for each in others},
     )

@@ -61,12 +61,11 @@ def _lines(report: Report, *, left: int, width: int) -> Iterable[str]:
     yield _text(left, 34, "Flat as rooms grow", "title")
     yield _text(left, 54, "CPU per anchor, % of a core, by the number of anchors", "small")
     series = [
-        (mode, injected, group)
+        (mode, group)
         for mode in Mode
-        for injected in (False, True)
-        if (group := [each for each in report.of(mode, injected=injected) if is_whole(each)])
+        if (group := [each for each in report.of(mode) if is_whole(each)])
     ]
-    shown = [each for _, _, group in series for each in group]
+    shown = [each for _, group in series for each in group]
     most = max((each.anchors for each in shown), default=1)
     highest = max((each.cpu_per_anchor for each in shown), default=1)
     step = next(step for step in (0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10) if highest / step <= 6)
@@ -82,22 +81,19 @@ def _lines(report: Report, *, left: int, width: int) -> Iterable[str]:
     for anchors in sorted({each.anchors for each in shown}):
         x, y = place(anchors, 0)
         yield _text(x - 4 * len(str(anchors)), y + 20, str(anchors), "small")
-    for mode, injected, group in series:
+    for mode, group in series:
         points = [place(each.anchors, each.cpu_per_anchor) for each in group]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         colour = _COLOURS[mode]
-        line = f'stroke="{colour}" stroke-width="2.5"' + ' stroke-dasharray="6 5"' * injected
-        dot = f'stroke="{colour}" stroke-width="2" fill="{"#ffffff" if injected else colour}"'
+        line = f'stroke="{colour}" stroke-width="2.5"'
+        dot = f'stroke="{colour}" stroke-width="2" fill="{colour}"'
         yield f'<polyline points="{path}" fill="none" {line}/>'
         yield from (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {dot}/>' for x, y in points)
-    for index, mode in enumerate(dict.fromkeys(mode for mode, _, _ in series)):
+    for index, mode in enumerate(dict.fromkeys(mode for mode, _ in series)):
         colour = _COLOURS[mode]
         x = left + 40 + index * 110
         yield f'<rect x="{x}" y="{top + height + 38}" width="12" height="12" fill="{colour}"/>'
         yield _text(x + 18, top + height + 49, _LABELS[mode])
-    if any(injected for _, injected, _ in series):
-        text = "dashed: injected below the socket, receiving not included"
-        yield _text(left + 40, top + height + 72, text, "small")
 
 
 def _text(x: float, y: float, text: str, kind: str = "") -> str:

@@ -21,36 +21,20 @@ def cpu_seconds(pid: int) -> float:
     return sum(map(int, fields[11:15])) / _TICKS_PER_S + sum(map(cpu_seconds, children(pid)))
 
 
-def memory_mb(pid: int, *, without: Path | None = None) -> float:
+def memory_mb(pid: int) -> float:
     """The memory of a process and those that it has started, their part of what they share with
-    others (PSS), in MB. Of picture processes, whose mappings only root may see, all of it.
-
-    Args:
-        without: a file that it maps, and that is not counted.
-    """
-    kilobytes = 0
-    is_counted = True
+    others (PSS), in MB. Of picture processes, whose mappings only root may see, all of it."""
     try:
-        mappings = Path(f"/proc/{pid}/smaps").read_text()
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        kilobytes = int(rollup.partition("\nPss:")[2].split()[0])
     except PermissionError:
         status = Path(f"/proc/{pid}/status").read_text()
         kilobytes = int(status.partition("VmRSS:")[2].split()[0])
-        mappings = ""
-    for line in mappings.splitlines():
-        name, *values = line.split()
-        if not name.endswith(":"):  # a mapping's addresses; its path, if any, comes last
-            is_counted = without is None or values[-1] != str(without)
-        elif name == "Pss:" and is_counted:
-            kilobytes += int(values[0])
-    return kilobytes * 1024 / 1e6 + sum(memory_mb(each, without=without) for each in children(pid))
+    return kilobytes * 1024 / 1e6 + sum(map(memory_mb, children(pid)))
 
 
 def udp_overflows() -> int:
-    """Datagrams so far that came while their socket's buffer was full, of all UDP sockets here.
-
-    The drops of a single socket (/proc/net/udp) would be no answer: what a socket's filter drops,
-    as it should, is among them.
-    """
+    """Datagrams so far that came while their socket's buffer was full, of all UDP sockets here."""
     names, values = (
         line.split()
         for line in Path("/proc/net/snmp").read_text().splitlines()

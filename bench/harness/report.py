@@ -9,18 +9,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from harness.measure import Injection, Mode, Result
+from harness.measure import Mode, Result
 from harness.slices import Punctuality
 from harness.yardsticks import NAMES, YardstickResult
-
-_INJECTED = """\
-Injected: anchors connect, report and are asked for key frames by a real UDP socket. Their media is
-encrypted for each of them in real time, and handed over in memory: every 40 ms while all of a video
-is wanted, else every 0.2 s, with the times at which it was due. The server's process puts it where
-the kernel puts what it has received. The CPU time of that is measured by itself and taken off, so
-that the server's figure does not have the kernel's part of receiving media. What the server's
-filter would have the kernel drop is counted as sent, and not made; nothing is sent again.
-"""
 
 _FFMPEG_WHEN_SET = 5.7
 """% of a core that ffmpeg took, decoding all, where the goals were set: a machine's speed changes
@@ -81,16 +72,12 @@ class Report:
                 return beside * alone / alone_too / cpu
         return None if alone is None else alone / cpu
 
-    def of(self, mode: Mode, *, injected: bool = False) -> list[Result]:
-        """One result for each number of anchors: that of the median CPU.
-
-        Args:
-            injected: those whose packets were made below the socket instead of the others.
-        """
+    def of(self, mode: Mode) -> list[Result]:
+        """One result for each number of anchors: that of the median CPU."""
         by_anchors: dict[int, list[Result]] = {}
         for turn in self.turns:
             for each in turn.results:
-                if each.mode == mode.value and injected == (each.injection is not None):
+                if each.mode == mode.value:
                     by_anchors.setdefault(each.anchors, []).append(each)
         return [
             sorted(group, key=lambda each: each.cpu)[(len(group) - 1) // 2]
@@ -102,7 +89,6 @@ def _result(fields: dict[str, Any]) -> Result:
     parts = {
         "pictures": fields["pictures"] and Punctuality(**fields["pictures"]),
         "audio": Punctuality(**fields["audio"]),
-        "injection": fields["injection"] and Injection(**fields["injection"]),
     }
     return Result(**fields | parts)
 
@@ -132,20 +118,19 @@ def is_whole(result: Result) -> bool:
 
 def to_markdown(report: Report) -> str:
     """The tables."""
-    parts = [_servers(report), _injections(report), _ratios(report), _goals(report)]
+    parts = [_servers(report), _ratios(report), _goals(report)]
     return "\n".join(part for part in parts if part)
 
 
 def _all(report: Report) -> Iterable[Result]:
     for mode in Mode:
         yield from report.of(mode)
-        yield from report.of(mode, injected=True)
 
 
 def _servers(report: Report) -> str:
     rows = [
         [
-            each.name,
+            each.mode,
             each.anchors,
             f"{each.cpu_per_anchor:.3f} %",
             f"{each.memory_per_anchor_mb:.2f} MB",
@@ -166,28 +151,6 @@ def _servers(report: Report) -> str:
         "ffmpeg beside it",
     ]  # fmt: skip
     return table(head, rows)
-
-
-def _injections(report: Report) -> str:
-    rows = [
-        [
-            each.name,
-            each.anchors,
-            f"{injection.process_cpu:.1f} %",
-            f"{injection.taking_cpu:.1f} %",
-            f"{each.cpu:.1f} %",
-            f"{injection.taken_per_s:,}",
-        ]
-        for each in _all(report)
-        if (injection := each.injection) is not None
-    ]
-    if not rows:
-        return ""
-    head = [
-        "slices", "anchors", "CPU of the process", "of it, taking packets", "the server's",
-        "packets taken/s",
-    ]  # fmt: skip
-    return f"{_INJECTED}\n{table(head, rows)}"
 
 
 def _punctuality(result: Result) -> tuple[str, str, str]:
@@ -228,11 +191,10 @@ Judged = tuple[str, str, str, bool]
 
 
 def judge_goals(report: Report) -> Iterable[Judged]:
-    """The goals that the results say something about; an overloaded server meets none in CPU, and
-    one that packets were injected into is not asked."""
+    """The goals that the results say something about; an overloaded server meets none in CPU."""
     for each in _all(report):
         complete = is_whole(each)
-        name = f"all slices made, {each.name}, {each.anchors} anchors"
+        name = f"all slices made, {each.mode}, {each.anchors} anchors"
         yield name, "none missing", "yes" if complete else "no", complete
     yield from _judge_cpu(report)
     yield from _judge_growth(report)
@@ -240,7 +202,7 @@ def judge_goals(report: Report) -> Iterable[Judged]:
         if each.pictures is not None:
             p50, p99 = each.pictures.p50_ms, each.pictures.p99_ms
             yield (
-                f"picture latency, {each.name}, {each.anchors} anchors",
+                f"picture latency, {each.mode}, {each.anchors} anchors",
                 "p50 < 300 ms, p99 < 1500 ms",
                 f"{p50} ms, {p99} ms",
                 p50 < 300 and p99 < 1500,
@@ -281,7 +243,7 @@ def _judge_cpu(report: Report) -> Iterable[Judged]:
 def _judge_growth(report: Report) -> Iterable[Judged]:
     for each in _all(report):
         memory = each.memory_per_anchor_mb
-        name = f"memory, {each.name}, {each.anchors} anchors"
+        name = f"memory, {each.mode}, {each.anchors} anchors"
         yield name, "≤ 0.5 MB", f"{memory:.2f} MB", memory <= 0.5
     for mode in Mode:
         by_anchors = {each.anchors: each for each in report.of(mode)}

@@ -14,8 +14,8 @@ from pathlib import Path
 import uvloop
 
 from cloudslice.clock import SystemClock
-from cloudslice.publisher.pacer import Pacer
-from cloudslice.publisher.playback import AudioPlayback, VideoPlayback
+from cloudslice_publisher.pacer import Pacer
+from cloudslice_publisher.playback import AudioPlayback, VideoPlayback
 from harness.load import load_media
 
 VIDEO_PAYLOAD_TYPE, AUDIO_PAYLOAD_TYPE = 96, 111

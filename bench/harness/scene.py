@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudslice.publisher.encode import AudioSpec, VideoSpec, encode_audio, encode_video
-from cloudslice.publisher.media import AudioLoop, Media, PacketizedFrame, VideoLoop
-from cloudslice.publisher.packetizer import packetize
-from cloudslice.publisher.sound import tone
+from cloudslice_publisher.encode import AudioSpec, VideoSpec, encode_audio, encode_video
+from cloudslice_publisher.media import AudioLoop, Media, PacketizedFrame, VideoLoop
+from cloudslice_publisher.packetizer import packetize
+from cloudslice_publisher.sound import tone
 
 _Image = NDArray[np.uint8]
 """(height, width, 3) uint8."""

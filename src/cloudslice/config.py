@@ -66,7 +66,7 @@ class RtcSettings(_Section):
 
 
 class LimitSettings(_Section):
-    """How much one app may ask for (contract C)."""
+    """How much one app may ask for."""
 
     tasks: Annotated[int, Field(ge=1)] = 500
     """Unfinished tasks at a time."""
@@ -140,7 +140,7 @@ class StorageSettings(_Section):
 class CallbackSettings(_Section):
     timeout_s: Annotated[float, Field(gt=0)] = 5
     retention_hours: Annotated[float, Field(ge=0)] = 24
-    """How long a webhook is tried; the contract asks for one minute."""
+    """How long a webhook is tried; receivers count on one minute."""
 
 
 class LogSettings(_Section):

@@ -33,7 +33,6 @@ class NodeMetrics(Collector):
         delivery: Delivery,
     ) -> None:
         self._supervisor = supervisor
-        self._pictures = pictures
         self._rooms = rooms
         self._port = port
         self._delivery = delivery

@@ -104,7 +104,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
                     "/whip", whip
                 ),  # which says that it is no endpoint; the API would answer else
                 Route("/", gateway),
-                # Clients sign "/" whatever path their endpoint has (contract I4).
+                # Clients sign "/" whatever path their endpoint has.
                 Route("/{prefix:path}", gateway, methods=["POST"]),
             ]
         )

@@ -1,4 +1,4 @@
-"""Room and media webhooks: what rooms report, in the words of contract H."""
+"""Room and media webhooks: what rooms report, as docs/wire.md, 10.4, has it."""
 
 from collections.abc import Callable
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cloudslice.publisher.media import Media
-from cloudslice.publisher.publisher import publisher_group
+from cloudslice_publisher.media import Media
+from cloudslice_publisher.publisher import publisher_group
 from helpers.files import assert_tools_accept, decode_audio
 from helpers.node import CALLBACK_KEY, Node, Sdk, create_parameters
 from helpers.s3_server import S3Server

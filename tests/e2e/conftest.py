@@ -3,8 +3,8 @@
 import pytest
 
 from cloudslice.media.tracks import VideoCodec
-from cloudslice.publisher.encode import VideoSpec
-from cloudslice.publisher.media import Look, Media, synthetic_media
+from cloudslice_publisher.encode import VideoSpec
+from cloudslice_publisher.media import Look, Media, synthetic_media
 
 
 @pytest.fixture(scope="session")

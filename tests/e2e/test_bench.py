@@ -33,25 +33,6 @@ def test_streams_are_measured_beside_a_yardstick(tmp_path: Path) -> None:
     assert (tmp_path / "streams.svg").read_text().startswith("<svg")
 
 
-def test_media_may_be_injected_below_the_socket(tmp_path: Path) -> None:
-    """What the server's filter drops is neither made nor read, and no picture misses it."""
-    _run(
-        "streams.py", "--output", str(tmp_path), "--anchors", "2", "--modes", "jpg", "--inject",
-        "--size", "320x180", "--bitrate", "1000", "--join", "0", "--warm-up", "2", "--window", "6",
-        "--yardsticks", "--beside",
-    )  # fmt: skip
-    [turn] = json.loads((tmp_path / "streams.json").read_text())["turns"]
-    [result] = turn["results"]
-    assert result["pictures"]["due"] in {2, 3, 4}
-    assert result["pictures"]["missing"] == 0
-    assert result["packets_dropped"] == result["rejoined"] == 0
-    injection = result["injection"]
-    assert 2 * 50 < injection["taken_per_s"] <= result["packets_read_per_s"]
-    assert result["packets_read_per_s"] < 0.7 * result["packets_per_s"]
-    assert result["cpu"] < injection["process_cpu"]
-    assert "| jpg, injected | 2 |" in (tmp_path / "streams.md").read_text()
-
-
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudslice.publisher.media import Media
-from cloudslice.publisher.publisher import publisher_group
+from cloudslice_publisher.media import Media
+from cloudslice_publisher.publisher import publisher_group
 from helpers.node import CALLBACK_KEY, SECRET_KEY, Node
 from helpers.webhooks import WebhookReceiver
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
-from cloudslice.publisher.media import Media
-from cloudslice.publisher.publisher import PublisherGroup, publisher_group
+from cloudslice_publisher.media import Media
+from cloudslice_publisher.publisher import PublisherGroup, publisher_group
 from helpers.files import (
     assert_shows_bars,
     assert_tools_accept,

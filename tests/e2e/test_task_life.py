@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from cloudslice.publisher.media import Media
-from cloudslice.publisher.publisher import Publisher, PublisherGroup, publisher_group
+from cloudslice_publisher.media import Media
+from cloudslice_publisher.publisher import Publisher, PublisherGroup, publisher_group
 from helpers.files import decode_audio
 from helpers.node import (
     APP_ID,

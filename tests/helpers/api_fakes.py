@@ -268,7 +268,7 @@ class Answer:
 
 
 def check_envelope(response: httpx.Response) -> None:
-    """What every answer must look like (contract A4)."""
+    """What every answer must look like (docs/wire.md, 3)."""
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
     envelope = response.json()

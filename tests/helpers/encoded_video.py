@@ -44,7 +44,8 @@ def numbered_picture(number: int) -> av.VideoFrame:
     """A picture from which `picture_number` reads `number` (0..63) again."""
     bits = [number >> index & 1 for index in range(_SQUARES // 2)]
     bits += [1 - bit for bit in bits]
-    noise = np.random.default_rng(number).integers(0, 60, (HEIGHT // 2, WIDTH), dtype=np.uint8)
+    # The same for some frames, or the encoder would make each of them an I picture.
+    noise = np.random.default_rng(number // 4).integers(0, 60, (HEIGHT // 2, WIDTH), dtype=np.uint8)
     squares = np.repeat(np.array(bits, np.uint8) * 200 + 20, -(-WIDTH // _SQUARES))[:WIDTH]
     luma = np.concatenate([np.broadcast_to(squares, (HEIGHT // 2, WIDTH)), noise])
     chroma = np.full((HEIGHT // 2, WIDTH), 128, np.uint8)

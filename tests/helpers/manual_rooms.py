@@ -24,7 +24,7 @@ class _Attendance:
 
 
 class ManualRooms:
-    """A RoomProvider and RoomService with the rules of contract C6.1 and G."""
+    """A RoomProvider and RoomService with the rules of our own rooms."""
 
     def __init__(self) -> None:
         self._rooms: dict[RoomKey, _Room] = {}

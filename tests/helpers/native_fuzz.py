@@ -19,11 +19,8 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from cloudslice.rtp.batch import Batch
-from cloudslice.rtp.reception import Reception
-
-from cloudslice.media.tracks import OpusRun
 from cloudslice.rtp import native
+from cloudslice.rtp.batch import Batch
 from cloudslice.rtp.native import (
     MAX_ITEMS,
     MAX_RUN_PACKETS,
@@ -31,6 +28,9 @@ from cloudslice.rtp.native import (
     PeerStruct,
     StreamStruct,
 )
+from cloudslice.rtp.reception import Reception
+
+from cloudslice.media.tracks import OpusRun
 from helpers.rtp import GetRoc, SetRoc, Unprotect
 
 _ROUNDS = 80

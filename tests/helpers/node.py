@@ -22,7 +22,7 @@ from tencentcloud.trtc.v20190722 import models
 from tencentcloud.trtc.v20190722.trtc_client import TrtcClient
 from TLSSigAPIv2 import TLSSigAPIv2
 
-from cloudslice.publisher.publisher import PublishConfig
+from cloudslice_publisher.publisher import PublishConfig
 
 APP_ID = 1400000001
 APP_KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"

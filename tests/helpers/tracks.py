@@ -24,9 +24,16 @@ class ManualVideo:
     flowing: bool = True
     requests: list[ManualRequest] = field(default_factory=list)
     cancelled: int = 0
+    kept: Keyframe | None = None
+    """Of a sender that does not answer requests."""
 
-    def request_keyframe(self, receiver: KeyframeReceiver, due: float) -> ManualRequest:
+    def request_keyframe(
+        self, receiver: KeyframeReceiver, due: float, *, max_age_s: float = 0
+    ) -> ManualRequest:
         request = ManualRequest(self, receiver, due)
+        if self.kept is not None and due - self.kept.arrival < max_age_s:
+            receiver(self.kept)
+            return request
         self.requests.append(request)
         return request
 

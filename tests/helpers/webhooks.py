@@ -45,7 +45,7 @@ class Request:
 class WebhookReceiver:
     """An HTTP server in the test's own loop; an async context manager.
 
-    Leaving it fails the test if any request broke the contract (E1).
+    Leaving it fails the test if any request is not as documented.
 
     Attributes:
         requests: all that came, in order, repeated ones included.

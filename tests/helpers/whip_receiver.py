@@ -25,7 +25,7 @@ class WhipReceiver:
 
     def __init__(self) -> None:
         self.url = ""
-        self.bearer: str | None = None
+        self.bearer = ""
         self.offers = 0
         self.goodbyes = 0
         self.peers: list[RTCPeerConnection] = []
@@ -37,6 +37,7 @@ class WhipReceiver:
         return Starlette(
             routes=[
                 Route("/whip", self._offer, methods=["POST"]),
+                Route("/whip/{anchor:path}", self._offer, methods=["POST"]),
                 Route("/sessions/{index:int}", self._end, methods=["DELETE"]),
             ],
             middleware=[
@@ -83,6 +84,12 @@ class WhipReceiver:
         peers, self.peers = self.peers, []
         self._tracks.clear()
         await asyncio.gather(*(peer.close() for peer in peers))
+
+    async def vanish(self) -> None:
+        """Close all sockets of the sessions, without a goodbye."""
+        for peer in self.peers:
+            for transceiver in peer.getTransceivers():
+                await transceiver.receiver.transport.transport._connection.close()
 
     async def _offer(self, request: Request) -> Response:
         self.offers += 1

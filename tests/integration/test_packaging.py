@@ -15,7 +15,7 @@ import pytest
 
 from helpers.build_hook import ROOT, load_build_hook
 
-LIBRARY = "cloudslice/rtp/native/packets.so"
+LIBRARY = "cloudslice/webrtc/native/packets.so"
 OLD_LIBRARY = b"compiled from older sources"
 
 
@@ -108,6 +108,18 @@ def test_a_wheel_has_the_library_and_not_its_sources(wheel: Path) -> None:
     assert not [name for name in names if name.endswith((".c", ".h"))]
 
 
+def test_a_wheel_has_the_publisher_beside_the_service(wheel: Path) -> None:
+    """Both packages, and nothing besides them and what describes them."""
+    names = names_in(wheel)
+    assert {"cloudslice/node.py", "cloudslice_publisher/publisher.py"} <= set(names)
+    assert "cloudslice_publisher/demo/run.py" in names
+    folders = {name.partition("/")[0] for name in names}
+    assert {each for each in folders if not each.endswith(".dist-info")} == {
+        "cloudslice",
+        "cloudslice_publisher",
+    }
+
+
 def test_a_picture_process_starts_from_a_wheel(wheel: Path, tmp_path: Path) -> None:
     """Though it gets none of the environment that says where the wheel is."""
     shutil.unpack_archive(wheel, tmp_path, "zip")
@@ -141,7 +153,7 @@ def test_the_library_in_a_wheel_loads(wheel: Path, tmp_path: Path) -> None:
     """Loading compares the library's structures with those in the Python code beside it."""
     shutil.unpack_archive(wheel, tmp_path, "zip")
     loaded = subprocess.run(
-        [sys.executable, "-c", "import cloudslice.rtp.native as it; print(it.__file__)"],
+        [sys.executable, "-c", "import cloudslice.webrtc.native as it; print(it.__file__)"],
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,

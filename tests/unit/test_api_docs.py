@@ -14,7 +14,7 @@ from cloudslice.rooms.observer import ExitReason
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 
-# Contract B4 and the lists of the actions' pages.
+# Its page of common codes, and the lists of the actions' pages.
 DOCUMENTED_BY_THE_VENDOR = [
     "ActionOffline",
     "AuthFailure",

@@ -1,4 +1,4 @@
-"""Room ids and user ids are what the API's contract allows."""
+"""Room ids and user ids are what the API allows."""
 
 import pytest
 
@@ -54,5 +54,5 @@ def test_leading_zeros_of_a_number_do_not_count() -> None:
     ],
 )
 def test_user_ids(user_id: str, is_valid: bool) -> None:
-    """Contract F1."""
+    """docs/wire.md, 11.1."""
     assert is_user_id(user_id) is is_valid

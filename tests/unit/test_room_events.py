@@ -1,4 +1,4 @@
-"""What rooms report comes out in the words of contract H, for apps that want it."""
+"""What rooms report comes out as docs/wire.md, 10.4, has it, for apps that want it."""
 
 import json
 from collections.abc import Callable

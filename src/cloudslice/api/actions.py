@@ -125,7 +125,7 @@ def _room(name: str, schema: Object, parse: _Parse, perform: _Perform) -> Action
 
 
 class _SlicingActions:
-    """The four actions on tasks (contract C1-C4)."""
+    """The four actions on tasks."""
 
     def __init__(self, tasks: TaskService, rooms: RoomService, clock: Clock) -> None:
         self._tasks = tasks
@@ -151,7 +151,7 @@ class _SlicingActions:
 
 
 class _RoomActions:
-    """The four actions on rooms (contract G)."""
+    """The four actions on rooms (docs/wire.md, 12)."""
 
     def __init__(self, rooms: RoomService) -> None:
         self._rooms = rooms

@@ -1,4 +1,4 @@
-"""Who makes a call: the credential whose secret key signed it (contract B)."""
+"""Who makes a call: the credential whose secret key signed it (docs/wire.md, 6)."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,7 @@
 """An HTTP request read as an API call: its common parameters and those of its action.
 
-There are two ways to say the common ones, and the way of signing decides (contract A2, B): headers
-``X-TC-...`` with TC3-HMAC-SHA256, fields of the query or form with the older v1 signatures.
+There are two ways to say the common ones, and the way of signing decides (docs/wire.md, 2.1):
+headers ``X-TC-...`` with TC3-HMAC-SHA256, fields of the query or form with the older v1 signatures.
 """
 
 import re
@@ -113,7 +113,7 @@ def decode_call(request: HttpRequest) -> Call:
     common = {name: headers[header] for name, header in _HEADERS.items() if header in headers}
     if request.head.method == "POST":
         return Call(request, None, common, decode_body(request))
-    # Generic clients put common parameters into the query too; the headers count (contract A3).
+    # Generic clients put common parameters into the query too; the headers count.
     query = decode_query(request.head.query)
     return Call(request, None, _common_fields(query) | common, _action_fields(query))
 

@@ -1,4 +1,4 @@
-"""The encodings of parameters, each turned into one nested dictionary (contract A3)."""
+"""The encodings of parameters, each turned into one nested dictionary (docs/wire.md, 2.2)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

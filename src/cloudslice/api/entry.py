@@ -1,4 +1,4 @@
-"""May this robot enter that room: UserSig and PrivateMapKey of a new task (contract F, A6.12)."""
+"""May this robot enter that room: UserSig and PrivateMapKey of a new task (docs/wire.md, 11)."""
 
 from cloudslice.api.errors import ApiError, Code, Phrase
 from cloudslice.config import AppSettings

@@ -1,4 +1,4 @@
-"""The envelope around every answer (contract A4)."""
+"""The envelope around every answer (docs/wire.md, 3)."""
 
 import json
 from collections.abc import Mapping

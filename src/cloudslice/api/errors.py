@@ -1,4 +1,4 @@
-"""What a failed call answers: a code of the contract and a message in the caller's language."""
+"""What a failed call answers: a code (docs/api.md) and a message in the caller's language."""
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -34,7 +34,7 @@ class Phrase:
 
 
 class Code(StrEnum):
-    """Every error code that is ever answered (contract B3, B4, C, G)."""
+    """Every error code that is ever answered."""
 
     AUTH_INVALID_AUTHORIZATION = "AuthFailure.InvalidAuthorization"
     AUTH_SECRET_ID_NOT_FOUND = "AuthFailure.SecretIdNotFound"

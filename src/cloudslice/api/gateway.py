@@ -64,7 +64,7 @@ class Gateway:
     """API 3.0 of the service `trtc` as an ASGI application.
 
     It answers whatever the path: clients that were told an endpoint with a path sign ``/`` all the
-    same. The checks run in the order of contract A6.
+    same. The checks run in the order of docs/wire.md, 5.
     """
 
     def __init__(

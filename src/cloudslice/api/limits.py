@@ -1,4 +1,4 @@
-"""How often each caller may call (contract C: 20 requests a second per action)."""
+"""How often each caller may call (docs/wire.md, 7.1)."""
 
 from collections import deque
 from collections.abc import Hashable

@@ -1,4 +1,4 @@
-"""The parameters of every action, as data (contract C1-C5, G): the checks and the documentation
+"""The parameters of every action, as data: the checks and the documentation
 are both made of them."""
 
 import re

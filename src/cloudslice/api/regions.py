@@ -1,4 +1,4 @@
-"""Names of regions: the API's own (contract A5) and those of the storage vendors (contract D1).
+"""Names of regions: the API's own (docs/wire.md, 4) and those of the storage vendors (9.1).
 
 A vendor's regions are known by the form of their names first and by a list second, so that a
 region that the vendor opens tomorrow works.

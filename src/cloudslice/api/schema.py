@@ -1,6 +1,6 @@
 """A declarative schema of an action's parameters, and the checks that it stands for.
 
-The checks run over the whole request one after the other, as contract A6 orders them: unknown
+The checks run over the whole request one after the other, as docs/wire.md, 5, orders them: unknown
 names, types, required parameters, ranges. So a request with several faults gets the same answer
 wherever in it they are.
 """
@@ -116,7 +116,7 @@ def check(schema: Object, parameters: Parameters) -> dict[str, Any]:
 
     An optional parameter that is absent and has no default is not in the result. Absent is what
     is not there, null, an empty string where text is expected, and an empty object where one is
-    required (contract C1).
+    required (docs/wire.md, 2.2).
 
     Raises:
         ApiError: the parameters do not fit the schema.

@@ -1,4 +1,4 @@
-"""Verify TC3-HMAC-SHA256 signatures (contract B1)."""
+"""Verify TC3-HMAC-SHA256 signatures (docs/wire.md, 6.1)."""
 
 import hashlib
 import hmac

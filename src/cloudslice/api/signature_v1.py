@@ -1,4 +1,4 @@
-"""Verify the older signatures, HmacSHA1 and HmacSHA256, of a query or form (contract B2)."""
+"""Verify the older signatures, HmacSHA1 and HmacSHA256, of a query or form (docs/wire.md, 6.2)."""
 
 import base64
 import hashlib

@@ -83,7 +83,7 @@ async def read_body(head: Head, receive: Receive) -> bytes:
     """The body that belongs to `head`; never holds more than its limit in memory.
 
     Raises:
-        ApiError: the request is larger than contract A1 allows, or its body comes too slowly.
+        ApiError: the request is larger than docs/wire.md, 1, allows, or its body comes too slowly.
         ClientDisconnectedError: the client went away.
     """
     limit = _size_limit(head)
@@ -97,7 +97,7 @@ async def read_body(head: Head, receive: Receive) -> bytes:
 
 
 async def send_answer(send: Send, body: bytes, trace_id: str, *, keep_alive: bool) -> None:
-    """Send `body` as contract A4 wants it: status 200, and a Content-Type without a charset.
+    """Send `body` with status 200 and a Content-Type without a charset (docs/wire.md, 3).
 
     Args:
         trace_id: what the client sent as X-TC-TraceId, to be echoed; may be empty.

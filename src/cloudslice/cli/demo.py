@@ -1,4 +1,4 @@
-"""cloudslice demo."""
+"""cloudslice demo. What it needs is loaded by the command only: the service does not need it."""
 
 import asyncio
 from pathlib import Path
@@ -7,7 +7,6 @@ import click
 import uvloop
 
 from cloudslice.cli.common import fail
-from cloudslice.demo.run import DemoError, run_demo
 
 
 @click.command("demo")
@@ -27,6 +26,8 @@ def demo_command(directory: Path, seconds: int) -> None:
     creates a slicing task with the official SDK, and shows each webhook as it comes in. In the end
     it shows what is in the bucket. Ctrl-C ends it at any time.
     """
+    from cloudslice_publisher.demo.run import DemoError, run_demo
+
     try:
         uvloop.run(run_demo(directory, seconds))
     except DemoError as error:

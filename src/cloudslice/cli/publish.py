@@ -1,7 +1,11 @@
-"""cloudslice publish."""
+"""cloudslice publish. The publisher is loaded by the command only: the service does not need it."""
 
+import asyncio
+import signal
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 import uvloop
@@ -25,9 +29,11 @@ from cloudslice.ids import (
     whip_path,
 )
 from cloudslice.media.tracks import VideoCodec
-from cloudslice.publisher.encode import AudioSpec, VideoSpec
-from cloudslice.publisher.media import Look, Media, MediaError, file_media, synthetic_media
-from cloudslice.publisher.publisher import PublishConfig, PublishError, PublisherState, publish
+
+if TYPE_CHECKING:
+    from cloudslice_publisher.encode import VideoSpec
+    from cloudslice_publisher.media import Media
+    from cloudslice_publisher.publisher import PublisherState
 
 _SIGNATURE_LIFETIME_S = 30 * 86400
 
@@ -68,6 +74,8 @@ def publish_command(
     Without FILE, colour bars with a clock and a tone are sent. When the server goes away, the
     anchor comes back by itself.
     """
+    from cloudslice_publisher.publisher import PublishConfig, PublishError, publish
+
     settings = read_settings(path)
     app = choose_app(settings, sdk_app_id)
     room_id_type = RoomIdType[room_type.upper()]
@@ -91,14 +99,23 @@ def publish_command(
         ),
     )
     try:
-        uvloop.run(publish(config, media, _say_state))
+        uvloop.run(_until_terminated(publish(config, media, _say_state)))
     except PublishError as error:
         fail(str(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         click.echo("left the room", err=True)
 
 
-def _video_spec(codec: str, size: str, fps: int, bitrate: int) -> VideoSpec:
+async def _until_terminated(publishing: Coroutine[Any, Any, None]) -> None:
+    """Cancel it on SIGTERM, so that it says goodbye, as on Ctrl-C."""
+    task = asyncio.ensure_future(publishing)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await task
+
+
+def _video_spec(codec: str, size: str, fps: int, bitrate: int) -> "VideoSpec":
+    from cloudslice_publisher.encode import VideoSpec
+
     width, _, height = size.partition("x")
     if not (width.isdecimal() and height.isdecimal()):
         fail(f"--size: expected WIDTHxHEIGHT such as 1280x720, got {size}")
@@ -108,7 +125,12 @@ def _video_spec(codec: str, size: str, fps: int, bitrate: int) -> VideoSpec:
         fail(f"--size, --fps: {error}")
 
 
-def _encode(file: Path | None, user_id: str, video: VideoSpec | None, *, has_audio: bool) -> Media:
+def _encode(
+    file: Path | None, user_id: str, video: "VideoSpec | None", *, has_audio: bool
+) -> "Media":
+    from cloudslice_publisher.encode import AudioSpec
+    from cloudslice_publisher.media import Look, MediaError, file_media, synthetic_media
+
     with click.progressbar(length=100, label="Encoding", show_eta=False) as bar:
 
         def show(done: float) -> None:
@@ -129,5 +151,5 @@ def _base_url(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _say_state(state: PublisherState, detail: str) -> None:
+def _say_state(state: "PublisherState", detail: str) -> None:
     click.echo(f"{state.value}{f': {detail}' if detail else ''}", err=True)

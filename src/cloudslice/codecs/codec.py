@@ -56,28 +56,51 @@ class Colors(NamedTuple):
     is_full_range: bool
 
 
+class PayloadKind(NamedTuple):
+    """What an RTP payload says of the frame that it belongs to."""
+
+    opens: bool = False
+    """It is of another frame than picture data before it."""
+    has_picture: bool = False
+    """It has picture data."""
+    begins_keyframe: bool = False
+    """The picture data of what may be a key frame begins in it."""
+    refreshes: bool = False
+    """From here on pictures get right by and by, without a key frame (H.264: a recovery point that
+    some frames must pass to)."""
+
+
 class Depacketizer(Protocol):
-    """Makes frames of one stream's RTP payloads, as far as key frames need it."""
+    """Makes key frames of the payloads of one stream, which is one SSRC.
+
+    Which payloads are a frame, and whether all of them are there, is the assembler's business.
+    """
 
     @property
     def is_ready(self) -> bool:
         """Whether nothing more is to be learnt, so that packets may go unread."""
         ...
 
-    def learn(self, payload: bytes) -> None:
-        """Remember what later key frames cannot be decoded without, if `payload` has it."""
+    def take(self, payload: bytes, sequence: int) -> PayloadKind:
+        """What a packet is, in any order; what later key frames cannot be decoded without is
+        remembered.
+
+        Args:
+            payload: not empty.
+            sequence: the packet's extended sequence number.
+        """
         ...
 
-    def starts_access_unit(self, payload: bytes) -> bool:
-        """Whether this is certainly the first packet of a key frame."""
-        ...
+    def assemble(
+        self, payloads: Sequence[bytes], first: int, *, is_first_known: bool
+    ) -> bytes | None:
+        """The frame as a decoder takes it alone; None if it is malformed or no key frame.
 
-    def starts_keyframe(self, payload: bytes) -> bool:
-        """Whether the picture data of a key frame starts here; packets before may belong to it."""
-        ...
-
-    def assemble(self, payloads: Sequence[bytes]) -> bytes | None:
-        """The frame of all its payloads, in order; None if it is malformed or no key frame."""
+        Args:
+            payloads: all that there are from the first one to the frame's last, in order.
+            first: the extended sequence number of the first one.
+            is_first_known: whether it is the frame's first one for certain.
+        """
         ...
 
 

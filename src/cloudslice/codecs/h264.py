@@ -1,14 +1,45 @@
-"""H.264 in RTP (RFC 6184), as far as key frames need it."""
+"""H.264 in RTP (RFC 6184), as far as key frames need it.
+
+1. A key frame is an access unit whose slices are all I slices, so that it needs no other picture:
+   an IDR picture, or one in an open GOP or at a recovery point. FFmpeg takes the latter for a key
+   frame by a recovery point SEI of 0 frames, which is put in front of it.
+2. Parameter sets are kept by their ids. In front of a key frame stand those that its slices refer
+   to, in the order that a decoder needs, whatever order they came in: those that came with it, else
+   those that came before it.
+"""
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from cloudslice.codecs.codec import ORIENTATION_URI, Colors, Format, MediaKind, Parameters
+from cloudslice.codecs.codec import (
+    ORIENTATION_URI,
+    Colors,
+    Format,
+    MediaKind,
+    Parameters,
+    PayloadKind,
+)
+from cloudslice.codecs.h264_units import (
+    HEADER_BYTES,
+    NOTHING,
+    PPS,
+    SLICE,
+    SPS,
+    ParameterSet,
+    keyframe_slices,
+    kind_of,
+    parameter_sets,
+    rest_kind_of,
+    sets_of,
+)
 
-_IDR, _SPS, _PPS = 5, 7, 8
 _STAP_A, _FU_A = 24, 28
 _START_CODE = b"\x00\x00\x00\x01"
+_RECOVERY_POINT_SEI = b"\x06\x06\x01\xc4\x80"
+"""recovery_frame_cnt 0 and exact_match_flag 1 (ITU-T H.264, D.1.8)."""
+_MAX_SET_BYTES = 1024
+"""A longer parameter set is not kept for later. Ids are below 32 and 256: 288 KiB at most."""
 
 _PROFILE_LEVEL_ID = re.compile("[0-9A-Fa-f]{6}")
 _ANSWERED = ("level-asymmetry-allowed", "packetization-mode", "profile-level-id")
@@ -16,7 +47,7 @@ _CONSTRAINED_BASELINE_31, _HIGH_31 = "42e01f", "64001f"
 
 
 class H264Depacketizer:
-    """Recognises and assembles H.264 key frames; remembers the parameter sets.
+    """Recognises and assembles H.264 key frames; remembers parameter sets.
 
     Args:
         sprop_parameter_sets: the offer's parameter of that name (RFC 6184, 8.1), for senders that
@@ -24,59 +55,75 @@ class H264Depacketizer:
     """
 
     def __init__(self, sprop_parameter_sets: str = "") -> None:
-        self._sets: dict[int, bytes] = {}
+        self._sets: dict[tuple[int, int], ParameterSet] = {}
         for text in sprop_parameter_sets.split(","):
             try:
-                self._remember(base64.b64decode(text, validate=True))
+                self._remember([base64.b64decode(text, validate=True)], -1)
             except ValueError:
                 continue
 
     @property
     def is_ready(self) -> bool:
-        """Whether both parameter sets are known, so that a bare IDR picture can be decoded."""
-        return len(self._sets) == 2
+        """Whether parameter sets of both kinds are known, so that a bare picture can be decoded."""
+        return len({kind for kind, _id in self._sets}) == 2
 
-    def learn(self, payload: bytes) -> None:
-        """Remember the parameter sets in `payload`, if it holds any."""
-        if payload and payload[0] & 0x1F in (_SPS, _PPS, _STAP_A):
-            for unit in _whole_units(payload):
-                self._remember(unit)
-
-    def starts_access_unit(self, payload: bytes) -> bool:
-        """Whether this is certainly the first packet of a key frame: it brings an SPS."""
-        return any(unit[0] & 0x1F == _SPS for unit in _whole_units(payload))
-
-    def starts_keyframe(self, payload: bytes) -> bool:
-        """Whether this is where a key frame's picture data starts: an IDR's first slice."""
-        # After the NAL unit's type comes the slice header, whose first bit is set if
-        # first_mb_in_slice, an Exp-Golomb number, is 0.
-        if payload and payload[0] & 0x1F == _FU_A:
-            return len(payload) > 2 and payload[1] & 0x9F == 0x80 | _IDR and payload[2] >= 0x80
-        return any(
-            len(unit) > 1 and unit[0] & 0x1F == _IDR and unit[1] >= 0x80
-            for unit in _whole_units(payload)
+    def take(self, payload: bytes, sequence: int) -> PayloadKind:
+        """What a packet is; its parameter sets are remembered."""
+        if payload[0] & 0x1F == _FU_A:
+            return _fragment_kind(payload)
+        units = _whole_units(payload)
+        self._remember(units, sequence)
+        kinds = [kind_of(unit) for unit in units]
+        if len(kinds) < 2:
+            return kinds[0] if kinds else NOTHING
+        return PayloadKind(
+            kinds[0].opens, *map(any, zip(*(each[1:] for each in kinds), strict=True))
         )
 
-    def assemble(self, payloads: Sequence[bytes]) -> bytes | None:
-        """The Annex B access unit of a key frame's payloads, all of them and in order.
+    def assemble(
+        self, payloads: Sequence[bytes], first: int, *, is_first_known: bool
+    ) -> bytes | None:
+        """The Annex B access unit of a key frame's payloads.
 
-        Parameter sets that it does not bring are put in front. None if it is no IDR picture, the
-        sets are not known, or a payload is malformed.
+        None if it is no key frame, a parameter set is not known, or a payload is malformed. If
+        payloads may be missing in front, it must bring its parameter sets itself: what is missing
+        may have brought others.
         """
         units = _units(payloads)
         if units is None:
             return None
-        for unit in units:
-            self._remember(unit)
-        kinds = {unit[0] & 0x1F for unit in units}
-        if _IDR not in kinds or not self.is_ready:
+        sets = {key: each for key, each in self._sets.items() if each.sequence < first}
+        self._remember(units, first)
+        if not is_first_known:
+            sets.clear()
+        sets.update({each.key: each for each in parameter_sets(units, first)})
+        slices = keyframe_slices(units)
+        needed = sets_of(slices, sets)
+        if not slices or needed is None:
             return None
-        missing = [self._sets[kind] for kind in (_SPS, _PPS) if kind not in kinds]
-        return b"".join(_START_CODE + unit for unit in [*missing, *units])
+        rest = [unit for unit in units if unit[0] & 0x1F not in (SPS, PPS)]
+        if not slices[0].is_idr:
+            start = next(i for i, unit in enumerate(rest) if unit[0] & 0x1F == SLICE)
+            rest.insert(start, _RECOVERY_POINT_SEI)
+        return b"".join(_START_CODE + unit for unit in [*needed, *rest])
 
-    def _remember(self, unit: bytes) -> None:
-        if unit and unit[0] & 0x1F in (_SPS, _PPS):
-            self._sets[unit[0] & 0x1F] = unit
+    def _remember(self, units: Iterable[bytes], sequence: int) -> None:
+        for each in parameter_sets(units, sequence):
+            before = self._sets.get(each.key)
+            is_newer = before is None or before.sequence < sequence
+            is_other = before is None or before.unit != each.unit
+            if is_newer and is_other and len(each.unit) <= _MAX_SET_BYTES:
+                self._sets[each.key] = each
+
+
+def _fragment_kind(payload: bytes) -> PayloadKind:
+    """What a fragment of a NAL unit is (RFC 6184, 5.8)."""
+    if len(payload) < 3:
+        return NOTHING
+    number = payload[1] & 0x1F
+    if payload[1] & 0x80:  # the first one
+        return kind_of(bytes([number]) + payload[2 : 2 + HEADER_BYTES])
+    return rest_kind_of(number)
 
 
 def _units(payloads: Sequence[bytes]) -> list[bytes] | None:

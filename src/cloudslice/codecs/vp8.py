@@ -2,38 +2,47 @@
 
 from collections.abc import Sequence
 
-from cloudslice.codecs.codec import ORIENTATION_URI, Colors, Format, MediaKind, Parameters
+from cloudslice.codecs.codec import (
+    ORIENTATION_URI,
+    Colors,
+    Format,
+    MediaKind,
+    Parameters,
+    PayloadKind,
+)
 
 _KEYFRAME_START_CODE = b"\x9d\x01\x2a"
+_NOTHING = PayloadKind()
+_OF_PICTURE = PayloadKind(has_picture=True)
+_BEGINS_PICTURE = PayloadKind(opens=True, has_picture=True)
+_BEGINS_KEYFRAME = PayloadKind(opens=True, has_picture=True, begins_keyframe=True)
 
 
 class Vp8Depacketizer:
-    """Recognises and assembles VP8 key frames."""
+    """Recognises and assembles VP8 key frames. They stand alone: there is nothing to learn."""
 
     is_ready = True
 
-    def learn(self, payload: bytes) -> None:
-        """Nothing to remember: a VP8 key frame stands alone."""
-
-    def starts_access_unit(self, payload: bytes) -> bool:
-        """Whether this is certainly the first packet of a key frame."""
-        # Payload descriptor: S set, partition index 0; then the frame tag, whose lowest bit is
-        # clear on key frames, and the start code (RFC 6386, 9.1).
+    def take(self, payload: bytes, _sequence: int) -> PayloadKind:
+        """What a packet is."""
         start = _descriptor_length(payload)
-        return (
-            start > 0
-            and payload[0] & 0x17 == 0x10
-            and len(payload) >= start + 6
-            and not payload[start] & 0x01
-            and payload[start + 3 : start + 6] == _KEYFRAME_START_CODE
-        )
+        if start == 0:
+            return _NOTHING
+        if payload[0] & 0x17 != 0x10:  # S, the start of a partition, and its index, which is 0
+            return _OF_PICTURE
+        # The frame tag, whose lowest bit is clear on key frames; the start code (RFC 6386, 9.1).
+        if payload[start] & 0x01 or payload[start + 3 : start + 6] != _KEYFRAME_START_CODE:
+            return _BEGINS_PICTURE
+        return _BEGINS_KEYFRAME
 
-    starts_keyframe = starts_access_unit
-
-    def assemble(self, payloads: Sequence[bytes]) -> bytes | None:
-        """The frame of a key frame's payloads, all of them and in order; None if malformed."""
+    def assemble(
+        self, payloads: Sequence[bytes], first: int, *, is_first_known: bool
+    ) -> bytes | None:
+        """The frame of a key frame's payloads; its first one is known by itself."""
         lengths = [_descriptor_length(payload) for payload in payloads]
-        if not all(lengths):
+        if not lengths or not all(lengths):
+            return None
+        if not self.take(payloads[0], first).begins_keyframe:
             return None
         return b"".join(payload[n:] for payload, n in zip(payloads, lengths, strict=True))
 

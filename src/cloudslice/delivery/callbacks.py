@@ -1,4 +1,4 @@
-"""Sends webhooks and decides what becomes of each (contract E1)."""
+"""Sends webhooks and decides what becomes of each (docs/wire.md, 10.1)."""
 
 import asyncio
 from collections.abc import Callable

@@ -29,7 +29,7 @@ _WINDOW = 256
 """New events held in memory; the others stay in the database."""
 _RECORD_WITHIN_S = 1.0
 """That an event was delivered is on record so much later at most. A crash before that has it sent
-again, which the contract allows; meanwhile it goes along with something that is in a hurry."""
+again, which receivers have to bear; meanwhile it goes along with something that is in a hurry."""
 _FAULT_PAUSE_S = 5.0
 """After an exception that nobody foresaw."""
 _ORDER_PATIENCE_S = 1.0

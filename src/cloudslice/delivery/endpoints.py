@@ -1,4 +1,4 @@
-"""Where a bucket is on the network, and what the URL of an object in it is (contract D1)."""
+"""Where a bucket is on the network, and what the URL of an object in it is (docs/wire.md, 9.1)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +64,7 @@ def find_endpoint(bucket: Bucket, overrides: EndpointSettings) -> Endpoint:
 
 
 def object_url(endpoint: Endpoint, key: str) -> str:
-    """The URL of an object, its key encoded (the URL in event 1004, contract E4)."""
+    """The URL of an object, its key encoded (the URL in event 1004)."""
     return f"{endpoint.public_url}/{encode_key(key)}"
 
 

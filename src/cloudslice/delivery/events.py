@@ -1,4 +1,4 @@
-"""What webhooks tell, and their bodies, exactly as contract E2 to E4 and H have them."""
+"""What webhooks tell, and their bodies, byte for byte as docs/wire.md, 10, has them."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ Payload = Mapping[str, int | str]
 
 
 class EventType(IntEnum):
-    """What happened to a task (contract E3)."""
+    """What happened to a task (docs/wire.md, 10.3)."""
 
     START = 1001
     STOP = 1002
@@ -22,7 +22,7 @@ class EventType(IntEnum):
 
 
 class RoomEventType(IntEnum):
-    """What happened in a room (contract H). Nobody's role changes in our rooms: there is no 105."""
+    """What happened in a room. Nobody's role changes in our rooms: there is no 105."""
 
     CREATE_ROOM = 101
     DISMISS_ROOM = 102
@@ -37,7 +37,7 @@ class RoomEventType(IntEnum):
 
 
 class UploadStatus(IntEnum):
-    """The Status of event 1005 (contract E3)."""
+    """The Status of event 1005."""
 
     ALL_STORED = 0
     INCOMPLETE = 1
@@ -53,7 +53,7 @@ class Event:
     """The task or room that it is about; the events about one subject are sent in order."""
     type: EventType | RoomEventType
     room_id: int | str
-    """A number for numeric rooms (contract E2)."""
+    """A number for numeric rooms."""
     details: Mapping[str, object]
     """The members of EventInfo that stand behind the room and the times."""
 
@@ -70,7 +70,7 @@ def task_event(
     Args:
         consignor: the task.
         event_type: what happened.
-        payload: as contract E3 has it for that type.
+        payload: as docs/wire.md, 10.3, has it for that type.
         stream_user_id: the anchor, for FILE_INFO.
     """
     details: dict[str, object] = {"UserId": consignor.robot_user_id}
@@ -83,7 +83,7 @@ def task_event(
 def room_event(
     sdk_app_id: int, room_id: int | str, event_type: RoomEventType, **details: int | str
 ) -> Event:
-    """An event of a room; `details` as contract H has them for that type."""
+    """An event of a room; `details` as docs/wire.md, 10.4, has them for that type."""
     subject = f"room {json.dumps(room_id)}"  # 1 and "1" are two rooms; no TaskId has a space
     return Event(sdk_app_id, subject, event_type, room_id, details)
 
@@ -113,7 +113,7 @@ def build_body(event: Event, *, event_ms: int, callback_ms: int) -> bytes:
 def file_payload(
     kind: SliceKind, object_key: str, url: str, *, start_ms: int, duration_ms: int
 ) -> Payload:
-    """The payload of FILE_INFO: contract E4's fields, then the exact times, UTC milliseconds.
+    """The payload of FILE_INFO: what is where, then the exact times, UTC milliseconds.
 
     A picture starts and ends at the instant it shows.
     """

@@ -100,7 +100,7 @@ class Ledger:
     def settle(
         self, connection: sqlite3.Connection, task_id: str, *, is_patience_over: bool
     ) -> bool:
-        """Event 1005 if it is due (contract E3); whether nothing is left to do for the task.
+        """Event 1005 if it is due; whether nothing is left to do for the task.
 
         Args:
             connection: the database.

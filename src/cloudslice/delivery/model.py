@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Vendor(IntEnum):
-    """The API's Vendor (contract C1)."""
+    """The API's Vendor."""
 
     COS = 0
     S3 = 1
@@ -17,7 +17,7 @@ class Vendor(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Where a task's slices go: the API's CloudSliceStorage (contract C1, D1)."""
+    """Where a task's slices go: the API's CloudSliceStorage."""
 
     vendor: Vendor
     region: str
@@ -35,12 +35,12 @@ class Consignor:
     task_id: str
     sdk_app_id: int
     room_id: int | str
-    """As events carry it: a number for numeric rooms (contract E2)."""
+    """As events carry it: a number for numeric rooms."""
     robot_user_id: str
 
 
 class SliceKind(Enum):
-    """Audio slice or picture; the value is the folder in object keys (contract D2)."""
+    """Audio slice or picture; the value is the folder in object keys (docs/wire.md, 9.2)."""
 
     AUDIO = "audios"
     IMAGE = "images"

@@ -1,4 +1,4 @@
-"""Object keys: the one place that knows how a slice is named (contract D2), in both directions."""
+"""Object keys (docs/wire.md, 9.2): the one place that knows how a slice is named, both ways."""
 
 import re
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class ObjectName:
     extension: str
 
     def to_key(self) -> str:
-        """The object key: raw text; encoding it is the business of the wire (contract D2)."""
+        """The object key: raw text; whoever sends it encodes it."""
         stamp = datetime.fromtimestamp(self.utc_second, UTC).strftime(_STAMP)
         file_name = f"{self.sdk_app_id}_{self.room_id}_{self.user_id}_{stamp}.{self.extension}"
         return "/".join(

@@ -1,7 +1,7 @@
 """The webhooks that are still to be delivered: operations on the database.
 
 A body is made once, when its event happens, and never again: a receiver tells repeated events by
-their identical bytes (contract E1).
+their identical bytes (docs/wire.md, 10.1).
 """
 
 import sqlite3

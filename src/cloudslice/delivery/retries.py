@@ -8,7 +8,7 @@ from cloudslice.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class UploadPace:
-    """The pace at which uploads are repeated (contract D1: 1 s doubling to 60 s)."""
+    """The pace at which uploads are repeated."""
 
     first_s: float = 1.0
     ceiling_s: float = 60.0
@@ -84,15 +84,15 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class CallbackPace:
-    """The pace at which webhooks are repeated: contract E1 in the first minute, then ours."""
+    """The pace at which webhooks are repeated (docs/wire.md, 10.1)."""
 
     repeat_s: float = 10.0
     contract_s: float = 60.0
-    """Within this the contract's pace holds: at once after the first failure, then `repeat_s`."""
+    """Within this the documented pace holds: at once after the first failure, then `repeat_s`."""
     late_first_s: float = 30.0
     late_ceiling_s: float = 600.0
     retention_s: float = 24 * 3600.0
-    """No attempt starts so long after the first one; the contract's minute is always granted."""
+    """No attempt starts so long after the first one; the first minute is always granted."""
 
     def next_attempt_at(self, first_at: float, failures: int, failed_at: float) -> float | None:
         """When to try again, or None to give up.

@@ -272,7 +272,7 @@ def delete_unused(connection: sqlite3.Connection, slice_ids: Iterable[int]) -> N
 
 
 def _reserve_second(connection: sqlite3.Connection, origin: SliceOrigin, second: int) -> int:
-    """The first second from `second` on that names no slice of the task yet (contract D2)."""
+    """The first second from `second` on that names no slice of the task yet (docs/wire.md, 9.2)."""
     lane = (origin.task_id, origin.user_id, origin.kind.value, origin.extension)
     lane_id = _find_lane(connection, lane)
     if lane_id is None:

@@ -1,4 +1,4 @@
-"""Posts webhooks over HTTP (contract E1).
+"""Posts webhooks over HTTP (docs/wire.md, 10.1).
 
 By aiohttp, not httpx: a webhook goes out for every slice, and the same request takes 0.15 ms of CPU
 with the one and 0.85 ms with the other (measured in one connection kept alive, uvloop).
@@ -26,7 +26,7 @@ class WebhookError(Exception):
 
 
 def sign(body: bytes, key: str) -> str:
-    """The Sign header: HMAC-SHA256 of the body in Base64 (contract E1)."""
+    """The Sign header: HMAC-SHA256 of the body in Base64."""
     return base64.b64encode(hmac.digest(key.encode(), body, hashlib.sha256)).decode()
 
 

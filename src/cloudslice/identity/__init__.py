@@ -1,1 +1,1 @@
-"""Who may enter a room: UserSig and PrivateMapKey (contract F)."""
+"""Who may enter a room: UserSig and PrivateMapKey (docs/wire.md, 11)."""

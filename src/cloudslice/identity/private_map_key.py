@@ -1,6 +1,6 @@
 """PrivateMapKey: a UserSig that also says which room, and what its holder may do there.
 
-The envelope's userbuf is a ticket, big-endian (contract F2)::
+The envelope's userbuf is a ticket, big-endian (docs/wire.md, 11.2)::
 
     u8 version (0 numeric room, 1 string room) | u16 length, account | u32 SdkAppId
     | u32 numeric room id | u32 expiry | u32 privileges | u32 account type

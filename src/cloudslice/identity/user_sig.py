@@ -1,4 +1,4 @@
-"""UserSig 2.0: proof that the holder may act as a user of an app (contract F1).
+"""UserSig 2.0: proof that the holder may act as a user of an app (docs/wire.md, 11.1).
 
 A UserSig is JSON, deflated, in Base64 with an alphabet of its own: ``*``, ``-`` and ``_`` stand for
 ``+``, ``/`` and ``=``, which is not the base64url of RFC 4648. A PrivateMapKey is the same envelope

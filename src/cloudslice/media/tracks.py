@@ -102,6 +102,19 @@ KeyframeReceiver = Callable[[Keyframe], None]
 """Called once, on the event loop, with the key frame that was asked for."""
 
 
+class NoKeyframeReason(Enum):
+    """Why a key frame that was asked for has not come."""
+
+    SILENT = "silent"
+    """The sender sends no video."""
+    LOST = "lost"
+    """Key frames come, but packets of them are missing for good."""
+    INTRA_REFRESH = "intra refresh"
+    """The sender renews its pictures piece by piece and makes no key frames."""
+    NO_ANSWER = "no answer"
+    """Video flows undamaged, and the sender does not answer."""
+
+
 class KeyframeRequest(Protocol):
     """A request for one key frame, open until it is fulfilled or cancelled."""
 

@@ -12,7 +12,7 @@ from cloudslice.media.tracks import AudioTrack, VideoTrack
 
 
 class LeaveCode(IntEnum):
-    """Why a robot left its room: the LeaveCode of event 1002 (contract E3)."""
+    """Why a robot left its room: the LeaveCode of event 1002 (docs/api.md)."""
 
     STOPPED = 0
     REMOVED = 1

@@ -1,4 +1,4 @@
-"""What the API's room actions ask of the rooms (contract G)."""
+"""What the API's room actions ask of the rooms (docs/wire.md, 12)."""
 
 from collections.abc import Sequence
 from typing import Protocol

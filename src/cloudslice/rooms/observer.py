@@ -8,7 +8,7 @@ from cloudslice.media.tracks import TrackKind
 
 
 class ExitReason(IntEnum):
-    """Why an anchor left its room: the Reason of event 104 (contract H)."""
+    """Why an anchor left its room: the Reason of event 104 (docs/api.md)."""
 
     NORMAL = 1
     TIMEOUT = 2

@@ -1,4 +1,4 @@
-"""What a task wants sliced: the API's SliceParams (contract C1, C5), checked and with defaults."""
+"""What a task wants sliced: the API's SliceParams, checked and with defaults."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -15,7 +15,8 @@ class ImageFormat(Enum):
 class SubscriptionLists:
     """The API's SubscribeStreamUserIds: for each medium an allow list or a block list, never both.
 
-    Entries are user ids, or prefix rules that end in ``.*$`` (contract C5). Empty: no restriction.
+    Entries are user ids, or prefix rules that end in ``.*$`` (docs/wire.md, 8). Empty: no
+    restriction.
     """
 
     audio_allow: tuple[str, ...] = ()

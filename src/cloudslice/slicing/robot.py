@@ -69,7 +69,7 @@ class Robot:
         max_anchors: int,
         on_finished: Callable[[LeaveCode], None],
     ) -> None:
-        """The idle clock starts at once (contract C6.2).
+        """The idle clock starts at once.
 
         Args:
             on_finished: called once when the robot is done by itself: no anchor for
@@ -96,7 +96,7 @@ class Robot:
 
     @property
     def is_slicing(self) -> bool:
-        """Whether a subscribed stream arrives: InProgress of contract C2, else it is Idle."""
+        """Whether a subscribed stream arrives: InProgress, else the task is Idle."""
         return any(audio.slicer.slicing for audio in self._audio.values()) or any(
             video.choice.flowing for video in self._video.values()
         )

@@ -1,4 +1,4 @@
-"""Whom a robot slices: the rules of contract C5, and the places for anchors."""
+"""Whom a robot slices: the rules of docs/wire.md, 8, and the places for anchors."""
 
 from collections.abc import Collection, Iterable
 
@@ -8,7 +8,7 @@ _PREFIX_MARK = ".*$"
 def is_subscribed(
     user_id: str, *, allow: Collection[str], block: Collection[str], present: Collection[str]
 ) -> bool:
-    """Whether an anchor's audio, or video, is sliced (contract C5).
+    """Whether an anchor's audio, or video, is sliced.
 
     Args:
         user_id: the anchor.
@@ -29,7 +29,7 @@ def _matches(entry: str, user_id: str, present: Collection[str]) -> bool:
 
 
 class AnchorPlaces:
-    """A limited number of places, first come, first served (contract C, limits).
+    """A limited number of places, first come, first served.
 
     Who finds none waits; a place that becomes free goes to who has waited longest.
     """

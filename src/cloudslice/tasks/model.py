@@ -10,7 +10,7 @@ from cloudslice.slicing.params import SliceParams, SubscriptionLists
 
 
 class TaskStatus(Enum):
-    """The API's Status (contract C2)."""
+    """The API's Status (docs/wire.md, 7.3)."""
 
     IDLE = "Idle"
     IN_PROGRESS = "InProgress"
@@ -40,11 +40,11 @@ class TaskNotFoundError(TaskError):
 
 
 class TooManyTasksError(TaskError):
-    """The app has as many unfinished tasks as it may have (contract C6.10)."""
+    """The app has as many unfinished tasks as it may have."""
 
 
 class RobotIdTakenError(TaskError):
-    """A member that is not a robot holds the robot's UserId in the room (contract C6.1)."""
+    """A member that is not a robot holds the robot's UserId in the room."""
 
 
 class SpoolFullError(TaskError):
@@ -67,14 +67,14 @@ class TaskService(Protocol):
         ...
 
     async def modify(self, sdk_app_id: int, task_id: str, lists: SubscriptionLists | None) -> None:
-        """Replace all four lists, on running streams too; None changes nothing (contract C3).
+        """Replace all four lists, on running streams too; None changes nothing.
 
         Raises TaskNotFoundError.
         """
         ...
 
     async def delete(self, sdk_app_id: int, task_id: str) -> None:
-        """Begin the task's stop (contract C4); again while it is stopping: nothing more.
+        """Begin the task's stop; again while it is stopping: nothing more.
 
         Raises TaskNotFoundError.
         """

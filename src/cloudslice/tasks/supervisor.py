@@ -56,7 +56,7 @@ class RunningTask:
 
     @property
     def status(self) -> TaskStatus:
-        """As contract C2 has it."""
+        """What DescribeCloudSliceTask says of it."""
         if self.stored.leave_code is not None:
             return TaskStatus.EXITED
         return TaskStatus.IN_PROGRESS if self.robot.is_slicing else TaskStatus.IDLE
@@ -248,7 +248,7 @@ class Supervisor:
         self._spawn(self._finish, task, stored.leave_code)
 
     def _may_enter(self, stored: StoredTask, app: AppSettings) -> bool:
-        """Whether the robot may enter its room once more (contract C6.5)."""
+        """Whether the robot may enter its room once more."""
         try:
             verify_user_sig(
                 stored.user_sig,

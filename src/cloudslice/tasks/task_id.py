@@ -1,4 +1,4 @@
-"""TaskIds: opaque, but of the shape that clients have seen (contract C1)."""
+"""TaskIds: opaque, but of the shape that clients have seen (docs/wire.md, 7.2)."""
 
 import base64
 import secrets

@@ -1,91 +1,197 @@
-"""From RTP packets to intact key frames."""
+"""From RTP packets to intact key frames.
+
+1. Packets of one timestamp whose sequence numbers follow each other are a frame; so are those up to
+   one that opens another frame behind picture data, where timestamps stand still.
+2. A frame is whole from the packet behind another frame's to the one before another frame's.
+3. The marker bit ends a frame sooner, as RFC 3550 means it, once a key frame of this stream was
+   seen to have it on its last packet only. Some senders set it on every packet, unit or slice.
+4. Packets without payload belong to no frame: padding, forward error correction.
+"""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cloudslice.codecs.codec import Depacketizer
+from cloudslice.codecs.codec import Depacketizer, PayloadKind
 from cloudslice.webrtc.rtp_packet import RtpPacket
+
+_PADDING = PayloadKind()
 
 
 class AssembledKeyframe(NamedTuple):
-    """A complete key frame; `arrival` is the monotonic second of its first packet."""
+    """A complete key frame."""
 
     data: bytes
+    timestamp: int
+    arrival: float
+    """Monotonic second at which the first of its packets came."""
+
+
+class _Piece(NamedTuple):
+    """What is kept of a packet."""
+
+    timestamp: int
+    marker: bool
+    payload: bytes
+    kind: PayloadKind
     arrival: float
 
 
 @dataclass(slots=True)
 class _Frame:
-    """The packets seen of one frame: those with one RTP timestamp."""
+    """The packets of one timestamp."""
 
-    arrival: float
-    payloads: dict[int, bytes] = field(default_factory=dict)
-    start: int | None = None
-    end: int = -1
+    sequences: list[int] = field(default_factory=list)
+    first: int = 1 << 62
+    """The lowest number of a packet with a payload..."""
+    last: int = -1
+    """...and the highest one."""
+    keyframes: list[int] = field(default_factory=list)
+    """Where the picture data of key frames begins that did not come out yet."""
+    cuts: list[int] = field(default_factory=list)
+    """Where another frame begins although the timestamp is the same."""
+    refused: set[tuple[int, int, bool]] = field(default_factory=set)
+    """What was put together in vain: from where, to where, and whether that was all."""
 
 
 class KeyframeAssembler:
     """Collects packets in any order until a key frame is there from its first packet to its last.
 
     A frame of which any packet is missing, its first ones included, never comes out.
+
+    Attributes:
+        begun: key frames of which picture data began to come.
+        has_gradual_refresh: whether the stream was seen to do without key frames by intra refresh.
     """
 
     _FRAMES = 64
     """Newest frames kept: at 60 a second, a key frame has a second to be repaired."""
     _PACKETS = 8192
     """Packets kept of all frames: 10 MB, as much as a camera sends in 16 s."""
+    _PADDING = 64
+    """Packets without payload between two that are looked through."""
+    _KEYFRAMES = 4
+    """Newest key frames looked for in one timestamp."""
 
     def __init__(self, depacketizer: Depacketizer) -> None:
+        self.begun = 0
+        self.has_gradual_refresh = False
         self._depacketizer = depacketizer
+        self._pieces: dict[int, _Piece] = {}
+        """By extended sequence number."""
         self._frames: dict[int, _Frame] = {}
-        self._timestamps: dict[int, int] = {}
-        """Of every packet kept, by extended sequence number."""
+        """By timestamp."""
+        self._is_marker_last: bool | None = None
+        """None: not known yet. False, which it stays: some frame went on behind a marker."""
 
     def clear(self) -> None:
-        """Forget what was collected."""
+        """Forget the packets; what was learnt of the stream stays."""
+        self._pieces.clear()
         self._frames.clear()
-        self._timestamps.clear()
 
     def push(self, packet: RtpPacket) -> AssembledKeyframe | None:
         """Take a packet of the stream in; the key frame that it completes, if it does."""
-        sequence, timestamp, payload = packet.sequence, packet.timestamp, packet.payload
-        self._depacketizer.learn(payload)
-        frame = self._frames.get(timestamp) or self._begin_frame(timestamp, packet.arrival)
-        self._timestamps[sequence] = timestamp
-        frame.payloads[sequence] = payload
-        if packet.marker:
-            frame.end = max(frame.end, sequence)
-        if self._starts(sequence, timestamp, payload):
-            frame.start = sequence if frame.start is None else min(frame.start, sequence)
-        while len(self._timestamps) > self._PACKETS:
+        sequence = packet.sequence
+        if sequence in self._pieces:
+            return None
+        self._add(packet)
+        before, behind = self._neighbour(sequence, -1), self._neighbour(sequence, 1)
+        if not packet.payload:
+            self._note_pair(before, behind)
+        else:
+            self._note_pair(before, sequence)
+            self._note_pair(sequence, behind)
+        found = None
+        for each in (before, sequence, behind):  # so that the newest key frame is the last one
+            if each is not None:
+                found = self._complete(self._pieces[each].timestamp) or found
+        while len(self._pieces) > self._PACKETS:
             self._drop_oldest_frame()
-        return self._completed(frame)
+        return found
 
-    def _begin_frame(self, timestamp: int, arrival: float) -> _Frame:
-        frame = self._frames[timestamp] = _Frame(arrival)
-        if len(self._frames) > self._FRAMES:
-            self._drop_oldest_frame()
-        return frame
+    def _add(self, packet: RtpPacket) -> None:
+        sequence, timestamp, payload = packet.sequence, packet.timestamp, packet.payload
+        kind = self._depacketizer.take(payload, sequence) if payload else _PADDING
+        self._pieces[sequence] = _Piece(timestamp, packet.marker, payload, kind, packet.arrival)
+        frame = self._frames.get(timestamp)
+        if frame is None:
+            frame = self._frames[timestamp] = _Frame()
+            if len(self._frames) > self._FRAMES:
+                self._drop_oldest_frame()
+        frame.sequences.append(sequence)
+        if payload:
+            frame.first = min(frame.first, sequence)
+            frame.last = max(frame.last, sequence)
+        if kind.begins_keyframe:
+            self.begun += 1
+            frame.keyframes = sorted([*frame.keyframes, sequence])[-self._KEYFRAMES :]
+        if kind.refreshes:
+            self.has_gradual_refresh = True
 
     def _drop_oldest_frame(self) -> None:
-        for sequence in self._frames.pop(next(iter(self._frames))).payloads:
-            self._timestamps.pop(sequence, None)
+        for sequence in self._frames.pop(next(iter(self._frames))).sequences:
+            del self._pieces[sequence]
 
-    def _starts(self, sequence: int, timestamp: int, payload: bytes) -> bool:
-        if self._depacketizer.starts_access_unit(payload):
-            return True
-        # Picture data without a certain start: the packet before it must be seen to be another
-        # frame's, or parameter sets may have been lost with it.
-        return self._timestamps.get(
-            sequence - 1, timestamp
-        ) != timestamp and self._depacketizer.starts_keyframe(payload)
+    def _neighbour(self, sequence: int, step: int) -> int | None:
+        """The next packet with a payload in that direction; None if one before it is missing."""
+        for each in range(sequence + step, sequence + step * self._PADDING, step):
+            piece = self._pieces.get(each)
+            if piece is None:
+                return None
+            if piece.payload:
+                return each
+        return None
 
-    def _completed(self, frame: _Frame) -> AssembledKeyframe | None:
-        if frame.start is None or frame.end - frame.start >= len(frame.payloads):
+    def _note_pair(self, one: int | None, other: int | None) -> None:
+        """Learn from two packets that follow each other."""
+        if one is None or other is None:
+            return
+        before, behind = self._pieces[one], self._pieces[other]
+        if before.timestamp != behind.timestamp:
+            return
+        if before.kind.has_picture and behind.kind.opens:
+            self._frames[behind.timestamp].cuts.append(other)
+        elif before.marker:
+            self._is_marker_last = False
+
+    def _complete(self, timestamp: int) -> AssembledKeyframe | None:
+        """The key frame of a timestamp that is whole now, if there is one; the newest one."""
+        frame = self._frames[timestamp]
+        for keyframe in reversed(frame.keyframes):
+            first = max((each for each in frame.cuts if each <= keyframe), default=frame.first)
+            found = self._assemble(frame, timestamp, keyframe, first)
+            if found is not None:
+                frame.keyframes = [each for each in frame.keyframes if each > keyframe]
+                return found
+        return None
+
+    def _assemble(
+        self, frame: _Frame, timestamp: int, keyframe: int, first: int
+    ) -> AssembledKeyframe | None:
+        cut = min((each for each in frame.cuts if each > keyframe), default=None)
+        last = frame.last if cut is None else self._neighbour(cut, -1)
+        is_last_known = cut is not None or self._neighbour(frame.last, 1) is not None
+        if last is None or not (is_last_known or self._ends_by_marker(frame.last)):
             return None
-        sequences = range(frame.start, frame.end + 1)
-        if not sequences or not all(sequence in frame.payloads for sequence in sequences):
+        sequences = range(first, last + 1)
+        if not all(each in self._pieces for each in sequences):
             return None
-        payloads = [payload for each in sequences if (payload := frame.payloads[each])]
-        data = self._depacketizer.assemble(payloads)
-        return AssembledKeyframe(data, frame.arrival) if data is not None else None
+        pieces = [piece for each in sequences if (piece := self._pieces[each]).payload]
+        is_first_known = first in frame.cuts or self._neighbour(first, -1) is not None
+        if (first, last, is_first_known) in frame.refused:
+            return None
+        payloads = [each.payload for each in pieces]
+        data = self._depacketizer.assemble(payloads, first, is_first_known=is_first_known)
+        if data is None:
+            frame.refused.add((first, last, is_first_known))
+            return None
+        self._learn_marker(pieces)
+        return AssembledKeyframe(data, timestamp, min(each.arrival for each in pieces))
+
+    def _ends_by_marker(self, last: int) -> bool:
+        return self._is_marker_last is True and self._pieces[last].marker
+
+    def _learn_marker(self, pieces: list[_Piece]) -> None:
+        """A key frame of these packets is whole: see whether its marker tells."""
+        *others, last = [each.marker for each in pieces]
+        if self._is_marker_last is None and others and last and not any(others):
+            self._is_marker_last = True

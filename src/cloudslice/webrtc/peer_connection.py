@@ -1,10 +1,10 @@
-"""A connection to a peer that sends us media: one transport, with the media sections on it.
+"""A connection to a peer: one transport, with the media sections on it.
 
-1. Sections come and go by negotiation, whoever offers; a section that goes on has the same
-receiver. Which
-   section is whose track is the business of those who use the connection.
-2. A receiver receives one SSRC at a time. Its stream is the native library's, and is made and
-freed here. 3. A connection ends once, for one reason. After that nothing comes of it.
+1. Sections come and go by negotiation, whoever offers; a section that goes on keeps its receiver.
+   Which section is whose track is the business of those who use the connection.
+2. A receiver receives one SSRC at a time. Its stream is the native library's, made and freed by
+   `Streams`.
+3. A connection ends once, for one reason. After that nothing comes of it.
 """
 
 import secrets
@@ -79,6 +79,14 @@ class ConnectionUser(Protocol):
         ...
 
 
+class RtcpListener(Protocol):
+    """Hears what the peer says of the media that we send. Called on the event loop."""
+
+    def on_rtcp(self, packet: bytes) -> None:
+        """An RTCP compound packet has come that is surely the peer's."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
     """How a connection behaves.
@@ -117,12 +125,13 @@ class PeerConnection:
         ice = IceAgent(
             is_lite=options.policy.we_are_ice_lite,
             is_controlling=options.is_controlling,
-            send=port.send,
+            send=self._send_check,
             now=now,
             consent_timeout_s=options.consent_timeout_s,
         )
         self.state = ConnectionState.CONNECTING
         self.transport = Transport(ice, certificate, port.send, now)
+        self.rtcp_listener: RtcpListener | None = None
         self._port = port
         self._certificate = certificate
         self._options = options
@@ -250,13 +259,11 @@ class PeerConnection:
         if self.state is not ConnectionState.CONNECTED:
             return
         receivers = self.streams.receivers.values()
-        if (report := self._reports.report(receivers, now)) is not None:
+        for report in self._reports.report(receivers, now):
             self.transport.send_rtcp(report)
-        deadlines = [
-            self.transport.next_deadline,
-            max(self._reports.due, now + _REPORT_RETRY_S),
-            lost_at,
-        ]
+        deadlines = [self.transport.next_deadline, lost_at]
+        if receivers:
+            deadlines.append(max(self._reports.due, now + _REPORT_RETRY_S))
         for receiver in receivers:
             receiver.send_due(now)
             deadlines.append(receiver.next_deadline)
@@ -294,6 +301,14 @@ class PeerConnection:
     def _send_feedback(self, make: Callable[[int], bytes]) -> None:
         self._follow_media()
         self.transport.send_rtcp(self._reports.feedback(make))
+
+    def on_unreachable(self, path: bytes) -> None:
+        """The network says that nobody listens at the other end of a path."""
+        self.transport.ice.refused(path, self._clock.monotonic())
+        self._wake(-inf)
+
+    def _send_check(self, data: bytes, path: bytes) -> None:
+        self._port.send_check(self.peer, data, path)
 
     def _wake(self, at: float) -> None:
         self._deadline = min(self._deadline, at)
@@ -353,7 +368,8 @@ class PeerConnection:
         if self.transport.srtp is None:
             return
         try:
-            parts = parse_rtcp(self.transport.srtp.unprotect_rtcp(data))
+            packet = self.transport.srtp.unprotect_rtcp(data)
+            parts = parse_rtcp(packet)
         except RepeatedPacketError:
             self._refused["repeated"] += 1
         except SrtpError:
@@ -365,3 +381,5 @@ class PeerConnection:
             self._hear(path, arrival)
             for part in parts:
                 self.streams.on_rtcp(part, arrival)
+            if self.rtcp_listener is not None:
+                self.rtcp_listener.on_rtcp(packet)

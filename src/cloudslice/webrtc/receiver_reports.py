@@ -17,7 +17,8 @@ _AUDIO_INTERVAL_S = 5.0
 _FIRST_INTERVAL_S = 0.1
 _FIRST_REPORTS = 20
 _MAX_BLOCKS = 31
-"""The count of a receiver report has five bits."""
+"""Of a packet: the count of a receiver report has five bits. With the REMB of so many videos it is
+shorter than 1200 bytes, which any network carries."""
 
 
 class ReceiverReports:
@@ -35,26 +36,28 @@ class ReceiverReports:
         """Monotonic second of the next report."""
         self._made = 0
 
-    def report(self, receivers: Collection[Receiver], now: float) -> bytes | None:
-        """The report on all that comes, if one is due at monotonic second `now`."""
+    def report(self, receivers: Collection[Receiver], now: float) -> list[bytes]:
+        """Compound packets on all that comes, if they are due at monotonic second `now`."""
         if now < self.due:
-            return None
+            return []
         blocks = [block for each in receivers if (block := each.report_block(now)) is not None]
         if not blocks:
-            return None
+            return []
         videos = [each for each in receivers if isinstance(each, VideoReceiver)]
         ssrcs = [each.ssrc for each in videos if each.ssrc is not None]
         self._made += 1
         interval = _INTERVAL_S if ssrcs else _AUDIO_INTERVAL_S
         self.due = now + (_FIRST_INTERVAL_S if self._made < _FIRST_REPORTS else interval)
-        packet = b"".join(
+        packets = [
             rtcp.receiver_report(self._ssrc, blocks[start : start + _MAX_BLOCKS])
+            + self._description
             for start in range(0, len(blocks), _MAX_BLOCKS)
-        )
-        packet += self._description
+        ]
         if ssrcs:
-            packet += rtcp.remb(self._ssrc, self._max_video_bitrate_bps * len(ssrcs), ssrcs)
-        return packet
+            factor = sum(each.bitrate_factor for each in videos if each.ssrc is not None)
+            bitrate_bps = int(self._max_video_bitrate_bps * factor)
+            packets[0] += rtcp.remb(self._ssrc, bitrate_bps, ssrcs)
+        return packets
 
     def feedback(self, make: Callable[[int], bytes]) -> bytes:
         """A compound packet with what `make` gives for our SSRC: a NACK or a PLI.

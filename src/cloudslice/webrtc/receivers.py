@@ -1,5 +1,8 @@
 """The receiver that a negotiated media section needs."""
 
+from collections.abc import Callable
+from functools import partial
+
 from cloudslice.codecs import codec as codecs
 from cloudslice.codecs.codec import ORIENTATION_URI, Depacketizer
 from cloudslice.media.tracks import VideoCodec
@@ -23,13 +26,15 @@ def make_receiver(section: NegotiatedSection, hooks: ReceiverHooks) -> Receiver:
     )
 
 
-def _depacketizers(section: NegotiatedSection) -> dict[int, tuple[VideoCodec, Depacketizer]]:
-    found: dict[int, tuple[VideoCodec, Depacketizer]] = {}
+def _depacketizers(
+    section: NegotiatedSection,
+) -> dict[int, tuple[VideoCodec, Callable[[], Depacketizer]]]:
+    found: dict[int, tuple[VideoCodec, Callable[[], Depacketizer]]] = {}
     for each in section.formats:
         if each.codec is not None and each.codec.kind == "video":
             codec: codecs.VideoCodec = each.codec  # type: ignore[assignment]
             found[each.payload_type] = (
                 VideoCodec(codec.decoder),
-                codec.depacketizer(each.offered),
+                partial(codec.depacketizer, each.offered),
             )
     return found

@@ -1,17 +1,20 @@
 """RTCP that a receiver sends (RFC 3550, RFC 4585) and what it reads of a sender's."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cloudslice.webrtc.native import Report
 
 RTCP_SR, RTCP_RR, RTCP_SDES, RTCP_BYE, RTCP_RTPFB, RTCP_PSFB = 200, 201, 202, 203, 205, 206
 """Packet types (RFC 3550, 12.1; RFC 4585, 6.1)."""
-_GENERIC_NACK = 1
-_PLI, _AFB = 1, 15
+GENERIC_NACK = 1
+"""The form of transport layer feedback (RFC 4585, 6.2)."""
+PLI, FIR, AFB = 1, 4, 15
+"""Forms of payload-specific feedback (RFC 4585, 6.3; RFC 5104, 4.3)."""
+NTP_EPOCH_OFFSET_S = 2_208_988_800
+"""Seconds from NTP's epoch to Unix's."""
 _SDES_CNAME = 1
-_NTP_EPOCH_OFFSET_S = 2_208_988_800
 _HEADER = struct.Struct(">BBHI")
 """Version and count, packet type, length in words less one, the sender's SSRC."""
 _SENDER_INFO = struct.Struct(">IQI")
@@ -46,6 +49,21 @@ class Goodbye:
     ssrcs: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class RtcpPart:
+    """One packet of a compound packet.
+
+    Attributes:
+        kind: its packet type.
+        count: what the five bits count that are before it; of feedback they are its form.
+        body: what follows the length, without padding.
+    """
+
+    kind: int
+    count: int
+    body: bytes
+
+
 def parse_rtcp(packet: bytes) -> list[SenderReport | Goodbye]:
     """The parts of a compound packet that a receiver acts on; others are passed over unread.
 
@@ -53,6 +71,20 @@ def parse_rtcp(packet: bytes) -> list[SenderReport | Goodbye]:
         RtcpParseError: a part is cut off, or is no RTCP.
     """
     found: list[SenderReport | Goodbye] = []
+    for part in split_compound(packet):
+        if part.kind == RTCP_SR:
+            found.append(_parse_sender_report(part.body))
+        elif part.kind == RTCP_BYE:
+            found.append(_parse_goodbye(part.body, part.count))
+    return found
+
+
+def split_compound(packet: bytes) -> Iterator[RtcpPart]:
+    """The parts of a compound packet (RFC 3550, 6.1).
+
+    Raises:
+        RtcpParseError: a part is cut off, or is no RTCP.
+    """
     start = 0
     while start < len(packet):
         if len(packet) - start < 4:
@@ -65,19 +97,18 @@ def parse_rtcp(packet: bytes) -> list[SenderReport | Goodbye]:
             raise RtcpParseError("a part is cut off")
         if flags & _PADDING and end < len(packet):
             raise RtcpParseError("padding before the last part")
-        if kind == RTCP_SR:
-            found.append(_parse_sender_report(packet[start + 4 : end]))
-        elif kind == RTCP_BYE:
-            found.append(_parse_goodbye(packet[start + 4 : end], flags & _COUNT))
+        padding = packet[-1] if flags & _PADDING else 0
+        if padding > end - start - 4:
+            raise RtcpParseError("more padding than there is")
+        yield RtcpPart(kind, flags & _COUNT, packet[start + 4 : end - padding])
         start = end
-    return found
 
 
 def _parse_sender_report(body: bytes) -> SenderReport:
     if len(body) < _SENDER_INFO_BYTES:
         raise RtcpParseError("a sender report is cut off")
     ssrc, ntp, timestamp = _SENDER_INFO.unpack_from(body)
-    utc_ms = (ntp / (1 << 32) - _NTP_EPOCH_OFFSET_S) * 1000 if ntp else None
+    utc_ms = (ntp / (1 << 32) - NTP_EPOCH_OFFSET_S) * 1000 if ntp else None
     return SenderReport(ssrc, timestamp, utc_ms, (ntp >> 16) & 0xFFFFFFFF)
 
 
@@ -132,7 +163,7 @@ def remb(ssrc: int, bitrate_bps: int, media_ssrcs: Sequence[int]) -> bytes:
     fci = b"REMB" + struct.pack(
         f">I{len(media_ssrcs)}I", len(media_ssrcs) << 24 | rate, *media_ssrcs
     )
-    return _FEEDBACK.pack(0x80 | _AFB, RTCP_PSFB, 2 + len(fci) // 4, ssrc, 0) + fci
+    return _FEEDBACK.pack(0x80 | AFB, RTCP_PSFB, 2 + len(fci) // 4, ssrc, 0) + fci
 
 
 def nack(ssrc: int, media_ssrc: int, sequences: Sequence[int]) -> bytes:
@@ -144,10 +175,10 @@ def nack(ssrc: int, media_ssrc: int, sequences: Sequence[int]) -> bytes:
             pairs[-1] = (first, others | 1 << (sequence - first - 1))
         else:
             pairs.append((sequence, 0))
-    header = _FEEDBACK.pack(0x80 | _GENERIC_NACK, RTCP_RTPFB, 2 + len(pairs), ssrc, media_ssrc)
+    header = _FEEDBACK.pack(0x80 | GENERIC_NACK, RTCP_RTPFB, 2 + len(pairs), ssrc, media_ssrc)
     return header + b"".join(struct.pack(">HH", first & 0xFFFF, others) for first, others in pairs)
 
 
 def picture_loss(ssrc: int, media_ssrc: int) -> bytes:
     """A picture loss indication, which makes a sender send a key frame (RFC 4585, 6.3.1)."""
-    return _FEEDBACK.pack(0x80 | _PLI, RTCP_PSFB, 2, ssrc, media_ssrc)
+    return _FEEDBACK.pack(0x80 | PLI, RTCP_PSFB, 2, ssrc, media_ssrc)

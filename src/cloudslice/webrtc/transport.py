@@ -11,6 +11,8 @@ from cloudslice.webrtc.negotiation import Transport as NegotiatedTransport
 from cloudslice.webrtc.srtp import SrtpContext
 
 _CONNECT_TIMEOUT_S = 20.0
+_MAX_UNSENT = 8
+"""Datagrams; a flight of DTLS has three or four."""
 
 
 class TransportFailedError(Exception):
@@ -42,6 +44,8 @@ class Transport:
         self._created = now
         self._negotiated: NegotiatedTransport | None = None
         self._dtls: DtlsEndpoint | None = None
+        self._unsent: list[bytes] = []
+        """Our answer to a peer that found the path before we did."""
 
     @property
     def is_closed_by_peer(self) -> bool:
@@ -81,6 +85,9 @@ class Transport:
         had_path = self.ice.path is not None
         is_valid = self.ice.receive(data, path, now)
         if not had_path and self.ice.path is not None and self._dtls is not None:
+            unsent, self._unsent = self._unsent, []
+            for each in unsent:
+                self.send(each)
             self._dtls.start()
         return is_valid
 
@@ -145,7 +152,14 @@ class Transport:
             self._certificate,
             is_server=negotiated.we_are_dtls_server,
             peer_fingerprints=negotiated.fingerprints,
-            send=self.send,
+            send=self._send_dtls,
         )
+        self._unsent.clear()
         if self.ice.path is not None:
             self._dtls.start()
+
+    def _send_dtls(self, data: bytes) -> None:
+        if self.ice.path is not None:
+            self.send(data)
+        elif len(self._unsent) < _MAX_UNSENT:
+            self._unsent.append(data)

@@ -1,5 +1,12 @@
 """Receives an anchor's video: packets go unread, except those of the key frames that somebody
-wants."""
+wants.
+
+1. Packets are read while a key frame is requested, and at a stream's beginning until enough is
+   known of it. They are read all the time only if the sender does not answer requests for key
+   frames.
+2. Of such a sender the last key frame is kept, for requests that take one of some age.
+3. A key frame goes to all requests that are open.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -8,7 +15,7 @@ from math import inf
 import structlog
 
 from cloudslice.codecs.codec import Depacketizer
-from cloudslice.media.tracks import Keyframe, KeyframeReceiver, VideoCodec
+from cloudslice.media.tracks import Keyframe, KeyframeReceiver, NoKeyframeReason, VideoCodec
 from cloudslice.webrtc import rtcp
 from cloudslice.webrtc.keyframe_assembler import KeyframeAssembler
 from cloudslice.webrtc.keyframe_requests import KeyframeRequests
@@ -19,6 +26,17 @@ VIDEO_CLOCK_RATE = 90_000
 FLOWING_S = 2.0
 """Chromium repeats the picture of a still screen once a second."""
 NACK_ATTEMPTS = 5
+_COMING_S = 1.0
+"""Longer than a key frame takes to come, retransmissions and all: no other one is asked for."""
+
+_NO_ANSWER = (
+    "the sender does not answer requests for key frames: pictures are made of those that it sends"
+    " by itself; let it send one in each interval of pictures"
+)
+_INTRA_REFRESH = (
+    "the sender sends no key frames, but renews its picture piece by piece (intra refresh): no"
+    " picture can be made until it sends one"
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -37,11 +55,20 @@ class _Request:
         self._withdraw(self)
 
 
+class _Coded:
+    """What is received in one codec."""
+
+    def __init__(self, name: VideoCodec, make_depacketizer: Callable[[], Depacketizer]) -> None:
+        self.name = name
+        self.depacketizer = make_depacketizer()
+        self.assembler = KeyframeAssembler(self.depacketizer)
+
+
 class VideoReceiver(Receiver):
     """A VideoTrack.
 
     Args:
-        codecs: by payload type, the codec's name and its depacketiser.
+        codecs: by payload type, the codec's name and what makes a depacketiser for each SSRC.
         can_nack: whether the sender negotiated retransmission.
         orientation_id: the negotiated id of the header extension urn:3gpp:video-orientation.
         hooks: of our connection.
@@ -49,32 +76,59 @@ class VideoReceiver(Receiver):
 
     def __init__(
         self,
-        codecs: Mapping[int, tuple[VideoCodec, Depacketizer]],
+        codecs: Mapping[int, tuple[VideoCodec, Callable[[], Depacketizer]]],
         *,
         can_nack: bool,
         orientation_id: int | None,
         hooks: ReceiverHooks,
     ) -> None:
         super().__init__(VIDEO_CLOCK_RATE, NACK_ATTEMPTS if can_nack else 0, hooks)
-        self._codecs = {
-            payload_type: (name, depacketizer, KeyframeAssembler(depacketizer))
-            for payload_type, (name, depacketizer) in codecs.items()
-        }
+        self._codecs = codecs
+        self._coded: dict[int, _Coded] = {}
+        """By payload type, of the current SSRC."""
+        self._current: _Coded | None = None
+        """What the last packet was coded in."""
         self._orientation_id = orientation_id
+        self._rotation = 0
         self._open: list[_Request] = []
         self._pacing = KeyframeRequests()
-        self._given_up = 0
-        """The stream's count of packets that are missing for good, as it was when last looked
-        at."""
-        self._is_damaged = False
-        self._rotation = 0
         self._kept: Keyframe | None = None
         """The last key frame of a sender that does not answer requests."""
-        self._keyframes = 0
+        self._last_read = -inf
+        """Monotonic second at which the last packet arrived that was read."""
+        self._before = (0, 0)
+        """Key frames begun and packets given up, when the sender was last asked."""
+        self._begun = 0
+        """Key frames whose picture data began to come."""
+        self._coming: tuple[float, int] | None = None
+        """While a key frame comes: since when, and the packets given up before."""
+        self._told: set[NoKeyframeReason] = set()
+        """What the log has."""
+        self._counts = Counter[str]()
 
     @property
     def flowing(self) -> bool:
         return self._hooks.monotonic() - self.last_arrival < FLOWING_S
+
+    @property
+    def no_keyframe_reason(self) -> NoKeyframeReason | None:
+        """Why no key frame has come since the sender was first asked for one; None if that is not
+        known (yet), or one has come."""
+        if not self._pacing.is_open:
+            return None
+        if not self.flowing:
+            return NoKeyframeReason.SILENT
+        if self._pacing.damaged:
+            return NoKeyframeReason.LOST
+        if self._current is not None and self._current.assembler.has_gradual_refresh:
+            return NoKeyframeReason.INTRA_REFRESH
+        return NoKeyframeReason.NO_ANSWER if self._pacing.are_ignored else None
+
+    @property
+    def bitrate_factor(self) -> float:
+        """What part of the highest bitrate the sender is to be told: less after key frames were
+        damaged again and again, as smaller ones may come through."""
+        return self._pacing.bitrate_factor(self._hooks.monotonic())
 
     def request_keyframe(
         self, receiver: KeyframeReceiver, due: float, *, max_age_s: float = 0
@@ -82,71 +136,115 @@ class VideoReceiver(Receiver):
         request = _Request(receiver, due, self._withdraw)
         kept = self._kept
         if kept is not None and due - kept.arrival < max_age_s:
-            receiver(kept)
+            self._fulfil([request], kept)
             return request
         self._open.append(request)
-        if self._stream is not None and len(self._open) == 1 and not self._pacing.are_ignored:
-            self._stream.read(is_read=True)
-        self.send_due(self._hooks.monotonic())
+        if len(self._open) == 1:
+            self._read(is_read=True)
         self._hooks.wake(self.next_deadline)
         return request
 
     @property
     def next_deadline(self) -> float:
-        """The monotonic second by which to call `send_due`; infinity if nothing is waited for."""
+        """The monotonic second by which to call `send_due`; infinity if nothing is waited for.
+
+        While a key frame comes it is always time: no packet may tell that it is damaged.
+        """
         if not self._open or self._stream is None:
             return inf
-        return self._pacing.next_at(min(each.due for each in self._open))
+        return self._ask_at if self._coming is None else -inf
 
     def send_due(self, now: float) -> None:
         """Ask for a key frame if it is time to."""
         stream = self._stream
         if stream is None or not self._open:
             return
-        if stream.state.given_up > self._given_up:
-            self._given_up = stream.state.given_up
-            self._is_damaged = True
-            self._pacing.damaged()
-        if now < self.next_deadline:
+        self._note_damage(now)
+        if now < self._ask_at:
             return
-        were_ignored = self._pacing.are_ignored
-        self._pacing.asked(now, may_be_answered=self.flowing and not self._is_damaged)
-        self._is_damaged = False
-        if self._pacing.are_ignored and not were_ignored:
-            _log.warning("the sender does not answer requests for key frames", ssrc=stream.ssrc)
+        state = self._begun, self._given_up
+        self._pacing.asked(now, may_be_answered=self.flowing and state == self._before)
+        self._before = state
+        self._counts["keyframe_requests"] += 1
         self._hooks.send(lambda sender: rtcp.picture_loss(sender, stream.ssrc))
+        self._tell()
 
     def on_packet(self, packet: RtpPacket) -> None:
         """A packet of our SSRC, which is read."""
+        if packet.arrival - self._last_read > FLOWING_S:
+            self._pacing.resumed(packet.arrival)
+            self._hooks.wake(self.next_deadline)
+        self._last_read = packet.arrival
+        rotation_before = self._rotation
         self._read_orientation(packet)
-        codec = self._codecs.get(packet.payload_type)
-        if codec is None:
+        coded = self._coded.get(packet.payload_type)
+        if coded is None:  # it has its place between packets that are video
+            packet = packet._replace(payload=b"")
+        else:
+            self._current = coded
+        if self._current is None:
             return
-        name, depacketizer, assembler = codec
-        if not self._open and not self._pacing.are_ignored:
-            # Between its first packet and the one that is enough to know of the stream.
-            depacketizer.learn(packet.payload)
-            if depacketizer.is_ready:
-                self._stop_reading()
-            return
-        complete = assembler.push(packet)
-        if complete is not None:
-            self._complete(Keyframe(name, complete.data, complete.arrival, self._rotation))
-
-    @property
-    def does_not_answer(self) -> bool:
-        """Whether the sender does not answer requests for key frames, as far as can be told."""
-        return self._pacing.are_ignored
+        keyframe = self._assemble(self._current, packet, rotation_before)
+        if keyframe is not None and (self._open or self._pacing.are_ignored):
+            self._complete(keyframe, packet.arrival)
+        elif not self._open and self._current.depacketizer.is_ready:
+            self._stop_reading()
 
     @property
     def counts(self) -> Counter[str]:
         counts = super().counts
+        names = ("keyframes", "keyframes_damaged", "keyframe_requests")
+        senders = ("senders_not_answering", "senders_with_intra_refresh")
         return Counter(
-            video_unread=counts["unread"],
-            keyframes=self._keyframes,
-            keyframe_requests=self._pacing.sent,
-            sink_errors=counts["sink_errors"],
+            {each: self._counts[each] for each in (*names, *senders)}
+            | {"video_unread": counts["unread"], "sink_errors": counts["sink_errors"]}
         )
+
+    @property
+    def _ask_at(self) -> float:
+        """The monotonic second at which to ask for a key frame."""
+        at = self._pacing.next_at(min(each.due for each in self._open), flows=self.flowing)
+        return at if self._coming is None else max(at, self._coming[0] + _COMING_S)
+
+    @property
+    def _given_up(self) -> int:
+        """Packets of our SSRC that are missing for good."""
+        return 0 if self._stream is None else self._stream.state.given_up
+
+    def _assemble(self, coded: _Coded, packet: RtpPacket, rotation_before: int) -> Keyframe | None:
+        begun = coded.assembler.begun
+        complete = coded.assembler.push(packet)
+        if coded.assembler.begun > begun:
+            self._begun += 1
+            self._coming = (packet.arrival, self._given_up) if self._open else None
+            self._hooks.wake(self.next_deadline)
+        if complete is None:
+            self._note_damage(packet.arrival)
+            return None
+        is_last = complete.timestamp == packet.timestamp
+        rotation = self._rotation if is_last else rotation_before
+        return Keyframe(coded.name, complete.data, complete.arrival, rotation)
+
+    def _note_damage(self, now: float) -> None:
+        """See whether the key frame that comes has lost packets for good."""
+        if self._coming is not None and self._given_up > self._coming[1]:
+            self._coming = None
+            self._counts["keyframes_damaged"] += 1
+            self._pacing.answer_damaged(now)
+            self._hooks.wake(self.next_deadline)
+
+    def _tell(self) -> None:
+        """Log, once, what keeps key frames from us, if it is the sender's way."""
+        texts = {
+            NoKeyframeReason.NO_ANSWER: ("senders_not_answering", _NO_ANSWER),
+            NoKeyframeReason.INTRA_REFRESH: ("senders_with_intra_refresh", _INTRA_REFRESH),
+        }
+        reason = self.no_keyframe_reason
+        if reason in texts and self._pacing.are_ignored and reason not in self._told:
+            self._told.add(reason)
+            name, text = texts[reason]
+            self._counts[name] += 1
+            _log.warning(text, ssrc=self.ssrc)
 
     def _read_orientation(self, packet: RtpPacket) -> None:
         if self._orientation_id is not None and packet.extensions:
@@ -155,12 +253,15 @@ class VideoReceiver(Receiver):
             if element:
                 self._rotation = (element[0] & 0x03) * 90
 
-    def _complete(self, keyframe: Keyframe) -> None:
-        self._keyframes += 1
-        self._pacing.answered(keyframe.arrival)
+    def _complete(self, keyframe: Keyframe, now: float) -> None:
+        self._counts["keyframes"] += 1
+        self._pacing.answered(now)
         self._kept = keyframe if self._pacing.are_ignored else None
         requests, self._open = self._open, []
         self._stop_reading()
+        self._fulfil(requests, keyframe)
+
+    def _fulfil(self, requests: list[_Request], keyframe: Keyframe) -> None:
         for request in requests:
             try:
                 request.receiver(keyframe)
@@ -174,19 +275,27 @@ class VideoReceiver(Receiver):
                 self._stop_reading()
 
     def _stop_reading(self) -> None:
-        """Unless the sender does not answer: its key frames are taken as they come."""
-        for _name, _depacketizer, assembler in self._codecs.values():
-            assembler.clear()
-        if self._stream is not None and not self._pacing.are_ignored:
-            self._stream.read(is_read=False)
+        """Unless the sender does not answer."""
+        self._coming = None
+        if not self._pacing.are_ignored:
+            for coded in self._coded.values():
+                coded.assembler.clear()
+            self._read(is_read=False)
+
+    def _read(self, *, is_read: bool) -> None:
+        if self._stream is not None:
+            self._stream.read(is_read=is_read)
 
     def _began(self) -> None:
         self._pacing = KeyframeRequests()
-        self._given_up = 0
-        self._kept = None
-        if self._stream is not None:
-            self._stream.read(is_read=True)
+        self._coded = {number: _Coded(*each) for number, each in self._codecs.items()}
+        self._current = self._kept = self._coming = None
+        self._before = (0, 0)
+        self._begun = 0
+        self._last_read = -inf
+        self._read(is_read=True)
+        self._hooks.wake(self.next_deadline)
 
     def _ended(self) -> None:
-        for _name, _depacketizer, assembler in self._codecs.values():
-            assembler.clear()
+        self._coded.clear()
+        self._current = self._kept = None

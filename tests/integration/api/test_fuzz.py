@@ -1,5 +1,5 @@
 """Whatever arrives at the gateway: a well-formed envelope or a closed connection, soon, and never
-an error of ours (contract A4)."""
+an error of ours."""
 
 import asyncio
 import time

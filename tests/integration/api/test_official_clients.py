@@ -1,5 +1,5 @@
 """The official clients against the gateway on a real port: they succeed, and where they fail it is
-with their own exception and the contract's code (contract A4, I)."""
+with their own exception and the right code (docs/wire.md, 13)."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -165,7 +165,7 @@ async def test_a_client_manages_rooms(server: Server, client: OfficialClient) ->
 async def test_a_host_without_a_dot_is_an_endpoint(
     server: Server, client_programs: Programs, name: str
 ) -> None:
-    """Node.js and Java take the service's name from it, with the port (contract I14)."""
+    """Node.js and Java take the service's name from it, with the port."""
     client = OfficialClient(client_programs, name)
     assert (await server.called_by(client, DESCRIBE, TASK, host="localhost")).code is None
 
@@ -173,7 +173,7 @@ async def test_a_host_without_a_dot_is_an_endpoint(
 async def test_an_endpoint_with_a_path_is_signed_without_it(
     server: Server, client_programs: Programs
 ) -> None:
-    """Go alone sends it (contract I4)."""
+    """Go alone sends it."""
     client = OfficialClient(client_programs, "go")
     assert (await server.called_by(client, DESCRIBE, TASK, path="/base")).code is None
 

@@ -1,4 +1,4 @@
-"""What a PutObject looks like on the wire (contract D1)."""
+"""What a PutObject looks like on the wire (docs/wire.md, 9.3)."""
 
 import asyncio
 import hashlib

@@ -156,7 +156,7 @@ async def test_a_task_from_start_to_end(
 async def test_odd_room_ids_are_raw_in_the_key(
     site: Site, s3_server: S3Server, receiver: WebhookReceiver, room_id: str
 ) -> None:
-    """They are encoded on the wire only (contract D2)."""
+    """They are encoded on the wire only."""
     bucket = make_bucket(s3_server, s3_server.new_bucket())
     async with site.open() as delivery:
         await delivery.open(replace(TASK, room_id=room_id), bucket)

@@ -1,4 +1,4 @@
-"""Webhooks to a real receiver: order, repetition, patience (contract E1)."""
+"""Webhooks to a real receiver: order, repetition, patience (docs/wire.md, 10.1)."""
 
 import asyncio
 import itertools
@@ -296,7 +296,7 @@ async def test_unsent_events_survive_a_restart(site: Site) -> None:
 
 
 async def test_events_are_given_up_after_the_retention(site: Site) -> None:
-    """After the contract's minute (here 3 s) nothing is sent if nothing more is asked for."""
+    """After the first minute (here 3 s) nothing is sent if nothing more is asked for."""
     async with WebhookReceiver(CALLBACK_KEY, answer=lambda _request: 500) as receiver:
         site.callback_url = receiver.url
         pace = replace(FAST_CALLBACKS, repeat_s=0.1, contract_s=0.35, retention_s=0)

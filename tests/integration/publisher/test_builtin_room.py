@@ -15,13 +15,13 @@ from cloudslice.identity.private_map_key import Privilege, make_private_map_key
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.media.tracks import Keyframe, VideoCodec, VideoTrack
-from cloudslice.publisher.connection import ConnectionOptions
-from cloudslice.publisher.encode import VideoSpec
-from cloudslice.publisher.media import Look, Media, synthetic_media
-from cloudslice.publisher.publisher import PublishConfig, PublisherGroup, publisher_group
 from cloudslice.rooms.base import Anchor, LeaveCode
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
+from cloudslice_publisher.connection import ConnectionOptions
+from cloudslice_publisher.encode import VideoSpec
+from cloudslice_publisher.media import Look, Media, synthetic_media
+from cloudslice_publisher.publisher import PublishConfig, PublisherGroup, publisher_group
 from helpers.asgi_server import serving
 from helpers.media_port import media_port
 from helpers.room_observer import RecordingObserver

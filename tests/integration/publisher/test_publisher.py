@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from cloudslice.media.tracks import TrackKind, VideoCodec
-from cloudslice.publisher.connection import ConnectionOptions
-from cloudslice.publisher.encode import VideoSpec
-from cloudslice.publisher.media import Look, Media, synthetic_media
-from cloudslice.publisher.picture import ColourBars
-from cloudslice.publisher.publisher import (
+from cloudslice_publisher.connection import ConnectionOptions
+from cloudslice_publisher.encode import VideoSpec
+from cloudslice_publisher.media import Look, Media, synthetic_media
+from cloudslice_publisher.picture import ColourBars
+from cloudslice_publisher.publisher import (
     PublishConfig,
     Publisher,
     PublisherGroup,
@@ -235,7 +235,19 @@ async def test_a_silent_server_is_left(
     states = States()
     options = ConnectionOptions(consent_timeout_s=0)
     group.start(PublishConfig(receiver.url, "token", connection=options), h264, states)
-    assert await states.wait_for(PublisherState.WAITING) == "no way to it"
+    assert "the peer has not answered" in await states.wait_for(PublisherState.WAITING)
+
+
+async def test_a_server_that_is_gone_is_left_soon(
+    receiver: WhipReceiver, group: PublisherGroup, h264: Media
+) -> None:
+    """The kernel says that nobody listens there: no need to wait for the timeout."""
+    states = States()
+    group.start(PublishConfig(receiver.url, "token"), h264, states)
+    await states.wait_for(PublisherState.LIVE)
+    await receiver.vanish()
+    reason = await states.wait_for(PublisherState.WAITING)
+    assert reason == ("the server does not answer any more: nobody listens at the peer's address")
 
 
 async def test_errors_of_the_body_come_out_as_they_are() -> None:

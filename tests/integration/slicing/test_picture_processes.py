@@ -410,27 +410,14 @@ def test_the_server_holds_no_decoder() -> None:
 import sys
 from cloudslice.cli.main import main
 main(["serve", "--help"], standalone_mode=False)
-import cloudslice.service
+import cloudslice.node
 print(*{each.partition(".")[0] for each in sys.modules} & {"av", "numpy", "simplejpeg", "isal"})
 """
     done = subprocess.run(
-        [sys.executable, "-c", _WITHOUT_AIORTC + code],
+        [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": str(SRC)},
         capture_output=True,
         text=True,
         check=True,
     )
     assert done.stdout.splitlines()[-1] == ""
-
-
-_WITHOUT_AIORTC = """
-import sys, types
-class Anything(types.ModuleType):
-    __path__ = []
-    def __getattr__(self, name):
-        return type(name, (), {})
-for name in ("aiortc", *(f"aiortc.{each}" for each in (
-    "rtp", "sdp", "rtcdtlstransport", "rtcrtpparameters", "rtcicetransport"))):
-    sys.modules[name] = Anything(name)
-"""
-"""aiortc brings PyAV along. The server uses its parsers only."""

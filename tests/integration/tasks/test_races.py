@@ -1,4 +1,4 @@
-"""Calls that cross each other, through the API, over real tasks (contract C4, C6.1, B3)."""
+"""Calls that cross each other, through the API, over real tasks (docs/wire.md, 7.3)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -92,7 +92,7 @@ async def test_creations_at_once_stop_at_the_limit(race: Race) -> None:
 async def test_a_task_that_is_stopping_can_still_be_called(
     race: Race, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until its end it is Exited; Modify changes nothing and Delete nothing more (contract C4)."""
+    """Until its end it is Exited; Modify changes nothing and Delete nothing more."""
     may_stop = asyncio.Event()
 
     async def flush(_delivery: WatchedDelivery) -> None:

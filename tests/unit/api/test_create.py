@@ -307,7 +307,7 @@ async def test_a_long_unknown_name_is_not_sent_back_whole(bench: GatewayBench) -
     assert len(answer.message) < 200
 
 
-# State (C6).
+# State.
 
 
 @pytest.mark.parametrize(

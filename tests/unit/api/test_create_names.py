@@ -1,4 +1,4 @@
-"""Names in CreateCloudSliceTask: of rooms, buckets and the anchors in lists (contract C1, C5)."""
+"""Names in CreateCloudSliceTask: of rooms, buckets and the anchors in lists."""
 
 import pytest
 
@@ -12,7 +12,7 @@ STRING_ROOM_CHARACTERS = (
 )
 
 
-# Room ids (C1).
+# Room ids.
 
 
 async def test_there_are_89_characters_for_string_rooms(bench: GatewayBench) -> None:
@@ -44,7 +44,7 @@ async def test_the_number_and_the_string_are_two_rooms(bench: GatewayBench) -> N
     assert string != number
 
 
-# Storage (C1, D1).
+# Storage.
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ async def test_an_endpoint_of_ones_own_takes_any_region(region: str, code: str |
     assert (await create(bench, altered(f"{STORAGE}.Region", region))).code == code
 
 
-# Subscription lists (C5).
+# Subscription lists.
 
 
 LIST_RULES = [

@@ -1,4 +1,4 @@
-"""What CreateCloudSliceTask demands of UserSig and PrivateMapKey (contract C1, F)."""
+"""What CreateCloudSliceTask demands of UserSig and PrivateMapKey (docs/wire.md, 11)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Encodings of parameters: flat, form and JSON (contract A3). Signed calls are in test_gateway."""
+"""Encodings of parameters: flat, form and JSON (docs/wire.md, 2.2)."""
 
 import random
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The gateway as a client sees it: envelope, encodings, rates, faults, their order (contract A)."""
+"""The gateway as a client sees it: envelope, encodings, rates, faults, order of checks."""
 
 import uuid
 from collections.abc import Mapping
@@ -253,7 +253,7 @@ async def test_every_call_is_logged_without_secrets(bench: GatewayBench) -> None
     assert parameters["UserSig"] not in text
 
 
-# Contract A6: of several faults the one whose check comes first is answered.
+# docs/wire.md, 5: of several faults the one whose check comes first is answered.
 
 
 async def test_the_order_of_checks(bench: GatewayBench) -> None:

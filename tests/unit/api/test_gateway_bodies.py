@@ -1,4 +1,4 @@
-"""What the gateway takes as a request's body, and how much of it (contract A)."""
+"""What the gateway takes as a request's body, and how much of it (docs/wire.md, 1)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The gateway takes signed calls with their common parameters, and no others (contract A, B)."""
+"""The gateway takes signed calls with their common parameters, and no others (docs/wire.md, 6)."""
 
 from collections.abc import Mapping
 
@@ -57,7 +57,7 @@ async def test_a_host_that_was_not_signed_is_refused(bench: GatewayBench) -> Non
     assert (await describe(bench, {"Host": "example.com"})).code == "AuthFailure.SignatureFailure"
 
 
-# Contract B3, row by row. Each case is one change of a call that would succeed.
+# docs/wire.md, 6.3, row by row. Each case is one change of a call that would succeed.
 
 
 TC3_FAILURES = [

@@ -1,4 +1,4 @@
-"""RemoveUser, DismissRoom and their ByStrRoomId twins: every row of contract G."""
+"""RemoveUser, DismissRoom and their ByStrRoomId twins: what docs/wire.md, 12, has of them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Describe, Modify and Delete: every row of contract C2 to C4."""
+"""Describe, Modify and Delete: what docs/api.md has of them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Calls signed with temporary keys (contract A2, B3)."""
+"""Calls signed with temporary keys."""
 
 from collections.abc import Mapping
 from dataclasses import replace

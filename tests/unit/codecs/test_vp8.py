@@ -5,6 +5,7 @@ from aiortc.codecs.vpx import VpxPayloadDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudslice.codecs.codec import PayloadKind
 from cloudslice.codecs.vp8 import Vp8Depacketizer
 
 KEY = b"\x10\x02\x00\x9d\x01\x2a\x40\x01"
@@ -34,9 +35,12 @@ def test_reads_every_descriptor_that_aiortc_writes(
     payload = bytes(descriptor) + frame
     depacketizer = Vp8Depacketizer()
     is_key = is_start and partition == 0 and frame is KEY
-    assert depacketizer.starts_access_unit(payload) is is_key
-    assert depacketizer.starts_keyframe(payload) is is_key
-    assert depacketizer.assemble([payload, b"\x00tail"]) == frame + b"tail"
+    kind = depacketizer.take(payload, 0)
+    assert kind.has_picture
+    assert kind.opens is (is_start and partition == 0)
+    assert kind.begins_keyframe is is_key
+    assembled = depacketizer.assemble([payload, b"\x00tail"], 0, is_first_known=False)
+    assert assembled == (frame + b"tail" if is_key else None)
 
 
 @pytest.mark.parametrize(
@@ -52,21 +56,21 @@ def test_reads_every_descriptor_that_aiortc_writes(
 )
 def test_a_cut_off_payload_spoils_its_frame(payload: bytes) -> None:
     """Less than was sent is nothing."""
-    assert Vp8Depacketizer().assemble([b"\x10" + KEY, payload]) is None
-    assert not Vp8Depacketizer().starts_access_unit(payload)
+    payloads = [b"\x10" + KEY, payload]
+    assert Vp8Depacketizer().assemble(payloads, 0, is_first_known=True) is None
+    if payload:
+        assert Vp8Depacketizer().take(payload, 0) == PayloadKind()
 
 
 def test_a_key_frame_stands_alone() -> None:
     """There is nothing to learn before it."""
-    depacketizer = Vp8Depacketizer()
-    depacketizer.learn(b"\x10" + DELTA)
-    assert depacketizer.is_ready
+    assert Vp8Depacketizer().is_ready
 
 
 @given(st.lists(st.binary(max_size=12), max_size=6))
 def test_garbage_never_raises(payloads: list[bytes]) -> None:
     """Of any payloads, in any order."""
     depacketizer = Vp8Depacketizer()
-    for payload in payloads:
-        depacketizer.starts_access_unit(payload)
-    depacketizer.assemble(payloads)
+    for payload in filter(None, payloads):
+        depacketizer.take(payload, 0)
+    depacketizer.assemble(payloads, 0, is_first_known=True)

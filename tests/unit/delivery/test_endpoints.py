@@ -1,4 +1,4 @@
-"""Where buckets are (contract D1)."""
+"""Where buckets are (docs/wire.md, 9.1)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Event bodies against the contract's examples (E4) and tables (H), byte for byte."""
+"""Event bodies, byte for byte, as docs/wire.md, 10, has them."""
 
 import json
 
@@ -56,7 +56,7 @@ def test_contract_examples(
     callback_ms: int,
     expected: str,
 ) -> None:
-    """The bytes are those of the contract, the order of the members included."""
+    """The bytes are the documented ones, the order of the members included."""
     consignor = Consignor(TASK, 1400000000, room_id, "slice_bot_150")
     event = task_event(consignor, event_type, payload)
     body = build_body(event, event_ms=event_ms, callback_ms=callback_ms)
@@ -64,7 +64,7 @@ def test_contract_examples(
 
 
 def test_file_event() -> None:
-    """1004 has the contract's members first, then the exact times."""
+    """1004 has the vendor's members first, then the exact times."""
     key = "prefix1/-m9-EXAMPLE+TaskId../anchor_1/audios/1400000000_150_anchor_1_20231114221321.ogg"
     url = f"https://demo-1250000000.cos.ap-guangzhou.myqcloud.com/{key.replace('+', '%2B')}"
     event = task_event(

@@ -1,4 +1,4 @@
-"""Events 1003, 1005 and 1006: when each is due (contract E3)."""
+"""Events 1003, 1005 and 1006: when each is due."""
 
 import json
 import sqlite3

@@ -47,7 +47,7 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "key"), CASES)
 def test_name_becomes_its_key_and_back(name: ObjectName, key: str) -> None:
-    """A key has exactly the contract's form, and says again what went into it."""
+    """A key has exactly the documented form, and says again what went into it."""
     assert name.to_key() == key
     assert ObjectName.from_key(key) == name
 

@@ -20,7 +20,7 @@ from cloudslice.delivery.retries import CallbackPace, UploadPace
     ],
 )
 def test_upload_delays(failures: int, refused: bool, jitter: float, expected: float) -> None:
-    """1 s doubling to 60 s (contract D1), less a jitter; refusals slower."""
+    """1 s doubling to 60 s, less a jitter; refusals slower."""
     assert UploadPace().delay_s(failures, refused=refused, jitter=jitter) == expected
 
 
@@ -40,7 +40,7 @@ def test_upload_delays(failures: int, refused: bool, jitter: float, expected: fl
     ],
 )
 def test_callback_attempts(failures: int, failed_at: float, expected: float | None) -> None:
-    """The first attempt of all started at second 100 (contract E1)."""
+    """The first attempt of all started at second 100."""
     assert CallbackPace().next_attempt_at(100, failures, failed_at) == expected
 
 

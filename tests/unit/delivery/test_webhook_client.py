@@ -1,4 +1,4 @@
-"""Posting webhooks: their signatures (contract E1), and the way through a proxy."""
+"""Posting webhooks: their signatures, and the way through a proxy."""
 
 import pytest
 

@@ -10,8 +10,8 @@ from aiortc.codecs.h264 import h264_depayload
 from aiortc.codecs.vpx import vp8_depayload
 
 from cloudslice.media.tracks import VideoCodec
-from cloudslice.publisher.encode import AudioSpec, EncodedFrame, VideoSpec, encode_video
-from cloudslice.publisher.media import (
+from cloudslice_publisher.encode import AudioSpec, EncodedFrame, VideoSpec, encode_video
+from cloudslice_publisher.media import (
     Look,
     Media,
     MediaError,
@@ -20,8 +20,8 @@ from cloudslice.publisher.media import (
     file_media,
     synthetic_media,
 )
-from cloudslice.publisher.picture import ColourBars
-from cloudslice.publisher.sound import SAMPLE_RATE, Pcm, tone
+from cloudslice_publisher.picture import ColourBars
+from cloudslice_publisher.sound import SAMPLE_RATE, Pcm, tone
 
 CODECS = [pytest.param(codec, id=codec.value) for codec in VideoCodec]
 

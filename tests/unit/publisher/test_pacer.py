@@ -3,7 +3,7 @@
 import asyncio
 
 from cloudslice.clock import SystemClock
-from cloudslice.publisher.pacer import Pacer
+from cloudslice_publisher.pacer import Pacer
 
 
 class Beats:

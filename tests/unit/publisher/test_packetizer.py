@@ -5,7 +5,7 @@ from aiortc.codecs.h264 import h264_depayload
 from aiortc.codecs.vpx import VpxPayloadDescriptor, vp8_depayload
 
 from cloudslice.media.tracks import VideoCodec
-from cloudslice.publisher.packetizer import MAX_PAYLOAD, packetize, split_annex_b
+from cloudslice_publisher.packetizer import MAX_PAYLOAD, packetize, split_annex_b
 
 SPS = b"\x67\x42\xe0\x1f\x8c"
 PPS = b"\x68\xce\x3c\x80\x01"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cloudslice.publisher.lettering import text_mask
-from cloudslice.publisher.picture import BARS, ColourBars
+from cloudslice_publisher.lettering import text_mask
+from cloudslice_publisher.picture import BARS, ColourBars
 
 SIZES = [
     pytest.param(1280, 720, id="720p"),

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cloudslice.publisher.encode import VideoSpec
-from cloudslice.publisher.media import AudioLoop, PacketizedFrame, VideoLoop
-from cloudslice.publisher.playback import AudioPlayback, DueAudio, VideoPlayback
+from cloudslice_publisher.encode import VideoSpec
+from cloudslice_publisher.media import AudioLoop, PacketizedFrame, VideoLoop
+from cloudslice_publisher.playback import AudioPlayback, DueAudio, VideoPlayback
 
 START = 1000.0
 FPS = 10

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloudslice.publisher import sound
-from cloudslice.publisher.sound import SAMPLE_RATE, Pcm, SpeechUnavailableError, mix, speech, tone
+from cloudslice_publisher import sound
+from cloudslice_publisher.sound import SAMPLE_RATE, Pcm, SpeechUnavailableError, mix, speech, tone
 
 
 def loudest_hz(pcm: Pcm) -> float:

@@ -3,8 +3,9 @@
 import pytest
 from aiortc.rtp import RtcpPacket, RtcpSdesPacket, RtcpSrPacket, RtpPacket
 
-from cloudslice.publisher.sender import orientation_extension
-from cloudslice.publisher.stream import RtpStream, ntp_time
+from cloudslice.webrtc.sender_rtcp import ntp_time
+from cloudslice_publisher.sender import orientation_extension
+from cloudslice_publisher.stream import RtpStream
 
 START = 500.0
 
@@ -12,7 +13,12 @@ START = 500.0
 @pytest.fixture
 def stream() -> RtpStream:
     return RtpStream(
-        payload_type=96, ssrc=0xCAFE, clock_rate=90_000, start=START, protect=lambda packet: packet
+        payload_type=96,
+        ssrc=0xCAFE,
+        clock_rate=90_000,
+        start=START,
+        cname="alice",
+        protect=lambda packet: packet,
     )
 
 
@@ -36,10 +42,10 @@ def test_sequence_numbers_and_timestamps_wrap(stream: RtpStream) -> None:
 def test_rotation_is_an_extension_that_leaves_the_payload_alone(
     stream: RtpStream, rotation: int, bits: int
 ) -> None:
-    extension = orientation_extension(rotation)
+    extension = orientation_extension(3, rotation)
     packet = RtpPacket.parse(stream.packet(b"frame", 0, marker=True, extension=extension))
     assert packet.payload == b"frame"
-    assert extension[4:6] == bytes([0x10, bits])
+    assert extension[4:6] == bytes([0x30, bits])
 
 
 def test_recent_packets_can_be_had_again(stream: RtpStream) -> None:
@@ -54,9 +60,9 @@ def test_recent_packets_can_be_had_again(stream: RtpStream) -> None:
 
 def test_sender_report_ties_the_clocks(stream: RtpStream) -> None:
     """Two seconds after the start the RTP clock is two seconds on, and UTC is what was told."""
-    assert stream.sender_report(START, 0, "alice") is None
+    assert stream.report(START, 0) is None
     packet = RtpPacket.parse(stream.packet(b"12345", 0, marker=True))
-    report = stream.sender_report(START + 2, 1_700_000_000_500, "alice")
+    report = stream.report(START + 2, 1_700_000_000_500)
     assert report is not None
     sender, description = RtcpPacket.parse(report)
     assert isinstance(sender, RtcpSrPacket)

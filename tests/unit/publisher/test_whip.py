@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from cloudslice.publisher.whip import (
+from cloudslice_publisher.whip import (
     WhipClient,
     WhipRefusedError,
     WhipSession,

@@ -10,7 +10,7 @@ from cloudslice.delivery.model import SliceKind
 from cloudslice.media.tracks import VideoCodec
 from cloudslice.rooms.base import LeaveCode, RoomListener
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
-from cloudslice.slicing.pictures.due_times import PicturePhases
+from cloudslice.slicing.pictures.due_times import DueTimes
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.robot import Robot
 from helpers.keyframes import color_bars, decode_picture, encode_keyframe
@@ -43,7 +43,7 @@ class Room:
             lists,
             store=self.store,
             pictures=pool,
-            phases=PicturePhases(),
+            due_times=DueTimes(),
             clock=self.clock,
             max_anchors=max_anchors,
             on_finished=lambda code: self.on_finished(code),
@@ -256,7 +256,7 @@ def test_an_empty_room_is_left_after_the_idle_time(pool: PicturePool) -> None:
 
 
 def test_the_idle_clock_stands_still_while_an_anchor_is_there(pool: PicturePool) -> None:
-    """Even one that sends nothing, or is not subscribed to (contract C6.3)."""
+    """Even one that sends nothing, or is not subscribed to."""
     room = Room(pool, replace(BOTH, max_idle_s=5), SubscriptionLists(audio_allow=("bob",)))
     room.run(4)
     anchor = room.join("ann")
@@ -305,7 +305,7 @@ def test_a_stopped_robot_hears_nothing_more(pool: PicturePool) -> None:
 
 
 def test_it_is_slicing_while_a_subscribed_stream_arrives(pool: PicturePool) -> None:
-    """Between Idle and InProgress of contract C2."""
+    """Between Idle and InProgress."""
     room = Room(pool, AUDIO)
     assert not room.robot.is_slicing
     anchor = room.join("ann")

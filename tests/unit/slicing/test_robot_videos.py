@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from cloudslice.slicing.images import Picture, UndecodableKeyframeError
-from cloudslice.slicing.phases import PicturePhases
 
 from cloudslice.media.tracks import Keyframe, KeyframeReceiver, VideoCodec
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
+from cloudslice.slicing.pictures.due_times import DueTimes
+from cloudslice.slicing.pictures.picture import Picture, UndecodableKeyframeError
 from cloudslice.slicing.robot import Robot
 from helpers.slice_store import ManualClock, MemoryStore
 from helpers.tracks import ManualRequest, ManualVideo
@@ -45,7 +45,9 @@ class TimedVideo:
     def flowing(self) -> bool:
         return self.clock.now - self.last_packet < 2.0
 
-    def request_keyframe(self, receiver: KeyframeReceiver, due: float) -> ManualRequest:
+    def request_keyframe(
+        self, receiver: KeyframeReceiver, due: float, *, max_age_s: float = 0
+    ) -> ManualRequest:
         return self.inner.request_keyframe(receiver, due)
 
     def run(self) -> None:
@@ -79,7 +81,7 @@ class Stage:
             SubscriptionLists(),
             store=self.store,
             pictures=InstantPool(),  # type: ignore[arg-type]
-            phases=PicturePhases(),
+            due_times=DueTimes(),
             clock=self.clock,
             max_anchors=25,
             on_finished=lambda code: None,

@@ -1,4 +1,4 @@
-"""Whom a robot slices, by the rules of contract C5."""
+"""Whom a robot slices, by the rules of docs/wire.md, 8."""
 
 import pytest
 from hypothesis import given

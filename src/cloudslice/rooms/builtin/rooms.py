@@ -156,7 +156,7 @@ class BuiltinRooms:
     async def enter(
         self, key: RoomKey, robot_user_id: str, listener: RoomListener
     ) -> _RobotAttendance:
-        """Enter a room as a robot; an older robot of this UserId leaves (contract C6.1).
+        """Enter a room as a robot; an older robot of this UserId leaves.
 
         Raises:
             RoomEntryError: an anchor of this UserId has come since the task was admitted.

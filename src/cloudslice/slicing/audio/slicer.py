@@ -1,4 +1,4 @@
-"""Cuts one anchor's audio into Ogg Opus files that tile its media time (design 5).
+"""Cuts one anchor's audio into Ogg Opus files that tile its media time.
 
 Packets are copied, never decoded. Each file begins with packets from before its cut, hidden by
 pre-skip, so that a decoder has converged at the first audible sample; a packet that straddles a
@@ -26,7 +26,7 @@ from cloudslice.slicing.audio.timeline import LATE_S, Timeline
 from cloudslice.slicing.counters import SlicingCounters
 
 _UNWRITTEN_S = 0.5
-"""So long after a packet all that has come is written, as soon as more comes, which is every 0.4 s."""
+"""So long after a packet all that has come is written, as soon as more comes, every 0.4 s."""
 
 _STALL_S = 1.0
 """Ticks that are further apart than this had nobody to make them."""

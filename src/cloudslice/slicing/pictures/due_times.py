@@ -1,8 +1,8 @@
 """When pictures are due: with ticks that some tracks share.
 
 A picture is more than its encoding: its key frame is asked for and read, it is brought to the
-disk, uploaded and told of, and the caches are cold each time. For some at a time all that is done
-but once.
+disk and uploaded, an event tells of it, and the caches are cold each time. For some pictures at a
+time all that is done once (docs/decisions/pictures-together.md).
 """
 
 from collections import Counter
@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from cloudslice.tick import PERIOD_S
 
 AHEAD_S = PERIOD_S
-"""A key frame is asked for one tick before its picture is due, so that it can be read when it
-is."""
+"""A key frame is asked for one tick before its picture is due, so that it is there to be read."""
 _TICKS_A_SECOND = round(1 / PERIOD_S)
 _SHARING = 4
 """Tracks that share a tick, while there are ticks enough: a core makes their PNGs in some 50 ms,
@@ -55,20 +54,18 @@ class DueTimes:
     def join(self, interval_s: int, track: object, now: float) -> float:
         """The monotonic second of a track's second picture, if the first one is due `now`.
 
-        The others follow every `interval_s` seconds. It lies half an interval to a whole one
-        ahead, and with another robot's picture of the same track, so that one key frame serves
-        both.
+        The others follow every `interval_s` seconds. It lies half an interval to a whole one ahead,
+        or sooner, with another robot's picture of the same track: one key frame serves both.
         """
         interval = self._intervals.setdefault(interval_s, _Interval())
         length = interval_s * _TICKS_A_SECOND
-        first = int(now / PERIOD_S) + length // 2 + 1
-        ticks = range(first, first + length)
+        last = int(now / PERIOD_S) + length
         own = interval.of_track.setdefault(track, [])
         if own:
-            best = next(each for each in ticks if each % length == own[0])
+            best = last - (last - own[0]) % length
         else:
-            counts = {each: interval.tracks[each % length] for each in ticks[: length // 2]}
-            best = choose_tick(counts, ticks[: length // 2])
+            ticks = range(last - length // 2 + 1, last + 1)
+            best = choose_tick({each: interval.tracks[each % length] for each in ticks}, ticks)
         interval.tracks[best % length] += 1
         own.append(best % length)
         return best * PERIOD_S

@@ -23,6 +23,8 @@ _log = structlog.get_logger(__name__)
 
 _EARLY_S = 0.002
 """A timer may end this much too soon."""
+_AGE_TOLD_MS = 200
+"""A key frame so much older than its picture was due is told to be: it was kept."""
 _MOST_TO_SKIP = 63
 """A track whose key frames cost a process again and again must not cost others their pictures."""
 
@@ -73,6 +75,8 @@ class FrameGrabber:
         """Requests so far."""
         self._has_flowed = False
         """Whether the anchor was seen to send video since the picture was due."""
+        self._last: Keyframe | None = None
+        """The key frame of the last picture."""
         self._deaths = 0
         """Processes lost to this track's key frames since its last picture."""
         self._to_skip = 0
@@ -114,7 +118,7 @@ class FrameGrabber:
     def _request_keyframe(self) -> None:
         fulfilled = self._fulfilled
         request = self._track.request_keyframe(
-            self._on_keyframe, self._due, max_age_s=self._interval_s
+            self._on_keyframe, self._due - AHEAD_S, max_age_s=self._interval_s
         )
         # One that was kept comes before the call returns.
         self._request = request if self._fulfilled == fulfilled else None
@@ -143,11 +147,15 @@ class FrameGrabber:
             self._to_skip -= 1
             self._counters.pictures_lost += 1
             return
-        on_picture = partial(self._on_picture, keyframe, due_ms)
+        is_same = keyframe is self._last
+        self._last = keyframe
+        on_picture = partial(self._on_picture, keyframe, due_ms, is_same)
         if not self._pool.encode(keyframe, self._image_format, on_picture):
             self._counters.pictures_pool_full += 1
 
-    def _on_picture(self, keyframe: Keyframe, due_ms: int, result: Picture | PictureError) -> None:
+    def _on_picture(
+        self, keyframe: Keyframe, due_ms: int, is_same: bool, result: Picture | PictureError
+    ) -> None:
         if isinstance(result, PictureError):
             self._on_error(keyframe, result)
             return
@@ -159,6 +167,10 @@ class FrameGrabber:
             "due-ms": str(due_ms),
         }
         utc_ms = self._clock.utc_ms(keyframe.arrival)
+        if due_ms - utc_ms > _AGE_TOLD_MS:
+            details["age-ms"] = str(due_ms - utc_ms)
+        if is_same:
+            details["same-as-before"] = "1"
         self._store.put(self._origin, utc_ms, result.data, details)
 
     def _on_error(self, keyframe: Keyframe, error: PictureError) -> None:

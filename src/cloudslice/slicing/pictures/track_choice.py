@@ -5,7 +5,7 @@ from cloudslice.media.tracks import VideoTrack
 
 _LEAVE_S = 1.0
 """Seconds that the main video must not have flowed before the screen share is taken. A video flows
-until 2 s after its last packet, and a packet may wait 0.4 s to be read, so a camera of one picture
+until 2 s after its last packet, and a packet may wait a tick to be read, so a camera of one picture
 every 2.5 s is never left. Short enough that the screen gives the picture that was asked of the
 camera in vain, within the shortest interval of 5 s."""
 _RETURN_S = 2.5

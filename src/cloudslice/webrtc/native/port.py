@@ -17,9 +17,6 @@ from cloudslice.webrtc.native import (
 from cloudslice.webrtc.native.events import Event, Stranger, take_events
 from cloudslice.webrtc.srtp import SrtpContext
 
-_SLOTS = 8192
-"""Datagrams of one reading: what 400 anchors send in a tick. If there are more, another reading
-follows at once. A slot takes memory once it is used."""
 _NO_TIMESTAMP = -(1 << 63)
 
 
@@ -31,9 +28,13 @@ class StreamKind(IntEnum):
 
 
 class NativePort:
-    """Where datagrams are read and taken in. Call `close` at last, after all its peers'."""
+    """Where datagrams are read and taken in. Call `close` at last, after all its peers'.
 
-    def __init__(self, slots: int = _SLOTS) -> None:
+    Args:
+        slots: datagrams of one reading. A slot takes memory once it is used.
+    """
+
+    def __init__(self, slots: int) -> None:
         self.pointer: int | None = library.port_new(slots, secrets.randbits(64))
         if self.pointer is None:
             raise MemoryError

@@ -8,8 +8,9 @@ name a connection by its ufrag, or media of a peer whose address has changed, wh
 import itertools
 import socket
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -32,14 +33,35 @@ from cloudslice.webrtc.native.events import (
 )
 from cloudslice.webrtc.native.port import NativePeer, NativePort, NativeStream
 from cloudslice.webrtc.rtp_packet import RtpPacket
-from cloudslice.webrtc.udp.paths import family_of
-from cloudslice.webrtc.udp.sockets import bind, own_addresses
+from cloudslice.webrtc.udp.paths import family_of, make_path
+from cloudslice.webrtc.udp.sockets import bind, own_addresses, read_unreachable
 
 _PATHS_PER_CONNECTION = 16
 _READINGS = 64
 """One tick reads at most so often what there is room for: half a million datagrams."""
 
+_BINDING_REQUEST = b"\x00\x01"
+"""The first bytes of a connectivity check (RFC 8489, 5); its transaction id is in bytes 8 to 19."""
+_MAX_CHECKS = 4096
+"""Connectivity checks of ours whose answers are waited for."""
+
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PortOptions:
+    """How a port is; by default, for what hundreds of anchors send between two ticks."""
+
+    slots: int = 8192
+    """Datagrams of one reading. If there are more, another reading follows at once."""
+    receive_buffer: int = 128 << 20
+    """Bytes that the kernel keeps, its own account of each datagram included."""
+    hears_unreachable: bool = False
+    """Whether connections hear by ICMP that nobody listens where they send to. One that sends there
+    makes the port lose a datagram of another connection: it is for a port of one."""
+
+
+_DEFAULT = PortOptions()
 
 
 class MediaEvents(Protocol):
@@ -88,6 +110,10 @@ class Connection(Protocol):
         """Authentic media has come from a new address."""
         ...
 
+    def on_unreachable(self, path: bytes) -> None:
+        """The network says that nothing can be sent on `path`; it may be another connection's."""
+        ...
+
     @property
     def streams(self) -> MediaEvents:
         """What takes in media."""
@@ -114,21 +140,29 @@ class UdpPort:
         udp_port: bound on all addresses, IPv4 and, where the machine has it, IPv6; 0: any free one.
         advertise_ip: what peers are told instead of this machine's addresses; may be empty.
         clock: for arrival times.
+        options: how it is.
     """
 
-    def __init__(self, udp_port: int, advertise_ip: str, clock: Clock) -> None:
+    def __init__(
+        self, udp_port: int, advertise_ip: str, clock: Clock, options: PortOptions = _DEFAULT
+    ) -> None:
         self._clock = clock
-        self._sockets = bind(udp_port)
+        self._hears_unreachable = options.hears_unreachable
+        self._sockets = bind(
+            udp_port, options.receive_buffer, hears_unreachable=options.hears_unreachable
+        )
         self._by_family: dict[int, int] = {each.family: each.fileno() for each in self._sockets}
         self._advertise_ip = advertise_ip
         self.udp_port: int = self._sockets[0].getsockname()[1]
-        self._native = NativePort()
+        self._native = NativePort(options.slots)
         self._owners = itertools.count(1)
         self._members: dict[int, _Member] = {}
         """By the number that events name them by."""
         self._by_ufrag: dict[str, _Member] = {}
         self._by_ssrc: dict[int, set[int]] = {}
         """The owners that receive an SSRC."""
+        self._checks: OrderedDict[bytes, int] = OrderedDict()
+        """The owners of connectivity checks of ours, by transaction id, the oldest first."""
         self._events: deque[Event] = deque()
         self._faults = Faults("peer connection")
         self.foreign = 0
@@ -160,6 +194,11 @@ class UdpPort:
     def errors(self) -> int:
         """Exceptions that nobody foresaw, of all connections."""
         return self._faults.errors
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Of the sockets: one can be read when there is something for `tick`."""
+        return tuple(self._by_family.values())
 
     @property
     def candidates(self) -> list[tuple[str, int]]:
@@ -229,6 +268,15 @@ class UdpPort:
         if descriptor is None or library.send_on_path(descriptor, path, data, len(data)) < 0:
             self.unsent += 1
 
+    def send_check(self, peer: NativePeer, data: bytes, path: bytes) -> None:
+        """Send what the peer's ICE agent sends. An answer to a request names nobody, and may come
+        on a path that is nobody's yet: it is known by its transaction id."""
+        if data[:2] == _BINDING_REQUEST:
+            self._checks[data[8:20]] = peer.owner
+            if len(self._checks) > _MAX_CHECKS:
+                self._checks.popitem(last=False)
+        self.send(data, path)
+
     def tick(self, now: float) -> None:
         """Take in what has come by monotonic second `now`, and have sent what is due."""
         self._read(now)
@@ -258,11 +306,18 @@ class UdpPort:
                 return
 
     def _read_socket(self, sock: socket.socket, now: float, since_wall: float) -> bool:
+        if self._hears_unreachable:
+            self._read_unreachable(sock)
         try:
             return self._native.read(sock.fileno(), now, since_wall)
         except OSError as error:
             _log.debug("udp receive failed", error=str(error))
             return True
+
+    def _read_unreachable(self, sock: socket.socket) -> None:
+        for address in read_unreachable(sock):
+            for member in list(self._members.values()):
+                member.connection.on_unreachable(make_path(*address))
 
     def _process(self, now: float) -> None:
         # Where this is called for an event, others wait whose outcome the library goes by.
@@ -312,9 +367,12 @@ class UdpPort:
 
     def _find_by_check(self, event: Datagram | Stranger) -> _Member | None:
         try:
-            return self._by_ufrag.get(stun.parse(event.data).addressed_ufrag)
+            message = stun.parse(event.data)
         except stun.StunError:
             return None
+        if message.kind is stun.StunKind.REQUEST:
+            return self._by_ufrag.get(message.addressed_ufrag)
+        return self._members.get(self._checks.get(message.transaction_id, 0))
 
     def _find_by_proof(self, event: Stranger) -> _Member | None:
         for owner in self._by_ssrc.get(event.ssrc, ()):

@@ -9,22 +9,25 @@ import structlog
 
 _log = structlog.get_logger(__name__)
 
-_RECEIVE_BUFFER = 128 << 20
 _ENOUGH_BUFFER = 4 << 20
 # Of Linux, unknown to Python's socket module.
-_SO_TIMESTAMPNS, _SO_RCVBUFFORCE, _IP_PKTINFO = 35, 33, 8
+_SO_TIMESTAMPNS, _SO_RCVBUFFORCE, _IP_PKTINFO, _IP_RECVERR, _IPV6_RECVERR = 35, 33, 8, 11, 25
 
 
 class PortInUseError(Exception):
     """The UDP port cannot be had; the text names it."""
 
 
-def bind(udp_port: int) -> list[socket.socket]:
+def bind(
+    udp_port: int, receive_buffer: int, *, hears_unreachable: bool = False
+) -> list[socket.socket]:
     """Sockets for IPv4 and, where the machine has it, IPv6, that do not block. With a datagram
     they tell when it came and to which address.
 
     Args:
         udp_port: 0: any that is free.
+        receive_buffer: bytes that the kernel keeps, its own account of each datagram included.
+        hears_unreachable: whether `read_unreachable` is called when reading fails.
 
     Raises:
         PortInUseError
@@ -36,7 +39,7 @@ def bind(udp_port: int) -> list[socket.socket]:
         except OSError:
             continue  # a machine without IPv6
         try:
-            _set_up(sock)
+            _set_up(sock, receive_buffer, hears_unreachable=hears_unreachable)
             sock.bind((host, udp_port))
         except OSError as error:
             sock.close()
@@ -50,7 +53,18 @@ def bind(udp_port: int) -> list[socket.socket]:
     return sockets
 
 
-def _set_up(sock: socket.socket) -> None:
+def read_unreachable(sock: socket.socket) -> list[tuple[str, int]]:
+    """The addresses of which ICMP said, since the last call, that nothing can be sent there."""
+    found: list[tuple[str, int]] = []
+    while True:
+        try:
+            _, _, _, address = sock.recvmsg(0, 0, socket.MSG_ERRQUEUE)
+        except BlockingIOError:
+            return found
+        found.append((address[0], address[1]))
+
+
+def _set_up(sock: socket.socket, receive_buffer: int, *, hears_unreachable: bool) -> None:
     sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     if sock.family == socket.AF_INET6:
@@ -58,16 +72,20 @@ def _set_up(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-    _enlarge_buffer(sock)
+    if hears_unreachable and sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+    elif hears_unreachable:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+    _set_buffer(sock, receive_buffer)
 
 
-def _enlarge_buffer(sock: socket.socket) -> None:
+def _set_buffer(sock: socket.socket, receive_buffer: int) -> None:
     try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer)
     except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-    if granted < _ENOUGH_BUFFER:
+    if granted < min(_ENOUGH_BUFFER, receive_buffer):
         _log.warning(
             "the UDP receive buffer is small: packets may be lost when the machine is busy",
             bytes=granted,

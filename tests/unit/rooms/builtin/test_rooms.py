@@ -288,7 +288,7 @@ async def test_rooms_are_told_apart_by_type(house: House) -> None:
 
 
 async def test_a_newer_robot_replaces_its_older_self(house: House) -> None:
-    """LeaveCode 101 (contract C6.1); the older one's late leaving does not harm the newer one."""
+    """LeaveCode 101; the older one's late leaving does not harm the newer one."""
     house.join("anchor")
     older, newer = Robot(), Robot()
     attendance = await house.rooms.enter(ROOM, "robot", older)

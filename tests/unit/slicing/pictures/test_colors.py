@@ -9,7 +9,6 @@ from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from cloudslice.media.tracks import VideoCodec
-from cloudslice.slicing import colors
 from cloudslice.slicing.pictures import colors
 from cloudslice.slicing.pictures.colors import ColorConverter
 

@@ -9,7 +9,7 @@ from cloudslice.delivery.model import SliceKind, SliceOrigin
 from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import ImageFormat
-from cloudslice.slicing.pictures.due_times import PicturePhases
+from cloudslice.slicing.pictures.due_times import DueTimes
 from cloudslice.slicing.pictures.grabber import FrameGrabber
 from cloudslice.slicing.pictures.picture import (
     DeadlyKeyframeError,
@@ -18,6 +18,7 @@ from cloudslice.slicing.pictures.picture import (
     PictureLostError,
     UndecodableKeyframeError,
 )
+from cloudslice.tick import PERIOD_S
 from helpers.slice_store import UTC_AT_ZERO_MS, ManualClock, MemoryStore
 from helpers.tracks import ManualVideo
 
@@ -47,8 +48,8 @@ class ManualPool:
 class Grabbing:
     """A grabber of one picture every 5 s, from second 100 on."""
 
-    def __init__(self, phases: PicturePhases | None = None, since: float = -inf) -> None:
-        self.phases = phases or PicturePhases()
+    def __init__(self, due_times: DueTimes | None = None, since: float = -inf) -> None:
+        self.due_times = due_times or DueTimes()
         self.clock = ManualClock()
         self.clock.now = 100.0
         self.track = ManualVideo()
@@ -60,7 +61,7 @@ class Grabbing:
             ORIGIN,
             self.store,
             self.pool,  # type: ignore[arg-type]
-            self.phases,
+            self.due_times,
             self.clock,
             interval_s=5,
             image_format=ImageFormat.PNG,
@@ -87,7 +88,7 @@ class Grabbing:
 
 def test_the_first_picture_is_asked_for_at_once() -> None:
     grabbing = Grabbing()
-    assert [request.due for request in grabbing.track.requests] == [100.0]
+    assert [request.due for request in grabbing.track.requests] == [100.0 - PERIOD_S]
     grabbing.run_to(100.1)
     grabbing.grant()
     [stored] = grabbing.store.slices
@@ -107,9 +108,9 @@ def test_due_times_do_not_drift_with_the_time_it_takes() -> None:
 
 
 def test_pictures_after_the_first_are_due_when_another_tracks_are() -> None:
-    phases = PicturePhases()
-    others = phases.join(5, 98.0)
-    grabbing = Grabbing(phases)
+    due_times = DueTimes()
+    others = due_times.join(5, "other", 98.0)
+    grabbing = Grabbing(due_times)
     for second in (100, 103, 108, 113):
         grabbing.run_to(second)
         grabbing.grant()
@@ -117,39 +118,39 @@ def test_pictures_after_the_first_are_due_when_another_tracks_are() -> None:
     assert dues == [100_000, *(round((others + 5 * each) * 1000) for each in range(3))]
 
 
-def test_a_closed_grabber_gives_its_moment_back() -> None:
+def test_a_closed_grabber_gives_its_tick_back() -> None:
     grabbing = Grabbing()
     grabbing.grant()
     grabbing.grabber.close()
-    assert grabbing.phases.join(5, 101.0) == PicturePhases().join(5, 101.0)
+    assert grabbing.due_times.join(5, "a", 101.0) == DueTimes().join(5, "a", 101.0)
 
 
 def test_a_key_frame_shortly_before_the_due_time_is_used() -> None:
-    """The wish is open 50 ms ahead, with the due time from when on to ask."""
+    """The sender is asked a tick ahead."""
     grabbing = Grabbing()
-    due = PicturePhases().join(5, 100.0)
+    due = DueTimes().join(5, "a", 100.0)
     grabbing.grant()
-    grabbing.run_to(due - 0.16)
+    grabbing.run_to(due - 0.2)
     assert grabbing.track.requests == []
     grabbing.clock.now = due - 0.04
     grabbing.grabber.tick(due - 0.04)
-    assert [request.due for request in grabbing.track.requests] == [due]
+    assert [request.due for request in grabbing.track.requests] == [due - PERIOD_S]
     grabbing.grant()
     grabbing.run_to(due + 5)
-    assert [request.due for request in grabbing.track.requests] == [due + 5]
+    assert [request.due for request in grabbing.track.requests] == [due + 5 - PERIOD_S]
     assert grabbing.taken() == [100.0, pytest.approx(due - 0.04, abs=0.001)]
 
 
-def test_a_timer_that_ends_a_little_early_is_not_set_again() -> None:
+def test_a_tick_that_comes_a_little_early_is_as_good() -> None:
     grabbing = Grabbing()
-    due = PicturePhases().join(5, 100.0)
+    due = DueTimes().join(5, "a", 100.0)
     grabbing.grant()
-    grabbing.clock.now = due - 0.051
-    grabbing.grabber.tick(due - 0.051)
+    grabbing.clock.now = due - PERIOD_S - 0.001
+    grabbing.grabber.tick(grabbing.clock.now)
     assert len(grabbing.track.requests) == 1
 
 
-def test_one_wish_is_open_at_a_time() -> None:
+def test_one_request_is_open_at_a_time() -> None:
     grabbing = Grabbing()
     for _ in range(300):
         grabbing.run_to(grabbing.clock.now + 0.1)
@@ -279,7 +280,35 @@ def test_a_key_frame_from_before_it_began_is_not_taken() -> None:
     grabbing = Grabbing(since=100.0)
     grabbing.track.grant(Keyframe(VideoCodec.VP8, b"before", 99.99, 0))
     assert grabbing.pool.jobs == []
-    assert [request.due for request in grabbing.track.requests] == [100.0]
+    assert [request.due for request in grabbing.track.requests] == [100.0 - PERIOD_S]
     grabbing.run_to(100.2)
     grabbing.grant()
     assert grabbing.taken() == [100.2]
+
+
+def test_a_key_frame_that_was_kept_is_used_with_its_age_told() -> None:
+    """Of a sender whose key frames come every 10 s, whatever it is asked for."""
+    grabbing = Grabbing()
+    grabbing.grant()
+    grabbing.track.kept = Keyframe(VideoCodec.VP8, b"kept", 103.0, 0)
+    for second in (105.1, 110.1):
+        grabbing.run_to(second)
+        grabbing.pool.finish()
+    assert grabbing.taken() == [100.0, 103.0]
+    first, kept = (each.details for each in grabbing.store.slices)
+    assert "age-ms" not in first
+    assert kept["age-ms"] == "2000"
+
+
+def test_a_key_frame_that_serves_twice_is_the_same_as_before() -> None:
+    grabbing = Grabbing()
+    grabbing.grant()
+    grabbing.run_to(107)
+    late = Keyframe(VideoCodec.VP8, b"late", 107.0, 0)
+    grabbing.track.grant(late)
+    grabbing.track.kept = late
+    grabbing.run_to(110.1)
+    grabbing.pool.finish()
+    details = [each.details for each in grabbing.store.slices]
+    assert [each.get("same-as-before") for each in details] == [None, None, "1"]
+    assert grabbing.taken() == [100.0, 107.0, 107.0]

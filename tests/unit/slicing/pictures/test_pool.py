@@ -391,8 +391,6 @@ async def test_a_sandbox_that_is_not_whole_is_told_once(
 async def test_one_receiver_that_fails_is_no_harm_to_others(
     workers: list[ManualWorker], results: Results
 ) -> None:
-    faults: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
     shared = keyframe()
 
     def fail(_: Result) -> None:
@@ -404,4 +402,4 @@ async def test_one_receiver_that_fails_is_no_harm_to_others(
         workers[0].get_ready()
         workers[0].answer()
         await results.take(1)
-    assert len(faults) == 1
+        assert pool.faults.errors == 1

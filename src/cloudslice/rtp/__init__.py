@@ -1,1 +1,0 @@
-"""RTP sessions over WebRTC: STUN, DTLS, SRTP, RTCP, reordering and depacketising."""
