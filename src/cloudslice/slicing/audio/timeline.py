@@ -4,8 +4,8 @@
    never overlap, and keep their order.
 2. Positions are real time: 15 s of them are 15 s of life, whatever the sender's timestamps do.
 3. A timestamp's gap is believed as far as the packet's arrival allows it. What goes further makes
-   0.25 s in the life of a track at most; then small gaps are not believed until timestamps have gone
-   on without any for a second.
+   0.25 s in the life of a track at most; then small gaps are not believed until some packets come
+   without any.
 4. A packet that comes after a pause, later than its timestamp says, is set aside for 1 s at most,
    with all that follow. If they come faster than real time, the network had held them back, and
    they belong where their timestamps say. If not, the sender had stood still: a gap of that length
@@ -47,6 +47,8 @@ _UNCONFIRMED_SAMPLES = 12_000
 """How much a track gets in all for gaps of timestamps alone."""
 
 _NEGLIGIBLE_SAMPLES = 240
+_CLEAN_PACKETS = 3
+_MAX_DRIFT_S = 0.05
 _STEP_SAMPLES = 4_800
 """What a clock is off by at a time: more is a jump, less is a wrong rate."""
 
@@ -77,7 +79,8 @@ class Timeline:
     __slots__ = (
         "_believed",
         "_claim",
-        "_clean_samples",
+        "_clean_packets",
+        "_drift_s",
         "_faults",
         "_has_burst",
         "_is_anchored",
@@ -105,10 +108,12 @@ class Timeline:
         self._unconfirmed = _UNCONFIRMED_SAMPLES
         self._is_fast = False
         """Whether its timestamps were found to run ahead: durations tell more then."""
-        self._clean_samples = 0
-        """For how long they have gone on without a gap since."""
+        self._clean_packets = 0
+        """How many in a row have come without a gap since."""
         self._believed = 0
         """The gaps that were believed, as far as real time has not contradicted them."""
+        self._drift_s = 0.0
+        """How far the clocks may have gone apart since a packet was quicker than those before."""
         self._has_burst = False
         self._waiting: list[_Waiting] = []
         """What is set aside, in order."""
@@ -176,7 +181,7 @@ class Timeline:
             gap = run.timestamp + self._offset - self.end
             if self._is_fast and 0 < gap < _STEP_SAMPLES:
                 self._shift(-gap)
-                self._clean_samples = gap = 0
+                self._clean_packets = gap = 0
                 self._faults.note(ClockFault.FAST)
             if gap > -GRID:
                 return max(0, gap // GRID * GRID), True
@@ -274,11 +279,12 @@ class Timeline:
                 self._shift(-gap)
                 return []
             run = _beginning(run, count)
-        origin, drift_s = self._real_time.origin, self._real_time.drift_s(run.arrival)
+        origin = self._real_time.origin
+        self._drift_s = min(self._drift_s + self._real_time.drift_s(run.last_arrival), _MAX_DRIFT_S)
         self._real_time.observe(run.earliest, start + samples, run.arrival, run.last_arrival)
-        self._note_early(run, origin, drift_s)
-        self._clean_samples += samples * count
-        self._is_fast = self._is_fast and self._clean_samples < SAMPLE_RATE
+        self._note_early(run, origin)
+        self._clean_packets += count
+        self._is_fast = self._is_fast and self._clean_packets < _CLEAN_PACKETS
         self.end = start + samples * count
         if self._real_time.late_s < _CAUGHT_UP_S:
             self._sender.on_time(self.end)
@@ -303,7 +309,7 @@ class Timeline:
             self._unconfirmed -= samples
             return True
         self._is_fast = True
-        self._clean_samples = 0
+        self._clean_packets = 0
         return False
 
     def _overdue_gap(self, late_s: float) -> int:
@@ -321,9 +327,8 @@ class Timeline:
         self._faults.note_ahead(count)
         self._shift(-count * samples)
 
-    def _note_early(self, run: OpusRun, origin_before: float, drift_s: float) -> None:
-        """A run was placed; position 0 was at `origin_before` by those before it, if the clocks
-        have not drifted apart since."""
+    def _note_early(self, run: OpusRun, origin_before: float) -> None:
+        """A run was placed; position 0 was at `origin_before` by those before it."""
         real_time = self._real_time
         is_first = origin_before == inf
         early_s = (run.arrival - run.earliest) if is_first else origin_before - real_time.origin
@@ -333,7 +338,8 @@ class Timeline:
             self._has_burst = True
             self._faults.note(ClockFault.BURST)
         # Gaps before it that were confirmed by jitter alone.
-        wrong = min(self._believed, round((early_s - drift_s) * SAMPLE_RATE))
+        wrong = min(self._believed, round((early_s - self._drift_s) * SAMPLE_RATE))
+        self._drift_s = max(0.0, self._drift_s - early_s)
         if real_time.is_settled and wrong > 0:
             self._believed -= wrong
             self._charge(wrong)
