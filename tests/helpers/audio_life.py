@@ -72,7 +72,7 @@ class Life:
     now: float = 0.0
 
     def __post_init__(self) -> None:
-        self.chance = Random(self.seed)  # noqa: S311 - the same life each time
+        self.chance = Random(self.seed)
         self._timestamp = 4_000_000_000.0
         self._number = 0
         self._restarts = False
