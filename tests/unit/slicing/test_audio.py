@@ -180,11 +180,11 @@ def test_a_long_gap_becomes_silence_of_its_length() -> None:
 def test_a_short_gap_is_left_to_the_decoder_to_conceal() -> None:
     """By packets without content, of the configuration of the last one."""
     anchor = Anchor()
-    anchor.send(20, toc=0x4C)
+    anchor.send(20, toc=0xFC)
     anchor.pause(0.1)
-    anchor.send(25, toc=0x4C)
+    anchor.send(25, toc=0xFC)
     [stored] = anchor.store.slices
-    assert heard([stored])[20:25] == [b"\x4c"] * 5
+    assert heard([stored])[20:25] == [b"\xfc"] * 5
     assert (stored.details["silence-samples"], stored.details["concealed-samples"]) == (
         "0", "4800",
     )  # fmt: skip
@@ -208,7 +208,8 @@ def test_a_gap_over_a_cut_is_filled_alike_on_both_sides() -> None:
     """What straddles the cut is in both files, and what is made up is counted in each."""
     anchor = Anchor()
     anchor.send(16, toc=0x18)  # SILK, 60 ms
-    anchor.pause(0.1)
+    anchor.clock.now += 0.06
+    anchor.timestamp += 2880
     anchor.send(16, toc=0x18)
     anchor.slicer.close()
     first, second = anchor.store.slices[:2]
@@ -216,7 +217,25 @@ def test_a_gap_over_a_cut_is_filled_alike_on_both_sides() -> None:
     around = [each for each in placed_packets(second) if each.start < 48_000 < each.end]
     assert [each.packet for each in around] == [b"\x18"]
     made_up = [int(each.details["concealed-samples"]) for each in (first, second)]
-    assert made_up == [48_000 - 16 * 2880, 4800 - (48_000 - 16 * 2880)]
+    assert made_up == [48_000 - 16 * 2880, 17 * 2880 - 48_000]
+
+
+@pytest.mark.parametrize(
+    ("toc", "pause_s", "is_concealed"),
+    [(0xF8, 0.12, True), (0xF8, 0.14, False), (0x48, 0.06, True), (0x78, 0.08, False)],
+    ids=["CELT", "CELT, long", "SILK", "hybrid, long"],
+)
+def test_where_silence_begins_depends_on_the_mode(
+    toc: int, pause_s: float, is_concealed: bool
+) -> None:
+    """docs/decisions/gaps.md has the measurements."""
+    anchor = Anchor()
+    anchor.send(10, toc)
+    anchor.clock.now += pause_s
+    anchor.timestamp += round(pause_s * 48_000)
+    anchor.send(10, toc)
+    assert bool(anchor.counters.concealed_samples) == is_concealed
+    assert bool(anchor.counters.silence_samples) != is_concealed
 
 
 def test_a_mute_ends_the_slice_and_the_next_packet_begins_another() -> None:

@@ -49,12 +49,12 @@ def test_a_stall_of_the_capture_is_silence_of_its_length(seconds: float, reports
 
 @pytest.mark.parametrize("reports", [False, True])
 @pytest.mark.parametrize("speed", [inf, 20, 1.5], ids=["at once", "fast", "slowly"])
-@pytest.mark.parametrize("seconds", [0.4, 0.7, 1.2, 2.05, 5, 40, 60])
-@pytest.mark.parametrize("at", [20.0, 28.5, 29.97], ids=["in a slice", "over an end", "at an end"])
+@pytest.mark.parametrize("seconds", [0.4, 1.2, 2.05, 5, 60])
+@pytest.mark.parametrize("at", [20.0, 29.97], ids=["in a slice", "at an end"])
 def test_what_the_network_held_back_makes_no_silence(
     at: float, seconds: float, speed: float, reports: bool
 ) -> None:
-    life = Life(jitter_s=0.03, reports=reports).talk(110)
+    life = Life(jitter_s=0.03, reports=reports).talk(40 + seconds)
     hold(life, at, seconds, speed=speed)
     listener = Listener().hear(life)
     assert listener.made_up_s == 0

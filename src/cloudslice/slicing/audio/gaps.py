@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from cloudslice.codecs.opus import SAMPLE_RATE, concealment, is_stereo, silence
+from cloudslice.codecs.opus import SAMPLE_RATE, concealment, is_celt, is_stereo, silence
 
-MAX_CONCEALED = SAMPLE_RATE * 120 // 1000
-"""Samples. A longer gap gets silence: what came after 160 ms was heard no better for their being
-concealed (bench/gaps.py)."""
+_MAX_CONCEALED_CELT = SAMPLE_RATE * 120 // 1000
+_MAX_CONCEALED_SILK = SAMPLE_RATE * 60 // 1000
+"""Samples. After longer gaps, what came is heard no better for their being concealed."""
 
 _MAX_DTX_BYTES = 2
 """A packet that says that nothing is sent for a while has no more."""
@@ -14,7 +14,8 @@ _MAX_DTX_BYTES = 2
 
 def is_concealed(last: bytes, samples: int) -> bool:
     """Whether a gap of `samples` after the packet `last` is left to the decoder to conceal."""
-    return samples <= MAX_CONCEALED or len(last) <= _MAX_DTX_BYTES
+    longest = _MAX_CONCEALED_CELT if is_celt(last) else _MAX_CONCEALED_SILK
+    return samples <= longest or len(last) <= _MAX_DTX_BYTES
 
 
 def fill(last: bytes, start: int, samples: int) -> Iterator[tuple[bytes, int]]:

@@ -34,7 +34,8 @@ class SliceTimes:
         """
         start_s = self._end_s if follows else max(start_s, self._end_s)
         end_s = max(end_s, start_s)
-        start_ms, end_ms = self._clock.utc_ms(start_s), self._clock.utc_ms(end_s)
+        start_ms = self._clock.utc_ms(start_s)
+        end_ms = start_ms + round((end_s - start_s) * 1000)
         if follows and abs(start_ms - self._end_ms) <= _SAME_MS:
             start_ms = self._end_ms
         self._end_s, self._end_ms = end_s, max(end_ms, start_ms)

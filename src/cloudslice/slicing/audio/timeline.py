@@ -25,8 +25,9 @@ from typing import NamedTuple
 from cloudslice.codecs.opus import GRID, SAMPLE_RATE
 from cloudslice.media.tracks import OpusRun
 from cloudslice.slicing.audio.clock_faults import ClockFault, ClockFaults
-from cloudslice.slicing.audio.real_time import ON_TIME_S, PAUSE_S, RealTime
+from cloudslice.slicing.audio.real_time import ON_TIME_S, RealTime
 from cloudslice.slicing.audio.sender_clock import SenderClock
+from cloudslice.slicing.audio.timestamps import Timestamps
 
 DECIDED_AFTER_S = 0.8
 """So long packets are awaited after a late one: longer than what a sender has in its buffers when
@@ -42,15 +43,6 @@ _CAUGHT_UP_S = 0.1
 _PROGRESS_S = 0.08
 """What is held back makes up for as much in the second half of the time, if it comes a fifth faster
 than real time; the jitter of two windows of 0.4 s differs by less."""
-
-_UNCONFIRMED_SAMPLES = 12_000
-"""How much a track gets in all for gaps of timestamps alone."""
-
-_NEGLIGIBLE_SAMPLES = 240
-_CLEAN_PACKETS = 3
-_MAX_DRIFT_S = 0.05
-_STEP_SAMPLES = 4_800
-"""What a clock is off by at a time: more is a jump, less is a wrong rate."""
 
 
 class Placed(NamedTuple):
@@ -77,18 +69,13 @@ class Timeline:
     """
 
     __slots__ = (
-        "_believed",
         "_claim",
-        "_clean_packets",
-        "_drift_s",
         "_faults",
         "_has_burst",
-        "_is_anchored",
-        "_is_fast",
-        "_offset",
+        "_is_related",
         "_real_time",
         "_sender",
-        "_unconfirmed",
+        "_timestamps",
         "_waiting",
         "end",
         "last_arrival",
@@ -103,23 +90,13 @@ class Timeline:
         self._faults = faults
         self._real_time = RealTime()
         self._sender = SenderClock()
-        self._offset: int | None = None
-        """Media position minus RTP timestamp; None until the next packet tells."""
-        self._unconfirmed = _UNCONFIRMED_SAMPLES
-        self._is_fast = False
-        """Whether its timestamps were found to run ahead: durations tell more then."""
-        self._clean_packets = 0
-        """How many in a row have come without a gap since."""
-        self._believed = 0
-        """The gaps that were believed, as far as real time has not contradicted them."""
-        self._drift_s = 0.0
-        """How far the clocks may have gone apart since a packet was quicker than those before."""
+        self._timestamps = Timestamps(faults)
         self._has_burst = False
         self._waiting: list[_Waiting] = []
         """What is set aside, in order."""
         self._claim = 0
         """The gap before it by its timestamp."""
-        self._is_anchored = False
+        self._is_related = False
         """Whether its timestamp has a relation to those before."""
 
     @property
@@ -134,11 +111,13 @@ class Timeline:
         if self._waiting:
             self._waiting.append(_Waiting(run, samples))
             return self._decide(run.arrival)
-        gap, is_anchored = self._claimed_gap(run)
+        claim = self._timestamps.claimed_gap(run.timestamp, self.end)
+        is_related = claim is not None or self.end == 0
+        gap = claim or 0
         late_s = self._real_time.lateness_s(run.earliest, self.end + gap + samples)
-        if self._is_to_wait(run, late_s, pause_s, is_anchored=is_anchored):
+        if self._is_to_wait(run, late_s, pause_s, is_related=is_related):
             self._waiting.append(_Waiting(run, samples))
-            self._claim, self._is_anchored = gap, is_anchored
+            self._claim, self._is_related = gap, is_related
             self._sender.expire()
             return self._decide(run.arrival)
         return self._place(run, samples, gap, late_s)
@@ -157,14 +136,15 @@ class Timeline:
     def restart(self) -> list[Placed]:
         """The next packet's timestamp has no relation to the ones before."""
         placed = self.settle()
-        self._offset = None
+        self._timestamps.restart()
         self._sender.restart()
         return placed
 
     def on_sender_time(self, timestamp: int, utc_ms: float) -> None:
         """The sender says that extended `timestamp` was at its `utc_ms`."""
-        if self._offset is not None:
-            self._sender.report(timestamp + self._offset, utc_ms)
+        position = self._timestamps.position(timestamp)
+        if position is not None:
+            self._sender.report(position, utc_ms)
 
     def monotonic(self, position: int) -> float:
         """The monotonic second at which a media position was, or will be; later packets may still
@@ -175,26 +155,8 @@ class Timeline:
         """The sender's UTC at a position, if it has told."""
         return self._sender.utc_ms(position)
 
-    def _claimed_gap(self, run: OpusRun) -> tuple[int, bool]:
-        """The gap that a timestamp tells, and whether it can tell one."""
-        if self._offset is not None:
-            gap = run.timestamp + self._offset - self.end
-            if self._is_fast and 0 < gap < _STEP_SAMPLES:
-                self._shift(-gap)
-                self._clean_packets = gap = 0
-                self._faults.note(ClockFault.FAST)
-            if gap > -GRID:
-                return max(0, gap // GRID * GRID), True
-            is_step = gap <= -_STEP_SAMPLES
-            self._faults.note(ClockFault.JUMPED if is_step else ClockFault.SLOW)
-        is_first = self.end == 0
-        self._offset = self.end - run.timestamp
-        return 0, is_first
-
-    def _is_to_wait(
-        self, run: OpusRun, late_s: float, pause_s: float, *, is_anchored: bool
-    ) -> bool:
-        if not is_anchored:
+    def _is_to_wait(self, run: OpusRun, late_s: float, pause_s: float, *, is_related: bool) -> bool:
+        if not is_related:
             return late_s > ON_TIME_S
         usual_s = self._real_time.late_s if self._real_time.late_s > _LATE_S else 0.0
         limit_s = usual_s + _LATE_S + self._real_time.drift_s(run.arrival)
@@ -206,7 +168,7 @@ class Timeline:
             return []
         late = self._latenesses()
         least_s = min(each for _arrival, each in late)
-        if not self._is_anchored:
+        if not self._is_related:
             stood_still = least_s > ON_TIME_S
             if stood_still and not self._is_decided(now):
                 return []
@@ -222,8 +184,8 @@ class Timeline:
             more = int(least_s * SAMPLE_RATE) // GRID * GRID
             gap += more
             first_late_s -= more / SAMPLE_RATE
-            self._shift(more)
-            if self._is_anchored:
+            self._timestamps.shift(more)
+            if self._is_related:
                 self._faults.note(ClockFault.STALLED)
         placed = self._place(run, samples, gap, first_late_s)
         last_arrival = self.last_arrival
@@ -240,7 +202,7 @@ class Timeline:
 
     def _latenesses(self) -> list[tuple[float, float]]:
         """When each of the runs that wait came, and how late it is behind the claimed gap."""
-        follows_timestamps = self._is_anchored and not self._is_fast
+        follows_timestamps = self._is_related and not self._timestamps.is_fast
         start, first = self.end + self._claim, self._waiting[0].run.timestamp
         found = []
         for run, samples in self._waiting:
@@ -267,7 +229,7 @@ class Timeline:
         return least_before_s - least_s < _PROGRESS_S
 
     def _place(self, run: OpusRun, samples: int, gap: int, late_s: float) -> list[Placed]:
-        gap = self._check_gap(gap, late_s, run.arrival)
+        gap = self._timestamps.check_gap(gap, -late_s - self._real_time.drift_s(run.arrival))
         if self._real_time.overdue_s:
             gap += self._overdue_gap(late_s)
         start = self.end + gap
@@ -276,41 +238,20 @@ class Timeline:
         if count < len(run.sizes):
             self._drop(len(run.sizes) - count, samples)
             if count == 0:
-                self._shift(-gap)
+                self._timestamps.shift(-gap)
                 return []
             run = _beginning(run, count)
+        self._timestamps.on_placed(count, self._real_time.drift_s(run.last_arrival))
         origin = self._real_time.origin
-        self._drift_s = min(self._drift_s + self._real_time.drift_s(run.last_arrival), _MAX_DRIFT_S)
         self._real_time.observe(run.earliest, start + samples, run.arrival, run.last_arrival)
-        self._note_early(run, origin)
-        self._clean_packets += count
-        self._is_fast = self._is_fast and self._clean_packets < _CLEAN_PACKETS
+        is_first = origin == inf
+        self._note_early(
+            run.arrival - run.earliest if is_first else origin - self._real_time.origin
+        )
         self.end = start + samples * count
         if self._real_time.late_s < _CAUGHT_UP_S:
             self._sender.on_time(self.end)
         return [Placed(run, samples, gap)]
-
-    def _check_gap(self, gap: int, late_s: float, arrival: float) -> int:
-        """As much of a timestamp's gap as real time allows."""
-        early_s = -late_s - self._real_time.drift_s(arrival)
-        excess = min(gap, -(-round(early_s * SAMPLE_RATE) // GRID) * GRID)
-        is_step = excess >= _STEP_SAMPLES
-        if excess > _NEGLIGIBLE_SAMPLES and (is_step or not self._charge(excess)):
-            self._faults.note(ClockFault.JUMPED if is_step else ClockFault.FAST)
-            self._shift(-excess)
-            gap -= excess
-        if gap <= PAUSE_S * SAMPLE_RATE:
-            self._believed += gap
-        return gap
-
-    def _charge(self, samples: int) -> bool:
-        """Whether timestamps may be believed by so much more than real time allows."""
-        if samples <= self._unconfirmed:
-            self._unconfirmed -= samples
-            return True
-        self._is_fast = True
-        self._clean_packets = 0
-        return False
 
     def _overdue_gap(self, late_s: float) -> int:
         """The gap before packets that fell behind while they flowed, unless the network is late."""
@@ -320,34 +261,22 @@ class Timeline:
         self._real_time.made_up_for()
         self._faults.note(ClockFault.SLOW)
         gap = int(late_s * SAMPLE_RATE) // GRID * GRID
-        self._shift(gap)
+        self._timestamps.shift(gap)
         return gap
 
     def _drop(self, count: int, samples: int) -> None:
         self._faults.note_ahead(count)
-        self._shift(-count * samples)
+        self._timestamps.shift(-count * samples)
 
-    def _note_early(self, run: OpusRun, origin_before: float) -> None:
-        """A run was placed; position 0 was at `origin_before` by those before it."""
-        real_time = self._real_time
-        is_first = origin_before == inf
-        early_s = (run.arrival - run.earliest) if is_first else origin_before - real_time.origin
+    def _note_early(self, early_s: float) -> None:
+        """Packets were quicker than all before by so much, or there were none before."""
         if early_s <= 0:
             return
-        if early_s > _LATE_S and not real_time.is_settled and not self._has_burst:
+        if self._real_time.is_settled:
+            self._timestamps.on_early(early_s)
+        elif early_s > _LATE_S and not self._has_burst:
             self._has_burst = True
             self._faults.note(ClockFault.BURST)
-        # Gaps before it that were confirmed by jitter alone.
-        wrong = min(self._believed, round((early_s - self._drift_s) * SAMPLE_RATE))
-        self._drift_s = max(0.0, self._drift_s - early_s)
-        if real_time.is_settled and wrong > 0:
-            self._believed -= wrong
-            self._charge(wrong)
-
-    def _shift(self, samples: int) -> None:
-        """Timestamps mean positions that are so much later."""
-        assert self._offset is not None  # noqa: S101 - a packet has come
-        self._offset += samples
 
 
 def _beginning(run: OpusRun, count: int) -> OpusRun:
