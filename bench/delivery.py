@@ -128,7 +128,7 @@ class Driver:
             growing.append(SECOND_OF_AUDIO)
             self.appends += 1
             if mode.finishes and (second + anchor) % AUDIO_SLICE_S == 0:
-                growing.finish(15000, {"channels": "2"}, head=SECOND_OF_AUDIO[:100])
+                growing.finish(now_ms, 15000, {"channels": "2"}, head=SECOND_OF_AUDIO[:100])
                 del self._growing[anchor]
                 self.slices += 1
         if mode.pictures and phase % (BEATS_PER_S // mode.pictures) == 0:

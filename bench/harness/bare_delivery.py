@@ -32,7 +32,9 @@ class Nowhere:
     def append(self, data: bytes) -> None:
         pass
 
-    def finish(self, duration_ms: int, details: Mapping[str, str], *, head: bytes = b"") -> None:
+    def finish(
+        self, start_utc_ms: int, duration_ms: int, details: Mapping[str, str], *, head: bytes = b""
+    ) -> None:
         pass
 
     def discard(self) -> None:
@@ -64,7 +66,7 @@ class Bare:
     ) -> None:
         growing = self.grow(origin, start_utc_ms)
         growing.append(data)
-        growing.finish(0, details)
+        growing.finish(start_utc_ms, 0, details)
 
     def take(self, descriptor: int, path: Path, data: bytes) -> None:
         task = asyncio.get_running_loop().create_task(self._deliver(descriptor, path, data))
@@ -105,7 +107,9 @@ class BareGrowth:
         os.write(self._descriptor, data)
         self._data += data
 
-    def finish(self, duration_ms: int, details: Mapping[str, str], *, head: bytes = b"") -> None:
+    def finish(
+        self, start_utc_ms: int, duration_ms: int, details: Mapping[str, str], *, head: bytes = b""
+    ) -> None:
         os.pwrite(self._descriptor, head, 0)
         self._bare.take(self._descriptor, self._path, bytes(self._data))
 

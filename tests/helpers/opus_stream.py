@@ -33,21 +33,50 @@ def speech_like(seconds: float, *, channels: int = 1, seed: int = 1) -> Pcm:
     return (np.stack(sides, axis=1) * 32767).clip(-32768, 32767).astype(np.int16)
 
 
+def music_like(seconds: float, *, channels: int = 1, seed: int = 1) -> Pcm:
+    """Chords of plucked notes that ring into each other, and a brushed drum on each beat."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * RATE)) / RATE
+    signal = np.zeros((time.size, channels))
+    for beat in range(int(seconds * 2)):
+        since = time[beat * RATE // 2 :] - beat / 2
+        since = since[: RATE * 3 // 2]
+        start = beat * RATE // 2
+        for note in rng.choice([0, 3, 5, 7, 10, 12, 15, 19], 3, replace=False):
+            pitch = 220 * 2 ** (note / 12)
+            tone = sum(np.sin(2 * np.pi * pitch * h * since) / h**1.5 for h in range(1, 8))
+            for side in range(channels):
+                pan = 0.5 + 0.5 * rng.random()
+                signal[start : start + since.size, side] += pan * tone * np.exp(-2.5 * since)
+        drum = rng.standard_normal(since.size) * np.exp(-40 * since)
+        signal[start : start + since.size] += 0.3 * drum[:, None]
+    return (signal * 0.1 * 32767).clip(-32768, 32767).astype(np.int16)
+
+
 def encode_opus(
     pcm: Pcm,
     *,
     application: str = "voip",
     frame_ms: float = 20,
     bit_rate: int = 32_000,
+    cutoff: int = 20_000,
 ) -> list[bytes]:
-    """The packets of libopus for `pcm`, one for each `frame_ms`."""
+    """The packets of libopus for `pcm`, one for each `frame_ms`.
+
+    Args:
+        cutoff: the highest frequency; with 8000 speech is SILK, with 20000 often hybrid.
+    """
     channels = pcm.shape[1]
     encoder = av.CodecContext.create("libopus", "w")
     encoder.sample_rate = RATE
     encoder.format = "s16"
     encoder.layout = "stereo" if channels == 2 else "mono"
     encoder.bit_rate = bit_rate
-    encoder.options = {"application": application, "frame_duration": str(frame_ms)}
+    encoder.options = {
+        "application": application,
+        "frame_duration": str(frame_ms),
+        "cutoff": str(cutoff),
+    }
     encoder.open()
     size = round(frame_ms * RATE / 1000)
     packets = []

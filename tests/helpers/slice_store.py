@@ -39,6 +39,7 @@ class StoredSlice:
 
     origin: SliceOrigin
     start_utc_ms: int
+    """Until it is finished, as far as is known."""
     data: bytearray = field(default_factory=bytearray)
     appends: list[int] = field(default_factory=list)
     duration_ms: int | None = None
@@ -50,8 +51,11 @@ class StoredSlice:
         self.data += data
         self.appends.append(len(data))
 
-    def finish(self, duration_ms: int, details: Mapping[str, str], *, head: bytes = b"") -> None:
+    def finish(
+        self, start_utc_ms: int, duration_ms: int, details: Mapping[str, str], *, head: bytes = b""
+    ) -> None:
         assert self.duration_ms is None, "finished twice"
+        self.start_utc_ms = start_utc_ms
         self.data[: len(head)] = head
         self.duration_ms = duration_ms
         self.details = details

@@ -47,7 +47,7 @@ async def _slice_anchor(delivery: Delivery, user_id: str) -> None:
             growing.append(piece(user_id, number, index))
             delivery.put(picture, start_ms + 5000 * index, f"picture {number}.{index}".encode(), {})
             await asyncio.sleep(_PACE_S)
-        growing.finish(15000, {})
+        growing.finish(start_ms, 15000, {})
         await delivery.flush()
         print(user_id, number, flush=True)
         number += 1

@@ -16,6 +16,11 @@ MAX_PACKET_SAMPLES = 5760
 _MAX_FRAME_BYTES = 1275
 _MAX_PACKET_BYTES = 48 * _MAX_FRAME_BYTES + 98
 _STEREO_BIT = 0x04
+_COUNT_BITS = 0x03
+_FIRST_CELT = 16
+"""The configurations of a TOC byte: 0 to 11 SILK, 12 to 15 hybrid, then CELT."""
+_CELT_LIKE = (16, 20, 20)
+"""The first CELT configuration of the bandwidth of SILK's (narrow, medium, wide), or the next."""
 
 
 class MalformedPacketError(ValueError):
@@ -56,6 +61,11 @@ def packet_samples(packet: bytes) -> int:
 def is_stereo(packet: bytes) -> bool:
     """Whether the packet codes two channels."""
     return bool(packet[0] & _STEREO_BIT)
+
+
+def is_celt(packet: bytes) -> bool:
+    """Whether it is of CELT alone; else it has SILK in it (hybrid)."""
+    return packet[0] >> 3 >= _FIRST_CELT
 
 
 def _count_frames(packet: bytes) -> int:
@@ -143,6 +153,38 @@ def silence(start: int, samples: int, *, stereo: bool) -> Iterator[tuple[bytes, 
         )
         yield packet, size
         start += size
+
+
+def concealment(packet: bytes, samples: int) -> Iterator[tuple[bytes, int]]:
+    """Packets without content that cover `samples` after `packet`, each with its duration.
+
+    They ask the decoder to conceal what is missing (RFC 7845 section 4.1): a TOC byte alone, so
+    one frame of no bytes, in the mode, bandwidth and channels of `packet`, and of its frame size as
+    long as that fits. SILK and hybrid frames are 10 ms at least; what is shorter is CELT.
+
+    Args:
+        packet: the last one before the gap.
+        samples: the gap's length; a multiple of `GRID`.
+    """
+    toc = packet[0] & ~_COUNT_BITS
+    while samples > 0:
+        if _FRAME_SAMPLES[toc] > samples:
+            toc = _shorter(toc, samples)
+        yield bytes([toc]), _FRAME_SAMPLES[toc]
+        samples -= _FRAME_SAMPLES[toc]
+
+
+def _shorter(toc: int, samples: int) -> int:
+    """The TOC byte of the longest frame of at most `samples` that is as like `toc` as can be."""
+    config, rest = toc >> 3, toc & 0x07
+    if samples < 480 and config < _FIRST_CELT:
+        config = _CELT_LIKE[config // 4] + 3 if config < 12 else 24 + (config - 12) // 2 * 4 + 3
+    lowest = config // 2 * 2 if 12 <= config < _FIRST_CELT else config // 4 * 4
+    return next(
+        each << 3 | rest
+        for each in range(config, lowest - 1, -1)
+        if _FRAME_SAMPLES[each << 3] <= samples
+    )
 
 
 class _Opus:

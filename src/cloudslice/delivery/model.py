@@ -65,10 +65,13 @@ class GrowingSlice(Protocol):
         """Put `data` at the end of the file; it survives a kill of the process from soon on."""
         ...
 
-    def finish(self, duration_ms: int, details: Mapping[str, str], *, head: bytes = b"") -> None:
-        """The file is complete: store it durably and deliver it.
+    def finish(
+        self, start_utc_ms: int, duration_ms: int, details: Mapping[str, str], *, head: bytes = b""
+    ) -> None:
+        """The file is complete: store it durably and deliver it. This fixes its times and its name.
 
         Args:
+            start_utc_ms: when its first sample was.
             duration_ms: how much time the slice covers.
             details: what else goes into the object's metadata; lower-case names, ASCII.
             head: what the file's first bytes are to be instead (same length as what is there).
@@ -84,7 +87,13 @@ class SliceStore(Protocol):
     """What slicing needs of delivery. Calls return at once, never block the event loop."""
 
     def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
-        """Start a slice whose file grows; its first sample is at `start_utc_ms`."""
+        """Start a slice whose file grows.
+
+        Args:
+            origin: whose slice it is.
+            start_utc_ms: when its first sample was, as far as is known. `finish` says it for good;
+                this holds if the process is killed before.
+        """
         ...
 
     def put(

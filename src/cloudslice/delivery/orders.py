@@ -17,6 +17,7 @@ class Draft:
 
     origin: SliceOrigin
     start_ms: int
+    """Until `finish` fixes it, as far as is known."""
     created_ms: int
     id: int | None = None
     """Its row and file; given by the writer, which alone touches this and what follows."""
@@ -68,6 +69,7 @@ class Append:
 @dataclass(slots=True)
 class Finish:
     draft: Draft
+    start_ms: int
     duration_ms: int
     details: Mapping[str, str]
     head: bytes

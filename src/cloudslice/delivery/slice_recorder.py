@@ -80,6 +80,7 @@ class SliceRecorder:
                             connection, draft.origin, draft.start_ms, draft.created_ms
                         )
                     if (finish := draft.finish) is not None:
+                        slices.fix_start(connection, slice_id, finish.start_ms)
                         slices.describe(connection, slice_id, finish.duration_ms, finish.details)
                         described.append(draft)
                 except Exception as error:  # an odd one is not to hold up the others

@@ -56,22 +56,7 @@ def register(
     Raises:
         UnknownTaskError: its task is not on record.
     """
-    row = connection.execute(
-        "SELECT sdk_app_id, room_id, prefix FROM consignors WHERE task_id = ?", (origin.task_id,)
-    ).fetchone()
-    if row is None:
-        raise UnknownTaskError(f"no task {origin.task_id}")
-    second = _reserve_second(connection, origin, start_ms // 1000)
-    name = ObjectName(
-        prefix=tuple(json.loads(row[2])),
-        task_id=origin.task_id,
-        user_id=origin.user_id,
-        kind=origin.kind,
-        sdk_app_id=row[0],
-        room_id=str(json.loads(row[1])),
-        utc_second=second,
-        extension=origin.extension,
-    )
+    second, key = _reserve_name(connection, origin, start_ms)
     cursor = connection.execute(
         "INSERT INTO slices (task_id, user_id, kind, extension, object_key, utc_second,"
         " start_ms, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -80,7 +65,7 @@ def register(
             origin.user_id,
             origin.kind.value,
             origin.extension,
-            name.to_key(),
+            key,
             second,
             start_ms,
             created_ms,
@@ -88,6 +73,27 @@ def register(
     )
     assert cursor.lastrowid is not None  # noqa: S101 - an INSERT has one
     return cursor.lastrowid
+
+
+def fix_start(connection: sqlite3.Connection, slice_id: int, start_ms: int) -> None:
+    """Note when a slice that is about to be completed starts. This fixes its name too; the one
+    that was reserved for it before is free again if it is another one.
+
+    Raises:
+        UnknownTaskError: its task is not on record.
+    """
+    row = connection.execute(
+        "SELECT start_ms, task_id, user_id, kind, extension FROM slices WHERE id = ?", (slice_id,)
+    ).fetchone()
+    if row is None or row[0] == start_ms:
+        return
+    if row[0] // 1000 != start_ms // 1000:
+        _release_name(connection, slice_id)
+        second, key = _reserve_name(connection, _to_origin(row[1:]), start_ms)
+        connection.execute(
+            "UPDATE slices SET object_key = ?, utc_second = ? WHERE id = ?", (key, second, slice_id)
+        )
+    connection.execute("UPDATE slices SET start_ms = ? WHERE id = ?", (start_ms, slice_id))
 
 
 def describe(
@@ -258,17 +264,41 @@ def reserve_ids(connection: sqlite3.Connection, highest: int) -> None:
 def delete_unused(connection: sqlite3.Connection, slice_ids: Iterable[int]) -> None:
     """Forget slices that came to nothing, so that their names are free again."""
     for slice_id in slice_ids:
-        row = connection.execute(
-            "DELETE FROM slices WHERE id = ? RETURNING utc_second, task_id, user_id, kind,"
-            " extension",
-            (slice_id,),
-        ).fetchone()
-        if row is not None:
-            connection.execute(
-                "DELETE FROM names WHERE second = ? AND lane_id = (SELECT id FROM name_lanes"
-                " WHERE task_id = ? AND user_id = ? AND kind = ? AND extension = ?)",
-                row,
-            )
+        _release_name(connection, slice_id)
+        connection.execute("DELETE FROM slices WHERE id = ?", (slice_id,))
+
+
+def _reserve_name(
+    connection: sqlite3.Connection, origin: SliceOrigin, start_ms: int
+) -> tuple[int, str]:
+    """The UTC second and the object key of a slice that starts then; no other slice has them."""
+    row = connection.execute(
+        "SELECT sdk_app_id, room_id, prefix FROM consignors WHERE task_id = ?", (origin.task_id,)
+    ).fetchone()
+    if row is None:
+        raise UnknownTaskError(f"no task {origin.task_id}")
+    second = _reserve_second(connection, origin, start_ms // 1000)
+    name = ObjectName(
+        prefix=tuple(json.loads(row[2])),
+        task_id=origin.task_id,
+        user_id=origin.user_id,
+        kind=origin.kind,
+        sdk_app_id=row[0],
+        room_id=str(json.loads(row[1])),
+        utc_second=second,
+        extension=origin.extension,
+    )
+    return second, name.to_key()
+
+
+def _release_name(connection: sqlite3.Connection, slice_id: int) -> None:
+    """The name of a slice is free again: no object has it."""
+    connection.execute(
+        "DELETE FROM names WHERE (lane_id, second) = (SELECT name_lanes.id, utc_second"
+        " FROM slices JOIN name_lanes USING (task_id, user_id, kind, extension)"
+        " WHERE slices.id = ?)",
+        (slice_id,),
+    )
 
 
 def _reserve_second(connection: sqlite3.Connection, origin: SliceOrigin, second: int) -> int:

@@ -144,7 +144,7 @@ class Spool:
         """See `SliceStore`."""
         growing = self.grow(origin, start_utc_ms)
         growing.append(data)
-        growing.finish(0, details)
+        growing.finish(start_utc_ms, 0, details)
 
     def remove(self, record: SliceRecord) -> None:
         """Remove the file of a slice that is off the record."""
@@ -299,10 +299,12 @@ class _Growth:
         self._check_open()
         self._spool.order(Append(self._draft, data))
 
-    def finish(self, duration_ms: int, details: Mapping[str, str], *, head: bytes = b"") -> None:
+    def finish(
+        self, start_utc_ms: int, duration_ms: int, details: Mapping[str, str], *, head: bytes = b""
+    ) -> None:
         self._check_open()
         self._open = False
-        self._spool.order(Finish(self._draft, duration_ms, details, head))
+        self._spool.order(Finish(self._draft, start_utc_ms, duration_ms, details, head))
 
     def discard(self) -> None:
         self._check_open()

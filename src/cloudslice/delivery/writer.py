@@ -127,7 +127,7 @@ class SliceWriter:
             case Append():
                 outcome.freed += len(order.data)
             case Finish(draft) if draft.takes_more:
-                draft.finish = order
+                draft.finish, draft.start_ms = order, order.start_ms
                 self._pending[draft] = None
             case Discard(draft) if not draft.is_gone:
                 self._forget(draft, outcome)
@@ -191,7 +191,7 @@ class SliceWriter:
             return
         outcome.freed += draft.size - draft.written
         draft.size = draft.written
-        draft.finish = Finish(draft, duration_ms, {"repaired": "true"}, b"")
+        draft.finish = Finish(draft, draft.start_ms, duration_ms, {"repaired": "true"}, b"")
 
     def _hold(self, draft: Draft, error: OSError, now: float, outcome: Outcome) -> None:
         """The disk refuses a draft: leave it alone for a while, or end it."""

@@ -9,9 +9,21 @@ class SlicingCounters:
 
     audio_slices: int = 0
     gaps_filled: int = 0
-    """Stretches without packets (loss, DTX, mute) that were made silence."""
+    """Stretches of up to 2 s without packets (loss, DTX, stalls) that were filled."""
     silence_samples: int = 0
-    """The silence written for them, in samples of 48 kHz."""
+    """The silence written for long ones, in samples of 48 kHz."""
+    concealed_samples: int = 0
+    """What decoders are asked to conceal in short ones, in samples of 48 kHz."""
+    clock_stalled: int = 0
+    """Pauses of a sender whose timestamps went on as if there had been none."""
+    clock_slow: int = 0
+    """Times that a sender's timestamps were behind real time by their rate."""
+    clock_fast: int = 0
+    """Times that they were ahead of it, or that more audio came than time passed."""
+    clock_jumped: int = 0
+    """Steps of a sender's timestamps."""
+    clock_burst: int = 0
+    """Tracks that began with audio that had waited at the sender."""
     packets_malformed: int = 0
     """Audio packets that are not Opus."""
     packets_ahead: int = 0

@@ -93,7 +93,7 @@ async def test_two_seconds_without_room_in_a_slice_of_a_minute(
         ballast.unlink()
         for piece in pieces[47:]:
             growing.append(piece)
-        growing.finish(SECONDS * 1000, {})
+        growing.finish(START_MS, SECONDS * 1000, {})
         await eventually(lambda: bool(bench.waiting))
         (record,) = bench.waiting
         assert spool.path(record).read_bytes() == b"".join(pieces)
@@ -118,7 +118,7 @@ async def test_a_disk_that_stays_full_until_memory_is_full_too(
             growing[0].append(piece)
         growing[1].append(bytes(backlog))
         for each in growing:
-            each.finish(SECONDS * 1000, {"samples": "all"})
+            each.finish(START_MS, SECONDS * 1000, {"samples": "all"})
         await spool.flush()
         assert [loss.is_partial for loss in bench.lost] == [True, True]
         assert list(bench.recorded.values()) == [2]
@@ -145,7 +145,7 @@ async def test_the_end_of_the_process_on_a_full_disk(
         ballast = await asyncio.to_thread(fill, small_disk)
         for piece in pieces[45:]:
             growing.append(piece)
-        growing.finish(SECONDS * 1000, {})
+        growing.finish(START_MS, SECONDS * 1000, {})
     assert [loss.is_partial for loss in bench.lost] == [True]
     assert bench.files == ["1.part"]
     ballast.unlink()

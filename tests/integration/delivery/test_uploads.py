@@ -60,7 +60,7 @@ def own_server(tmp_path: Path) -> Iterator[S3Server]:
 def put_audio(delivery: Delivery, data: bytes = b"ogg", start_ms: int = START_MS) -> None:
     growing = delivery.grow(AUDIO, start_ms)
     growing.append(data)
-    growing.finish(15000, {"channels": "1"})
+    growing.finish(start_ms, 15000, {"channels": "1"})
 
 
 async def end(delivery: Delivery, leave_code: int = 0) -> None:
@@ -572,7 +572,7 @@ async def test_a_slice_that_is_lost_after_its_tasks_end_lets_the_task_settle(
         await delivery.flush()
         disk.errors["pwrite", "1.part"] = errno.ENOSPC
         growing.append(b" more")
-        growing.finish(15000, {})
+        growing.finish(START_MS, 15000, {})
         await end(delivery)
         await receiver.wait_for_type(1002)
         (site.data_dir / "spool" / "1.part").unlink()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cloudslice.codecs.opus import (
     GRID,
     MalformedPacketError,
+    concealment,
     is_stereo,
     packet_samples,
     silence,
@@ -104,6 +105,37 @@ def test_silence_packets_decode_to_digital_silence(codec: str, stereo: bool, sam
         for frame in decoder.decode(av.Packet(packet)):
             assert frame.samples == samples
             assert not np.any(frame.to_ndarray())
+
+
+@pytest.mark.parametrize(
+    ("last", "samples", "expected"),
+    [
+        pytest.param(b"\xf8abc", 2880, [b"\xf8"] * 3, id="CELT 20 ms"),
+        pytest.param(b"\xffabc", 1440, [b"\xfc", b"\xf4"], id="stereo, of several frames"),
+        pytest.param(b"\x48abc", 1920, [b"\x48"] * 2, id="SILK wide 20 ms"),
+        pytest.param(b"\x58abc", 3840, [b"\x58", b"\x48"], id="SILK wide 60 ms, then 20"),
+        pytest.param(b"\x0cabc", 600, [b"\x04", b"\x84"], id="SILK narrow, then CELT 2.5"),
+        pytest.param(b"\x28abc", 720, [b"\x20", b"\xa8"], id="SILK medium, then wide CELT 5"),
+        pytest.param(b"\x68abc", 1560, [b"\x68", b"\x60", b"\xc0"], id="hybrid superwide"),
+        pytest.param(b"\x7cabc", 240, [b"\xec"], id="hybrid full, CELT 5"),
+        pytest.param(b"\xe0abc", 360, [b"\xe0"] * 3, id="CELT 2.5 ms"),
+    ],
+)
+def test_a_short_gap_gets_packets_without_content(
+    last: bytes, samples: int, expected: list[bytes]
+) -> None:
+    """Of the last packet's mode, bandwidth, channels and frame size, as long as that fits."""
+    found = list(concealment(last, samples))
+    assert [packet for packet, _ in found] == expected
+    assert [size for _, size in found] == [packet_samples(packet) for packet in expected]
+
+
+@given(st.integers(0, 255), st.integers(1, 800))
+def test_packets_without_content_cover_any_gap(toc: int, steps: int) -> None:
+    found = list(concealment(bytes([toc, 0, 0]), steps * GRID))
+    assert sum(size for _, size in found) == steps * GRID
+    assert all(packet_samples(packet) == size for packet, size in found)
+    assert {is_stereo(packet) for packet, _ in found} == {bool(toc & 4)}
 
 
 @given(st.integers(-50, 50), st.integers(0, 60), st.integers(0, 60))

@@ -272,3 +272,17 @@ async def test_what_cannot_be_set_aside_stays(bench: Bench) -> None:
         await spool.flush()
         assert bench.files == ["7.slice", "8.slice"]
         assert (bench.directory / "7.slice").read_bytes() == b"stray"
+
+
+async def test_times_that_were_fixed_before_a_kill_stay(bench: Bench) -> None:
+    """Whether its file had become whole or not; its name is that of its start."""
+    for left in ({"slice": b"whole"}, {"part": b"heard"}):
+        slice_id = await bench.prepare(duration_ms=9, waiting=False, **left)
+        await bench.database.run(
+            lambda c, slice_id=slice_id: slices.fix_start(c, slice_id, START_MS - 5000)
+        )
+    async with bench.open():
+        records = await bench.records()
+    assert [record.start_ms for record in records] == [START_MS - 5000] * 2
+    stamps = [record.object_key[-18:] for record in records]
+    assert stamps == ["20231114221316.ogg", "20231114221317.ogg"]

@@ -24,7 +24,7 @@ def files(tmp_path: Path) -> Iterator[SliceFiles]:
 def make_draft(slice_id: int, *pieces: bytes, head: bytes = b"") -> Draft:
     """A finished one."""
     draft = Draft(PICTURE, START_MS, 0, id=slice_id, pieces=list(pieces))
-    draft.finish = Finish(draft, 0, {}, head)
+    draft.finish = Finish(draft, START_MS, 0, {}, head)
     return draft
 
 
@@ -54,7 +54,7 @@ def test_what_has_grown_is_completed(files: SliceFiles, tmp_path: Path) -> None:
     files.append(draft)
     assert (tmp_path / f"1{PART}").read_bytes() == b"....a"
     draft.pieces.append(b"b")
-    draft.finish = Finish(draft, 0, {}, b"head")
+    draft.finish = Finish(draft, START_MS, 0, {}, b"head")
     assert files.complete([draft]) == {draft: sealed(1, b"headab")}
     assert (tmp_path / f"1{WHOLE}").read_bytes() == b"headab"
 

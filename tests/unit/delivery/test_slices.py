@@ -128,3 +128,32 @@ def test_the_oldest_slices_make_room(connection: sqlite3.Connection) -> None:
     ids = [add_waiting(connection, size=100) for _ in range(5)]
     found = slices.find_oldest(connection, 150, exclude=(ids[0],))
     assert [record.id for record in found] == ids[1:3]
+
+
+def test_a_finished_slices_name_is_that_of_its_start(connection: sqlite3.Connection) -> None:
+    """The second that was reserved at its beginning is free again, for whom it is right."""
+    slice_id = slices.register(connection, AUDIO, START_MS + 3000, 0)
+    slices.fix_start(connection, slice_id, START_MS + 100)
+    slices.describe(connection, slice_id, 15000, {})
+    found = slices.mark_waiting(connection, slice_id, 1, "hash")
+    assert found is not None
+    assert (found.object_key, found.start_ms) == (KEY.format(21), START_MS + 100)
+    assert register(connection, 3000) == KEY.format(24)
+    assert register(connection, 0) == KEY.format(22)
+
+
+def test_a_name_is_fixed_as_the_next_free_second(connection: sqlite3.Connection) -> None:
+    """What was delivered keeps its name; nothing is replaced in the bucket."""
+    slices.delete(connection, add_waiting(connection))
+    slice_id = slices.register(connection, AUDIO, START_MS + 3000, 0)
+    slices.fix_start(connection, slice_id, START_MS)
+    assert key_of(connection, slice_id) == KEY.format(22)
+
+
+def test_a_start_in_the_same_second_keeps_the_name(connection: sqlite3.Connection) -> None:
+    register(connection)
+    slice_id = slices.register(connection, AUDIO, START_MS, 0)
+    for _ in range(2):
+        slices.fix_start(connection, slice_id, START_MS - 7)
+        assert key_of(connection, slice_id) == KEY.format(22)
+    slices.fix_start(connection, 77, START_MS)

@@ -57,7 +57,9 @@ async def test_a_slice_is_told_before_it_can_be_found(bench: Bench) -> None:
             recorder = SliceRecorder(bench.database, bench.record_loss, report)
             writer = SliceWriter(files, recorder, {}, SystemClock().monotonic)
             draft = Draft(PICTURE, START_MS, 0)
-            writer.carry_out([Begin(draft), Append(draft, b"x"), Finish(draft, 0, {}, b"")])
+            writer.carry_out(
+                [Begin(draft), Append(draft, b"x"), Finish(draft, START_MS, 0, {}, b"")]
+            )
 
     bench.directory.mkdir()
     await asyncio.to_thread(write)
@@ -73,7 +75,7 @@ async def test_a_slice_grows_and_gets_its_head(bench: Bench) -> None:
         await spool.flush()
         assert bench.files == ["1.part"]
         growing.append(b" and tail")
-        growing.finish(15000, {}, head=b"HEAD")
+        growing.finish(START_MS, 15000, {}, head=b"HEAD")
         await spool.flush()
         (record,) = await bench.records()
         assert spool.path(record).read_bytes() == b"HEAD and tail"
@@ -98,10 +100,10 @@ async def test_a_finished_slice_cannot_be_written(bench: Bench, call: str) -> No
     async with bench.open() as spool:
         growing = spool.grow(AUDIO, START_MS)
         growing.append(b"x")
-        growing.finish(1, {})
+        growing.finish(START_MS, 1, {})
         calls: dict[str, Callable[[], None]] = {
             "append": lambda: growing.append(b"y"),
-            "finish": lambda: growing.finish(1, {}),
+            "finish": lambda: growing.finish(START_MS, 1, {}),
             "discard": growing.discard,
         }
         with pytest.raises(RuntimeError, match="finished or discarded"):
@@ -127,7 +129,7 @@ async def test_many_slices_at_once(bench: Bench) -> None:
             for each in growing:
                 each.append(piece)
         for each in growing:
-            each.finish(2000, {})
+            each.finish(START_MS, 2000, {})
         await spool.flush()
         records = await bench.records()
         assert sorted(record.origin.user_id for record in records) == sorted(
@@ -179,3 +181,16 @@ async def test_a_crash_of_the_thread_is_not_silent(
             await watching
         with pytest.raises(ZeroDivisionError, match="a bug"):
             await spool.flush()
+
+
+async def test_times_and_name_are_those_that_the_end_gives(bench: Bench) -> None:
+    """The start that was given at the beginning holds only for a slice that never ends."""
+    async with bench.open() as spool:
+        growing = spool.grow(AUDIO, START_MS + 5000)
+        growing.append(b"heard")
+        await spool.flush()
+        growing.finish(START_MS, 15020, {})
+        await spool.flush()
+        (record,) = await bench.records()
+    assert (record.start_ms, record.duration_ms) == (START_MS, 15020)
+    assert record.object_key.endswith("_20231114221321.ogg")

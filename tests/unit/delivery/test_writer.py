@@ -84,7 +84,7 @@ async def test_a_disk_that_is_full_for_a_while_costs_nothing(stage: Stage) -> No
     stage.order(Append(draft, b"in part on it, "))
     assert (stage.bench.directory / "1.part").read_bytes() == b"on the disk, in p"
     stage.order(Append(draft, b"in memory, "))
-    stage.order(Append(draft, b"last"), Finish(draft, 60000, {"k": "v"}, b"ON"))
+    stage.order(Append(draft, b"last"), Finish(draft, START_MS, 60000, {"k": "v"}, b"ON"))
     assert stage.writer.is_behind
     assert stage.writer.backlog_bytes == len(b"art on it, in memory, last")
     stage.disk.room = 100
@@ -98,7 +98,7 @@ async def test_a_disk_that_is_full_for_a_while_costs_nothing(stage: Stage) -> No
 async def test_a_picture_waits_for_a_full_disk(stage: Stage) -> None:
     stage.disk.room = 0
     draft = stage.begin(b"picture", origin=PICTURE)
-    stage.order(Finish(draft, 0, {}, b""))
+    stage.order(Finish(draft, START_MS, 0, {}, b""))
     stage.disk.room = 100
     stage.retry()
     assert (stage.contents(), stage.lost) == ([b"picture"], [])
@@ -124,7 +124,7 @@ async def test_a_disk_may_be_full_for_long(stage: Stage) -> None:
     for _ in range(100):
         stage.retry(after_s=60)
     stage.disk.room = 100
-    stage.order(Finish(draft, 1, {}, b""))
+    stage.order(Finish(draft, START_MS, 1, {}, b""))
     stage.retry()
     assert (stage.contents(), stage.lost) == ([b"audio and more"], [])
 
@@ -137,7 +137,9 @@ async def test_what_passes_the_memory_cuts_the_slice(stage: Stage) -> None:
     stage.order(Abandon(draft, "no memory"), Append(draft, b" lost"), Abandon(draft, "no memory"))
     stage.disk.room = 100
     stage.retry()
-    stage.order(Append(draft, b" lost too"), Finish(draft, 60000, {"samples": "all"}, b"HEAD"))
+    stage.order(
+        Append(draft, b" lost too"), Finish(draft, START_MS, 60000, {"samples": "all"}, b"HEAD")
+    )
     assert stage.contents() == [b"heard, kept repaired"]
     (record,) = stage.waiting
     assert (record.duration_ms, record.details) == (11, {"repaired": "true"})
@@ -158,7 +160,7 @@ async def test_what_cannot_be_cut_is_lost_whole(
     stage: Stage, origin: SliceOrigin, pieces: list[bytes]
 ) -> None:
     draft = stage.begin(*pieces, origin=origin)
-    stage.order(Abandon(draft, "no memory"), Finish(draft, 0, {}, b""))
+    stage.order(Abandon(draft, "no memory"), Finish(draft, START_MS, 0, {}, b""))
     assert stage.lost == [Loss(origin, "no memory")]
     assert (stage.bench.files, await stage.bench.database.run(slices.find_unfinished)) == ([], [])
 
@@ -179,7 +181,7 @@ async def test_what_completes_a_slice_is_tried_again(stage: Stage, call: tuple[s
     """Whether its content, its name or the directory cannot be made durable."""
     draft = stage.begin(b"audio")
     stage.disk.errors[call] = errno.EIO
-    stage.order(Finish(draft, 1, {}, b""))
+    stage.order(Finish(draft, START_MS, 1, {}, b""))
     assert (stage.waiting, stage.lost, stage.writer.is_behind) == ([], [], True)
     stage.disk.errors.clear()
     stage.retry()
@@ -190,7 +192,7 @@ async def test_what_a_failed_flush_may_have_dropped_is_written_anew(stage: Stage
     """Linux takes pages for clean after an error: only pages written again are flushed again."""
     draft = stage.begin(b"audio")
     stage.disk.errors["fsync", "1.part"] = errno.EIO
-    stage.order(Finish(draft, 1, {}, b""))
+    stage.order(Finish(draft, START_MS, 1, {}, b""))
     stage.disk.errors.clear()
     stage.disk.calls.clear()
     stage.retry()
@@ -201,7 +203,11 @@ async def test_a_file_that_stays_broken_is_cut_and_the_others_go_on(stage: Stage
     """After a minute it ends with what is on the disk."""
     broken, well = stage.begin(b"heard"), stage.begin(b"other", origin=PICTURE)
     stage.disk.errors["pwrite", "1.part"] = errno.EIO
-    stage.order(Append(broken, b" lost"), Finish(broken, 60000, {}, b""), Finish(well, 0, {}, b""))
+    stage.order(
+        Append(broken, b" lost"),
+        Finish(broken, START_MS, 60000, {}, b""),
+        Finish(well, START_MS, 0, {}, b""),
+    )
     assert stage.contents() == [b"other"]
     stage.retry(after_s=59)
     assert stage.lost == []
@@ -215,7 +221,7 @@ async def test_a_file_that_can_never_be_completed_is_set_aside(stage: Stage) -> 
     """Nothing that is on the disk is deleted."""
     draft = stage.begin(b"heard")
     stage.disk.errors["fsync", "1.part"] = errno.EIO
-    stage.order(Finish(draft, 60000, {}, b""))
+    stage.order(Finish(draft, START_MS, 60000, {}, b""))
     for _ in range(4):
         stage.retry(after_s=60)
     assert stage.bench.quarantined == {"1.part": b"heard repaired"}
@@ -226,7 +232,7 @@ async def test_a_file_that_can_never_be_completed_is_set_aside(stage: Stage) -> 
 async def test_a_file_that_is_taken_away_does_not_come_back_with_a_hole(stage: Stage) -> None:
     draft = stage.begin(b"heard")
     (stage.bench.directory / "1.part").unlink()
-    stage.order(Append(draft, b" more"), Finish(draft, 1, {}, b""))
+    stage.order(Append(draft, b" more"), Finish(draft, START_MS, 1, {}, b""))
     assert stage.lost == [Loss(AUDIO, "its file is gone from the spool")]
     assert (stage.bench.files, stage.waiting, stage.freed) == ([], [], 10)
 
@@ -234,7 +240,7 @@ async def test_a_file_that_is_taken_away_does_not_come_back_with_a_hole(stage: S
 async def test_a_file_that_got_shorter_is_not_delivered_as_whole(stage: Stage) -> None:
     draft = stage.begin(b"heard and said")
     os.truncate(stage.bench.directory / "1.part", 5)
-    stage.order(Finish(draft, 60000, {}, b""))
+    stage.order(Finish(draft, START_MS, 60000, {}, b""))
     for _ in range(2):
         stage.retry(after_s=60)
     assert stage.contents() == [b"heard repaired"]
@@ -246,7 +252,7 @@ async def test_a_foreign_file_of_the_same_name_is_set_aside(stage: Stage, name: 
     """It is neither written to nor replaced."""
     (stage.bench.directory / name).write_bytes(b"of an earlier life, and longer")
     draft = stage.begin(b"audio")
-    stage.order(Finish(draft, 1, {}, b""))
+    stage.order(Finish(draft, START_MS, 1, {}, b""))
     assert stage.contents() == [b"audio"]
     assert stage.bench.quarantined == {name: b"of an earlier life, and longer"}
 
@@ -257,7 +263,9 @@ async def test_at_the_end_what_is_on_the_disk_stays(stage: Stage) -> None:
     stage.disk.room = 0
     finished = stage.begin(origin=replace(AUDIO, user_id="anchor_2"))
     stage.order(Append(growing, b" lost"))
-    stage.order(Append(finished, b"nothing of it is on the disk"), Finish(finished, 1, {}, b""))
+    stage.order(
+        Append(finished, b"nothing of it is on the disk"), Finish(finished, START_MS, 1, {}, b"")
+    )
     stage.writer.close()
     assert (stage.bench.directory / "1.part").read_bytes() == b"grows"
     reason = "the process ended before the disk took it"
@@ -271,7 +279,7 @@ async def test_at_the_end_what_is_on_the_disk_stays(stage: Stage) -> None:
 async def test_at_the_end_all_is_tried_once_more(stage: Stage) -> None:
     draft = stage.begin(b"audio")
     stage.disk.room = 0
-    stage.order(Append(draft, b" and more"), Finish(draft, 1, {}, b""))
+    stage.order(Append(draft, b" and more"), Finish(draft, START_MS, 1, {}, b""))
     stage.disk.room = 100
     stage.writer.close()
     assert (stage.contents(), stage.lost) == ([b"audio and more"], [])
@@ -303,7 +311,7 @@ async def test_a_database_that_refuses_is_tried_again(
         stage.order(Discard(draft))
         draft = stage.begin(b"audio")
         left[0] = 2
-    stage.order(Finish(draft, 15000, {}, b""))
+    stage.order(Finish(draft, START_MS, 15000, {}, b""))
     stage.retry()
     assert (stage.contents(), stage.lost, stage.writer.is_behind) == ([b"audio"], [], False)
     assert await database.run(slices.find_unfinished) == []
@@ -313,6 +321,6 @@ async def test_an_odd_slice_is_lost_alone(stage: Stage) -> None:
     """One that the database cannot take for a reason of its own."""
     odd, well = Draft(replace(AUDIO, user_id="\ud800"), START_MS, 0), Draft(AUDIO, START_MS, 0)
     stage.order(Begin(odd), Append(odd, b"odd"), Begin(well), Append(well, b"well"))
-    stage.order(Finish(odd, 1, {}, b""), Finish(well, 1, {}, b""))
+    stage.order(Finish(odd, START_MS, 1, {}, b""), Finish(well, START_MS, 1, {}, b""))
     assert stage.contents() == [b"well"]
     assert [loss.origin for loss in stage.lost] == [odd.origin]

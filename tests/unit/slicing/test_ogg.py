@@ -5,12 +5,15 @@ from pathlib import Path
 
 import av
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloudslice.codecs.opus import packet_samples
 from cloudslice.slicing.audio.ogg import OggOpusWriter, repair_ogg
 from helpers.ogg_pages import read_opus_file, read_pages
 from helpers.opus_stream import check_with_tools, encode_opus, speech_like
+
+COMMENTS = ("DATE=2023",)
 
 
 def write_file(
@@ -24,7 +27,7 @@ def write_file(
     """The appended pieces of a finished file, and its writer."""
     pieces: list[bytes] = []
     writer = OggOpusWriter(
-        pieces.append, serial=7, pre_skip=pre_skip, stereo=stereo, comments=("DATE=2023",)
+        pieces.append, serial=7, pre_skip=pre_skip, stereo=stereo, comments=COMMENTS
     )
     for packet in packets:
         writer.add(packet, [len(packet)], samples_each)
@@ -51,7 +54,7 @@ def test_a_page_holds_at_most_a_second() -> None:
     pages = read_pages(b"".join(pieces))
     assert [len(page.packets) for page in pages] == [1, 1, 50, 50, 20]
     assert [page.granule for page in pages[2:]] == [48_000, 96_000, 115_200]
-    assert len(pieces) == len(pages)
+    assert len(pieces) == len(pages) - 1, "the two headers come together"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,7 @@ def test_flushing_writes_all_but_the_last_packet() -> None:
     writer.flush()
     assert [len(page.packets) for page in read_pages(b"".join(pieces))] == [1, 1, 2]
     writer.flush()
-    assert len(pieces) == 3
+    assert len(pieces) == 2
     for packet in packets[3:]:
         writer.add(packet, [len(packet)], 960)
     writer.finish(5 * 960)
@@ -122,11 +125,53 @@ def test_the_head_is_made_anew_when_the_channels_were_not_as_said(
     said: bool, packet: bytes, channels: int
 ) -> None:
     pieces, writer = write_file([packet] * 3, stereo=said)
-    head = writer.head()
+    head = writer.head(COMMENTS)
     assert bool(head) == (said != (channels == 2))
     assert len(head) in (0, len(pieces[0]))
     data = head + b"".join(pieces)[len(head) :]
     assert read_opus_file(data).channels == channels
+
+
+def test_the_comments_can_be_corrected_at_the_end() -> None:
+    """They tell a start that is known for good only then."""
+    pieces, writer = write_file([b"\xf8ab"] * 3)
+    head = writer.head(("DATE=2024",))
+    file = read_opus_file(head + b"".join(pieces)[len(head) :])
+    assert (file.comments, file.channels, file.samples) == (["DATE=2024"], 1, 2880)
+
+
+def largest_packet() -> bytes:
+    """120 ms in 48 frames of 1275 bytes, each with its size but the last, and a byte of padding:
+    the 61,298 bytes are all that a packet may have (RFC 6716 section 3.4)."""
+    return b"\xe3\xf0\x01" + b"\xff\xff" * 47 + bytes([1]) * 48 * 1275 + b"\x00"
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.sampled_from([1, 2, 254, 255, 256, 1275, 20_000, 61_000, 61_298]), min_size=1),
+    st.sets(st.integers(0, 20)),
+)
+def test_packets_of_any_size_go_into_pages_whole(sizes: list[int], flushes: set[int]) -> None:
+    """None goes on in the next page, and the last page is there for the end."""
+    pieces: list[bytes] = []
+    writer = OggOpusWriter(pieces.append, serial=7, pre_skip=0, stereo=False)
+    # All of them say that they have 1 frame of 20 ms; the writer does not look further.
+    packets = [b"\xf8" + bytes([index % 256]) * (size - 1) for index, size in enumerate(sizes)]
+    for index, packet in enumerate(packets):
+        writer.add(packet, [len(packet)], 960)
+        if index in flushes and len(packet) <= 1276:
+            writer.flush()
+    writer.finish(960 * len(packets))
+    pages = read_pages(b"".join(pieces))[2:]
+    assert [packet for page in pages for packet in page.packets] == packets
+    assert pages[-1].packets
+
+
+def test_the_largest_packet_there_is_can_be_written_and_read() -> None:
+    packet = largest_packet()
+    assert (len(packet), packet_samples(packet)) == (61_298, 5760)
+    pieces, _writer = write_file([packet] * 3, samples_each=5760)
+    assert read_opus_file(b"".join(pieces)).packets == [packet] * 3
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +236,7 @@ def test_repairing_twice_or_what_is_whole_changes_nothing(
 ) -> None:
     path = tmp_path / "whole.ogg"
     pieces, writer = write_file(opus_packets, pre_skip=15_360, audible=150_000)
-    path.write_bytes(writer.head() + b"".join(pieces)[len(writer.head()) :])
+    path.write_bytes(writer.head(COMMENTS) + b"".join(pieces)[len(writer.head(COMMENTS)) :])
     before = path.read_bytes()
     assert [repair_ogg(path), repair_ogg(path)] == [3125, 3125]
     assert path.read_bytes() == before

@@ -40,13 +40,13 @@ class OggOpusWriter:
     __slots__ = (
         "_body",
         "_granule",
+        "_head",
         "_lacing",
         "_last_size",
         "_pages",
         "_pending_samples",
         "_pre_skip",
         "_serial",
-        "_stereo",
         "_toc_bits",
         "_write",
     )
@@ -65,25 +65,22 @@ class OggOpusWriter:
         serial: the stream's 32 bit number, another one than that of files played before or after.
         pre_skip: samples, at most `MAX_PRE_SKIP`.
         stereo: whether the header is to say two channels; `head` can correct it at the end.
-        comments: ``NAME=value`` for the comment header.
+        comments: ``NAME=value`` for the comment header; `head` can correct them.
         """
         self._write = write
         self._serial = serial & 0xFFFFFFFF
         self._pre_skip = pre_skip
-        self._stereo = stereo
         self._toc_bits = 0
         self._granule = 0
         self._pending_samples = 0
-        self._pages = 0
+        self._pages = 2
         self._lacing = bytearray()
         # Not a list of packets: their memory would be cold by the time it is used again.
         self._body = bytearray()
         self._last_size = 0
         """Bytes of the last packet in it."""
-        head = _opus_head(pre_skip, stereo)
-        self._write_page(_FIRST, 0, _lace(len(head)), head)
-        tags = _opus_tags(comments)
-        self._write_page(0, 0, _lace(len(tags)), tags)
+        self._head = self._make_head(stereo, comments)
+        write(self._head)
 
     def add(self, data: bytes, sizes: Sequence[int], samples: int) -> None:
         """Put packets at the end of the stream.
@@ -130,16 +127,22 @@ class OggOpusWriter:
         """
         self._flush(_LAST, self._pre_skip + samples)
 
-    def head(self) -> bytes:
-        """The first page anew if it has to say another channel count than it does, else nothing.
+    def head(self, comments: Sequence[str]) -> bytes:
+        """The two header pages anew if they have to say something else than they do, else nothing.
 
-        It is as long as the one it replaces.
+        Args:
+            comments: as long as the ones they have.
         """
         stereo = is_stereo(bytes([self._toc_bits]))
-        if stereo == self._stereo:
-            return b""
-        body = _opus_head(self._pre_skip, stereo)
-        return _Page(_FIRST, 0, self._serial, 0, _lace(len(body)), body).to_bytes()
+        pages = self._make_head(stereo, comments)
+        return b"" if pages == self._head else pages
+
+    def _make_head(self, stereo: bool, comments: Sequence[str]) -> bytes:
+        bodies = _opus_head(self._pre_skip, stereo), _opus_tags(comments)
+        return b"".join(
+            _Page(flags, 0, self._serial, number, _lace(len(body)), body).to_bytes()
+            for number, (flags, body) in enumerate(zip((_FIRST, 0), bodies, strict=True))
+        )
 
     def _flush(self, flags: int, granule: int) -> None:
         self._write_page(flags, granule, bytes(self._lacing), bytes(self._body))

@@ -1,0 +1,118 @@
+"""How far a sender's RTP timestamps are believed.
+
+A gap that a timestamp tells is believed as far as the packet's arrival allows. Network jitter hides
+some milliseconds, so a clock that runs ahead by little with each packet would be believed for ever:
+what real time does not confirm, at once or by quicker packets that follow, is charged.
+"""
+
+from cloudslice.codecs.opus import GRID, SAMPLE_RATE
+from cloudslice.slicing.audio.clock_faults import ClockFault, ClockFaults
+from cloudslice.slicing.audio.real_time import PAUSE_S
+
+_UNCONFIRMED_SAMPLES = 12_000
+"""How much a track gets in all for gaps of timestamps alone."""
+
+_NEGLIGIBLE_SAMPLES = 240
+_STEP_SAMPLES = 4_800
+"""What a clock is off by at a time: more is a jump, less is a wrong rate."""
+
+_CLEAN_PACKETS = 3
+_MAX_DRIFT_S = 0.05
+
+
+class Timestamps:
+    """Ties one SSRC's extended timestamps to media positions.
+
+    Attributes:
+        is_fast: whether they were found to run ahead lately: durations tell more then.
+    """
+
+    __slots__ = (
+        "_believed",
+        "_clean_packets",
+        "_drift_s",
+        "_faults",
+        "_offset",
+        "_unconfirmed",
+        "is_fast",
+    )
+
+    def __init__(self, faults: ClockFaults) -> None:
+        self.is_fast = False
+        self._faults = faults
+        self._offset: int | None = None
+        """Media position minus timestamp; None until the next packet tells."""
+        self._unconfirmed = _UNCONFIRMED_SAMPLES
+        """What is left of it."""
+        self._believed = 0
+        """The gaps that were believed, as far as real time has not contradicted them."""
+        self._clean_packets = 0
+        """How many packets in a row have come without a small gap."""
+        self._drift_s = 0.0
+        """How far the clocks may have gone apart since a packet was quicker than those before."""
+
+    def restart(self) -> None:
+        """The next one has no relation to the ones before."""
+        self._offset = None
+
+    def position(self, timestamp: int) -> int | None:
+        """The media position of a timestamp, or None before the first packet tells."""
+        return None if self._offset is None else timestamp + self._offset
+
+    def shift(self, samples: int) -> None:
+        """Timestamps mean positions that are so much later."""
+        assert self._offset is not None  # noqa: S101 - a packet has come
+        self._offset += samples
+
+    def claimed_gap(self, timestamp: int, end: int) -> int | None:
+        """The gap that a timestamp tells behind the position `end`, a multiple of `GRID`; None if
+        it has no relation to those before. A remainder is kept in mind for the next gap."""
+        if self._offset is not None:
+            gap = timestamp + self._offset - end
+            if self.is_fast and 0 < gap < _STEP_SAMPLES:
+                self._faults.note(ClockFault.FAST)
+                self.shift(-gap)
+                self._clean_packets = gap = 0
+            if gap > -GRID:
+                return max(0, gap // GRID * GRID)
+            is_step = gap <= -_STEP_SAMPLES
+            self._faults.note(ClockFault.JUMPED if is_step else ClockFault.SLOW)
+        self._offset = end - timestamp
+        return None
+
+    def check_gap(self, gap: int, early_s: float) -> int:
+        """As much of a claimed gap as real time allows, if the packet would be early by `early_s`
+        with all of it."""
+        excess = min(gap, -(-round(early_s * SAMPLE_RATE) // GRID) * GRID)
+        is_step = excess >= _STEP_SAMPLES
+        if excess > _NEGLIGIBLE_SAMPLES and (is_step or not self._charge(excess)):
+            self._faults.note(ClockFault.JUMPED if is_step else ClockFault.FAST)
+            self.shift(-excess)
+            gap -= excess
+        if gap <= PAUSE_S * SAMPLE_RATE:
+            self._believed += gap
+        return gap
+
+    def on_placed(self, packets: int, drift_s: float) -> None:
+        """So many have their place; meanwhile the clocks may have gone apart by `drift_s`."""
+        self._drift_s = min(self._drift_s + drift_s, _MAX_DRIFT_S)
+        self._clean_packets += packets
+        self.is_fast = self.is_fast and self._clean_packets < _CLEAN_PACKETS
+
+    def on_early(self, early_s: float) -> None:
+        """Packets were quicker than all before by so much: gaps that jitter seemed to confirm may
+        have been none."""
+        wrong = min(self._believed, round((early_s - self._drift_s) * SAMPLE_RATE))
+        self._drift_s = max(0.0, self._drift_s - early_s)
+        if wrong > 0:
+            self._believed -= wrong
+            self._charge(wrong)
+
+    def _charge(self, samples: int) -> bool:
+        """Whether they may be believed by so much more than real time allows."""
+        if samples <= self._unconfirmed:
+            self._unconfirmed -= samples
+            return True
+        self.is_fast = True
+        self._clean_packets = 0
+        return False
