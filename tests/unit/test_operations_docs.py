@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from cloudslice.rtp.audio import AudioReceiver
-from cloudslice.rtp.port import RtpPort
-from cloudslice.rtp.video import VideoReceiver
 
 from cloudslice.delivery.callbacks import CallbackCounters
 from cloudslice.delivery.service import Delivery
