@@ -31,6 +31,19 @@ struct reader {
     uint8_t rest[CALL_LIMIT][MAX_DATAGRAM - SLOT_BYTES];
 };
 
+#ifdef __SANITIZE_ADDRESS__
+/* So that a sanitizer notices what goes beyond it. */
+static void *reserve(size_t size)
+{
+    return calloc(1, size);
+}
+
+static void release(void *memory, size_t size)
+{
+    (void)size;
+    free(memory);
+}
+#else
 /* Memory that costs nothing before it is used. */
 static void *reserve(size_t size)
 {
@@ -43,6 +56,22 @@ static void release(void *memory, size_t size)
 {
     if (memory)
         munmap(memory, size);
+}
+#endif
+
+/* Nobody may read behind a slot's datagram, and before the next reading nobody writes there. */
+void fence_slot(const struct port *port, int32_t slot)
+{
+    const struct slot *of = &port->slots[slot];
+    uint8_t *memory = port->memory + (size_t)slot * SLOT_BYTES;
+    size_t used = of->large ? 0 : of->length;
+
+    FORBID(memory + used, SLOT_BYTES - used);
+}
+
+static void open_slots(const struct port *port, uint32_t first, uint32_t count)
+{
+    ALLOW(port->memory + (size_t)first * SLOT_BYTES, (size_t)count * SLOT_BYTES);
 }
 
 EXPORT struct port *port_new(uint32_t slots, uint64_t seed)
@@ -74,6 +103,8 @@ EXPORT void port_free(struct port *port)
 {
     if (port->slots)
         port_clear(port);
+    if (port->memory)
+        open_slots(port, 0, port->capacity);
     free(port->path_buckets);
     release(port->slots, port->capacity * sizeof *port->slots);
     release(port->memory, (size_t)port->capacity * SLOT_BYTES);
@@ -132,6 +163,7 @@ static void queue_slot(struct port *port)
 
     port->datagrams++;
     port->slots[slot].is_open = port->slots[slot].was_offered = false;
+    fence_slot(port, slot);
     queue_for(port, find_peer(port, port->slots[slot].path), slot);
 }
 
@@ -142,6 +174,7 @@ EXPORT bool port_put(struct port *port, const uint8_t *datagram, uint32_t length
         return false;
     struct slot *slot = &port->slots[port->used];
 
+    open_slots(port, port->used, 1);
     slot->large = NULL;
     if (length > SLOT_BYTES && !(slot->large = malloc(length)))
         return false;
@@ -157,6 +190,7 @@ static void offer_slots(struct port *port, uint32_t count)
 {
     struct reader *reader = port->reader;
 
+    open_slots(port, port->used, count);
     for (uint32_t each = 0; each < count; each++) {
         uint32_t slot = port->used + each;
 

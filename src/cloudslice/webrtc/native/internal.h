@@ -162,6 +162,15 @@ struct port {
 
 #define OUTPUT_BYTES (4 * 1024 * 1024)
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define FORBID(memory, size) ASAN_POISON_MEMORY_REGION(memory, size)
+#define ALLOW(memory, size) ASAN_UNPOISON_MEMORY_REGION(memory, size)
+#else
+#define FORBID(memory, size) ((void)(memory), (void)(size))
+#define ALLOW(memory, size) ((void)(memory), (void)(size))
+#endif
+
 static inline uint16_t read16(const uint8_t *at)
 {
     return (uint16_t)(at[0] << 8 | at[1]);
@@ -181,6 +190,7 @@ static inline uint8_t *slot_bytes(const struct port *port, int32_t slot)
 
 /* datagrams.c */
 void queue_for(struct port *port, struct peer *peer, int32_t slot);
+void fence_slot(const struct port *port, int32_t slot);
 void begin_events(struct port *port);
 bool has_room(const struct port *port);
 struct event *add_event(struct port *port, enum event_kind kind);

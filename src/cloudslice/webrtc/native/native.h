@@ -157,9 +157,6 @@ EXPORT void peer_set_srtp(struct peer *peer, unprotect_function *unprotect,
  * is the peer's from now on, and the next call of `port_process` takes it in. */
 EXPORT bool peer_adopt(struct peer *peer, uint32_t slot, uint32_t reading);
 
-/* Whether the peer has a stream of this SSRC. */
-EXPORT bool peer_has_stream(const struct peer *peer, uint32_t ssrc);
-
 /* A stream of the peer. `payload_types`: a bit for each that is Opus, 16 bytes, or NULL.
  * `attempts`: how often a missing packet is asked for. `patience`: seconds that later audio packets
  * wait for a missing one. NULL: no memory, or there is one of this SSRC. */

@@ -75,6 +75,15 @@ static bool is_rtp(const uint8_t *datagram, uint32_t length)
            !(datagram[1] >= 192 && datagram[1] <= 223);
 }
 
+/* libsrtp's srtp_unprotect, which gives no packet that is longer than before. */
+static int open_packet(struct peer *peer, uint8_t *packet, int *length)
+{
+    int original = *length;
+    int status = peer->unprotect(peer->srtp, packet, length);
+
+    return status == 0 && (*length < HEADER_LENGTH || *length > original) ? -1 : status;
+}
+
 /* Decrypt in place: 0, or libsrtp's status, and the packet as it was. Where a known stream's packet is not
  * authentic, the roll-over counters beside the one that libsrtp believes are tried: the true one may have
  * been passed unread. */
@@ -87,7 +96,7 @@ static int unprotect(struct peer *peer, struct stream *stream, uint8_t *packet, 
     if (!peer->unprotect)
         return -1;
     memcpy(copy, packet, (size_t)original);
-    int status = peer->unprotect(peer->srtp, packet, length);
+    int status = open_packet(peer, packet, length);
 
     if (status == 0 || status == REPLAYED || status == TOO_OLD)
         return status;
@@ -100,7 +109,7 @@ static int unprotect(struct peer *peer, struct stream *stream, uint8_t *packet, 
             memcpy(packet, copy, (size_t)original);
             *length = original;
             peer->set_roc(peer->srtp, stream->ssrc, (uint32_t)roc);
-            if (peer->unprotect(peer->srtp, packet, length) == 0) {
+            if (open_packet(peer, packet, length) == 0) {
                 stream->authentic = roc << 16 | read16(copy + 2);
                 return 0;
             }
@@ -173,6 +182,7 @@ static int decrypt_slot(struct peer *peer, struct stream *stream, int32_t index,
     if (status == 0) {
         slot->length = (uint32_t)length;
         slot->is_open = true;
+        fence_slot(peer->port, index);
         note_authentic(peer, slot);
     }
     return status;
@@ -464,11 +474,12 @@ EXPORT bool peer_adopt(struct peer *peer, uint32_t slot, uint32_t reading)
         !find_stream(peer, read32(bytes + 8)))
         return false;
     memcpy(copy, bytes, stranger->length);
-    if (peer->unprotect(peer->srtp, copy, &length) != 0 || !peer_add_path(peer, stranger->path))
+    if (open_packet(peer, copy, &length) != 0 || !peer_add_path(peer, stranger->path))
         return false;
     memcpy(bytes, copy, (size_t)length);
     stranger->length = (uint32_t)length;
     stranger->is_open = true;
+    fence_slot(port, (int32_t)slot);
     note_authentic(peer, stranger);
     return true;
 }

@@ -24,11 +24,6 @@ struct stream *find_stream(const struct peer *peer, uint32_t ssrc)
     return stream;
 }
 
-EXPORT bool peer_has_stream(const struct peer *peer, uint32_t ssrc)
-{
-    return find_stream(peer, ssrc) != NULL;
-}
-
 EXPORT struct stream *stream_new(struct peer *peer, uint32_t ssrc, uint32_t track,
                                  enum stream_kind kind, uint32_t clock_rate,
                                  const uint8_t *payload_types, uint32_t attempts, double patience)

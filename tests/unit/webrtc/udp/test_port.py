@@ -16,7 +16,6 @@ from cloudslice.webrtc.accepting import ReceivePolicy
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.candidates import IceCredentials
 from cloudslice.webrtc.dtls import DtlsCertificate
-from cloudslice.webrtc.native.port import NativePort
 from cloudslice.webrtc.peer_connection import (
     CloseReason,
     ConnectionOptions,
@@ -28,7 +27,7 @@ from cloudslice.webrtc.streams import Streams
 from cloudslice.webrtc.udp import port as port_module
 from cloudslice.webrtc.udp import sockets
 from cloudslice.webrtc.udp.paths import make_path
-from cloudslice.webrtc.udp.port import UdpPort
+from cloudslice.webrtc.udp.port import PortOptions, UdpPort
 from cloudslice.webrtc.udp.sockets import PortInUseError
 from helpers.media_port import media_port
 from helpers.native_peer import protect_large
@@ -53,10 +52,9 @@ def port() -> Iterator[UdpPort]:
 
 
 @pytest.fixture
-def small_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[UdpPort]:
+def small_port() -> Iterator[UdpPort]:
     """It reads 40 datagrams at a time."""
-    monkeypatch.setattr(port_module, "NativePort", partial(NativePort, 40))
-    with contextlib.closing(UdpPort(0, "", SystemClock())) as opened:
+    with contextlib.closing(UdpPort(0, "", SystemClock(), PortOptions(slots=40))) as opened:
         yield opened
 
 
@@ -574,6 +572,6 @@ def test_a_small_buffer_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With what to do: packets that come while the machine is busy have to wait somewhere."""
-    monkeypatch.setattr(sockets, "_ENOUGH_BUFFER", 1 << 40)
+    monkeypatch.setattr(sockets, "_SO_RCVBUFFORCE", socket.SO_SNDBUF)  # it stays as it was
     UdpPort(0, "", SystemClock()).close()
     assert "net.core.rmem_max" in capsys.readouterr().out
