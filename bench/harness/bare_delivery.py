@@ -35,6 +35,9 @@ class Nowhere:
     def finish(self, duration_ms: int, details: Mapping[str, str], *, head: bytes = b"") -> None:
         pass
 
+    def abandon(self, reason: str) -> None:
+        pass
+
     def discard(self) -> None:
         pass
 
@@ -108,6 +111,9 @@ class BareGrowth:
     def finish(self, duration_ms: int, details: Mapping[str, str], *, head: bytes = b"") -> None:
         os.pwrite(self._descriptor, head, 0)
         self._bare.take(self._descriptor, self._path, bytes(self._data))
+
+    def abandon(self, reason: str) -> None:
+        raise AssertionError("nothing breaks here")
 
     def discard(self) -> None:
         raise AssertionError("nothing is discarded here")

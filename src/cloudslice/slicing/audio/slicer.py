@@ -165,7 +165,6 @@ class AudioSlicer:
     def _close_slice(self) -> None:
         if self._slice is not None:
             self._finish(self._slice, self._end)
-            self._slice = None
 
     def _judge_late(self, now: float) -> None:
         """Take what was set aside, if it is known by now where it belongs."""
@@ -206,7 +205,6 @@ class AudioSlicer:
         self._pre_roll.add(packet, (len(packet),), samples)
         if self._end >= open_slice.end:
             self._finish(open_slice, open_slice.end)
-            self._slice = None
             if self._end > open_slice.end:
                 self._open(open_slice.end)
 
@@ -251,6 +249,7 @@ class AudioSlicer:
         return self._slice
 
     def _finish(self, open_slice: _OpenSlice, end: int) -> None:
+        self._slice = None  # first: if this breaks, the next packet opens another one
         samples = end - open_slice.start
         open_slice.writer.finish(samples)
         open_slice.growing.finish(
