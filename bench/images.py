@@ -78,7 +78,14 @@ def make_keyframes(size: str) -> list[Keyframe]:
     video = camera_media(spec, seconds=4).video
     assert video is not None
     depacketizer = H264Depacketizer("")
-    frames = [depacketizer.assemble(f.payloads) for f in video.frames if f.is_keyframe]
+    frames = []
+    first = 0
+    for each in video.frames:
+        for sequence, payload in enumerate(each.payloads, first):
+            depacketizer.take(payload, sequence)
+        if each.is_keyframe:
+            frames.append(depacketizer.assemble(each.payloads, first, is_first_known=True))
+        first += len(each.payloads)
     return [Keyframe(VideoCodec.H264, data, 0, 0) for data in frames if data is not None]
 
 

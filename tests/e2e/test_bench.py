@@ -17,12 +17,13 @@ def _run(script: str, *arguments: str) -> None:
 def test_streams_are_measured_beside_a_yardstick(tmp_path: Path) -> None:
     _run(
         "streams.py", "--output", str(tmp_path), "--anchors", "2", "--modes", "jpg",
-        "--size", "320x180", "--bitrate", "200", "--join", "0", "--warm-up", "2", "--window", "6",
+        "--size", "320x180", "--bitrate", "200", "--join", "0", "--warm-up", "2", "--window", "16",
         "--yardsticks", "ffmpeg", "--yardstick-streams", "1",
     )  # fmt: skip
     [turn] = json.loads((tmp_path / "streams.json").read_text())["turns"]
     [result] = turn["results"]
-    assert result["pictures"]["due"] in {2, 3, 4}  # a picture every 5 s, of 2 anchors
+    assert result["pictures"]["due"] in {6, 7, 8}  # a picture every 5 s, of 2 anchors
+    assert result["audio"]["due"] in {2, 3, 4}
     assert result["pictures"]["missing"] == result["audio"]["missing"] == 0
     assert result["packets_dropped"] == result["rejoined"] == 0
     assert result["cpu_per_anchor"] > 0
@@ -37,7 +38,6 @@ def test_streams_are_measured_beside_a_yardstick(tmp_path: Path) -> None:
     ("script", "arguments"),
     [
         pytest.param("images.py", ["--pictures", "2", "--size", "320x180"], id="images"),
-        pytest.param("packets.py", ["--anchors", "2", "--seconds", "0.5"], id="packets"),
         pytest.param(
             "delivery.py", ["--modes", "audio", "--seconds", "1", "--turns", "1"], id="delivery"
         ),

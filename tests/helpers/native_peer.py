@@ -1,9 +1,11 @@
 """A peer of the native library, and a sender that protects its packets by the real libsrtp."""
 
+import ctypes
 import socket
 import struct
 from collections.abc import Iterable, Iterator
 
+from cloudslice.webrtc import srtp
 from cloudslice.webrtc.native import PeerState
 from cloudslice.webrtc.native.events import (
     Event,
@@ -50,6 +52,17 @@ def srtp_pair() -> tuple[SrtpContext, SrtpContext]:
         SrtpContext(SrtpKeys(profile.libsrtp_profile, local=keys[0], remote=keys[1])),
         SrtpContext(SrtpKeys(profile.libsrtp_profile, local=keys[1], remote=keys[0])),
     )
+
+
+def protect_large(context: SrtpContext, packet: bytes) -> bytes:
+    """By libsrtp itself: its Python binding has a buffer of 2 KB."""
+    protect = srtp._libsrtp.srtp_protect
+    protect.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int))
+    session = int(srtp.ffi.cast("uintptr_t", context._outbound._srtp[0]))
+    buffer = ctypes.create_string_buffer(packet, len(packet) + 64)
+    length = ctypes.c_int(len(packet))
+    assert protect(session, buffer, ctypes.byref(length)) == 0
+    return buffer.raw[: length.value]
 
 
 class SrtpReader:

@@ -15,7 +15,7 @@ import pytest
 
 from helpers.build_hook import ROOT, load_build_hook
 
-LIBRARY = "cloudslice/rtp/native/packets.so"
+LIBRARY = "cloudslice/webrtc/native/packets.so"
 OLD_LIBRARY = b"compiled from older sources"
 
 
@@ -153,7 +153,7 @@ def test_the_library_in_a_wheel_loads(wheel: Path, tmp_path: Path) -> None:
     """Loading compares the library's structures with those in the Python code beside it."""
     shutil.unpack_archive(wheel, tmp_path, "zip")
     loaded = subprocess.run(
-        [sys.executable, "-c", "import cloudslice.rtp.native as it; print(it.__file__)"],
+        [sys.executable, "-c", "import cloudslice.webrtc.native as it; print(it.__file__)"],
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -11,7 +11,6 @@ from cloudslice.rtp.audio import AudioReceiver
 from cloudslice.rtp.port import RtpPort
 from cloudslice.rtp.video import VideoReceiver
 
-from cloudslice.clock import SystemClock
 from cloudslice.delivery.callbacks import CallbackCounters
 from cloudslice.delivery.service import Delivery
 from cloudslice.delivery.uploads import UploadCounters
@@ -19,9 +18,11 @@ from cloudslice.faults import Faults
 from cloudslice.metrics import NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.slicing.counters import SlicingCounters
-from cloudslice.slicing.pictures.pool import PicturePool
+from cloudslice.slicing.pictures.pool import PicturePool, PictureProcessCounters
 from cloudslice.tasks.model import TaskStatus
 from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.webrtc.udp.port import UdpPort
+from helpers.meeting import meeting
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 
@@ -39,20 +40,13 @@ class IdleNode:
     files_set_aside: int = 0
     spool_bytes: int = 0
     uploads: UploadCounters = field(default_factory=UploadCounters)
+    counters: PictureProcessCounters = field(default_factory=PictureProcessCounters)
     faults: Faults = field(default_factory=lambda: Faults("test"))
     callbacks: CallbackCounters = field(default_factory=CallbackCounters)
 
     def media_counts(self) -> Counter[str]:
-        audio = AudioReceiver(frozenset(), can_nack=False, monotonic=lambda: 0.0)
-        video = VideoReceiver(
-            {},
-            can_nack=False,
-            orientation_id=None,
-            monotonic=SystemClock().monotonic,
-            wake=lambda at: None,
-        )
-        session = Counter(not_authentic=0, repeated=0, malformed=0, unassigned=0)
-        return Counter({**session, **audio.counts, **video.counts})
+        with meeting() as met:
+            return met.connection.counts
 
     def count_by_status(self) -> dict[TaskStatus, int]:
         return dict.fromkeys(TaskStatus, 0)
@@ -68,7 +62,7 @@ def exported() -> dict[str, set[str]]:
     metrics = NodeMetrics(
         cast(Supervisor, node),
         cast(BuiltinRooms, node),
-        cast(RtpPort, node),
+        cast(UdpPort, node),
         cast(PicturePool, node),
         cast(Delivery, node),
     )

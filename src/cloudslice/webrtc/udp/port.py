@@ -320,6 +320,8 @@ class UdpPort:
                 member.connection.on_unreachable(make_path(*address))
 
     def _process(self, now: float) -> None:
+        # Where this is called for an event, others wait whose outcome the library goes by.
+        self._dispatch()
         while events := [*self._native.process(now)]:
             self._events.extend(events)
             self._dispatch()
@@ -351,7 +353,11 @@ class UdpPort:
 
     def _find(self, event: Event) -> _Member | None:
         if not isinstance(event, Stranger):
-            return self._members.get(event.owner)
+            known = self._members.get(event.owner)
+            if isinstance(event, Datagram) and event.data[:1] < b"\x04":
+                # Another connection may have the address now: its checks tell.
+                return self._find_by_check(event) or known
+            return known
         if event.data[:1] < b"\x04":  # RFC 7983
             member = self._find_by_check(event)
         else:
@@ -359,7 +365,7 @@ class UdpPort:
         self.foreign += member is None
         return member
 
-    def _find_by_check(self, event: Stranger) -> _Member | None:
+    def _find_by_check(self, event: Datagram | Stranger) -> _Member | None:
         try:
             message = stun.parse(event.data)
         except stun.StunError:

@@ -1,12 +1,10 @@
 """Opus packets come out in order, each once, joined to runs."""
 
-import ctypes
 import itertools
 from collections.abc import Iterator
 
 import pytest
 
-from cloudslice.webrtc import srtp
 from cloudslice.webrtc.native.port import StreamKind
 from helpers.native_peer import (
     AUDIO_SSRC,
@@ -15,6 +13,7 @@ from helpers.native_peer import (
     lost,
     missing,
     numbers,
+    protect_large,
     rtp,
     runs,
 )
@@ -214,21 +213,10 @@ def test_packets_up_to_the_limit_of_opus_are_taken(receiving: Receiving) -> None
     receiving.audio()
     large = b"\xfb\x83" + bytes(61_000)
     packet = rtp(AUDIO_SSRC, 0, 0, large)
-    receiving.put(receiving.protect(packet) if len(packet) < 2000 else _protect(receiving, packet))
+    receiving.put(protect_large(receiving.sender, packet))
     receiving.process()
     (event,) = runs(receiving.flush())
     assert event.run.data == large
-
-
-def _protect(receiving: Receiving, packet: bytes) -> bytes:
-    """By libsrtp itself: its Python binding has a buffer of 2 KB."""
-    protect = srtp._libsrtp.srtp_protect
-    protect.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int))
-    session = int(srtp.ffi.cast("uintptr_t", receiving.sender._outbound._srtp[0]))
-    buffer = ctypes.create_string_buffer(packet, len(packet) + 64)
-    length = ctypes.c_int(len(packet))
-    assert protect(session, buffer, ctypes.byref(length)) == 0
-    return buffer.raw[: length.value]
 
 
 def test_two_streams_have_a_run_each(receiving: Receiving) -> None:
