@@ -37,6 +37,9 @@ class Nowhere:
     ) -> None:
         pass
 
+    def abandon(self, reason: str) -> None:
+        pass
+
     def discard(self) -> None:
         pass
 
@@ -112,6 +115,9 @@ class BareGrowth:
     ) -> None:
         os.pwrite(self._descriptor, head, 0)
         self._bare.take(self._descriptor, self._path, bytes(self._data))
+
+    def abandon(self, reason: str) -> None:
+        raise AssertionError("nothing breaks here")
 
     def discard(self) -> None:
         raise AssertionError("nothing is discarded here")

@@ -45,9 +45,12 @@ class StoredSlice:
     duration_ms: int | None = None
     """None while it grows."""
     details: Mapping[str, str] = field(default_factory=dict)
+    abandoned: str = ""
+    """Why it is to end early."""
 
     def append(self, data: bytes) -> None:
         assert self.duration_ms is None, "appended after the end"
+        assert not self.abandoned, "appended after the end"
         self.data += data
         self.appends.append(len(data))
 
@@ -59,6 +62,10 @@ class StoredSlice:
         self.data[: len(head)] = head
         self.duration_ms = duration_ms
         self.details = details
+
+    def abandon(self, reason: str) -> None:
+        if self.duration_ms is None:
+            self.abandoned = reason
 
     def discard(self) -> None:
         raise AssertionError("slicing opens no slice without something to put in it")

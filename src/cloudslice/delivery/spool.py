@@ -306,6 +306,11 @@ class _Growth:
         self._open = False
         self._spool.order(Finish(self._draft, start_utc_ms, duration_ms, details, head))
 
+    def abandon(self, reason: str) -> None:
+        if self._open:
+            self._open = False
+            self._spool.order(Abandon(self._draft, reason))
+
     def discard(self) -> None:
         self._check_open()
         self._open = False
@@ -313,4 +318,4 @@ class _Growth:
 
     def _check_open(self) -> None:
         if not self._open:
-            raise RuntimeError("the slice is finished or discarded")
+            raise RuntimeError("the slice is finished, discarded or abandoned")

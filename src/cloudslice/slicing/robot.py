@@ -1,13 +1,16 @@
 """One task's member in its room: slices the anchors that are subscribed to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
+from typing import ParamSpec
 
 from cloudslice.clock import Clock
 from cloudslice.delivery.model import SliceKind, SliceOrigin, SliceStore
+from cloudslice.faults import Faults
 from cloudslice.media.tracks import AudioTrack, OpusRun
 from cloudslice.rooms.base import Anchor, LeaveCode
+from cloudslice.slicing.audio.one_slice import OneSlice
 from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
@@ -17,6 +20,8 @@ from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.pictures.track_choice import PictureTrack
 from cloudslice.slicing.subscription import AnchorPlaces, is_subscribed
 
+P = ParamSpec("P")
+
 
 @dataclass(eq=False, slots=True)
 class _SlicedAudio:
@@ -25,7 +30,13 @@ class _SlicedAudio:
 
     track: AudioTrack
     slicer: AudioSlicer
+    store: OneSlice
     since: float
+
+    def detach(self) -> None:
+        """Hear nothing more, even if the track goes on sending."""
+        self.since = inf
+        self.track.remove_sink(self)
 
     def on_opus(self, run: OpusRun) -> None:
         if run.arrival >= self.since:
@@ -44,6 +55,10 @@ class _SlicedVideo:
     choice: PictureTrack
     grabber: FrameGrabber
 
+    def tick(self, now: float) -> None:
+        self.grabber.follow(self.choice.update(now))
+        self.grabber.tick(now)
+
 
 class Robot:
     """A `RoomListener` that keeps a slicer on every subscribed audio track and a grabber on every
@@ -51,6 +66,9 @@ class Robot:
 
     It has neither task nor timer of its own: `tick` is called for it. All calls are made on the
     event loop.
+
+    An unforeseen error in slicing one anchor is counted and logged. It neither reaches the other
+    anchors nor the caller.
 
     Attributes:
         counters: what it made and left out.
@@ -67,11 +85,13 @@ class Robot:
         due_times: DueTimes,
         clock: Clock,
         max_anchors: int,
+        faults: Faults,
         on_finished: Callable[[LeaveCode], None],
     ) -> None:
         """The idle clock starts at once.
 
         Args:
+            faults: takes the unforeseen errors.
             on_finished: called once when the robot is done by itself: no anchor for
                 `max_idle_s`, or evicted. All slices are closed by then.
         """
@@ -83,6 +103,7 @@ class Robot:
         self._pictures = pictures
         self._due_times = due_times
         self._clock = clock
+        self._faults = faults
         self._on_finished = on_finished
         self._places = AnchorPlaces(max_anchors)
         self._anchors: dict[str, Anchor] = {}
@@ -119,11 +140,10 @@ class Robot:
 
     def tick(self, now: float) -> None:
         """Do what is due at monotonic second `now`; to be called on each tick."""
-        for audio in self._audio.values():
-            audio.slicer.tick(now)
-        for video in self._video.values():
-            video.grabber.follow(video.choice.update(now))
-            video.grabber.tick(now)
+        for user_id, audio in self._audio.items():
+            self._fenced(user_id, audio.slicer.tick, now)
+        for user_id, video in self._video.items():
+            self._fenced(user_id, video.tick, now)
         if self._idle_since is not None and now - self._idle_since >= self._params.max_idle_s:
             self._finish(LeaveCode.IDLE)
 
@@ -147,9 +167,9 @@ class Robot:
         if self._anchors.get(anchor.user_id) is not anchor:
             return  # replaced by its newer self already
         del self._anchors[anchor.user_id]
-        self._reconcile()
         if not self._anchors:
             self._idle_since = self._clock.monotonic()
+        self._reconcile()
 
     def on_evicted(self, code: LeaveCode) -> None:
         """See `RoomListener`."""
@@ -172,20 +192,24 @@ class Robot:
         audio, video = self._wanted_audio(), self._wanted_video()
         wanting = (user_id for user_id in self._anchors if user_id in audio or user_id in video)
         served = self._places.update(wanting)
-        for user_id in [*self._audio]:
-            if user_id not in served or self._audio[user_id].track is not audio.get(user_id):
-                self._stop_audio(user_id)
-        for user_id in [*self._video]:
-            if user_id not in served or self._video[user_id].anchor is not video.get(user_id):
-                self._stop_video(user_id)
+        self._stop_audio(
+            user_id
+            for user_id, each in self._audio.items()
+            if user_id not in served or each.track is not audio.get(user_id)
+        )
+        self._stop_video(
+            user_id
+            for user_id, each in self._video.items()
+            if user_id not in served or each.anchor is not video.get(user_id)
+        )
         for user_id, audio_track in audio.items():
             if user_id in served and user_id not in self._audio:
-                self._start_audio(user_id, audio_track)
+                self._fenced(user_id, self._start_audio, user_id, audio_track)
         for user_id, anchor in video.items():
             if user_id in self._video:
-                self._update_video(self._video[user_id])
+                self._fenced(user_id, self._update_video, self._video[user_id])
             elif user_id in served:
-                self._start_video(anchor)
+                self._fenced(user_id, self._start_video, anchor)
 
     def _wanted_audio(self) -> dict[str, AudioTrack]:
         if not self._params.audio:
@@ -210,20 +234,26 @@ class Robot:
         }
 
     def _start_audio(self, user_id: str, track: AudioTrack) -> None:
+        store = OneSlice(self._store)
         slicer = AudioSlicer(
             SliceOrigin(self._task_id, user_id, SliceKind.AUDIO, "ogg"),
-            self._store,
+            store,
             self._clock,
             self._params.audio_slice_s,
             self.counters,
         )
-        self._audio[user_id] = audio = _SlicedAudio(track, slicer, self._since)
+        self._audio[user_id] = audio = _SlicedAudio(track, slicer, store, self._since)
         track.add_sink(audio)
 
-    def _stop_audio(self, user_id: str) -> None:
-        audio = self._audio.pop(user_id)
-        audio.track.remove_sink(audio)
-        audio.slicer.close()
+    def _stop_audio(self, user_ids: Iterable[str]) -> None:
+        """Hear none of them any more, then close their slices, which may take what was heard."""
+        stopped = {user_id: self._audio[user_id] for user_id in user_ids}
+        for user_id, audio in stopped.items():
+            del self._audio[user_id]
+            self._fenced(user_id, audio.detach)
+        for user_id, audio in stopped.items():
+            self._fenced(user_id, audio.slicer.close)
+            self._fenced(user_id, audio.store.abandon)
 
     def _start_video(self, anchor: Anchor) -> None:
         image_format = self._params.image_format
@@ -249,5 +279,15 @@ class Robot:
             video.choice = PictureTrack(anchor.video, anchor.aux, self._clock.monotonic())
             video.grabber.follow(video.choice.track)
 
-    def _stop_video(self, user_id: str) -> None:
-        self._video.pop(user_id).grabber.close()
+    def _stop_video(self, user_ids: Iterable[str]) -> None:
+        for user_id in list(user_ids):
+            self._fenced(user_id, self._video.pop(user_id).grabber.close)
+
+    def _fenced(
+        self, user_id: str, step: Callable[P, object], *arguments: P.args, **named: P.kwargs
+    ) -> None:
+        """Do one anchor's step. Whatever it raises, the other anchors have theirs."""
+        try:
+            step(*arguments, **named)
+        except Exception as error:
+            self._faults.caught(error, task_id=self._task_id, user_id=user_id)

@@ -278,6 +278,7 @@ class Supervisor:
             due_times=self._due_times,
             clock=self._clock,
             max_anchors=limits.anchors_per_task,
+            faults=self.faults,
             on_finished=lambda code: self._stop_by_id(stored.task_id, code),
         )
 

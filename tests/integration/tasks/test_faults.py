@@ -10,12 +10,14 @@ import pytest
 from cloudslice.delivery.service import Delivery
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomListener
+from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.params import SubscriptionLists
 from cloudslice.slicing.robot import Robot
 from cloudslice.tasks import entry, supervisor
 from cloudslice.tasks.model import TaskStatus
 from cloudslice.tasks.supervisor import Supervisor
 from helpers.supervisor_stage import APP, ROBOT, ManualRooms, Stage, a_spec, open_stage
+from helpers.tracks import ManualAnchor, ManualAudio
 from helpers.waiting import eventually
 
 ENTERED = (1001, {"Status": 0})
@@ -151,6 +153,32 @@ async def test_a_robot_that_cannot_leave_ends_all_the_same(
     monkeypatch.setattr(owner, step, FailingOnce(getattr(owner, step)))
     await stage.supervisor.delete(APP, task_id)
     assert (1002, {"LeaveCode": 0}) in await stage.events(task_id)
+
+
+async def test_a_slice_that_cannot_be_closed_costs_its_own_end_alone(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is recorded after Delete, both slices are delivered, and 1005 comes."""
+    task_id = await stage.supervisor.create(a_spec(stage.clock))
+    await stage.events(task_id, until=1001)
+    tracks = [ManualAudio(), ManualAudio()]
+    for name, track in zip(("broken", "sound"), tracks, strict=True):
+        stage.rooms.listeners[ROBOT].on_anchor_joined(ManualAnchor(name, track))
+    for _ in range(100):
+        stage.clock.now += 0.02
+        for track in tracks:
+            track.send(stage.clock.now)
+    monkeypatch.setattr(AudioSlicer, "close", FailingOnce(AudioSlicer.close))
+    await stage.supervisor.delete(APP, task_id)
+    events = await stage.events(task_id)
+    assert [track.sinks for track in tracks] == [[], []]
+    assert sorted(kind for kind, _ in events) == [1001, 1002, 1003, 1004, 1004, 1005, 1006]
+    assert events[-1] == (1005, {"Status": 1})
+    files = [payload for kind, payload in events if kind == 1004]
+    durations = sorted(each["EndTimeStamp"] - each["StartTimeStamp"] for each in files)
+    assert durations[1] == 2000
+    assert 1400 < durations[0] < 2000
+    assert stage.supervisor.faults.errors == 1
 
 
 async def test_a_robot_is_out_at_the_call_however_long_the_disk_takes(

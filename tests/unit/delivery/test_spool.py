@@ -106,7 +106,7 @@ async def test_a_finished_slice_cannot_be_written(bench: Bench, call: str) -> No
             "finish": lambda: growing.finish(START_MS, 1, {}),
             "discard": growing.discard,
         }
-        with pytest.raises(RuntimeError, match="finished or discarded"):
+        with pytest.raises(RuntimeError, match="finished, discarded or abandoned"):
             calls[call]()
 
 
@@ -163,6 +163,35 @@ async def test_a_disk_that_is_too_slow_bounds_memory(
         assert [record.size for record in await bench.records()] == [100]
         assert spool.used_bytes == 100
     assert [loss.reason for loss in bench.lost] == ["the disk is too slow"]
+
+
+async def test_an_abandoned_slice_is_kept_as_far_as_it_goes(bench: Bench) -> None:
+    """Its loss is told: it is to end for a task to end."""
+    async with bench.open() as spool:
+        growing = spool.grow(AUDIO, START_MS)
+        growing.append(b"some ")
+        await spool.flush()
+        growing.append(b"audio")
+        growing.abandon("a bug")
+        await spool.flush()
+        (record,) = await bench.records()
+        assert spool.path(record).read_bytes() == b"some audio repaired"
+        assert (record.duration_ms, record.details) == (10, {"repaired": "true"})
+        with pytest.raises(RuntimeError):
+            growing.append(b"more")
+    assert [(loss.reason, loss.is_partial) for loss in bench.lost] == [("a bug", True)]
+
+
+async def test_a_finished_slice_cannot_be_abandoned_any_more(bench: Bench) -> None:
+    async with bench.open() as spool:
+        growing = spool.grow(AUDIO, START_MS)
+        growing.append(b"audio")
+        growing.finish(5, {"k": "v"})
+        growing.abandon("a bug")
+        await spool.flush()
+        (record,) = await bench.records()
+        assert spool.path(record).read_bytes() == b"audio"
+    assert bench.lost == []
 
 
 async def test_a_crash_of_the_thread_is_not_silent(

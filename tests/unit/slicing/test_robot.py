@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cloudslice.delivery.model import SliceKind
+from cloudslice.faults import Faults
 from cloudslice.media.tracks import VideoCodec
 from cloudslice.rooms.base import LeaveCode, RoomListener
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
@@ -46,6 +47,7 @@ class Room:
             due_times=DueTimes(),
             clock=self.clock,
             max_anchors=max_anchors,
+            faults=Faults("test"),
             on_finished=lambda code: self.on_finished(code),
         )
 

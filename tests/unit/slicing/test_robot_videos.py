@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from cloudslice.faults import Faults
 from cloudslice.media.tracks import Keyframe, KeyframeReceiver, VideoCodec
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.slicing.pictures.due_times import DueTimes
@@ -84,6 +85,7 @@ class Stage:
             due_times=DueTimes(),
             clock=self.clock,
             max_anchors=25,
+            faults=Faults("test"),
             on_finished=lambda code: None,
         )
         self.camera = TimedVideo("camera", self.clock, camera_every_s, is_camera_on)

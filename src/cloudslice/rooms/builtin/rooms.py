@@ -137,7 +137,7 @@ class BuiltinRooms:
         self, publications: Collection[Publication], reason: CloseReason = CloseReason.ENDED
     ) -> None:
         """End publications, whose media is taken in to the last packet that has come."""
-        self._port.catch_up([each.connection.peer for each in publications])
+        self._take_in(publications)
         for each in publications:
             try:
                 each.connection.close(reason)
@@ -232,10 +232,14 @@ class BuiltinRooms:
     def _leave(self, publication: Publication, reason: CloseReason, failure: str) -> None:
         self._publications.pop(publication.publication_id, None)
         self._connecting.discard(publication.room, publication.user_id, publication)
-        self._counts_of_ended.update(publication.connection.counts)
+        self._remove(publication)  # first: its slices end, whatever breaks beside them
+        self._reporter.left(publication, reason)
         why = {"failure": failure} if failure else {}
         _log.info("anchor left", **_fields(publication), reason=reason.value, **why)
-        self._reporter.left(publication, reason)
+        self._counts_of_ended.update(publication.connection.counts)
+
+    def _remove(self, publication: Publication) -> None:
+        """Take an anchor out of its room, if it is there."""
         room = self._rooms.get(publication.room)
         if room is None or room.anchors.get(publication.user_id) is not publication:
             return
@@ -262,7 +266,14 @@ class BuiltinRooms:
         """Have the robots in a room hear what its anchors have sent so far."""
         room = self._rooms.get(key)
         if room is not None and room.anchors:
-            self._port.catch_up([each.connection.peer for each in room.anchors.values()])
+            self._take_in(room.anchors.values())
+
+    def _take_in(self, publications: Collection[Publication]) -> None:
+        """Hand on what they have sent so far. If this breaks, who was to leave leaves without."""
+        try:
+            self._port.catch_up([each.connection.peer for each in publications])
+        except Exception as error:
+            self.faults.caught(error)
 
     def _members(self, key: RoomKey) -> _Room:
         room = self._rooms.get(key)

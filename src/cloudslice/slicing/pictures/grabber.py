@@ -106,10 +106,12 @@ class FrameGrabber:
 
     def close(self) -> None:
         """Take no more pictures; one in the making still reaches the store. To be called once."""
-        self._due_times.leave(self._interval_s, self._joined_as, self._due_then)
-        if self._request is not None:
-            self._request.cancel()
-            self._request = None
+        request, self._request = self._request, None
+        try:
+            if request is not None:
+                request.cancel()
+        finally:
+            self._due_times.leave(self._interval_s, self._joined_as, self._due_then)
 
     def _ask(self) -> None:
         self._has_flowed = False

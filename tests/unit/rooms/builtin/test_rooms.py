@@ -17,6 +17,7 @@ from cloudslice.rooms.builtin.rooms import BuiltinRooms, UserIdTakenError
 from cloudslice.rooms.management import RoomNotFoundError
 from cloudslice.tick import Tick
 from cloudslice.webrtc.candidates import IceCredentials
+from cloudslice.webrtc.peer_connection import PeerConnection
 from cloudslice.webrtc.remote_description import parse_remote_description
 from cloudslice.webrtc.streams import Streams
 from cloudslice.webrtc.udp.port import UdpPort
@@ -419,6 +420,39 @@ async def test_of_many_that_are_ended_one_may_break(
     house.rooms.close()
     assert house.rooms.anchor_count == 0
     assert house.rooms.faults.errors == 1
+
+
+async def test_robots_and_anchors_leave_though_the_port_is_broken(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has come on the last tick's way is lost, and nobody stays."""
+    house.join("anchor")
+    deleted, removed = Robot(), Robot()
+    attendance = await house.rooms.enter(ROOM, "deleted", deleted)
+    await house.rooms.enter(ROOM, "removed", removed)
+
+    def fail(_peers: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(house.port, "catch_up", fail)
+    attendance.leave()
+    await house.rooms.remove_users(ROOM, ["removed", "anchor"])
+    assert removed.heard == [("joined", "anchor"), ("evicted", LeaveCode.REMOVED)]
+    assert deleted.heard == [("joined", "anchor")]
+    assert not house.rooms.exists(ROOM)
+    assert house.rooms.faults.errors == 4
+
+
+async def test_robots_hear_that_an_anchor_left_whatever_breaks_beside_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publication = house.join("anchor")
+    robot = Robot()
+    await house.rooms.enter(ROOM, "robot", robot)
+    monkeypatch.delattr(PeerConnection, "counts")
+    house.rooms.end([publication])
+    assert robot.heard == [("joined", "anchor"), ("left", "anchor")]
+    assert house.rooms.anchor_count == 0
 
 
 async def test_a_robot_that_enters_once_more_does_not_put_itself_out(house: House) -> None:
