@@ -186,7 +186,7 @@ async def test_a_finished_slice_cannot_be_abandoned_any_more(bench: Bench) -> No
     async with bench.open() as spool:
         growing = spool.grow(AUDIO, START_MS)
         growing.append(b"audio")
-        growing.finish(5, {"k": "v"})
+        growing.finish(START_MS, 5, {"k": "v"})
         growing.abandon("a bug")
         await spool.flush()
         (record,) = await bench.records()
