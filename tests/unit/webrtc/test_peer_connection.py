@@ -1,5 +1,6 @@
 """A connection is made, receives, reports and ends, whatever its peer and the network do."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from math import inf
 from typing import Any
@@ -60,12 +61,16 @@ def test_media_comes_through(codec: VideoCodec) -> None:
         made.video.request_keyframe(granted.append, 0)
         for index in range(5):
             made.deliver(made.peer.rtp(AUDIO, 65534 + index, index * 960, b"%d" % index))
-        frame = encoded_frames(codec)[0]
-        for index, payload in enumerate(frame.payloads):
-            is_last = index == len(frame.payloads) - 1
-            made.deliver(made.peer.rtp(VIDEO, index, 0, payload, marker=is_last))
+        sequence = itertools.count()
+        for number, frame in enumerate(encoded_frames(codec)[3:6]):
+            for payload in frame.payloads:
+                is_last = payload is frame.payloads[-1]
+                packet = made.peer.rtp(
+                    VIDEO, next(sequence), number * 3000, payload, marker=is_last
+                )
+                made.deliver(packet)
         assert made.heard() == [b"0", b"1", b"2", b"3", b"4"]
-        assert picture_number(decode_keyframe(codec, granted[0].data)) == 0
+        assert picture_number(decode_keyframe(codec, granted[0].data)) == 4
 
 
 def test_a_connection_is_called_when_it_has_something_to_do(made: Meeting) -> None:

@@ -57,10 +57,9 @@ def test_nothing_is_reported_before_the_first_packet() -> None:
     reports, receiver = ReceiverReports(1000), audio()
     stream = adopt(receiver, 1)
     stream.has_come = False
-    assert reports.report([receiver], 0) is None
+    assert reports.report([receiver], 0) == []
     stream.has_come = True
-    packet = reports.report([receiver], 0.1)
-    assert packet is not None
+    (packet,) = reports.report([receiver], 0.1)
     rr, sdes = RtcpPacket.parse(packet)
     assert isinstance(rr, RtcpRrPacket)
     (block,) = rr.reports
@@ -70,7 +69,7 @@ def test_nothing_is_reported_before_the_first_packet() -> None:
 
 def test_a_receiver_without_an_ssrc_has_nothing_to_report() -> None:
     receiver = AudioReceiver({111}, can_nack=True, hooks=HOOKS)
-    assert ReceiverReports(1000).report([receiver], 0) is None
+    assert ReceiverReports(1000).report([receiver], 0) == []
     assert receiver.last_arrival == -inf
 
 
@@ -90,8 +89,7 @@ def test_reports_are_eager_for_two_seconds(receiver: Receiver, interval_s: float
 
 def test_each_video_may_send_the_ceiling() -> None:
     """REMB is one sum for all SSRCs that it names."""
-    packet = ReceiverReports(1000).report([audio(), video(2), video(3)], 0)
-    assert packet is not None
+    (packet,) = ReceiverReports(1000).report([audio(), video(2), video(3)], 0)
     remb = RtcpPacket.parse(packet)[-1]
     assert isinstance(remb, RtcpPsfbPacket)
     bitrate, ssrcs = unpack_remb_fci(remb.fci)
@@ -99,10 +97,10 @@ def test_each_video_may_send_the_ceiling() -> None:
 
 
 def test_more_than_31_streams_are_reported_in_several_packets() -> None:
-    """Of one compound packet: the count of a receiver report has five bits."""
-    packet = ReceiverReports(1000).report([audio(ssrc) for ssrc in range(1, 71)], 0)
-    assert packet is not None
-    found = [each for each in RtcpPacket.parse(packet) if isinstance(each, RtcpRrPacket)]
+    """Each is short enough for any network: the count of a receiver report has five bits."""
+    packets = ReceiverReports(1000).report([video(ssrc) for ssrc in range(1, 71)], 0)
+    assert max(map(len, packets)) < 1200
+    found = [cast(RtcpRrPacket, RtcpPacket.parse(each)[0]) for each in packets]
     assert [len(each.reports) for each in found] == [31, 31, 8]
     assert [block.ssrc for each in found for block in each.reports] == list(range(1, 71))
 
@@ -111,13 +109,11 @@ def test_a_report_tells_how_long_ago_the_last_sender_report_came() -> None:
     """RFC 3550, 6.4.1: LSR and DLSR; of the SSRC that is received now."""
     reports, receiver = ReceiverReports(1000), audio()
     receiver.on_sender_report(SenderReport(1, 0, None, 0xABCD), 10.0)
-    packet = reports.report([receiver], 11.5)
-    assert packet is not None
+    (packet,) = reports.report([receiver], 11.5)
     rr = cast(RtcpRrPacket, RtcpPacket.parse(packet)[0])
     assert (rr.reports[0].lsr, rr.reports[0].dlsr) == (0xABCD, 98304)
     adopt(receiver, 2)
-    packet = reports.report([receiver], 20)
-    assert packet is not None
+    (packet,) = reports.report([receiver], 20)
     rr = cast(RtcpRrPacket, RtcpPacket.parse(packet)[0])
     assert (rr.reports[0].lsr, rr.reports[0].dlsr) == (0, 0)
 
