@@ -10,7 +10,7 @@ from playwright.async_api import Page, async_playwright
 from cloudslice.rtp.answer import make_answer
 from cloudslice.rtp.dtls import DtlsCertificate
 from cloudslice.rtp.ice import IceCredentials
-from cloudslice.rtp.sdp import UnusableOfferError, parse_offer
+from cloudslice.rtp.sdp import parse_offer
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -76,10 +76,7 @@ async def test_bundled_offers_have_answers_that_can_be_applied(page: Page, bundl
 
 
 async def test_a_refused_first_section_leaves_its_transport_to_the_next_one(page: Page) -> None:
-    """RFC 8843, 7.3.1, if the next one has a transport; else the offer is refused."""
+    """RFC 8843, 7.3.1."""
     offer = await offer_of(page, "audio", "video", bundle="max-compat")
     foreign = offer.replace("opus/48000/2", "speex/48000/2")
     assert await apply_answer_to(page, foreign) == ["stable", ["sendonly"]]
-    offer = await offer_of(page, "audio", "video", bundle="max-bundle")
-    with pytest.raises(UnusableOfferError, match="bundle-only"):
-        parse_offer(offer.replace("opus/48000/2", "speex/48000/2"))
