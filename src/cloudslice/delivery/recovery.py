@@ -184,11 +184,10 @@ class _Recoverer:
                 reason = self._reasons.get(slice_id or 0, "no slice on record has this file")
                 self._quarantine.take(path.name, reason)
         sync_directory(self._directory)
-        highest_id = self._quarantine.highest_id()
 
         def settle(connection: sqlite3.Connection) -> None:
             slices.note_removed(connection, removals)
-            slices.reserve_ids(connection, highest_id)
+            slices.skip_ids(connection)
 
         self._database.perform(settle)
         return sum(sizes.values())

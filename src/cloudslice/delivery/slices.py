@@ -1,12 +1,16 @@
 """What is on record of the slices in the spool: operations on the database."""
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cloudslice.delivery.model import SliceKind, SliceOrigin
 from cloudslice.delivery.names import ObjectName
+
+_LARGEST_GAP = 2**40
+"""Between the ids of two starts: 2**63 ids are enough for some ten million starts."""
 
 
 class UnknownTaskError(Exception):
@@ -244,14 +248,20 @@ def note_removed(connection: sqlite3.Connection, slice_ids: Iterable[int]) -> No
     connection.executemany("DELETE FROM removals WHERE slice_id = ?", [(i,) for i in slice_ids])
 
 
-def reserve_ids(connection: sqlite3.Connection, highest: int) -> None:
-    """Give no new slice an id up to `highest`."""
+def skip_ids(connection: sqlite3.Connection) -> None:
+    """Leave out a random number of ids, so that none of the next is one of another database's.
+
+    A copy of a database goes on with the ids that the original gave after it, and a new one begins
+    at 1. In either a file in the spool could be taken for another task's slice. With a million ids
+    in each, the gap leaves that a chance of two in a million.
+    """
     connection.execute(
         "INSERT INTO sqlite_sequence (name, seq) SELECT 'slices', 0"
         " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'slices')"
     )
     connection.execute(
-        "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'slices'", (highest,)
+        "UPDATE sqlite_sequence SET seq = CAST(seq AS INTEGER) + ? WHERE name = 'slices'",
+        (secrets.randbelow(_LARGEST_GAP),),
     )
 
 

@@ -1,6 +1,7 @@
 """A spool is right again after a kill at any moment, and loses nothing with another record."""
 
 import hashlib
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -123,7 +124,7 @@ async def test_files_that_the_record_does_not_know_are_set_aside(
 
 
 async def test_what_was_set_aside_is_never_replaced(bench: Bench) -> None:
-    """Another file of the same name is kept beside it; new slices get other names."""
+    """Another file of the same name is kept beside it."""
     bench.directory.mkdir()
     for data in (b"first", b"second"):
         (bench.directory / "1.slice").write_bytes(data)
@@ -134,15 +135,54 @@ async def test_what_was_set_aside_is_never_replaced(bench: Bench) -> None:
     assert bench.quarantined == {"1.slice": b"first", "1.2.slice": b"second"}
 
 
-async def test_a_fresh_database_gives_no_id_of_a_file_that_is_there(bench: Bench) -> None:
-    """Nor one of those that were set aside at an earlier start."""
+@pytest.mark.parametrize("is_fresh", [True, False], ids=["fresh database", "copy of it"])
+async def test_a_file_of_another_database_is_no_slice_on_record(
+    tmp_path: Path, is_fresh: bool
+) -> None:
+    """Two databases that know nothing of each other never give the same id. What one had spooled
+    is not delivered by the other, to whose bucket it would go."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    shared = tmp_path / "spool"
+    first.mkdir()
+    async with open_bench(first):
+        pass
+    if is_fresh:
+        second.mkdir()
+    else:
+        shutil.copytree(first, second)
+    async with open_bench(first, shared) as bench:
+        async with bench.open() as spool:
+            for _ in range(20):
+                spool.grow(AUDIO, START_MS).append(b"heard")
+        for name in bench.files:
+            (shared / name).unlink()
+    async with open_bench(second, shared) as bench:
+        async with bench.open() as spool:
+            for _ in range(20):
+                spool.put(AUDIO, START_MS, b"another", {})
+        foreign = bench.files
+    async with open_bench(first, shared) as bench:
+        async with bench.open():
+            assert await bench.records() == []
+        assert bench.quarantined == dict.fromkeys(foreign, b"another")
+    assert len(foreign) == 20
+
+
+async def test_ids_go_on_whatever_the_files_are_called(bench: Bench) -> None:
+    """Somebody's file with the highest number of all does not use up the ids."""
     bench.directory.mkdir()
-    (bench.directory / "77.part").write_bytes(b"stray")
-    for _ in range(2):
+    strays = {f"{id_}.slice": b"stray" for id_ in (10**18 - 1, 2**63 - 1, 10**30)}
+    for name, data in strays.items():
+        (bench.directory / name).write_bytes(data)
+    ids = [0]
+    for _ in range(3):
         async with bench.open() as spool:
             spool.put(PICTURE, START_MS, b"picture", {})
             await spool.flush()
-    assert [record.id for record in await bench.records()] == [78, 79]
+        ids.append((await bench.records())[-1].id)
+    assert ids == sorted(set(ids))
+    assert len(bench.files) == 3
+    assert bench.quarantined == strays
 
 
 async def test_a_delivered_file_is_removed(bench: Bench) -> None:
@@ -263,12 +303,13 @@ async def test_losses_of_a_kind_are_told_together(bench: Bench) -> None:
 
 
 async def test_what_cannot_be_set_aside_stays(bench: Bench) -> None:
-    """The start goes on, and no new slice gets its name."""
+    """The start goes on."""
     bench.directory.mkdir()
     (bench.directory / "7.slice").write_bytes(b"stray")
     (bench.directory / "quarantine").write_bytes(b"no directory")
     async with bench.open() as spool:
         spool.put(PICTURE, START_MS, b"picture", {})
         await spool.flush()
-        assert bench.files == ["7.slice", "8.slice"]
+        (record,) = await bench.records()
+        assert set(bench.files) == {"7.slice", f"{record.id}.slice"}
         assert (bench.directory / "7.slice").read_bytes() == b"stray"
