@@ -11,6 +11,7 @@ import pytest
 from cloudslice.delivery import odd_rows, slices
 from cloudslice.delivery.model import SliceKind
 from helpers.delivery import AUDIO, PICTURE, START_MS, open_memory, repair_by_length
+from helpers.odd_files import ODD_FILES, make_odd_file
 from helpers.spool_bench import Bench, open_bench
 
 
@@ -166,6 +167,31 @@ async def test_a_file_of_another_database_is_no_slice_on_record(
             assert await bench.records() == []
         assert bench.quarantined == dict.fromkeys(foreign, b"another")
     assert len(foreign) == 20
+
+
+@pytest.mark.parametrize("kind", ODD_FILES)
+@pytest.mark.parametrize("suffix", ["slice", "part"])
+@pytest.mark.parametrize("duration_ms", [None, 9])
+async def test_what_is_no_regular_file_is_set_aside(
+    bench: Bench, kind: str, suffix: str, duration_ms: int | None
+) -> None:
+    """Nobody reads it, which would take for ever with a FIFO; the others are taken up."""
+    odd = await bench.prepare(duration_ms=duration_ms, waiting=False)
+    await bench.prepare(duration_ms=9, waiting=True, slice=b"whole")
+    name = f"{odd}.{suffix}"
+    make_odd_file(bench.directory / name, kind)
+    make_odd_file(bench.directory / f"77.{suffix}", kind)
+    bench.repairs[SliceKind.AUDIO] = lambda path: len(path.read_bytes())
+    async with bench.open() as spool:
+        assert [record.id for record in await bench.records()] == [2]
+        assert spool.files_set_aside == 2
+    assert {path.name for path in (bench.directory / "quarantine").iterdir()} == {
+        name,
+        f"77.{suffix}",
+    }
+    assert [loss.reason for loss in bench.lost] == [
+        "its file cannot be repaired: it is no regular file"
+    ]
 
 
 async def test_ids_go_on_whatever_the_files_are_called(bench: Bench) -> None:
