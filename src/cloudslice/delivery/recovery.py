@@ -16,8 +16,9 @@ from pathlib import Path
 
 import structlog
 
+from cloudslice import vetting
 from cloudslice.database import Database
-from cloudslice.delivery import odd_rows, slices
+from cloudslice.delivery import consignors, odd_rows, slices
 from cloudslice.delivery.losses import Loss, RecordLoss
 from cloudslice.delivery.model import Repair, SliceKind
 from cloudslice.delivery.quarantine import Quarantine, find_id
@@ -97,8 +98,9 @@ class _Recoverer:
 
     def _forget_odd_rows(self, connection: sqlite3.Connection) -> None:
         lost = []
-        for row in odd_rows.find_odd(connection):
-            odd_rows.delete(connection, row)
+        consignors.forget_odd(connection)
+        vetting.forget_odd(connection, "names")
+        for row in odd_rows.forget_odd(connection):
             self._reasons[row.id] = f"its record cannot be used: {row.fault}"
             lost.append(Loss(row.origin, f"the record of it cannot be used: {row.fault}"))
         self._record_losses(connection, lost)

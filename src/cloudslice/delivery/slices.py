@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from cloudslice.delivery.consignors import read_prefix, read_room_id
 from cloudslice.delivery.model import SliceKind, SliceOrigin
 from cloudslice.delivery.names import ObjectName
 
@@ -67,12 +68,12 @@ def register(
         raise UnknownTaskError(f"no task {origin.task_id}")
     second = _reserve_second(connection, origin, start_ms // 1000)
     name = ObjectName(
-        prefix=tuple(json.loads(row[2])),
+        prefix=read_prefix(row[2]),
         task_id=origin.task_id,
         user_id=origin.user_id,
         kind=origin.kind,
         sdk_app_id=row[0],
-        room_id=str(json.loads(row[1])),
+        room_id=str(read_room_id(row[1])),
         utc_second=second,
         extension=origin.extension,
     )

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cloudslice.delivery import odd_rows, slices
+from cloudslice.delivery import consignors, odd_rows, slices
 from cloudslice.delivery.model import SliceKind
-from helpers.delivery import AUDIO, PICTURE, START_MS, open_memory, repair_by_length
+from helpers.delivery import AUDIO, BOX, PICTURE, START_MS, TASK, open_memory, repair_by_length
 from helpers.odd_files import ODD_FILES, make_odd_file
-from helpers.spool_bench import Bench, open_bench
+from helpers.spool_bench import BUCKET, Bench, open_bench
 
 
 @pytest.fixture
@@ -311,12 +311,67 @@ def test_a_row_of_no_task_is_odd() -> None:
         "INSERT INTO slices (task_id, user_id, kind, extension, object_key, utc_second, start_ms,"
         " created_ms) VALUES ('gone', 'anchor_1', 'audios', 'ogg', 'key', 0, 0, 0)"
     )
-    (row,) = odd_rows.find_odd(connection)
+    (row,) = odd_rows.forget_odd(connection)
     assert row.fault == "its task is not on record"
     assert row.origin == replace(AUDIO, task_id="gone")
-    odd_rows.delete(connection, row)
-    assert odd_rows.find_odd(connection) == []
+    assert odd_rows.forget_odd(connection) == []
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("room_id", "g{"),
+        ("room_id", "[1]"),
+        ("room_id", "null"),
+        ("room_id", b"150"),
+        ("prefix", "g{"),
+        ("prefix", '"text"'),
+        ("prefix", "[1]"),
+        ("vendor", 77),
+        ("vendor", "cos"),
+        ("sdk_app_id", "x"),
+        ("credentials", "text"),
+        ("ended", "yes"),
+        ("lost", "many"),
+    ],
+)
+async def test_a_task_whose_row_cannot_be_understood(
+    bench: Bench, capsys: pytest.CaptureFixture[str], column: str, value: object
+) -> None:
+    """Its slices are set aside and told as lost, and those of other tasks are taken up."""
+    other = replace(TASK, task_id="other")
+    await bench.database.run(lambda c: consignors.insert(c, other, BUCKET, BOX))
+    async with bench.open() as spool:
+        spool.put(replace(PICTURE, task_id="other"), START_MS, b"picture", {})
+    await bench.prepare(duration_ms=9, waiting=True, slice=b"whole")
+    await bench.prepare(duration_ms=9, waiting=True)
+    await bench.prepare(duration_ms=None, waiting=False, part=b"grows")
+    await bench.database.run(
+        lambda c: c.execute(
+            f"UPDATE consignors SET {column} = ? WHERE task_id != 'other'",  # noqa: S608
+            (value,),
+        )
+    )
+    async with bench.open() as spool:
+        (record,) = await bench.records()
+        assert record.origin.task_id == "other"
+        assert spool.files_set_aside == 2
+    assert [loss.reason for loss in bench.lost] == [
+        "the record of it cannot be used: its task is not on record"
+    ] * 3
+    told = capsys.readouterr().out
+    assert "row deleted that cannot be read" in told
+    assert TASK.task_id in told
+
+
+async def test_a_used_name_that_cannot_be_read(bench: Bench) -> None:
+    """It is in no new slice's way."""
+    await bench.prepare(duration_ms=9, waiting=True, slice=b"whole")
+    await bench.database.run(lambda c: c.execute("UPDATE names SET second = 'noon'"))
+    async with bench.open() as spool:
+        spool.grow(AUDIO, START_MS).append(b"new")
+    assert bench.lost == []
 
 
 async def test_losses_of_a_kind_are_told_together(bench: Bench) -> None:
