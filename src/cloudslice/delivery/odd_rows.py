@@ -21,9 +21,10 @@ class OddSlice:
 def forget_odd(connection: sqlite3.Connection) -> list[OddSlice]:
     """Forget the rows of slices that cannot be understood, but not their names; those rows."""
     tasks = {task_id for (task_id,) in connection.execute("SELECT task_id FROM consignors")}
+    kinds = {each.value for each in SliceKind}
 
     def find_fault(row: vetting.Row) -> str | None:
-        if row["kind"] not in {each.value for each in SliceKind}:
+        if row["kind"] not in kinds:
             return "its kind is unknown"
         if not _is_object(str(row["details"])):
             return "its details cannot be read"
