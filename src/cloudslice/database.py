@@ -39,6 +39,8 @@ _BUSY_TIMEOUT_S = 5.0
 _RETRY_S = 2.0
 _CHECK_LIMIT_BYTES = 1 << 30
 """A larger file is not checked at the start, which would take too long."""
+_INDEX_FAULT = " index "
+"""In SQLite's words about a row that an index lacks, or has where it should not."""
 _REFUSALS = frozenset(
     {
         sqlite3.SQLITE_PERM,
@@ -327,11 +329,28 @@ def _attempt(connection: sqlite3.Connection, job: _Job) -> None:
 
 
 def _check(path: Path, connection: sqlite3.Connection) -> None:
-    """Look for damage now, while nothing hangs on the file yet."""
-    if path.stat().st_size <= _CHECK_LIMIT_BYTES:
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise _DamagedError(" ".join(verdict.split()))
+    """Look for damage now, while nothing hangs on the file yet. Indexes that are damaged alone are
+    made anew: what they hold is in the tables."""
+    if path.stat().st_size > _CHECK_LIMIT_BYTES:
+        return
+    faults = _find_faults(connection)
+    if faults and all(_INDEX_FAULT in fault for fault in faults):
+        _log.warning("indexes of the database made anew", path=str(path), why=faults[0])
+        try:
+            connection.execute("REINDEX")
+        except sqlite3.IntegrityError as error:
+            raise _DamagedError(faults[0]) from error
+        faults = _find_faults(connection)
+    if faults:
+        raise _DamagedError(faults[0])
+
+
+def _find_faults(connection: sqlite3.Connection) -> list[str]:
+    """What SQLite says about a damaged file, a line for each fault; at most a hundred."""
+    # Not quick_check: it takes 0.5 s for 100,000 slices and as many webhooks instead of 1.3 s, but
+    # does not look whether an index has all rows.
+    verdicts = [" ".join(line.split()) for (line,) in connection.execute("PRAGMA integrity_check")]
+    return [] if verdicts == ["ok"] else verdicts
 
 
 def _primary_code(error: Exception) -> int | None:

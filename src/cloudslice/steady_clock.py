@@ -14,6 +14,7 @@ from cloudslice.clock import Clock
 from cloudslice.database import Database
 from cloudslice.faults import Faults
 from cloudslice.migrations import Schema
+from cloudslice.vetting import forget_odd
 
 SCHEMA = Schema(
     "steady_clock",
@@ -31,7 +32,8 @@ class SteadyClock:
     by days. Only differences mean something.
 
     Attributes:
-        is_new: whether there was no reading of a former process; known once entered.
+        is_new: whether there was no reading of a former process that can be used; known once
+            entered.
     """
 
     def __init__(self, database: Database, clock: Clock, part: str) -> None:
@@ -88,6 +90,7 @@ class SteadyClock:
                 self._faults.caught(error)
 
     def _load(self, connection: sqlite3.Connection) -> int | None:
+        forget_odd(connection, "steady_clock")
         row = connection.execute(
             "SELECT now_ms FROM steady_clock WHERE part = ?", (self._part,)
         ).fetchone()

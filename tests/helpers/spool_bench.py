@@ -86,8 +86,8 @@ def _names(directory: Path) -> list[str]:
 
 
 @asynccontextmanager
-async def open_bench(directory: Path) -> AsyncIterator[Bench]:
-    """A bench with a task on record."""
+async def open_bench(directory: Path, spool: Path | None = None) -> AsyncIterator[Bench]:
+    """A bench with a task on record in the directory's database; its spool is there, too."""
     async with Database(directory / "test.db", [SCHEMA]) as database:
         await database.run(lambda c: consignors.insert(c, TASK, BUCKET, BOX))
-        yield Bench(directory / "spool", database)
+        yield Bench(spool or directory / "spool", database)

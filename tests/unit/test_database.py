@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -237,6 +238,46 @@ async def test_a_damaged_file_is_refused_in_one_sentence(path: Path) -> None:
             database.post(insert(n), "insert")
     damage(path, from_page=2)
     with pytest.raises(DatabaseError, match=r"test\.db: .*: the database is damaged; put a copy"):
+        async with Database(path, [NUMBERS]):
+            pass
+
+
+async def test_an_index_that_lacks_rows_is_made_anew(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Queries by it would not find them; the table itself has all."""
+    indexed = Schema("numbers", (*NUMBERS.migrations, "CREATE INDEX by_n ON numbers (n);"))
+    async with Database(path, [indexed]) as database:
+        for n in range(1, 100):
+            await database.run(insert(n))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP INDEX by_n")
+        connection.execute("CREATE INDEX by_n ON numbers (n) WHERE n % 2")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = 'CREATE INDEX by_n ON numbers (n)' WHERE name = 'by_n'"
+        )
+        connection.commit()
+    query = "SELECT count(*) FROM numbers INDEXED BY by_n WHERE n > 0"
+    for _ in range(2):
+        async with Database(path, [indexed]) as database:
+            assert await database.run(lambda c: c.execute(query).fetchone()) == (99,)
+    assert capsys.readouterr().out.count("indexes of the database made anew") == 1
+
+
+async def test_an_index_that_cannot_be_made_anew_is_damage(path: Path) -> None:
+    """Such as one that says that rows are unique which are not."""
+    async with Database(path, [NUMBERS]) as database:
+        await database.run(lambda c: c.execute("INSERT INTO numbers VALUES (1, 'x'), (2, 'x')"))
+        await database.run(lambda c: c.execute("CREATE INDEX by_filler ON numbers (filler)"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = 'CREATE UNIQUE INDEX by_filler ON numbers (filler)'"
+            " WHERE name = 'by_filler'"
+        )
+        connection.commit()
+    with pytest.raises(DatabaseError, match="index by_filler: the database is damaged"):
         async with Database(path, [NUMBERS]):
             pass
 

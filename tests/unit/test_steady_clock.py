@@ -47,6 +47,19 @@ async def test_it_stands_still_between_processes(tmp_path: Path, step_ms: int) -
         assert other.is_new
 
 
+@pytest.mark.parametrize("reading", ["yesterday", b"now", 1e300])
+async def test_a_reading_that_is_no_number_is_none(tmp_path: Path, reading: object) -> None:
+    """The clock begins anew, and the start goes on."""
+    clock = SettableClock()
+    async with Database(tmp_path / "test.db", [SCHEMA]) as database:
+        await database.run(
+            lambda c: c.execute("INSERT INTO steady_clock VALUES ('tests', ?)", (reading,))
+        )
+        async with SteadyClock(database, clock, "tests") as steady:
+            assert steady.is_new
+            assert steady.now_ms() == UTC_AT_ZERO_MS
+
+
 async def test_it_is_saved_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill costs the time since the last save only."""
     monkeypatch.setattr("cloudslice.steady_clock._SAVE_EVERY_S", 0.001)

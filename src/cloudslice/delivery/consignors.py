@@ -4,6 +4,7 @@ import json
 import sqlite3
 from dataclasses import dataclass
 
+from cloudslice import vetting
 from cloudslice.delivery.model import Bucket, Consignor, Vendor
 from cloudslice.secrets import SecretBox
 
@@ -59,7 +60,7 @@ def find(connection: sqlite3.Connection, task_id: str) -> Consignor | None:
     row = connection.execute(
         "SELECT sdk_app_id, room_id, robot_user_id FROM consignors WHERE task_id = ?", (task_id,)
     ).fetchone()
-    return None if row is None else Consignor(task_id, row[0], json.loads(row[1]), row[2])
+    return None if row is None else Consignor(task_id, row[0], read_room_id(row[1]), row[2])
 
 
 def find_bucket(connection: sqlite3.Connection, task_id: str, secrets: SecretBox) -> Bucket | None:
@@ -72,8 +73,31 @@ def find_bucket(connection: sqlite3.Connection, task_id: str, secrets: SecretBox
         return None
     access_key, secret_key = json.loads(secrets.open(row[4], _context(task_id)))
     return Bucket(
-        Vendor(row[0]), row[1], row[2], access_key, secret_key, prefix=tuple(json.loads(row[3]))
+        Vendor(row[0]), row[1], row[2], access_key, secret_key, prefix=read_prefix(row[3])
     )
+
+
+def read_room_id(text: str) -> int | str:
+    """A task's room as its row has it; raises ValueError if it is none."""
+    room_id = json.loads(text)
+    if type(room_id) not in (int, str):
+        raise ValueError(f"not a room: {text}")
+    return room_id  # type: ignore[no-any-return]  # just checked
+
+
+def read_prefix(text: str) -> tuple[str, ...]:
+    """The prefix of a task's object keys as its row has it; raises ValueError if it is none."""
+    prefix = json.loads(text)
+    if not isinstance(prefix, list) or not all(isinstance(each, str) for each in prefix):
+        raise ValueError(f"not a prefix: {text}")
+    return tuple(prefix)
+
+
+def forget_odd(connection: sqlite3.Connection) -> None:
+    """Forget the tasks whose rows cannot be used, which is logged: nobody could say where their
+    slices go. Within the same transaction those are to be forgotten, too (`odd_rows`)."""
+    connection.execute("PRAGMA defer_foreign_keys = ON")
+    vetting.forget_odd(connection, "consignors", _find_fault)
 
 
 def mark_ended(connection: sqlite3.Connection, task_id: str) -> None:
@@ -121,6 +145,16 @@ def find_ending(connection: sqlite3.Connection, task_id: str) -> Ending | None:
 def delete(connection: sqlite3.Connection, task_id: str) -> None:
     """Forget a task that has no slices left, its storage keys and its names with it."""
     connection.execute("DELETE FROM consignors WHERE task_id = ?", (task_id,))
+
+
+def _find_fault(row: vetting.Row) -> str | None:
+    try:
+        read_room_id(str(row["room_id"]))
+        read_prefix(str(row["prefix"]))
+        Vendor(int(str(row["vendor"])))
+    except ValueError as error:
+        return f"it cannot be read: {error}"
+    return None
 
 
 def _context(task_id: str) -> str:

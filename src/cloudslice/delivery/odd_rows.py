@@ -4,15 +4,12 @@ import json
 import sqlite3
 from dataclasses import dataclass
 
+from cloudslice import vetting
 from cloudslice.delivery.model import SliceKind, SliceOrigin
-
-_TEXTS = ("task_id", "user_id", "kind", "extension", "object_key", "details")
-_NUMBERS = ("start_ms", "created_ms", "attempts", "due_at")
-_WHEN_KNOWN = {"duration_ms": int, "size": int, "sha256": str}
 
 
 @dataclass(frozen=True, slots=True)
-class OddRow:
+class OddSlice:
     """A row that no slice can be made of, and why."""
 
     id: int
@@ -21,42 +18,22 @@ class OddRow:
     fault: str
 
 
-def find_odd(connection: sqlite3.Connection) -> list[OddRow]:
-    """The rows of slices that cannot be understood."""
-    columns = ", ".join(("id", *_TEXTS, *_NUMBERS, *_WHEN_KNOWN))
-    cursor = connection.execute(
-        f"SELECT {columns}, task_id IN (SELECT task_id FROM consignors) AS has_task"  # noqa: S608
-        " FROM slices ORDER BY id"
-    )
-    names = [column[0] for column in cursor.description]
-    rows = (dict(zip(names, values, strict=True)) for values in cursor)
-    return [
-        OddRow(row["id"], _guess_origin(row), fault)
-        for row in rows
-        if (fault := _find_fault(row)) is not None
-    ]
+def forget_odd(connection: sqlite3.Connection) -> list[OddSlice]:
+    """Forget the rows of slices that cannot be understood, but not their names; those rows."""
+    tasks = {task_id for (task_id,) in connection.execute("SELECT task_id FROM consignors")}
+    kinds = {each.value for each in SliceKind}
 
+    def find_fault(row: vetting.Row) -> str | None:
+        if row["kind"] not in kinds:
+            return "its kind is unknown"
+        if not _is_object(str(row["details"])):
+            return "its details cannot be read"
+        return None if row["task_id"] in tasks else "its task is not on record"
 
-def delete(connection: sqlite3.Connection, row: OddRow) -> None:
-    """Forget an odd row, but not its name."""
-    connection.execute("DELETE FROM slices WHERE id = ?", (row.id,))
-
-
-def _find_fault(row: dict[str, object]) -> str | None:
-    for name in _TEXTS:
-        if not isinstance(row[name], str):
-            return f"its {name} is no text"
-    for name in _NUMBERS:
-        if not isinstance(row[name], int | float):
-            return f"its {name} is no number"
-    for name, kind in _WHEN_KNOWN.items():
-        if row[name] is not None and not isinstance(row[name], kind):
-            return f"its {name} cannot be read"
-    if row["kind"] not in {each.value for each in SliceKind}:
-        return "its kind is unknown"
-    if not _is_object(str(row["details"])):
-        return "its details cannot be read"
-    return None if row["has_task"] else "its task is not on record"
+    odd = vetting.find_odd(connection, "slices", find_fault)
+    for each in odd:
+        vetting.delete(connection, "slices", each)
+    return [OddSlice(int(str(each.row["id"])), _guess_origin(each.row), each.fault) for each in odd]
 
 
 def _is_object(text: str) -> bool:
@@ -67,7 +44,7 @@ def _is_object(text: str) -> bool:
     return isinstance(details, dict) and all(isinstance(each, str) for each in details.values())
 
 
-def _guess_origin(row: dict[str, object]) -> SliceOrigin:
+def _guess_origin(row: vetting.Row) -> SliceOrigin:
     task_id, user_id, kind, extension = (
         str(row[name]) for name in ("task_id", "user_id", "kind", "extension")
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings
 from cloudslice.delivery.events import Event, build_body
+from cloudslice.vetting import forget_odd
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,10 @@ def rebase(connection: sqlite3.Connection, now_at: float, now_ms: int) -> list[i
     """Take up the unsent events of a former process; returns the apps that have some.
 
     Their monotonic times were another process's: first attempts are put on this one's time axis
-    by `now_ms` of the clock that is steady over restarts, and all are due at once.
+    by `now_ms` of the clock that is steady over restarts, and all are due at once. Rows that cannot
+    be read are deleted and logged.
     """
+    forget_odd(connection, "events")
     connection.execute(
         "UPDATE events SET due_at = ?1, first_at = ?1 - (?2 - first_ms) / 1000.0",
         (now_at, now_ms),

@@ -15,8 +15,8 @@ import structlog
 _log = structlog.get_logger(__name__)
 
 DIRECTORY = "quarantine"
-_ID = re.compile(r"([1-9][0-9]{0,17})\.")
-"""A slice's id at the beginning of a file's name; more digits are no id of SQLite's."""
+_ID = re.compile(r"([1-9][0-9]*)\.", re.ASCII)
+"""A slice's id at the beginning of a file's name."""
 
 
 def find_id(name: str) -> int | None:
@@ -55,13 +55,6 @@ class Quarantine:
         self.count += 1
         _log.warning("file set aside", name=name, size=size, why=reason, to=str(target))
         return True
-
-    def highest_id(self) -> int:
-        """The highest id among all slices that have a file in the spool or here; 0 without any."""
-        names = os.listdir(self._spool)
-        if self._directory.is_dir():
-            names += os.listdir(self._directory)
-        return max((found for name in names if (found := find_id(name))), default=0)
 
     @property
     def _directory(self) -> Path:

@@ -7,6 +7,7 @@ set aside.
 """
 
 import hashlib
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
@@ -15,15 +16,18 @@ from pathlib import Path
 
 import structlog
 
+from cloudslice import vetting
 from cloudslice.database import Database
-from cloudslice.delivery import odd_rows, slices
+from cloudslice.delivery import consignors, odd_rows, slices
 from cloudslice.delivery.losses import Loss, RecordLoss
 from cloudslice.delivery.model import Repair, SliceKind
 from cloudslice.delivery.quarantine import Quarantine, find_id
 from cloudslice.delivery.slice_files import (
     PART,
     WHOLE,
+    DamagedFileError,
     Sealed,
+    check_regular,
     has_content,
     part_path,
     seal,
@@ -94,8 +98,9 @@ class _Recoverer:
 
     def _forget_odd_rows(self, connection: sqlite3.Connection) -> None:
         lost = []
-        for row in odd_rows.find_odd(connection):
-            odd_rows.delete(connection, row)
+        consignors.forget_odd(connection)
+        vetting.forget_odd(connection, "names")
+        for row in odd_rows.forget_odd(connection):
             self._reasons[row.id] = f"its record cannot be used: {row.fault}"
             lost.append(Loss(row.origin, f"the record of it cannot be used: {row.fault}"))
         self._record_losses(connection, lost)
@@ -113,8 +118,9 @@ class _Recoverer:
                 log = _log.error if isinstance(error, OSError | ValueError) else _log.exception
                 who = {"task_id": record.origin.task_id, "slice": record.id}
                 log("slice repair failed", **who, error=str(error))
-                self._reasons[record.id] = f"it cannot be repaired: {error}"
-                lost.append(Loss(record.origin, f"its file cannot be repaired: {error}"))
+                why = error.strerror if isinstance(error, DamagedFileError) else str(error)
+                self._reasons[record.id] = f"it cannot be repaired: {why}"
+                lost.append(Loss(record.origin, f"its file cannot be repaired: {why}"))
                 result = None
             if result is None:
                 unused.append(record.id)
@@ -134,11 +140,13 @@ class _Recoverer:
         """The slice made whole, or None if nothing was in it, which is gone then."""
         repair = self._repairs.get(record.origin.kind)
         whole = slice_path(self._directory, record.id)
-        if whole.exists():
+        if os.path.lexists(whole):
+            check_regular(whole)
             return self._take_up_whole(whole, record, repair)
         part = part_path(self._directory, record.id)
-        if not part.exists():
+        if not os.path.lexists(part):
             return None
+        check_regular(part)
         duration_ms = None if repair is None else repair(part)
         if duration_ms is None:
             part.unlink()
@@ -184,11 +192,10 @@ class _Recoverer:
                 reason = self._reasons.get(slice_id or 0, "no slice on record has this file")
                 self._quarantine.take(path.name, reason)
         sync_directory(self._directory)
-        highest_id = self._quarantine.highest_id()
 
         def settle(connection: sqlite3.Connection) -> None:
             slices.note_removed(connection, removals)
-            slices.reserve_ids(connection, highest_id)
+            slices.skip_ids(connection)
 
         self._database.perform(settle)
         return sum(sizes.values())
@@ -209,7 +216,7 @@ def _record_repaired(connection: sqlite3.Connection, item: _Repaired) -> None:
 
 def _is_file(path: Path, size: int | None, sha256: str | None) -> bool:
     """Whether a file is the one that may go; in doubt not."""
-    if size is None or sha256 is None or path.is_symlink():
+    if size is None or sha256 is None:
         return False
     try:
         return has_content(path, size, sha256)

@@ -7,7 +7,9 @@ import contextlib
 import ctypes
 import errno
 import hashlib
+import io
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +43,7 @@ class Sealed:
 
 
 class DamagedFileError(OSError):
-    """A file does not hold what was written to it."""
+    """A file does not hold what was written to it, or is no regular file."""
 
 
 def part_path(directory: Path, slice_id: int) -> Path:
@@ -61,7 +63,7 @@ def seal(directory: Path, slice_id: int) -> Sealed:
         OSError: it cannot be read or flushed.
     """
     path = part_path(directory, slice_id)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         data = file.read()
         os.fsync(file.fileno())
     path.rename(slice_path(directory, slice_id))
@@ -74,10 +76,36 @@ def has_content(path: Path, size: int, sha256: str) -> bool:
     Raises:
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size != size:
-            return False
-        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    try:
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size != size:
+                return False
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except DamagedFileError:
+        return False
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """A slice's file, to be read. It takes no time, whatever has the name: opening a FIFO would
+    wait for somebody to write to it.
+
+    Raises:
+        DamagedFileError: it is no regular file.
+        OSError: it cannot be opened.
+    """
+    check_regular(path)
+    return open(path, "rb", opener=_open_at_once)  # `Path.open` takes no opener
+
+
+def check_regular(path: Path) -> None:
+    """Make sure that a file can be read from its beginning to its end.
+
+    Raises:
+        DamagedFileError: it is no regular file.
+        OSError: there is none, or it cannot be looked at.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise DamagedFileError(errno.EINVAL, "it is no regular file")
 
 
 def sync_directory(directory: Path) -> None:
@@ -127,6 +155,7 @@ class SliceFiles:
         """
         assert draft.id is not None  # noqa: S101 - only registered drafts get this far
         path = part_path(self._directory, draft.id)
+        check_regular(path)
         duration_ms = repair(path)
         draft.written = path.stat().st_size
         return duration_ms
@@ -256,6 +285,11 @@ def _write_whole(descriptor: int, draft: Draft) -> Sealed:
     if draft.must_rewrite:
         _write_all(descriptor, whole, 0)
     return _sealed(draft.id, whole)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Should the file have become another one since it was looked at."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
 
 
 def _sealed(slice_id: int, data: bytes) -> Sealed:

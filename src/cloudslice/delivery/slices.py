@@ -1,12 +1,17 @@
 """What is on record of the slices in the spool: operations on the database."""
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from cloudslice.delivery.consignors import read_prefix, read_room_id
 from cloudslice.delivery.model import SliceKind, SliceOrigin
 from cloudslice.delivery.names import ObjectName
+
+_LARGEST_GAP = 2**40
+"""Between the ids of two starts: 2**63 ids are enough for some ten million starts."""
 
 
 class UnknownTaskError(Exception):
@@ -250,14 +255,20 @@ def note_removed(connection: sqlite3.Connection, slice_ids: Iterable[int]) -> No
     connection.executemany("DELETE FROM removals WHERE slice_id = ?", [(i,) for i in slice_ids])
 
 
-def reserve_ids(connection: sqlite3.Connection, highest: int) -> None:
-    """Give no new slice an id up to `highest`."""
+def skip_ids(connection: sqlite3.Connection) -> None:
+    """Leave out a random number of ids, so that none of the next is one of another database's.
+
+    A copy of a database goes on with the ids that the original gave after it, and a new one begins
+    at 1. In either a file in the spool could be taken for another task's slice. With a million ids
+    in each, the gap leaves that a chance of two in a million.
+    """
     connection.execute(
         "INSERT INTO sqlite_sequence (name, seq) SELECT 'slices', 0"
         " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'slices')"
     )
     connection.execute(
-        "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'slices'", (highest,)
+        "UPDATE sqlite_sequence SET seq = CAST(seq AS INTEGER) + ? WHERE name = 'slices'",
+        (secrets.randbelow(_LARGEST_GAP),),
     )
 
 
@@ -279,12 +290,12 @@ def _reserve_name(
         raise UnknownTaskError(f"no task {origin.task_id}")
     second = _reserve_second(connection, origin, start_ms // 1000)
     name = ObjectName(
-        prefix=tuple(json.loads(row[2])),
+        prefix=read_prefix(row[2]),
         task_id=origin.task_id,
         user_id=origin.user_id,
         kind=origin.kind,
         sdk_app_id=row[0],
-        room_id=str(json.loads(row[1])),
+        room_id=str(read_room_id(row[1])),
         utc_second=second,
         extension=origin.extension,
     )

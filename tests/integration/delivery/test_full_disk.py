@@ -75,6 +75,7 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
+@pytest.mark.usefixtures("ids_from_one")
 async def test_two_seconds_without_room_in_a_slice_of_a_minute(
     bench: Bench, small_disk: Path, pieces: list[bytes]
 ) -> None:
@@ -100,6 +101,7 @@ async def test_two_seconds_without_room_in_a_slice_of_a_minute(
     assert (record.duration_ms, bench.lost) == (SECONDS * 1000, [])
 
 
+@pytest.mark.usefixtures("ids_from_one")
 async def test_a_disk_that_stays_full_until_memory_is_full_too(
     bench: Bench, small_disk: Path, pieces: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +135,7 @@ async def test_a_disk_that_stays_full_until_memory_is_full_too(
     assert whole.startswith(b"".join(pieces[:49]))
 
 
+@pytest.mark.usefixtures("ids_from_one")
 async def test_the_end_of_the_process_on_a_full_disk(
     bench: Bench, small_disk: Path, pieces: list[bytes]
 ) -> None:

@@ -424,6 +424,7 @@ async def test_slices_whose_age_is_unknown_begin_to_wait(
         assert delivery.uploads.given_up == 0
 
 
+@pytest.mark.usefixtures("ids_from_one")
 async def test_a_full_spool_keeps_the_newest(
     site: Site, s3_server: S3Server, receiver: WebhookReceiver
 ) -> None:
@@ -502,6 +503,7 @@ async def test_without_a_callback_url_slices_are_stored_all_the_same(
     assert SliceKind.AUDIO.value in s3_server.keys(bucket.name)[0]
 
 
+@pytest.mark.usefixtures("ids_from_one")
 async def test_a_damaged_slice_is_set_aside_and_the_others_arrive(
     site: Site, s3_server: S3Server, receiver: WebhookReceiver
 ) -> None:
@@ -559,6 +561,7 @@ async def test_each_loss_is_told(
     assert receiver.of_type(1005)[0]["EventInfo"]["Payload"] == {"Status": 1}
 
 
+@pytest.mark.usefixtures("ids_from_one")
 async def test_a_slice_that_is_lost_after_its_tasks_end_lets_the_task_settle(
     site: Site, s3_server: S3Server, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,16 +1,18 @@
 """A spool is right again after a kill at any moment, and loses nothing with another record."""
 
 import hashlib
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cloudslice.delivery import odd_rows, slices
+from cloudslice.delivery import consignors, odd_rows, slices
 from cloudslice.delivery.model import SliceKind
-from helpers.delivery import AUDIO, PICTURE, START_MS, open_memory, repair_by_length
-from helpers.spool_bench import Bench, open_bench
+from helpers.delivery import AUDIO, BOX, PICTURE, START_MS, TASK, open_memory, repair_by_length
+from helpers.odd_files import ODD_FILES, make_odd_file
+from helpers.spool_bench import BUCKET, Bench, open_bench
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ async def test_files_that_the_record_does_not_know_are_set_aside(
 
 
 async def test_what_was_set_aside_is_never_replaced(bench: Bench) -> None:
-    """Another file of the same name is kept beside it; new slices get other names."""
+    """Another file of the same name is kept beside it."""
     bench.directory.mkdir()
     for data in (b"first", b"second"):
         (bench.directory / "1.slice").write_bytes(data)
@@ -134,15 +136,79 @@ async def test_what_was_set_aside_is_never_replaced(bench: Bench) -> None:
     assert bench.quarantined == {"1.slice": b"first", "1.2.slice": b"second"}
 
 
-async def test_a_fresh_database_gives_no_id_of_a_file_that_is_there(bench: Bench) -> None:
-    """Nor one of those that were set aside at an earlier start."""
+@pytest.mark.parametrize("is_fresh", [True, False], ids=["fresh database", "copy of it"])
+async def test_a_file_of_another_database_is_no_slice_on_record(
+    tmp_path: Path, is_fresh: bool
+) -> None:
+    """Two databases that know nothing of each other never give the same id. What one had spooled
+    is not delivered by the other, to whose bucket it would go."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    shared = tmp_path / "spool"
+    first.mkdir()
+    async with open_bench(first):
+        pass
+    if is_fresh:
+        second.mkdir()
+    else:
+        shutil.copytree(first, second)
+    async with open_bench(first, shared) as bench:
+        async with bench.open() as spool:
+            for _ in range(20):
+                spool.grow(AUDIO, START_MS).append(b"heard")
+        for name in bench.files:
+            (shared / name).unlink()
+    async with open_bench(second, shared) as bench:
+        async with bench.open() as spool:
+            for _ in range(20):
+                spool.put(AUDIO, START_MS, b"another", {})
+        foreign = bench.files
+    async with open_bench(first, shared) as bench:
+        async with bench.open():
+            assert await bench.records() == []
+        assert bench.quarantined == dict.fromkeys(foreign, b"another")
+    assert len(foreign) == 20
+
+
+@pytest.mark.parametrize("kind", ODD_FILES)
+@pytest.mark.parametrize("suffix", ["slice", "part"])
+@pytest.mark.parametrize("duration_ms", [None, 9])
+async def test_what_is_no_regular_file_is_set_aside(
+    bench: Bench, kind: str, suffix: str, duration_ms: int | None
+) -> None:
+    """Nobody reads it, which would take for ever with a FIFO; the others are taken up."""
+    odd = await bench.prepare(duration_ms=duration_ms, waiting=False)
+    await bench.prepare(duration_ms=9, waiting=True, slice=b"whole")
+    name = f"{odd}.{suffix}"
+    make_odd_file(bench.directory / name, kind)
+    make_odd_file(bench.directory / f"77.{suffix}", kind)
+    bench.repairs[SliceKind.AUDIO] = lambda path: len(path.read_bytes())
+    async with bench.open() as spool:
+        assert [record.id for record in await bench.records()] == [2]
+        assert spool.files_set_aside == 2
+    assert {path.name for path in (bench.directory / "quarantine").iterdir()} == {
+        name,
+        f"77.{suffix}",
+    }
+    assert [loss.reason for loss in bench.lost] == [
+        "its file cannot be repaired: it is no regular file"
+    ]
+
+
+async def test_ids_go_on_whatever_the_files_are_called(bench: Bench) -> None:
+    """Somebody's file with the highest number of all does not use up the ids."""
     bench.directory.mkdir()
-    (bench.directory / "77.part").write_bytes(b"stray")
-    for _ in range(2):
+    strays = {f"{id_}.slice": b"stray" for id_ in (10**18 - 1, 2**63 - 1, 10**30)}
+    for name, data in strays.items():
+        (bench.directory / name).write_bytes(data)
+    ids = [0]
+    for _ in range(3):
         async with bench.open() as spool:
             spool.put(PICTURE, START_MS, b"picture", {})
             await spool.flush()
-    assert [record.id for record in await bench.records()] == [78, 79]
+        ids.append((await bench.records())[-1].id)
+    assert ids == sorted(set(ids))
+    assert len(bench.files) == 3
+    assert bench.quarantined == strays
 
 
 async def test_a_delivered_file_is_removed(bench: Bench) -> None:
@@ -245,12 +311,67 @@ def test_a_row_of_no_task_is_odd() -> None:
         "INSERT INTO slices (task_id, user_id, kind, extension, object_key, utc_second, start_ms,"
         " created_ms) VALUES ('gone', 'anchor_1', 'audios', 'ogg', 'key', 0, 0, 0)"
     )
-    (row,) = odd_rows.find_odd(connection)
+    (row,) = odd_rows.forget_odd(connection)
     assert row.fault == "its task is not on record"
     assert row.origin == replace(AUDIO, task_id="gone")
-    odd_rows.delete(connection, row)
-    assert odd_rows.find_odd(connection) == []
+    assert odd_rows.forget_odd(connection) == []
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("room_id", "g{"),
+        ("room_id", "[1]"),
+        ("room_id", "null"),
+        ("room_id", b"150"),
+        ("prefix", "g{"),
+        ("prefix", '"text"'),
+        ("prefix", "[1]"),
+        ("vendor", 77),
+        ("vendor", "cos"),
+        ("sdk_app_id", "x"),
+        ("credentials", "text"),
+        ("ended", "yes"),
+        ("lost", "many"),
+    ],
+)
+async def test_a_task_whose_row_cannot_be_understood(
+    bench: Bench, capsys: pytest.CaptureFixture[str], column: str, value: object
+) -> None:
+    """Its slices are set aside and told as lost, and those of other tasks are taken up."""
+    other = replace(TASK, task_id="other")
+    await bench.database.run(lambda c: consignors.insert(c, other, BUCKET, BOX))
+    async with bench.open() as spool:
+        spool.put(replace(PICTURE, task_id="other"), START_MS, b"picture", {})
+    await bench.prepare(duration_ms=9, waiting=True, slice=b"whole")
+    await bench.prepare(duration_ms=9, waiting=True)
+    await bench.prepare(duration_ms=None, waiting=False, part=b"grows")
+    await bench.database.run(
+        lambda c: c.execute(
+            f"UPDATE consignors SET {column} = ? WHERE task_id != 'other'",  # noqa: S608
+            (value,),
+        )
+    )
+    async with bench.open() as spool:
+        (record,) = await bench.records()
+        assert record.origin.task_id == "other"
+        assert spool.files_set_aside == 2
+    assert [loss.reason for loss in bench.lost] == [
+        "the record of it cannot be used: its task is not on record"
+    ] * 3
+    told = capsys.readouterr().out
+    assert "row deleted that cannot be read" in told
+    assert TASK.task_id in told
+
+
+async def test_a_used_name_that_cannot_be_read(bench: Bench) -> None:
+    """It is in no new slice's way."""
+    await bench.prepare(duration_ms=9, waiting=True, slice=b"whole")
+    await bench.database.run(lambda c: c.execute("UPDATE names SET second = 'noon'"))
+    async with bench.open() as spool:
+        spool.grow(AUDIO, START_MS).append(b"new")
+    assert bench.lost == []
 
 
 async def test_losses_of_a_kind_are_told_together(bench: Bench) -> None:
@@ -263,14 +384,15 @@ async def test_losses_of_a_kind_are_told_together(bench: Bench) -> None:
 
 
 async def test_what_cannot_be_set_aside_stays(bench: Bench) -> None:
-    """The start goes on, and no new slice gets its name."""
+    """The start goes on."""
     bench.directory.mkdir()
     (bench.directory / "7.slice").write_bytes(b"stray")
     (bench.directory / "quarantine").write_bytes(b"no directory")
     async with bench.open() as spool:
         spool.put(PICTURE, START_MS, b"picture", {})
         await spool.flush()
-        assert bench.files == ["7.slice", "8.slice"]
+        (record,) = await bench.records()
+        assert set(bench.files) == {"7.slice", f"{record.id}.slice"}
         assert (bench.directory / "7.slice").read_bytes() == b"stray"
 
 

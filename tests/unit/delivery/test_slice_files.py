@@ -13,6 +13,7 @@ from cloudslice.delivery.quarantine import Quarantine
 from cloudslice.delivery.slice_files import PART, WHOLE, Sealed, SliceFiles, has_content
 from helpers.delivery import PICTURE, START_MS
 from helpers.faulty_disk import FaultyDisk
+from helpers.odd_files import ODD_FILES, make_odd_file
 
 
 @pytest.fixture
@@ -92,6 +93,14 @@ def test_content_is_compared(tmp_path: Path, data: bytes, expected: bool) -> Non
     (tmp_path / "file").write_bytes(data)
     whole = sealed(1, b"audio")
     assert has_content(tmp_path / "file", whole.size, whole.sha256) is expected
+
+
+@pytest.mark.parametrize("kind", ODD_FILES)
+def test_what_is_no_regular_file_has_not_the_content(tmp_path: Path, kind: str) -> None:
+    """And is not waited for, as a FIFO would be."""
+    whole = sealed(1, b"audio")
+    make_odd_file(tmp_path / "file", kind)
+    assert not has_content(tmp_path / "file", whole.size, whole.sha256)
 
 
 def test_nothing_has_its_final_name_before_it_is_flushed(

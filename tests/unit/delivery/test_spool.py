@@ -67,6 +67,7 @@ async def test_a_slice_is_told_before_it_can_be_found(bench: Bench) -> None:
     assert [record.origin for record in told] == [PICTURE]
 
 
+@pytest.mark.usefixtures("ids_from_one")
 async def test_a_slice_grows_and_gets_its_head(bench: Bench) -> None:
     """Pieces are put together in order; the first bytes are replaced at the end."""
     async with bench.open() as spool:
