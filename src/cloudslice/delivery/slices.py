@@ -255,8 +255,9 @@ def reserve_ids(connection: sqlite3.Connection, highest: int) -> None:
     )
 
 
-def delete_unused(connection: sqlite3.Connection, slice_ids: Iterable[int]) -> None:
-    """Forget slices that came to nothing, so that their names are free again."""
+def delete_unused(connection: sqlite3.Connection, slice_ids: Iterable[int]) -> set[str]:
+    """Forget slices that came to nothing, so that their names are free again; their tasks."""
+    task_ids: set[str] = set()
     for slice_id in slice_ids:
         row = connection.execute(
             "DELETE FROM slices WHERE id = ? RETURNING utc_second, task_id, user_id, kind,"
@@ -269,6 +270,8 @@ def delete_unused(connection: sqlite3.Connection, slice_ids: Iterable[int]) -> N
                 " WHERE task_id = ? AND user_id = ? AND kind = ? AND extension = ?)",
                 row,
             )
+            task_ids.add(row[1])
+    return task_ids
 
 
 def _reserve_second(connection: sqlite3.Connection, origin: SliceOrigin, second: int) -> int:

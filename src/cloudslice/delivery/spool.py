@@ -69,6 +69,7 @@ class Spool:
         now_ms: Callable[[], int],
         *,
         on_waiting: Callable[[list[SliceRecord]], None],
+        on_gone: Callable[[set[str]], None],
         on_lost: Callable[[Loss], None],
         record_loss: RecordLoss,
     ) -> None:
@@ -79,6 +80,8 @@ class Spool:
             repairs: for each kind how a file that was cut off is made valid; without: discarded.
             now_ms: the time from which a slice's retention counts, of a clock that never steps.
             on_waiting: called on the loop with new slices to upload.
+            on_gone: called on the loop with tasks of which a slice that came to nothing is off the
+                record.
             on_lost: called on the loop for each slice, or end of one, that could not be kept.
             record_loss: puts that on record.
         """
@@ -88,6 +91,7 @@ class Spool:
         self._repairs = repairs
         self._now_ms = now_ms
         self._on_waiting = on_waiting
+        self._on_gone = on_gone
         self._on_lost = on_lost
         self._record_loss = record_loss
         self._quarantine = Quarantine(directory)
@@ -279,6 +283,8 @@ class Spool:
             self._on_lost(loss)
         if outcome.waiting:
             self._on_waiting(outcome.waiting)
+        if outcome.gone:
+            self._on_gone(outcome.gone)
 
 
 def _end(flushes: list[Flush]) -> None:

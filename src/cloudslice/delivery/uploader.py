@@ -50,10 +50,11 @@ class Uploader:
         if lane := self._find_lane(task_id):
             lane.end()
 
-    def look(self, task_id: str) -> None:
-        """Slices of a task are off the record."""
-        if lane := self._lanes.get(task_id):
-            lane.look()
+    def settle(self, task_ids: Iterable[str]) -> None:
+        """Slices of tasks are off the record that were not to be uploaded yet."""
+        for task_id in task_ids:
+            if lane := self._lanes.get(task_id):
+                lane.settle()
 
     async def make_room(self, size: int) -> int:
         """Give up the oldest waiting slices of all tasks to free `size` bytes; how many it were."""
