@@ -10,7 +10,7 @@ from http import HTTPStatus
 import aiohttp
 from yarl import URL
 
-from cloudslice.delivery.proxies import find_proxy
+from cloudslice.delivery.http_client import HeadFirstConnector, find_proxy
 from cloudslice.delivery.storage_errors import StorageError
 
 _NOBODY_MAY_LOOK = frozenset({401, 403, 405, 501})
@@ -33,7 +33,9 @@ async def check_object(url: str, size: int, sha256: str | None, timeout_s: float
     try:
         async with (
             asyncio.timeout(timeout_s),
-            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+            aiohttp.ClientSession(
+                connector=HeadFirstConnector(), cookie_jar=aiohttp.DummyCookieJar()
+            ) as session,
             session.head(
                 target,
                 # Who compresses an answer need not tell its size.

@@ -15,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from cloudslice.config import AppSettings
-from cloudslice.delivery.proxies import find_proxy
+from cloudslice.delivery.http_client import HeadFirstConnector, find_proxy
 
 _ANSWER_BYTES = 64 * 1024
 """What is read of an answer, so that its connection can be used again."""
@@ -41,7 +41,7 @@ class WebhookClient:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=HeadFirstConnector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,
