@@ -34,6 +34,7 @@ from cloudslice.delivery.orders import (
 )
 from cloudslice.delivery.quarantine import Quarantine
 from cloudslice.delivery.recovery import Recovery, recover
+from cloudslice.delivery.reserve import Reserve
 from cloudslice.delivery.slice_files import SliceFiles, has_content, slice_path
 from cloudslice.delivery.slice_recorder import Outcome, SliceRecorder
 from cloudslice.delivery.slices import SliceRecord
@@ -95,6 +96,7 @@ class Spool:
         self._on_lost = on_lost
         self._record_loss = record_loss
         self._quarantine = Quarantine(directory)
+        self._reserve = Reserve(directory.with_name("reserve"))
         self._gathered: list[Order] = []
         self._timer: asyncio.TimerHandle | None = None
         self._orders: queue.SimpleQueue[list[Order] | None] = queue.SimpleQueue()
@@ -246,8 +248,11 @@ class Spool:
             recorder = SliceRecorder(self._database, self._record_loss, report)
             writer = SliceWriter(files, recorder, self._repairs, time.monotonic)
             flushes: list[Flush] = []
-            taken_bytes, running = 0, True
+            taken_bytes, running, was_behind = 0, True, True
             while running:
+                if was_behind and not writer.is_behind:
+                    self._reserve.make()
+                was_behind = writer.is_behind
                 batch, running = self._take(RETRY_S if writer.is_behind else None)
                 writer.carry_out(batch)
                 taken_bytes += sum(len(o.data) for o in batch if isinstance(o, Append))
@@ -255,7 +260,7 @@ class Spool:
                 flushes += [order for order in batch if isinstance(order, Flush)]
                 if writer.is_on_record:
                     _end(flushes)
-            writer.close()
+            writer.close(self._reserve.release)
             _end(flushes)
 
     def _take(self, patience_s: float | None) -> tuple[list[Order], bool]:

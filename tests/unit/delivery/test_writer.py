@@ -262,7 +262,7 @@ async def test_at_the_end_what_is_on_the_disk_stays(stage: Stage) -> None:
     finished = stage.begin(origin=replace(AUDIO, user_id="anchor_2"))
     stage.order(Append(growing, b" lost"))
     stage.order(Append(finished, b"nothing of it is on the disk"), Finish(finished, 1, {}, b""))
-    stage.writer.close()
+    stage.writer.close(lambda: None)
     assert (stage.bench.directory / "1.part").read_bytes() == b"grows"
     reason = "the process ended before the disk took it"
     assert stage.lost == [Loss(AUDIO, reason, is_partial=True), Loss(finished.origin, reason)]
@@ -277,7 +277,7 @@ async def test_at_the_end_all_is_tried_once_more(stage: Stage) -> None:
     stage.disk.room = 0
     stage.order(Append(draft, b" and more"), Finish(draft, 1, {}, b""))
     stage.disk.room = 100
-    stage.writer.close()
+    stage.writer.close(lambda: None)
     assert (stage.contents(), stage.lost) == ([b"audio and more"], [])
 
 
@@ -402,3 +402,23 @@ async def test_who_waits_for_a_slice_hears_that_it_came_to_nothing(stage: Stage)
         stage.order(order)
         assert stage.gone == {TASK.task_id}
     assert await stage.bench.database.run(slices.find_unfinished) == []
+
+
+async def test_at_the_end_room_is_made_to_record_what_is_lost(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, and only if the database has none."""
+    perform, made = stage.bench.database.perform, []
+
+    def refuse(operation: Operation[object]) -> object:
+        if not made:
+            raise DatabaseError("the disk is full")
+        return perform(operation)
+
+    draft = stage.begin(b"heard")
+    stage.disk.room = 0
+    stage.order(Append(draft, b" lost"))
+    monkeypatch.setattr(stage.bench.database, "perform", refuse)
+    stage.writer.close(lambda: made.append("room"))
+    assert made == ["room"]
+    assert [loss.is_partial for loss in stage.bench.recorded.elements()] == [True]
