@@ -1,6 +1,7 @@
 """Buckets to measure with: how the server reaches them, and what has reached them."""
 
 import asyncio
+import hashlib
 import time
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -80,9 +81,11 @@ class _Sink:
                 request, *lines = head.split("\r\n")
                 pairs = (line.partition(": ") for line in lines)
                 headers = {name.lower(): value for name, _, value in pairs}
-                await reader.readexactly(int(headers["content-length"]))
+                body = await reader.readexactly(int(headers["content-length"]))
                 self._note(unquote(request.split(" ")[1]), headers)
-                writer.write(b'HTTP/1.1 200 OK\r\nETag: "0"\r\nContent-Length: 0\r\n\r\n')
+                etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+                answer = f'HTTP/1.1 200 OK\r\nETag: "{etag}"\r\nContent-Length: 0\r\n\r\n'
+                writer.write(answer.encode())
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

@@ -1,6 +1,7 @@
 """An S3 server of a few lines that misbehaves as it is told to; see `s3_server` for a real one."""
 
 import asyncio
+import hashlib
 from asyncio import StreamReader, StreamWriter
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -8,6 +9,8 @@ from typing import Self
 from urllib.parse import unquote
 
 _REASONS = {200: "OK", 201: "Created", 204: "No Content", 403: "Forbidden", 404: "Not Found"}
+_LOGIN = "/login"
+"""Where its redirects lead: a page that answers anything alike."""
 
 
 @dataclass
@@ -19,11 +22,15 @@ class FaultServer:
         requests: the method of each request that came whole.
         connections: how many there were.
         put_status: what it answers to a PUT that has worked.
+        login_status: what it answers to whoever follows its redirects.
         has_etag: whether its answers have an ETag.
+        etag: the ETag of its answers; None: the body's MD5.
         keeps: whether it stores what it is given; one that does not lies.
         head_status: what it answers to HEAD instead of the truth.
         head_size: the size that HEAD shows instead of the true one.
+        head_lines: further header lines of its answers to HEAD.
         hangs_up_on_reuse: whether it closes a connection at its second request, unanswered.
+        tires_on_reuse: whether it answers 408 to that and closes the connection.
         hangs_up_always: whether it does so at the first.
     """
 
@@ -31,11 +38,15 @@ class FaultServer:
     requests: list[str] = field(default_factory=list)
     connections: int = 0
     put_status: int = 200
+    login_status: int = 200
     has_etag: bool = True
+    etag: str | None = None
     keeps: bool = True
     head_status: int | None = None
     head_size: int | None = None
+    head_lines: str = ""
     hangs_up_on_reuse: bool = False
+    tires_on_reuse: bool = False
     hangs_up_always: bool = False
     _server: asyncio.Server | None = None
     _writers: set[StreamWriter] = field(default_factory=set)
@@ -71,9 +82,13 @@ class FaultServer:
                 method, path, body = await _read(reader)
                 if self.hangs_up_always or (is_reused and self.hangs_up_on_reuse):
                     return
+                if is_reused and self.tires_on_reuse:
+                    writer.write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+                    await writer.drain()
+                    return
                 is_reused = True
                 self.requests.append(method)
-                writer.write(self._put(path, body) if method == "PUT" else self._head(path))
+                writer.write(self._reply(method, path, body))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -81,23 +96,31 @@ class FaultServer:
             writer.close()
             self._writers.discard(writer)
 
+    def _reply(self, method: str, path: str, body: bytes) -> bytes:
+        if path == _LOGIN:
+            return self._answer(self.login_status, 0, b"")
+        return self._put(path, body) if method == "PUT" else self._head(path)
+
     def _put(self, path: str, body: bytes) -> bytes:
         if self.keeps:
             self.objects[path] = body
-        return self._answer(self.put_status, 0)
+        return self._answer(self.put_status, 0, body)
 
     def _head(self, path: str) -> bytes:
         data = self.objects.get(path)
         status = self.head_status or (404 if data is None else 200)
         size = len(data or b"") if self.head_size is None else self.head_size
-        return self._answer(status, size if status == 200 else 0)
+        return self._answer(status, size if status == 200 else 0, data or b"", self.head_lines)
 
-    def _answer(self, status: int, size: int) -> bytes:
-        head = f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}\r\n"
-        if status != 204:  # RFC 9110, 8.6: it has no Content-Length
+    def _answer(self, status: int, size: int, body: bytes, lines: str = "") -> bytes:
+        head = f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}\r\n{lines}"
+        if status != 204 and "Transfer-Encoding" not in lines:  # RFC 9110, 8.6
             head += f"Content-Length: {size}\r\n"
+        if 300 <= status < 400:
+            head += f"Location: {_LOGIN}\r\n"
         if self.has_etag:
-            head += 'ETag: "e"\r\n'
+            etag = self.etag or hashlib.md5(body, usedforsecurity=False).hexdigest()
+            head += f'ETag: "{etag}"\r\n'
         return f"{head}\r\n".encode()
 
 
@@ -107,4 +130,4 @@ async def _read(reader: StreamReader) -> tuple[str, str, bytes]:
     method, target, _ = lines[0].split(" ")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return method, unquote(target), body
+    return method, unquote(target.partition("?")[0]), body

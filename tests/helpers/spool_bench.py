@@ -27,6 +27,7 @@ class Bench:
         self.directory = directory
         self.database = database
         self.waiting: list[SliceRecord] = []
+        self.gone: set[str] = set()
         self.lost: list[Loss] = []
         self.recorded: Counter[Loss] = Counter()
         """Losses that are on record, with 1006 in a whole service."""
@@ -39,6 +40,7 @@ class Bench:
             self.repairs,
             SystemClock().utc_ms,
             on_waiting=self.waiting.extend,
+            on_gone=self.gone.update,
             on_lost=self.lost.append,
             record_loss=self.record_loss,
         )

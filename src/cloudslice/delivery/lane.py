@@ -98,6 +98,10 @@ class Lane:
         self._fall_behind()
         self._wake.set()
 
+    def settle(self) -> None:
+        """A slice that was not handed over came to nothing: the task may be done with."""
+        self._wake.set()
+
     def _fall_behind(self) -> None:
         self._ask_at = -inf
         self._fresh.clear()

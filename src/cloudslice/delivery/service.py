@@ -98,6 +98,7 @@ class Delivery:
             repair,
             self._steady.now_ms,
             on_waiting=self._on_waiting,
+            on_gone=self._on_gone,
             on_lost=self._on_lost,
             record_loss=self._record_loss,
         )
@@ -297,6 +298,10 @@ class Delivery:
         if self._spool.used_bytes > self._limit_bytes:
             self._over_limit.set()
 
+    def _on_gone(self, task_ids: set[str]) -> None:
+        # A task that has ended may have waited for nothing else.
+        self._uploader.settle(task_ids)
+
     def _on_lost(self, loss: Loss) -> None:
         self.lost += 1
         origin = loss.origin
@@ -314,8 +319,6 @@ class Delivery:
             0, "SpoolFailure", f"{amount} ({what}) could not be kept: {loss.reason}."
         )
         self._ledger.lose(connection, origin.task_id, error, count)
-        # A task that has ended may have waited for nothing else.
-        self._after_commit(self._uploader.look, origin.task_id)
 
     async def _keep_limit(self) -> None:
         """Keep the newest slices: drop the oldest whenever the spool is over its limit."""

@@ -1,21 +1,25 @@
 """Puts on record what the spool's thread does; what the database refuses is kept and tried again.
 
+An entry that fails for a reason of its own ends alone: the others of its batch are recorded.
+
 Everything here blocks: it belongs on the spool's own thread.
 """
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
-from cloudslice.database import Database, DatabaseError, Operation, is_refusal
+from cloudslice.database import Database, Operation, is_refusal
 from cloudslice.delivery import slices
 from cloudslice.delivery.losses import Loss, RecordLoss
 from cloudslice.delivery.orders import Draft
 from cloudslice.delivery.slice_files import Sealed
 from cloudslice.delivery.slices import SliceRecord
+from cloudslice.faults import Faults
 
 _log = structlog.get_logger(__name__)
 
@@ -26,13 +30,25 @@ class Outcome:
 
     waiting: list[SliceRecord] = field(default_factory=list)
     """Slices that are to be uploaded now."""
+    gone: set[str] = field(default_factory=set)
+    """Tasks of which a slice that came to nothing is off the record."""
     lost: list[Loss] = field(default_factory=list)
     freed: int = 0
     """Bytes that the spool holds no more."""
 
     @property
     def is_empty(self) -> bool:
-        return not (self.waiting or self.lost or self.freed)
+        return not (self.waiting or self.gone or self.lost or self.freed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Something to put on record."""
+
+    record: Callable[[sqlite3.Connection, Outcome], object]
+    """An operation; what it has led to is in the outcome after its commit."""
+    forget: Callable[[], object]
+    """It is on record, or never will be."""
 
 
 class SliceRecorder:
@@ -56,6 +72,7 @@ class SliceRecorder:
         self._record_loss = record_loss
         self._report = report
         self._is_refused = False
+        self._faults = Faults("the spool's records")
 
     @property
     def is_behind(self) -> bool:
@@ -88,7 +105,7 @@ class SliceRecorder:
                         raise
                     impossible[draft] = str(error)
 
-        if drafts and self._commit(register):
+        if drafts and self._commit(register) is None:
             for draft, slice_id in new_ids.items():
                 draft.id = slice_id
             for draft in described:
@@ -102,43 +119,86 @@ class SliceRecorder:
         if not self.is_behind:
             self._report(outcome)
             return
-        orphans: list[Sealed] = []
+        entries = self._entries()
+        error = self._record_together(entries, outcome)
+        if error is None:
+            for each in entries:
+                each.forget()
+            return
+        if not is_refusal(error):
+            self._record_singly(entries)
+        self._report(outcome)
+
+    def _entries(self) -> list[_Entry]:
+        entries = [
+            _Entry(partial(self._mark_waiting, each), partial(self.sealed.remove, each))
+            for each in self.sealed
+        ]
+        entries += [
+            _Entry(partial(self._delete_unused, slice_id), partial(self.unused.remove, slice_id))
+            for slice_id in self.unused
+        ]
+        removed = tuple(self.removed)
+        entries.append(_Entry(lambda c, _: slices.note_removed(c, removed), self.removed.clear))
+        entries += [
+            _Entry(partial(self._lose, loss, count), partial(self.losses.pop, loss))
+            for loss, count in self.losses.items()
+        ]
+        return entries
+
+    def _record_together(self, entries: Sequence[_Entry], outcome: Outcome) -> Exception | None:
+        """Record entries and report what came of them, or why nothing did."""
 
         def record(connection: sqlite3.Connection) -> None:
-            orphans.clear()
-            outcome.waiting.clear()
-            for each in self.sealed:
-                found = slices.mark_waiting(connection, each.slice_id, each.size, each.sha256)
-                if found is None:
-                    orphans.append(each)
-                else:
-                    outcome.waiting.append(found)
-            slices.delete_unused(connection, self.unused)
-            slices.note_removed(connection, self.removed)
-            for loss, count in self.losses.items():
-                self._record_loss(connection, loss, count)
+            for each in entries:
+                each.record(connection, outcome)
             self._database.after_commit(lambda: self._report(outcome))
 
-        if self._commit(record):
-            for results in (self.sealed, self.unused, self.removed, self.losses):
-                results.clear()
-            for each in orphans:
-                _log.error("whole slice is not on record", slice=each.slice_id)
-        else:
-            outcome.waiting.clear()
-            self._report(outcome)
+        return self._commit(record)
 
-    def _commit(self, operation: Operation[None]) -> bool:
-        """Whether `operation` is on record; an error is logged when it is the first of a row."""
+    def _record_singly(self, entries: Sequence[_Entry]) -> None:
+        """Record each entry that can be, until the database refuses; one that cannot is dropped.
+
+        The file of a slice that is dropped so stays, and the next start takes it up.
+        """
+        for each in entries:
+            error = self._record_together([each], Outcome())
+            if error is not None and is_refusal(error):
+                return
+            each.forget()
+
+    def _mark_waiting(
+        self, sealed: Sealed, connection: sqlite3.Connection, outcome: Outcome
+    ) -> None:
+        found = slices.mark_waiting(connection, sealed.slice_id, sealed.size, sealed.sha256)
+        if found is None:
+            _log.error("whole slice is not on record", slice=sealed.slice_id)
+        else:
+            self._database.after_commit(partial(outcome.waiting.append, found))
+
+    def _delete_unused(
+        self, slice_id: int, connection: sqlite3.Connection, outcome: Outcome
+    ) -> None:
+        gone = slices.delete_unused(connection, [slice_id])
+        self._database.after_commit(partial(outcome.gone.update, gone))
+
+    def _lose(
+        self, loss: Loss, count: int, connection: sqlite3.Connection, _outcome: Outcome
+    ) -> None:
+        self._record_loss(connection, loss, count)
+
+    def _commit(self, operation: Operation[None]) -> Exception | None:
+        """Why `operation` is not on record; a refusal is logged when it is the first of a row."""
         try:
             self._database.perform(operation)
         except Exception as error:
-            if not self._is_refused:
-                log = _log.error if isinstance(error, DatabaseError) else _log.exception
-                log("database write refused: the spool's records wait", error=str(error))
-            self._is_refused = True
-            return False
+            if not is_refusal(error):
+                self._faults.caught(error)
+            elif not self._is_refused:
+                _log.error("database write refused: the spool's records wait", error=str(error))
+                self._is_refused = True
+            return error
         if self._is_refused:
             _log.info("the database takes the spool's records again")
         self._is_refused = False
-        return True
+        return None

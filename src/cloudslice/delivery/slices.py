@@ -272,11 +272,17 @@ def skip_ids(connection: sqlite3.Connection) -> None:
     )
 
 
-def delete_unused(connection: sqlite3.Connection, slice_ids: Iterable[int]) -> None:
-    """Forget slices that came to nothing, so that their names are free again."""
+def delete_unused(connection: sqlite3.Connection, slice_ids: Iterable[int]) -> set[str]:
+    """Forget slices that came to nothing, so that their names are free again; their tasks."""
+    task_ids: set[str] = set()
     for slice_id in slice_ids:
         _release_name(connection, slice_id)
-        connection.execute("DELETE FROM slices WHERE id = ?", (slice_id,))
+        row = connection.execute(
+            "DELETE FROM slices WHERE id = ? RETURNING task_id", (slice_id,)
+        ).fetchone()
+        if row is not None:
+            task_ids.add(row[0])
+    return task_ids
 
 
 def _reserve_name(

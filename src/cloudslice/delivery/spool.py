@@ -34,6 +34,7 @@ from cloudslice.delivery.orders import (
 )
 from cloudslice.delivery.quarantine import Quarantine
 from cloudslice.delivery.recovery import Recovery, recover
+from cloudslice.delivery.reserve import Reserve
 from cloudslice.delivery.slice_files import SliceFiles, has_content, slice_path
 from cloudslice.delivery.slice_recorder import Outcome, SliceRecorder
 from cloudslice.delivery.slices import SliceRecord
@@ -69,6 +70,7 @@ class Spool:
         now_ms: Callable[[], int],
         *,
         on_waiting: Callable[[list[SliceRecord]], None],
+        on_gone: Callable[[set[str]], None],
         on_lost: Callable[[Loss], None],
         record_loss: RecordLoss,
     ) -> None:
@@ -79,6 +81,8 @@ class Spool:
             repairs: for each kind how a file that was cut off is made valid; without: discarded.
             now_ms: the time from which a slice's retention counts, of a clock that never steps.
             on_waiting: called on the loop with new slices to upload.
+            on_gone: called on the loop with tasks of which a slice that came to nothing is off the
+                record.
             on_lost: called on the loop for each slice, or end of one, that could not be kept.
             record_loss: puts that on record.
         """
@@ -88,9 +92,11 @@ class Spool:
         self._repairs = repairs
         self._now_ms = now_ms
         self._on_waiting = on_waiting
+        self._on_gone = on_gone
         self._on_lost = on_lost
         self._record_loss = record_loss
         self._quarantine = Quarantine(directory)
+        self._reserve = Reserve(directory.with_name("reserve"))
         self._gathered: list[Order] = []
         self._timer: asyncio.TimerHandle | None = None
         self._orders: queue.SimpleQueue[list[Order] | None] = queue.SimpleQueue()
@@ -242,8 +248,11 @@ class Spool:
             recorder = SliceRecorder(self._database, self._record_loss, report)
             writer = SliceWriter(files, recorder, self._repairs, time.monotonic)
             flushes: list[Flush] = []
-            taken_bytes, running = 0, True
+            taken_bytes, running, was_behind = 0, True, True
             while running:
+                if was_behind and not writer.is_behind:
+                    self._reserve.make()
+                was_behind = writer.is_behind
                 batch, running = self._take(RETRY_S if writer.is_behind else None)
                 writer.carry_out(batch)
                 taken_bytes += sum(len(o.data) for o in batch if isinstance(o, Append))
@@ -251,7 +260,7 @@ class Spool:
                 flushes += [order for order in batch if isinstance(order, Flush)]
                 if writer.is_on_record:
                     _end(flushes)
-            writer.close()
+            writer.close(self._reserve.release)
             _end(flushes)
 
     def _take(self, patience_s: float | None) -> tuple[list[Order], bool]:
@@ -279,6 +288,8 @@ class Spool:
             self._on_lost(loss)
         if outcome.waiting:
             self._on_waiting(outcome.waiting)
+        if outcome.gone:
+            self._on_gone(outcome.gone)
 
 
 def _end(flushes: list[Flush]) -> None:

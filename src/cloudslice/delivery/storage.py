@@ -2,17 +2,18 @@
 
 obstore speaks S3 to COS, S3, OSS and anything alike: one PutObject with Content-Length and the
 body's SHA-256, no trailing checksum, which OSS refuses. It keeps no retries of its own here:
-when to try again is the uploader's decision. Why directories are written without it is in
-docs/decisions/storage.md.
+when to try again is the uploader's decision. Its client follows a 303 and does not say so: only
+the content's MD5 as ETag, or a look at the object, proves that it is stored. Why directories are
+written without it is in docs/decisions/storage.md.
 """
 
 import asyncio
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
-from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +30,7 @@ from cloudslice.delivery.endpoints import (
     is_plain_http,
 )
 from cloudslice.delivery.model import Bucket
+from cloudslice.delivery.object_check import check_object
 from cloudslice.delivery.storage_errors import (
     HangUpError,
     StorageError,
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Credential
 
 _CONNECT_TIMEOUT_S = 5.0
-_NOBODY_MAY_LOOK = frozenset({401, 403, 405, 501})
-"""Answers to HEAD of a key that may only write, or of a store that has no HEAD."""
+_SIGNED_FOR = timedelta(minutes=5)
+"""The URL by which an object is looked at; clocks of machines differ by less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,29 +135,22 @@ class S3Bucket:
         except (BaseError, ValueError) as error:
             raise self._translate(error) from error
         try:
-            await answer
+            etag = (await answer)["e_tag"]
         except (BaseError, OSError, ValueError, NotImplementedError) as error:
             if not is_success(error):
                 raise self._translate(error) from error
+            etag = None
+        if etag is None or not await asyncio.to_thread(_is_md5, etag, item.path):
             await self._look_for(item)
 
     async def _look_for(self, item: StoredObject) -> None:
-        """Whether the store has the object: it said so without an ETag, as a web site may too."""
+        """Whether the store has the object: a web site, too, may say so, or who was redirected."""
         try:
-            found = await obstore.head_async(self._store, item.key)
-        except (BaseError, OSError, ValueError, NotImplementedError) as error:
-            failure = self._translate(error)
-            if failure.status in _NOBODY_MAY_LOOK:
-                return
-            if failure.status != HTTPStatus.NOT_FOUND:
-                raise failure from error
-            size = None
-        else:
-            size = found["size"]
-        if size != item.path.stat().st_size:
-            raise StorageError(
-                0, "NotStored", "The store answered with success, and does not have the object."
-            )
+            url = await obstore.sign_async(self._store, "HEAD", item.key, _SIGNED_FOR)
+        except (BaseError, ValueError) as error:
+            raise self._translate(error) from error
+        size, sha256 = item.path.stat().st_size, item.metadata.get("sha256")
+        await check_object(url, size, sha256, self._timeout_s)
 
     def _translate(self, error: Exception) -> StorageError:
         return translate_error(error, hide=_secrets(self._bucket))
@@ -215,6 +210,13 @@ def locate(bucket: Bucket, settings: StorageSettings) -> Endpoint:
 
 def _secrets(bucket: Bucket) -> tuple[str, str]:
     return bucket.secret_key, bucket.access_key
+
+
+def _is_md5(etag: str, path: Path) -> bool:
+    """Whether an ETag is the MD5 of a file, as that of most stores is."""
+    with path.open("rb") as file:
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+    return etag.strip('"').lower() == md5.hexdigest()
 
 
 def _write_durably(root: Path, key: str, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from html import unescape
+from http import HTTPStatus
 
 _REFUSALS = frozenset({301, 307, 400, 401, 403, 404, 405, 411, 412, 501})
 """Answers that repeating at once will not change; what others there are may pass."""
@@ -36,7 +37,7 @@ class StorageError(Exception):
 
 
 class HangUpError(StorageError):
-    """The store closed the connection before it answered.
+    """The store closed the connection before it answered, or answered with 408 to say so.
 
     As a rule an idle connection that the store had given up: a new one is worth a try at once.
     """
@@ -56,7 +57,8 @@ def translate_error(error: Exception, *, hide: tuple[str, ...] = ()) -> StorageE
     status = int(answer[1])
     code = re.search(r"<Code>([^<]+)</Code>", summary)
     text = re.search(r"<Message>([^<]*)</Message>", summary)
-    return StorageError(
+    failure = HangUpError if status == HTTPStatus.REQUEST_TIMEOUT else StorageError
+    return failure(
         status,
         unescape(code[1]) if code else f"Http{status}",
         _conceal(unescape(text[1]), hide) if text else "The store gave no reason.",

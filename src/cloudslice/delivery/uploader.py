@@ -23,6 +23,7 @@ class Uploader:
         self._context = context
         self._lanes: dict[str, Lane] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._undroppable: set[int] = set()  # slices that could not be given up, by a fault
 
     async def run(self, ready: asyncio.Event) -> None:
         """Upload until cancelled; `ready` is set once `take` and `end` may be called."""
@@ -50,10 +51,11 @@ class Uploader:
         if lane := self._find_lane(task_id):
             lane.end()
 
-    def look(self, task_id: str) -> None:
-        """Slices of a task are off the record."""
-        if lane := self._lanes.get(task_id):
-            lane.look()
+    def settle(self, task_ids: Iterable[str]) -> None:
+        """Slices of tasks are off the record that were not to be uploaded yet."""
+        for task_id in task_ids:
+            if lane := self._lanes.get(task_id):
+                lane.settle()
 
     async def make_room(self, size: int) -> int:
         """Give up the oldest waiting slices of all tasks to free `size` bytes; how many it were."""
@@ -61,22 +63,37 @@ class Uploader:
         lanes = list(self._lanes.values())
         for each in lanes:
             each.look()  # what it holds in memory may be dropped
-        under_way = [slice_id for each in lanes for slice_id in each.under_way]
-        oldest = await context.database.persist(lambda c: slices.find_oldest(c, size, under_way))
+        exclude = {slice_id for each in lanes for slice_id in each.under_way} | self._undroppable
+        oldest = await context.database.persist(lambda c: slices.find_oldest(c, size, exclude))
+        dropped: list[SliceRecord] = []
+        for task_id in dict.fromkeys(record.origin.task_id for record in oldest):
+            records = [record for record in oldest if record.origin.task_id == task_id]
+            try:
+                dropped += await self._drop(task_id, records)
+            except Exception as error:
+                context.caught(error, task_id=task_id)
+                self._undroppable.update(record.id for record in records)
+        missing = size - sum(record.size for record in dropped)
+        if missing > 0 and not self._undroppable.isdisjoint(record.id for record in oldest):
+            return len(dropped) + await self.make_room(missing)
+        return len(dropped)
+
+    async def _drop(self, task_id: str, records: list[SliceRecord]) -> list[SliceRecord]:
+        """Give up waiting slices of a task; those that were still on record."""
+        context = self._context
         error = StorageError(
             0, "SpoolFull", "The oldest waiting slices were dropped to make room for new ones."
         )
         dropped = await context.database.persist(
-            partial(context.ledger.give_up, records=oldest, error=error)
+            partial(context.ledger.give_up, records=records, error=error)
         )
         for record in dropped:
             context.spool.remove(record)
-            _log.error("slice dropped", task_id=record.origin.task_id, key=record.object_key)
+            _log.error("slice dropped", task_id=task_id, key=record.object_key)
         context.counters.dropped += len(dropped)
-        for task_id in {record.origin.task_id for record in dropped}:
-            if lane := self._find_lane(task_id):
-                lane.look()
-        return len(dropped)
+        if dropped and (lane := self._find_lane(task_id)):
+            lane.look()
+        return dropped
 
     def _find_lane(self, task_id: str, *, is_behind: bool = False) -> Lane | None:
         """The lane of a task, made if it is not there; None if not running."""

@@ -10,12 +10,12 @@ import hashlib
 import hmac
 from types import TracebackType
 from typing import Self
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
 from cloudslice.config import AppSettings
+from cloudslice.delivery.http_client import HeadFirstConnector, find_proxy
 
 _ANSWER_BYTES = 64 * 1024
 """What is read of an answer, so that its connection can be used again."""
@@ -41,7 +41,7 @@ class WebhookClient:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=HeadFirstConnector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,
@@ -90,14 +90,9 @@ class WebhookClient:
             raise WebhookError(f"HTTP status {status}")
 
     def _find_proxy(self, url: URL) -> URL | None:
-        """The environment's proxy for a URL (HTTP_PROXY and the like), looked up once.
-
-        Not by aiohttp's `trust_env`: it asks on another thread, before each request, which took
-        more CPU than the request.
-        """
+        """The environment's proxy for a URL, looked up once."""
         if url not in self._proxies:
-            address = None if proxy_bypass(url.host or "") else getproxies().get(url.scheme)
-            self._proxies[url] = URL(address) if address else None
+            self._proxies[url] = find_proxy(url)
         return self._proxies[url]
 
     def _explain(self, error: Exception) -> str:

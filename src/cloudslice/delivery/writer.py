@@ -101,9 +101,9 @@ class SliceWriter:
         self._note_recovery()
         self._recorder.record(outcome)
 
-    def close(self) -> None:
+    def close(self, make_room: Callable[[], object]) -> None:
         """Try all that was refused once more. What is on the disk then is left to `recovery`; what
-        is not is lost."""
+        is not is lost. `make_room` is called if the database has no room to say so."""
         for draft in self._pending:
             draft.retry_at = 0.0
         self.carry_out(())
@@ -114,6 +114,9 @@ class SliceWriter:
             elif draft.pieces:
                 self._tell(Loss(draft.origin, reason, is_partial=True), outcome)
         self._recorder.record(outcome)
+        if self._recorder.is_behind:
+            make_room()
+            self._recorder.record(Outcome())
 
     def _take(self, order: Order, outcome: Outcome) -> None:
         """Carry out an order but for what it has to write."""

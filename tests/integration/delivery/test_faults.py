@@ -190,3 +190,39 @@ async def test_a_webhook_that_meets_a_fault_is_sent_all_the_same(
             await asyncio.sleep(0.01)
     assert failing.has_failed
     assert delivery.callbacks.errors
+
+
+async def test_a_task_of_which_nothing_can_be_told_holds_up_no_other(
+    delivery: Delivery, bucket: MemoryBucket, receiver: WebhookReceiver
+) -> None:
+    """Its room cannot be read: even that its slices are lost cannot be put on record."""
+    damage = "UPDATE consignors SET room_id = 'gar{bage' WHERE task_id = ?"
+    await delivery.open(OTHER, BUCKET, also=lambda c: c.execute(damage, (OTHER.task_id,)))
+    put_pictures(delivery, 2, OTHER.task_id)
+    put_pictures(delivery, 3)
+    await delivery.flush()
+    await delivery.record_stop(TASK.task_id, 0)
+    await receiver.wait_for_type(1005)
+    assert len(receiver.of_type(1004)) == len(bucket.keys) == 3
+    assert delivery.lost == 2
+
+
+async def test_a_task_whose_slices_cannot_be_dropped_keeps_no_spool_full(
+    site: Site, bucket: MemoryBucket
+) -> None:
+    """Room is made by those of others."""
+    site.storage = {"spool_limit_gib": 1000 / 1024**3}
+    bucket.bad = {"/"}
+    damage = "UPDATE consignors SET room_id = 'gar{bage' WHERE task_id = ?"
+    async with site.open(bucket_opener=lambda _bucket: bucket) as delivery:
+        for consignor in (TASK, OTHER):
+            await delivery.open(consignor, BUCKET)
+        for _ in range(6):
+            delivery.put(replace(PICTURE, task_id=OTHER.task_id), START_MS, bytes(100), {})
+        await delivery.flush()
+        await delivery.open(OTHER, BUCKET, also=lambda c: c.execute(damage, (OTHER.task_id,)))
+        for _ in range(12):
+            delivery.put(PICTURE, START_MS, bytes(100), {})
+        await eventually(lambda: delivery.uploads.dropped == 8)
+        await eventually(lambda: delivery.spool_bytes <= 1000)
+    assert {f"{n}.slice" for n in range(1, 7)} <= set(site.spooled)

@@ -27,7 +27,8 @@ class Capture:
     """A server that writes down one request each time and answers as it is told."""
 
     answer: bytes = (
-        b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n'
+        b'HTTP/1.1 200 OK\r\nETag: "9a0364b9e99bb480dd25e1f0284c8555"\r\n'  # MD5 of "content"
+        b"Content-Length: 0\r\nConnection: close\r\n\r\n"
     )
     lines: list[str] = field(default_factory=list)
     body: bytes = b""

@@ -36,7 +36,7 @@ def store(server: FaultServer) -> ObjectStore:
 def item(tmp_path: Path) -> StoredObject:
     path = tmp_path / "slice"
     path.write_bytes(b"content" * 10000)
-    return StoredObject(KEY, path, "audio/ogg", {"start-ms": "5"})
+    return StoredObject(KEY, path, "audio/ogg", {"start-ms": "5", "sha256": "of the content"})
 
 
 @pytest.mark.parametrize("status", [200, 201, 204])
@@ -50,11 +50,87 @@ async def test_a_success_without_an_etag_is_stored(
     assert server.requests == ["PUT", "HEAD"]
 
 
-async def test_a_success_with_an_etag_is_not_looked_at(
+async def test_the_contents_md5_as_etag_proves_the_object(
     server: FaultServer, store: ObjectStore, item: StoredObject
 ) -> None:
+    """Nobody else could have sent it, so the object is not looked at."""
     await store.put(item)
     assert server.requests == ["PUT"]
+
+
+async def test_with_another_etag_the_object_is_looked_at(
+    server: FaultServer, store: ObjectStore, item: StoredObject
+) -> None:
+    """As of a store that encrypts; it may be anything's."""
+    server.etag = "e"
+    await store.put(item)
+    assert server.requests == ["PUT", "HEAD"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("followed", ["PUT", "HEAD"])
+async def test_what_a_redirect_leads_to_is_no_answer(
+    server: FaultServer, store: ObjectStore, item: StoredObject, status: int, followed: str
+) -> None:
+    """A page that answers 200 to all, with an ETag, has not taken the object."""
+    if followed == "PUT":
+        server.put_status, server.keeps = status, False
+    else:
+        server.has_etag, server.keeps, server.head_status = False, False, status
+    with pytest.raises(StorageError):
+        await store.put(item)
+    if followed == "HEAD":
+        assert server.requests == ["PUT", "HEAD"]
+
+
+async def test_a_redirect_to_who_forbids_to_look_is_no_answer(
+    server: FaultServer, store: ObjectStore, item: StoredObject
+) -> None:
+    """403 counts of the object itself only."""
+    server.has_etag, server.head_status, server.login_status = False, 302, 403
+    with pytest.raises(StorageError) as caught:
+        await store.put(item)
+    assert caught.value.status == 302
+
+
+async def test_a_redirected_upload_stays_in_the_spool(server: FaultServer, tmp_path: Path) -> None:
+    """The only copy is kept, and tried until it is stored."""
+    server.put_status, server.keeps = 303, False
+    async with WebhookReceiver(CALLBACK_KEY) as receiver:
+        site = Site(tmp_path / "data", server.url, receiver.url)
+        async with site.open() as delivery:
+            await delivery.open(TASK, BUCKET)
+            delivery.put(PICTURE, START_MS, b"the only copy", {})
+            await receiver.wait_for_type(1006)
+            assert delivery.uploads.stored == 0
+            assert site.spooled == ["1.slice"]
+            server.put_status, server.keeps = 200, True
+            await receiver.wait_for_type(1004)
+    assert list(server.objects.values()) == [b"the only copy"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param("Last-Modified: garbage\r\n", id="no date"),
+        pytest.param(
+            "Transfer-Encoding: chunked\r\nx-amz-meta-sha256: of the content\r\n", id="no size"
+        ),
+    ],
+)
+async def test_a_look_needs_but_the_size_or_the_hash(
+    server: FaultServer, store: ObjectStore, item: StoredObject, lines: str
+) -> None:
+    server.has_etag, server.head_lines = False, lines
+    await store.put(item)
+
+
+async def test_a_look_that_shows_neither_size_nor_hash_proves_nothing(
+    server: FaultServer, store: ObjectStore, item: StoredObject
+) -> None:
+    server.has_etag, server.head_lines = False, "Transfer-Encoding: chunked\r\n"
+    with pytest.raises(StorageError, match=r"^NotStored: "):
+        await store.put(item)
 
 
 @pytest.mark.parametrize("status", [401, 403, 405, 501])
@@ -71,6 +147,7 @@ async def test_a_key_that_may_only_write_is_believed(
     [
         pytest.param({"keeps": False}, "NotStored: ", id="kept nothing"),
         pytest.param({"head_size": 7}, "NotStored: ", id="kept something else"),
+        pytest.param({"head_status": 400}, "Http400: ", id="does not understand"),
         pytest.param({"head_status": 500}, "Http500: ", id="cannot tell"),
     ],
 )
@@ -110,6 +187,16 @@ async def test_a_connection_that_died_idle_is_replaced_at_once(
     server.hangs_up_on_reuse = True
     await asyncio.gather(*(store.put(item) for _ in range(4)))
     assert server.requests == ["PUT"] * 8
+
+
+async def test_a_connection_that_timed_out_idle_is_replaced_at_once(
+    server: FaultServer, store: ObjectStore, item: StoredObject
+) -> None:
+    """Some servers say 408 as they close it, and that meets the next request."""
+    await store.put(item)
+    server.tires_on_reuse = True
+    await store.put(item)
+    assert server.requests == ["PUT"] * 2
 
 
 async def test_a_server_that_always_hangs_up_has_failed(

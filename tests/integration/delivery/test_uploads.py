@@ -25,6 +25,7 @@ from helpers.delivery import (
     Site,
     SteppingClock,
     make_bucket,
+    make_test_bucket,
 )
 from helpers.faulty_disk import FaultyDisk
 from helpers.s3_server import S3Server
@@ -579,6 +580,28 @@ async def test_a_slice_that_is_lost_after_its_tasks_end_lets_the_task_settle(
         await end(delivery)
         await receiver.wait_for_type(1002)
         (site.data_dir / "spool" / "1.part").unlink()
+        await receiver.wait_for_type(1005)
+    assert receiver.of_type(1005)[0]["EventInfo"]["Payload"] == {"Status": 1}
+    assert len(receiver.of_type(1006)) == 1
+
+
+async def test_a_cut_slice_that_comes_to_nothing_lets_its_ended_task_settle(
+    site: Site, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loss was told when it was cut; 1005 comes when the disk has room, not with a restart."""
+    monkeypatch.setattr("cloudslice.delivery.spool._BACKLOG_BYTES", 10)
+    disk = FaultyDisk(monkeypatch)
+    disk.errors["pwrite", "1.part"] = errno.ENOSPC
+    async with site.open(repair={SliceKind.AUDIO: lambda _path: None}) as delivery:
+        await delivery.open(TASK, make_test_bucket())
+        growing = delivery.grow(AUDIO, START_MS)
+        growing.append(b"head")
+        await delivery.flush()
+        growing.append(b"more than memory takes")
+        growing.finish(15000, {})
+        await end(delivery)
+        await receiver.wait_for_type(1002)
+        disk.errors.clear()
         await receiver.wait_for_type(1005)
     assert receiver.of_type(1005)[0]["EventInfo"]["Payload"] == {"Status": 1}
     assert len(receiver.of_type(1006)) == 1

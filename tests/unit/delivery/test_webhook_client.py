@@ -1,5 +1,7 @@
 """Posting webhooks: their signatures, and the way through a proxy."""
 
+import asyncio
+
 import pytest
 
 from cloudslice.config import AppSettings
@@ -55,3 +57,51 @@ async def test_without_a_proxy_the_host_itself_is_asked(monkeypatch: pytest.Monk
     async with WebhookClient(timeout_s=5) as client:
         with pytest.raises(WebhookError, match=r"127\.0\.0\.1"):
             await client.post(app, b"{}")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"204 No Content\r\n\r\nthere should be none", id="a body after 204"),
+        pytest.param(
+            b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnot a size\r\n", id="a bad chunk"
+        ),
+        pytest.param(b"200 OK\r\nContent-Length: 9\r\n\r\nshort", id="a body cut short"),
+        pytest.param(
+            b"200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\noops", id="no gzip"
+        ),
+    ],
+)
+async def test_the_status_is_the_answer_whatever_follows_it(answer: bytes) -> None:
+    """Also in the same segment: a webhook that was taken is not sent again."""
+    assert await post_to(answer) == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [b"500 Oops\r\n\r\nbody", b"302 Found\r\nLocation: /\r\n\r\n", b"2", b"two\r\n\r\n"]
+)
+async def test_without_a_success_it_has_failed(answer: bytes) -> None:
+    """A redirect is none; it is not followed."""
+    with pytest.raises(WebhookError):
+        await post_to(answer)
+
+
+async def post_to(answer: bytes) -> int:
+    """Post to a server that sends `answer` and hangs up; how many requests it got."""
+    requests = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        await reader.readuntil(b"\r\n\r\n{}")
+        requests += 1
+        writer.write(b"HTTP/1.1 " + answer)
+        await writer.drain()
+        writer.close()
+
+    async with (
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+        WebhookClient(timeout_s=5) as client,
+    ):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await client.post(AppSettings(sdk_app_id=1, secret_key="x", callback_url=url), b"{}")
+    return requests

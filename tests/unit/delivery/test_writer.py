@@ -1,7 +1,9 @@
 """What the disk or the database refuses waits; as little as possible is lost, and all is told."""
 
 import errno
+import itertools
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from cloudslice.database import DatabaseError, Operation
-from cloudslice.delivery import slices
+from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.losses import Loss
-from cloudslice.delivery.model import SliceOrigin
+from cloudslice.delivery.model import SliceKind, SliceOrigin
 from cloudslice.delivery.orders import Abandon, Append, Begin, Discard, Draft, Finish, Order
 from cloudslice.delivery.quarantine import Quarantine
 from cloudslice.delivery.slice_files import SliceFiles
 from cloudslice.delivery.slice_recorder import Outcome, SliceRecorder
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.writer import RETRY_S, SliceWriter
-from helpers.delivery import AUDIO, PICTURE, START_MS
+from helpers.delivery import AUDIO, PICTURE, START_MS, TASK
 from helpers.faulty_disk import FaultyDisk
 from helpers.slice_store import ManualClock
 from helpers.spool_bench import Bench, open_bench
@@ -34,6 +36,7 @@ class Stage:
         self.bench, self.disk = bench, disk
         self.clock = ManualClock()
         self.waiting: list[SliceRecord] = []
+        self.gone: set[str] = set()
         self.lost: list[Loss] = []
         self.freed = 0
         recorder = SliceRecorder(bench.database, bench.record_loss, self._report)
@@ -41,6 +44,7 @@ class Stage:
 
     def _report(self, outcome: Outcome) -> None:
         self.waiting += outcome.waiting
+        self.gone |= outcome.gone
         self.lost += outcome.lost
         self.freed += outcome.freed
 
@@ -266,7 +270,7 @@ async def test_at_the_end_what_is_on_the_disk_stays(stage: Stage) -> None:
     stage.order(
         Append(finished, b"nothing of it is on the disk"), Finish(finished, START_MS, 1, {}, b"")
     )
-    stage.writer.close()
+    stage.writer.close(lambda: None)
     assert (stage.bench.directory / "1.part").read_bytes() == b"grows"
     reason = "the process ended before the disk took it"
     assert stage.lost == [Loss(AUDIO, reason, is_partial=True), Loss(finished.origin, reason)]
@@ -281,7 +285,7 @@ async def test_at_the_end_all_is_tried_once_more(stage: Stage) -> None:
     stage.disk.room = 0
     stage.order(Append(draft, b" and more"), Finish(draft, START_MS, 1, {}, b""))
     stage.disk.room = 100
-    stage.writer.close()
+    stage.writer.close(lambda: None)
     assert (stage.contents(), stage.lost) == ([b"audio and more"], [])
 
 
@@ -324,3 +328,105 @@ async def test_an_odd_slice_is_lost_alone(stage: Stage) -> None:
     stage.order(Finish(odd, START_MS, 1, {}, b""), Finish(well, START_MS, 1, {}, b""))
     assert stage.contents() == [b"well"]
     assert [loss.origin for loss in stage.lost] == [odd.origin]
+
+
+async def test_a_loss_that_cannot_be_recorded_holds_up_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends alone, and the spool tells of it all the same; the rest of its batch goes on."""
+    add_lost = consignors.add_lost
+
+    def fail_for_one(connection: sqlite3.Connection, task_id: str, count: int) -> None:
+        add_lost(connection, task_id, count)
+        if count == 1:
+            raise ValueError("a bug")
+
+    monkeypatch.setattr(consignors, "add_lost", fail_for_one)
+    odd, well = stage.begin(b"audio"), stage.begin(b"picture", origin=PICTURE)
+    lost = [stage.begin(origin=PICTURE) for _ in range(2)]
+    stage.order(
+        Abandon(odd, "no memory"),
+        *(Abandon(each, "no memory") for each in lost),
+        Finish(well, START_MS, 0, {}, b""),
+    )
+    assert stage.contents() == [b"picture", b"audio repaired"]
+    assert [loss.origin for loss in stage.lost] == [AUDIO, PICTURE, PICTURE]
+    assert (stage.writer.is_behind, stage.writer.is_on_record) == (False, True)
+    query = "SELECT lost FROM consignors"
+    assert await stage.bench.database.run(lambda c: c.execute(query).fetchone()) == (2,)
+
+
+async def test_a_whole_slice_that_cannot_be_recorded_holds_up_no_other(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file stays, and the next start takes it up."""
+    mark_waiting = slices.mark_waiting
+
+    def fail_for_first(
+        connection: sqlite3.Connection, slice_id: int, size: int, sha256: str
+    ) -> SliceRecord | None:
+        found = mark_waiting(connection, slice_id, size, sha256)
+        if slice_id == 1:
+            raise ValueError("a bug")
+        return found
+
+    drafts = [stage.begin(b"audio %d" % n) for n in range(3)]
+    with monkeypatch.context() as patch:
+        patch.setattr(slices, "mark_waiting", fail_for_first)
+        stage.order(*(Finish(each, START_MS, 1, {}, b"") for each in drafts))
+    assert stage.contents() == [b"audio 1", b"audio 2"]
+    assert not stage.writer.is_behind
+    async with stage.bench.open():
+        assert [record.id for record in await stage.bench.records()] == [1, 2, 3]
+
+
+async def test_a_refusal_among_records_made_one_by_one_repeats_none(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each slice is handed over once, though the database refuses in the middle."""
+    perform, calls = stage.bench.database.perform, itertools.count(1)
+    errors = {2: ValueError("a bug"), 4: DatabaseError("the disk is full")}
+
+    def fail(operation: Operation[object]) -> object:
+        if (error := errors.get(next(calls))) is not None:
+            raise error
+        return perform(operation)
+
+    drafts = [stage.begin(b"audio %d" % n) for n in range(3)]
+    monkeypatch.setattr(stage.bench.database, "perform", fail)
+    stage.order(*(Finish(each, START_MS, 1, {}, b"") for each in drafts))
+    assert (stage.contents(), stage.writer.is_behind) == ([b"audio 0"], True)
+    stage.retry()
+    assert stage.contents() == [b"audio 0", b"audio 1", b"audio 2"]
+    assert not stage.writer.is_behind
+
+
+async def test_who_waits_for_a_slice_hears_that_it_came_to_nothing(stage: Stage) -> None:
+    """However it did; its row is off the record by then."""
+    discarded, cut = stage.begin(b"x"), stage.begin(b"x")
+    stage.bench.repairs[SliceKind.AUDIO] = lambda _path: None
+    for order in (Discard(discarded), Abandon(cut, "no memory")):
+        stage.gone.clear()
+        stage.order(order)
+        assert stage.gone == {TASK.task_id}
+    assert await stage.bench.database.run(slices.find_unfinished) == []
+
+
+async def test_at_the_end_room_is_made_to_record_what_is_lost(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, and only if the database has none."""
+    perform, made = stage.bench.database.perform, []
+
+    def refuse(operation: Operation[object]) -> object:
+        if not made:
+            raise DatabaseError("the disk is full")
+        return perform(operation)
+
+    draft = stage.begin(b"heard")
+    stage.disk.room = 0
+    stage.order(Append(draft, b" lost"))
+    monkeypatch.setattr(stage.bench.database, "perform", refuse)
+    stage.writer.close(lambda: made.append("room"))
+    assert made == ["room"]
+    assert [loss.is_partial for loss in stage.bench.recorded.elements()] == [True]
