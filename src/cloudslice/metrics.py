@@ -16,6 +16,7 @@ from cloudslice.delivery.service import Delivery
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.tick import Tick
 from cloudslice.webrtc.udp.port import UdpPort
 
 Metric = CounterMetricFamily | GaugeMetricFamily
@@ -31,12 +32,14 @@ class NodeMetrics(Collector):
         port: UdpPort,
         pictures: PicturePool,
         delivery: Delivery,
+        tick: Tick,
     ) -> None:
         self._supervisor = supervisor
         self._rooms = rooms
         self._port = port
         self._delivery = delivery
         self._pictures = pictures
+        self._tick = tick
         self._waiting = {"slices": 0, "events": 0}
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -101,6 +104,7 @@ class NodeMetrics(Collector):
                 "tasks": self._supervisor.faults.errors,
                 "rooms": self._rooms.faults.errors,
                 "pictures": self._pictures.faults.errors,
+                "tick": self._tick.faults.errors,
             },
         )
         yield from self._collect_delivery()

@@ -93,7 +93,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
             Supervisor(settings, database, box, delivery, {"builtin": rooms}, pictures, clock, tick)
         )
         gateway = Gateway(settings, supervisor, rooms, clock)
-        metrics = NodeMetrics(supervisor, rooms, port, pictures, delivery)
+        metrics = NodeMetrics(supervisor, rooms, port, pictures, delivery, tick)
         whip = whip_app(settings, rooms, clock)
         app = Starlette(
             routes=[

@@ -18,6 +18,7 @@ from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.pictures.pool import PicturePool, PictureProcessCounters
 from cloudslice.tasks.model import TaskStatus
 from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.tick import Tick
 from cloudslice.webrtc.udp.port import UdpPort
 from helpers.meeting import meeting
 
@@ -62,6 +63,7 @@ def exported() -> dict[str, set[str]]:
         cast(UdpPort, node),
         cast(PicturePool, node),
         cast(Delivery, node),
+        cast(Tick, node),
     )
     names: dict[str, set[str]] = {}
     for family in metrics.collect():
