@@ -10,6 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 _MAX_DATAGRAM = 65_536
+_CHECK_WITHIN_S = 5
+_STUN_SUCCESS = b"\x01\x01"
+"""How an answer to a connectivity check begins (RFC 8489, 5)."""
 
 
 @dataclass
@@ -21,8 +24,10 @@ class Weather:
         repeat: the part that comes twice.
         late: the part that comes `late_s` later than the rest, and so out of order.
         blocks: whether everything is lost, both ways.
-        rebind_after_s: seconds from the first RTP packet to the moment at which all clients get
-            other ports towards the server, as from a NAT that has restarted; None: they never do.
+        rebind_after_s: seconds from the first RTP packet after which all clients get other ports
+            towards the server, as from a NAT that has restarted; None: they never do. It happens
+            when a connectivity check has just been answered, as then the next one is far, but no
+            more than `_CHECK_WITHIN_S` later.
     """
 
     loss: float = 0
@@ -93,6 +98,9 @@ class LossyRelay:
                 datagram = inner.recv(_MAX_DATAGRAM)
                 if not self.weather.blocks:
                     self._outer.sendto(datagram, client)
+                if datagram.startswith(_STUN_SUCCESS) and self._is_rebinding_due():
+                    self.rebind()
+                    return
 
     def _from_client(self, datagram: bytes, client: tuple[str, int]) -> None:
         self._client = client
@@ -103,7 +111,10 @@ class LossyRelay:
         if not is_rtp:
             self._send(datagram, client)
             return
-        self._rebind_if_due()
+        if self._first_rtp_at is None:
+            self._first_rtp_at = self._loop.time()
+        if self._is_rebinding_due(_CHECK_WITHIN_S):
+            self.rebind()
         if self._random.random() < weather.loss:
             weather.lost += 1
             return
@@ -115,14 +126,11 @@ class LossyRelay:
         else:
             self._send(datagram, client)
 
-    def _rebind_if_due(self) -> None:
-        now = self._loop.time()
-        if self._first_rtp_at is None:
-            self._first_rtp_at = now
-        due = self.weather.rebind_after_s
-        if due is not None and now - self._first_rtp_at >= due:
-            self.weather.rebind_after_s = None
-            self.rebind()
+    def _is_rebinding_due(self, later_s: float = 0) -> bool:
+        after_s = self.weather.rebind_after_s
+        if after_s is None or self._first_rtp_at is None or self.weather.rebound_at is not None:
+            return False
+        return self._loop.time() - self._first_rtp_at >= after_s + later_s
 
     def _send(self, datagram: bytes, client: tuple[str, int]) -> None:
         if self._outer.fileno() < 0:
