@@ -8,7 +8,7 @@ NATIVE := src/cloudslice/webrtc/native
 LOCKED := requirements/dev.txt requirements/intl.txt requirements/compiler.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools demo test lint types format bench lock clean
+.PHONY: help venv tools demo test interop lint types format bench lock clean
 
 help: ## Show this list
 	@echo "cloudslice: short audio files and pictures of every anchor of a live room."
@@ -40,6 +40,10 @@ demo: venv ## Run a server, two anchors and a task; watch slices arrive (Ctrl-C 
 test: venv tools ## Run all tests
 	@$(BIN)/pytest $(ARGS)
 
+interop: venv tools ## Run the tests of clients that take minutes to build (Rust)
+	@if command -v cargo >/dev/null; then cargo build --quiet --manifest-path tests/interop/str0m/Cargo.toml; fi
+	@$(BIN)/pytest -m interop $(ARGS)
+
 lint: venv ## Check style and formatting
 	@$(BIN)/python hatch_build.py lint
 	@$(BIN)/ruff check
@@ -60,6 +64,7 @@ lock: venv ## Resolve the dependencies anew, to the newest versions allowed
 	@scripts/lock
 
 clean: ## Remove the environment, caches, and what the demo left
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis data dist tests/node/node_modules tests/*/target
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis data dist tests/node/node_modules tests/*/target \
+		tests/interop/*/node_modules tests/interop/*/target
 	rm -rf __pycache__ $(NATIVE)/packets.so $(NATIVE)/.build-*
 	find src tests bench scripts examples -name __pycache__ -prune -exec rm -rf {} +
