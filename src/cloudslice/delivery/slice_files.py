@@ -6,11 +6,12 @@ Everything here blocks.
 import contextlib
 import ctypes
 import errno
+import fcntl
 import hashlib
 import io
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -113,6 +114,25 @@ def sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep other processes from using a directory in this way meanwhile.
+
+    Besides the lock on the database: that file can be deleted while it is open, and a second
+    process would make another one.
+
+    Raises:
+        BlockingIOError: another process uses it.
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        _lock(descriptor, directory)
+        yield
     finally:
         os.close(descriptor)
 
@@ -285,6 +305,16 @@ def _write_whole(descriptor: int, draft: Draft) -> Sealed:
     if draft.must_rewrite:
         _write_all(descriptor, whole, 0)
     return _sealed(draft.id, whole)
+
+
+def _lock(descriptor: int, directory: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        text = "is in use by another process"
+        raise BlockingIOError(error.errno, text, str(directory)) from error
+    except OSError as error:  # not every file system has locks
+        _log.warning("the spool cannot be locked", why=error.strerror)
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,7 +36,7 @@ from cloudslice.delivery.orders import (
 from cloudslice.delivery.quarantine import Quarantine
 from cloudslice.delivery.recovery import Recovery, recover
 from cloudslice.delivery.reserve import Reserve
-from cloudslice.delivery.slice_files import SliceFiles, has_content, slice_path
+from cloudslice.delivery.slice_files import SliceFiles, has_content, locked, slice_path
 from cloudslice.delivery.slice_recorder import Outcome, SliceRecorder
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.writer import RETRY_S, SliceWriter
@@ -104,15 +105,23 @@ class Spool:
         self._bytes_out = 0  # carried out; only touched on the thread
         self._thread: threading.Thread | None = None
         self._crash: asyncio.Future[None] | None = None
+        self._lock = ExitStack()
 
     async def __aenter__(self) -> Self:
         """Take up what the directory holds, then be ready for more.
 
         Raises:
-            OSError: the directory cannot be made, read or written.
+            OSError: the directory cannot be made, read or written, or another process uses it.
             DatabaseError: the record cannot be written.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            stack.enter_context(locked(self._directory))
+            await self._start()
+            self._lock = stack.pop_all()
+        return self
+
+    async def _start(self) -> None:
         started: Future[Recovery] = Future()
         self._crash = asyncio.get_running_loop().create_future()
         self._thread = threading.Thread(
@@ -123,7 +132,6 @@ class Spool:
         self.used_bytes = recovery.used_bytes
         for loss in recovery.lost:
             self._on_lost(loss)
-        return self
 
     async def __aexit__(
         self,
@@ -137,6 +145,7 @@ class Spool:
             self._hand_over()
             self._orders.put(None)
             await asyncio.to_thread(thread.join)
+        self._lock.close()
 
     def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
         """See `SliceStore`."""

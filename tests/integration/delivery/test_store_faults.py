@@ -103,7 +103,7 @@ async def test_a_redirected_upload_stays_in_the_spool(server: FaultServer, tmp_p
             delivery.put(PICTURE, START_MS, b"the only copy", {})
             await receiver.wait_for_type(1006)
             assert delivery.uploads.stored == 0
-            assert site.spooled == ["1.slice"]
+            assert any(name.endswith(".slice") for name in site.spooled)
             server.put_status, server.keeps = 200, True
             await receiver.wait_for_type(1004)
     assert list(server.objects.values()) == [b"the only copy"]

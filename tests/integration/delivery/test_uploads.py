@@ -591,7 +591,7 @@ async def test_a_cut_slice_that_comes_to_nothing_lets_its_ended_task_settle(
     """Its loss was told when it was cut; 1005 comes when the disk has room, not with a restart."""
     monkeypatch.setattr("cloudslice.delivery.spool._BACKLOG_BYTES", 10)
     disk = FaultyDisk(monkeypatch)
-    disk.errors["pwrite", "1.part"] = errno.ENOSPC
+    disk.room = 0
     async with site.open(repair={SliceKind.AUDIO: lambda _path: None}) as delivery:
         await delivery.open(TASK, make_test_bucket())
         growing = delivery.grow(AUDIO, START_MS)
@@ -601,7 +601,7 @@ async def test_a_cut_slice_that_comes_to_nothing_lets_its_ended_task_settle(
         growing.finish(15000, {})
         await end(delivery)
         await receiver.wait_for_type(1002)
-        disk.errors.clear()
+        disk.room = 1000
         await receiver.wait_for_type(1005)
     assert receiver.of_type(1005)[0]["EventInfo"]["Payload"] == {"Status": 1}
     assert len(receiver.of_type(1006)) == 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -82,6 +83,38 @@ async def test_a_slice_grows_and_gets_its_head(bench: Bench) -> None:
         assert spool.path(record).read_bytes() == b"HEAD and tail"
         assert (record.duration_ms, record.size, spool.used_bytes) == (15000, 13, 13)
     assert bench.files == ["1.slice"]
+
+
+async def test_a_spool_in_use_is_refused(bench: Bench, tmp_path: Path) -> None:
+    """Also to a process with another database, as when the first one's file was deleted. What
+    grows there goes on."""
+    (tmp_path / "other").mkdir()
+    async with bench.open() as spool:
+        growing = spool.grow(AUDIO, START_MS)
+        growing.append(b"one ")
+        await spool.flush()
+        async with open_bench(tmp_path / "other", bench.directory) as other:
+            with pytest.raises(OSError, match="is in use by another process"):
+                async with other.open():
+                    pass
+        growing.append(b"two")
+        growing.finish(7, {})
+        await spool.flush()
+        (record,) = await bench.records()
+        assert spool.path(record).read_bytes() == b"one two"
+    async with bench.open():
+        assert len(await bench.records()) == 1
+
+
+async def test_a_spool_that_could_not_be_opened_is_not_in_use(bench: Bench) -> None:
+    """Its lock went with the attempt."""
+    await bench.database.run(lambda c: c.execute("ALTER TABLE removals RENAME TO away"))
+    with pytest.raises(sqlite3.OperationalError):
+        async with bench.open():
+            pass
+    await bench.database.run(lambda c: c.execute("ALTER TABLE away RENAME TO removals"))
+    async with bench.open() as spool:
+        assert spool.used_bytes == 0
 
 
 async def test_a_discarded_slice_leaves_nothing(bench: Bench) -> None:
