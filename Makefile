@@ -40,8 +40,8 @@ demo: venv ## Run a server, two anchors and a task; watch slices arrive (Ctrl-C 
 test: venv tools ## Run all tests
 	@$(BIN)/pytest $(ARGS)
 
-interop: venv tools ## Run the tests of clients that take minutes to build (Rust)
-	@if command -v cargo >/dev/null; then cargo build --quiet --manifest-path tests/interop/str0m/Cargo.toml; fi
+interop: venv tools ## Have clients of other WebRTC stacks publish (ten minutes)
+	@scripts/install-publishing-clients
 	@$(BIN)/pytest -m interop $(ARGS)
 
 lint: venv ## Check style and formatting

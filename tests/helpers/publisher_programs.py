@@ -71,7 +71,6 @@ class PublisherProgram:
         needs: files and folders without which it cannot run.
         has_own_picture: whether it shows something else than the video file.
         has_pauses: whether its sound is silent now and then.
-        is_slow_to_build: whether it is left to `make interop`.
         ignores_pli: whether it sends key frames only as they come in the file.
     """
 
@@ -81,7 +80,6 @@ class PublisherProgram:
     needs: tuple[Path, ...] = ()
     has_own_picture: bool = False
     has_pauses: bool = False
-    is_slow_to_build: bool = False
     ignores_pli: bool = False
 
     @property
@@ -163,7 +161,7 @@ def _pion() -> PublisherProgram:
 
 def _str0m() -> PublisherProgram:
     program = _INTEROP / "str0m" / "target" / "debug" / "publisher"
-    return PublisherProgram((str(program),), needs=(program,), is_slow_to_build=True)
+    return PublisherProgram((str(program),), needs=(program,))
 
 
 def _library(name: str) -> Path:

@@ -114,6 +114,7 @@ class Publication {
     #resource;
     #requests = 0;
     #wantsKeyFrame = false;
+    #opened = [];
 
     constructor(order) {
         this.#order = order;
@@ -146,6 +147,7 @@ class Publication {
         const connected = this.#until("onStateChange", "connected");
         this.#connection.setRemoteDescription(answer, "answer");
         await connected;
+        await Promise.all(this.#opened); // which comes after it
     }
 
     /** Sends both files in a loop. Who asks for a key frame gets the next one of the file. */
@@ -200,6 +202,7 @@ class Publication {
     #addTrack(media, { ssrc }) {
         media.addSSRC(ssrc, "cname", "stream", media.mid());
         const track = this.#connection.addTrack(media);
+        this.#opened.push(new Promise((resolve) => track.onOpen(resolve)));
         track.onMessage((packet) => {
             if (hasPli(packet)) {
                 this.#requests += 1;
