@@ -162,7 +162,7 @@ class Listener:
             life.packets, life.sent_reports, key=lambda each: each.arrival
         )
         waiting = next(events, None)
-        end = last + 0.5
+        end = max([last, *(until for _begin, until in stalls)]) + 0.5
         tick = 0
         while tick * PERIOD_S < end:
             tick += 1

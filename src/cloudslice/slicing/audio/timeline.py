@@ -111,10 +111,12 @@ class Timeline:
         if self._waiting:
             self._waiting.append(_Waiting(run, samples))
             return self._decide(run.arrival)
-        claim = self._timestamps.claimed_gap(run.timestamp, self.end)
+        late_s = self._real_time.lateness_s(run.earliest, self.end + samples)
+        confirmed_s = late_s + self._real_time.drift_s(run.arrival)
+        claim = self._timestamps.gap(run.timestamp, self.end, round(confirmed_s * SAMPLE_RATE))
         is_related = claim is not None or self.end == 0
         gap = claim or 0
-        late_s = self._real_time.lateness_s(run.earliest, self.end + gap + samples)
+        late_s -= gap / SAMPLE_RATE
         if self._is_to_wait(run, late_s, pause_s, is_related=is_related):
             self._waiting.append(_Waiting(run, samples))
             self._claim, self._is_related = gap, is_related
@@ -155,11 +157,15 @@ class Timeline:
         """The sender's UTC at a position, if it has told."""
         return self._sender.utc_ms(position)
 
+    @property
+    def _usual_s(self) -> float:
+        """How late packets are anyway, while what the network held back comes."""
+        return self._real_time.late_s if self._real_time.late_s > _LATE_S else 0.0
+
     def _is_to_wait(self, run: OpusRun, late_s: float, pause_s: float, *, is_related: bool) -> bool:
         if not is_related:
-            return late_s > ON_TIME_S
-        usual_s = self._real_time.late_s if self._real_time.late_s > _LATE_S else 0.0
-        limit_s = usual_s + _LATE_S + self._real_time.drift_s(run.arrival)
+            return late_s > self._usual_s + ON_TIME_S
+        limit_s = self._usual_s + _LATE_S + self._real_time.drift_s(run.arrival)
         return pause_s > _LATE_S and late_s > limit_s
 
     def _decide(self, now: float) -> list[Placed]:
@@ -169,6 +175,7 @@ class Timeline:
         late = self._latenesses()
         least_s = min(each for _arrival, each in late)
         if not self._is_related:
+            least_s -= self._usual_s
             stood_still = least_s > ON_TIME_S
             if stood_still and not self._is_decided(now):
                 return []
@@ -229,7 +236,6 @@ class Timeline:
         return least_before_s - least_s < _PROGRESS_S
 
     def _place(self, run: OpusRun, samples: int, gap: int, late_s: float) -> list[Placed]:
-        gap = self._timestamps.check_gap(gap, -late_s - self._real_time.drift_s(run.arrival))
         if self._real_time.overdue_s:
             gap += self._overdue_gap(late_s)
         start = self.end + gap

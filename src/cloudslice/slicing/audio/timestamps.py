@@ -64,34 +64,40 @@ class Timestamps:
         assert self._offset is not None  # noqa: S101 - a packet has come
         self._offset += samples
 
-    def claimed_gap(self, timestamp: int, end: int) -> int | None:
-        """The gap that a timestamp tells behind the position `end`, a multiple of `GRID`; None if
-        it has no relation to those before. A remainder is kept in mind for the next gap."""
-        if self._offset is not None:
-            gap = timestamp + self._offset - end
-            if self.is_fast and 0 < gap < _STEP_SAMPLES:
-                self._faults.note(ClockFault.FAST)
-                self.shift(-gap)
-                self._clean_packets = gap = 0
-            if gap > -GRID:
-                return max(0, gap // GRID * GRID)
-            is_step = gap <= -_STEP_SAMPLES
-            self._faults.note(ClockFault.JUMPED if is_step else ClockFault.SLOW)
-        self._offset = end - timestamp
-        return None
+    def gap(self, timestamp: int, end: int, confirmed: int) -> int | None:
+        """The gap that a timestamp tells behind the position `end`, a multiple of `GRID`, as far as
+        it is believed; None if it has no relation to the timestamps before. A remainder is kept in
+        mind for the next gap.
 
-    def check_gap(self, gap: int, early_s: float) -> int:
-        """As much of a claimed gap as real time allows, if the packet would be early by `early_s`
-        with all of it."""
-        excess = min(gap, -(-round(early_s * SAMPLE_RATE) // GRID) * GRID)
-        is_step = excess >= _STEP_SAMPLES
-        if excess > _NEGLIGIBLE_SAMPLES and (is_step or not self._charge(excess)):
-            self._faults.note(ClockFault.JUMPED if is_step else ClockFault.FAST)
+        Args:
+            timestamp: of the packet behind the gap.
+            end: where the packet before it ends.
+            confirmed: samples that real time allows the gap to have.
+        """
+        if self._offset is None:
+            self._offset = end - timestamp
+            return None
+        gap = timestamp + self._offset - end
+        if -GRID < gap <= 0:
+            return 0
+        gap = gap // GRID * GRID
+        excess = min(gap, gap - max(0, confirmed // GRID * GRID))
+        if gap < 0 or excess >= _STEP_SAMPLES:
+            is_step = abs(gap) >= _STEP_SAMPLES
+            self._faults.note(ClockFault.JUMPED if is_step else ClockFault.SLOW)
+            self._offset = end - timestamp
+            return None
+        if self.is_fast and gap < _STEP_SAMPLES:
+            self._clean_packets = 0
+            excess = gap
+        elif excess <= _NEGLIGIBLE_SAMPLES or self._charge(excess):
+            excess = 0
+        if excess:
+            self._faults.note(ClockFault.FAST)
             self.shift(-excess)
-            gap -= excess
-        if gap <= PAUSE_S * SAMPLE_RATE:
-            self._believed += gap
-        return gap
+        if gap - excess <= PAUSE_S * SAMPLE_RATE:
+            self._believed += gap - excess
+        return gap - excess
 
     def on_placed(self, packets: int, drift_s: float) -> None:
         """So many have their place; meanwhile the clocks may have gone apart by `drift_s`."""
