@@ -212,7 +212,8 @@ class PeerConnection:
         self._port.set_ufrags(self.peer, self.transport.ice.ufrags)
 
     def close(self, reason: CloseReason = CloseReason.ENDED, failure: str = "") -> None:
-        """End the connection; harmless when it has ended."""
+        """End the connection, whose media is taken in to the last packet that has come; harmless
+        when it has ended."""
         if self.state is ConnectionState.CLOSED:
             return
         self.state = ConnectionState.CLOSED
@@ -221,6 +222,7 @@ class PeerConnection:
             stack.callback(self._port.detach, self.peer)
             stack.callback(self.streams.stop)
             stack.callback(self.transport.close)
+            stack.callback(self._port.catch_up, (self.peer,))
 
     @property
     def last_authentic(self) -> float:

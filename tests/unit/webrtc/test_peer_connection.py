@@ -232,6 +232,19 @@ def test_what_came_before_the_goodbye_is_heard(connected: Meeting) -> None:
     assert connected.connection.counts["audio_lost"] == 1
 
 
+def test_what_came_before_both_goodbyes_is_heard(connected: Meeting) -> None:
+    """RTCP BYE and close_notify in one reading, as Firefox sends them; a straggler between them."""
+    peer = connected.peer
+    first = [peer.rtp(AUDIO, index, 960 * index, b"%d" % index) for index in range(3)]
+    connected.deliver(*first)
+    sent = [peer.rtp(AUDIO, index, 960 * index, b"%d" % index) for index in range(3, 8)]
+    bye = peer.goodbye(AUDIO)
+    peer.close()
+    connected.deliver(*sent[:-1], bye, sent[-1], *peer.outbox)
+    assert connected.events[-1] == CloseReason.LEFT.value
+    assert connected.sink.payloads == [b"%d" % index for index in range(8)]
+
+
 def test_closing_says_goodbye_once(connected: Meeting) -> None:
     """The peer hears of it."""
     connected.connection.close()

@@ -137,7 +137,6 @@ class BuiltinRooms:
         self, publications: Collection[Publication], reason: CloseReason = CloseReason.ENDED
     ) -> None:
         """End publications, whose media is taken in to the last packet that has come."""
-        self._take_in(publications)
         for each in publications:
             try:
                 each.connection.close(reason)
