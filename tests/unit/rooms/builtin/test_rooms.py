@@ -440,7 +440,7 @@ async def test_robots_and_anchors_leave_though_the_port_is_broken(
     assert removed.heard == [("joined", "anchor"), ("evicted", LeaveCode.REMOVED)]
     assert deleted.heard == [("joined", "anchor")]
     assert not house.rooms.exists(ROOM)
-    assert house.rooms.faults.errors == 4
+    assert house.rooms.faults.errors == 3
 
 
 async def test_robots_hear_that_an_anchor_left_whatever_breaks_beside_it(
