@@ -598,7 +598,7 @@ async def test_a_cut_slice_that_comes_to_nothing_lets_its_ended_task_settle(
         growing.append(b"head")
         await delivery.flush()
         growing.append(b"more than memory takes")
-        growing.finish(15000, {})
+        growing.finish(START_MS, 15000, {})
         await end(delivery)
         await receiver.wait_for_type(1002)
         disk.room = 1000

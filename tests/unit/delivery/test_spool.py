@@ -98,7 +98,7 @@ async def test_a_spool_in_use_is_refused(bench: Bench, tmp_path: Path) -> None:
                 async with other.open():
                     pass
         growing.append(b"two")
-        growing.finish(7, {})
+        growing.finish(START_MS, 7, {})
         await spool.flush()
         (record,) = await bench.records()
         assert spool.path(record).read_bytes() == b"one two"
