@@ -33,18 +33,11 @@ import aiohttp
 import uvloop
 
 from cloudslice.config import LogSettings
-from cloudslice.delivery.model import (
-    Bucket,
-    Consignor,
-    GrowingSlice,
-    SliceKind,
-    SliceOrigin,
-    SliceStore,
-    Vendor,
-)
 from cloudslice.delivery.retries import CallbackPace, UploadPace
 from cloudslice.logs import set_up_logging
 from cloudslice.process import keep_freed_memory
+from cloudslice.slices import Bucket, SliceKind, SliceOrigin, TaskRef, Vendor
+from cloudslice.slicing.store import GrowingSlice, SliceStore
 from harness.bare_delivery import WEBHOOK, Bare, Nowhere
 from harness.buckets import open_bucket
 from harness.report import describe_machine, table
@@ -199,7 +192,7 @@ async def measure(mode: Mode, seconds: float, turns: int, directory: Path) -> Re
             aiohttp.ClientSession() as session,
         ):
             for anchor in range(0, mode.anchors, ROOM_SIZE):
-                task = Consignor(task_id(anchor), APP, 150, "robot")
+                task = TaskRef(task_id(anchor), APP, 150, "robot")
                 await delivery.open(task, Bucket(Vendor.S3, "r", "sink", "AK", "SK"))
             stores = [Nowhere(), Bare(directory, endpoint, session, url), delivery]
             runners = [Runner(store, Driver(mode)) for store in stores]

@@ -11,8 +11,9 @@ import aiohttp
 import obstore
 from obstore.store import S3Store
 
-from cloudslice.delivery.model import GrowingSlice, SliceOrigin
 from cloudslice.delivery.webhook_client import sign
+from cloudslice.slices import SliceOrigin
+from cloudslice.slicing.store import GrowingSlice
 from helpers.delivery import CALLBACK_KEY
 
 WEBHOOK = b'{"EventType":1004,"EventInfo":"%s"}' % bytes(600).hex().encode()

@@ -1,8 +1,9 @@
-"""Which room is meant, and what room ids and user ids look like, on every door of the server."""
+"""Which room and which track is meant, and what room ids and user ids look like, on every door of
+the server."""
 
 import re
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from urllib.parse import quote
 
 
@@ -25,6 +26,14 @@ class RoomKey:
     def wire_id(self) -> int | str:
         """The room id as events carry it: a number for numeric rooms, else the text."""
         return int(self.room_id) if self.room_id_type is RoomIdType.NUMBER else self.room_id
+
+
+class TrackKind(Enum):
+    """Which of an anchor's streams: a screen share (AUX) is a second video."""
+
+    AUDIO = "audio"
+    VIDEO = "video"
+    AUX = "aux"
 
 
 MAX_ROOM_NUMBER = 4_294_967_294

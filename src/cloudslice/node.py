@@ -20,7 +20,6 @@ from cloudslice.clock import SystemClock
 from cloudslice.config import Settings, SettingsError
 from cloudslice.database import Database
 from cloudslice.delivery import schema as delivery_schema
-from cloudslice.delivery.model import SliceKind
 from cloudslice.delivery.service import Delivery
 from cloudslice.http_server import HttpServer
 from cloudslice.metrics import NodeMetrics
@@ -28,6 +27,7 @@ from cloudslice.room_events import RoomEvents
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.secrets import SecretBox, check_key, load_key
+from cloudslice.slices import SliceKind
 from cloudslice.slicing.audio.ogg import repair_ogg
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks import registry

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from cloudslice.config import Settings
 from cloudslice.delivery.events import Event, RoomEventType, room_event
-from cloudslice.ids import RoomKey
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import RoomKey, TrackKind
 from cloudslice.rooms.observer import ExitReason
 
 _ANCHOR_ROLE = 20

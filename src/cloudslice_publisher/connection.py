@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass
 
 from cloudslice.clock import Clock
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import TrackKind
 from cloudslice.webrtc import peer_connection
 from cloudslice.webrtc.accepting import ReceivePolicy
 from cloudslice.webrtc.dtls import DtlsCertificate

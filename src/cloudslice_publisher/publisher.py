@@ -10,7 +10,7 @@ from enum import Enum
 import httpx
 
 from cloudslice.clock import Clock, SystemClock
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import TrackKind
 from cloudslice.webrtc.dtls import DtlsCertificate
 from cloudslice.webrtc.sdp import SdpError
 from cloudslice.webrtc.udp.sockets import PortInUseError

@@ -7,7 +7,8 @@ from cloudslice.codecs.codec import ORIENTATION_URI, Format
 from cloudslice.codecs.h264 import H264
 from cloudslice.codecs.opus import OPUS
 from cloudslice.codecs.vp8 import VP8
-from cloudslice.media.tracks import TrackKind, VideoCodec
+from cloudslice.ids import TrackKind
+from cloudslice.media.tracks import VideoCodec
 from cloudslice.webrtc.local_description import OfferedSection
 from cloudslice.webrtc.media_attributes import Direction, HeaderExtension, Ssrc
 from cloudslice_publisher.encode import VideoSpec

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cloudslice.codecs.codec import ORIENTATION_URI
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import TrackKind
 from cloudslice.webrtc.negotiation import NegotiatedSection
 from cloudslice_publisher.media import AudioLoop
 from cloudslice_publisher.playback import (

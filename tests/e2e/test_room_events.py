@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import TrackKind
 from cloudslice_publisher.media import Media
 from cloudslice_publisher.publisher import Publisher, PublisherGroup, publisher_group
 from helpers.node import APP_ID, CALLBACK_KEY, Node, Sdk, create_parameters

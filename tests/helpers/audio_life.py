@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from cloudslice.codecs.opus import packet_samples
-from cloudslice.delivery.model import SliceKind, SliceOrigin
+from cloudslice.slices import SliceKind, SliceOrigin
 from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.tick import PERIOD_S

@@ -6,7 +6,8 @@ Time is the test's: it is moved in steps of 20 ms, in each of which both sides r
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from cloudslice.media.tracks import Keyframe, OpusRun, TrackKind, VideoCodec
+from cloudslice.ids import TrackKind
+from cloudslice.media.tracks import Keyframe, OpusRun, VideoCodec
 from cloudslice.webrtc.accepting import ReceivePolicy
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.dtls import DtlsCertificate

@@ -11,16 +11,16 @@ from cloudslice import secrets, steady_clock
 from cloudslice.clock import Clock, SystemClock
 from cloudslice.config import Settings
 from cloudslice.database import Database
-from cloudslice.delivery.model import Bucket, Consignor, SliceKind, SliceOrigin, Vendor
 from cloudslice.delivery.retries import CallbackPace, UploadPace
 from cloudslice.delivery.schema import SCHEMA
 from cloudslice.delivery.service import Delivery
 from cloudslice.secrets import SecretBox
+from cloudslice.slices import Bucket, SliceKind, SliceOrigin, TaskRef, Vendor
 from helpers.s3_server import S3Server
 
 APP = 1400000000
 CALLBACK_KEY = "SliceCallbackKey0001"
-TASK = Consignor("9-EXAMPLE+TaskId..", APP, 150, "slice_bot_150")
+TASK = TaskRef("9-EXAMPLE+TaskId..", APP, 150, "slice_bot_150")
 AUDIO = SliceOrigin(TASK.task_id, "anchor_1", SliceKind.AUDIO, "ogg")
 PICTURE = SliceOrigin(TASK.task_id, "anchor_1", SliceKind.IMAGE, "png")
 _SCHEMAS = (SCHEMA, secrets.SCHEMA, steady_clock.SCHEMA)

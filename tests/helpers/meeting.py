@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from cloudslice.clock import Clock
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import TrackKind
 from cloudslice.tick import PERIOD_S
 from cloudslice.webrtc.accepting import ReceivePolicy
 from cloudslice.webrtc.audio_receiver import AudioReceiver

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 from aiortc.rtp import RtcpByePacket, RtcpPacket, RtcpSenderInfo, RtcpSrPacket
 
-from cloudslice.media.tracks import TrackKind, VideoCodec
+from cloudslice.ids import TrackKind
+from cloudslice.media.tracks import VideoCodec
 from cloudslice.webrtc.candidates import host_candidates
 from cloudslice.webrtc.dtls import DtlsCertificate, DtlsEndpoint
 from cloudslice.webrtc.ice import IceAgent

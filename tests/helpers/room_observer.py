@@ -2,8 +2,7 @@
 
 import asyncio
 
-from cloudslice.ids import RoomKey
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import RoomKey, TrackKind
 from cloudslice.rooms.observer import ExitReason
 
 

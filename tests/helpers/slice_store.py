@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cloudslice.delivery.model import SliceOrigin
+from cloudslice.slices import SliceOrigin
 
 UTC_AT_ZERO_MS = 1_700_000_000_000
 

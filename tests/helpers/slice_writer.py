@@ -10,8 +10,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from cloudslice.delivery.model import SliceKind, SliceOrigin
 from cloudslice.delivery.service import Delivery
+from cloudslice.slices import SliceKind, SliceOrigin
 from helpers.delivery import START_MS, TASK, Site, make_bucket
 from helpers.s3_server import S3Server
 

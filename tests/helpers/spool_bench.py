@@ -10,11 +10,11 @@ from cloudslice.clock import SystemClock
 from cloudslice.database import Database
 from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.losses import Loss
-from cloudslice.delivery.model import Bucket, Vendor
 from cloudslice.delivery.schema import SCHEMA
 from cloudslice.delivery.slice_files import PART, WHOLE
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
+from cloudslice.slices import Bucket, Vendor
 from helpers.delivery import AUDIO, BOX, REPAIRS, START_MS, TASK
 
 BUCKET = Bucket(Vendor.COS, "r", "b", "AK", "SK")

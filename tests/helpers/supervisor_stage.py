@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from cloudslice.config import Settings
-from cloudslice.delivery.model import Bucket, Vendor
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomEntryError, RoomListener
+from cloudslice.slices import Bucket, Vendor
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.tasks.model import TaskSpec
 from cloudslice.tasks.supervisor import Supervisor

@@ -13,12 +13,12 @@ from cloudslice.clock import SystemClock
 from cloudslice.config import Settings
 from cloudslice.database import Database, Operation
 from cloudslice.delivery import schema as delivery_schema
-from cloudslice.delivery.model import SliceKind
 from cloudslice.delivery.service import Delivery
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomProvider
 from cloudslice.secrets import SecretBox
+from cloudslice.slices import SliceKind
 from cloudslice.slicing.audio.ogg import repair_ogg
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks import registry

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from cloudslice.config import RtcSettings
-from cloudslice.ids import RoomIdType, RoomKey
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import RoomIdType, RoomKey, TrackKind
 from cloudslice.rooms.builtin.publication import Publication
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.observer import ExitReason

@@ -18,8 +18,7 @@ from cloudslice.clock import SystemClock
 from cloudslice.config import Settings
 from cloudslice.identity.private_map_key import Privilege, make_private_map_key
 from cloudslice.identity.user_sig import make_user_sig
-from cloudslice.ids import RoomIdType, RoomKey
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import RoomIdType, RoomKey, TrackKind
 from cloudslice.node import open_node
 from cloudslice.rooms.builtin import whip
 from cloudslice.rooms.builtin.publication import Publication

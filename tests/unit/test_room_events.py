@@ -7,8 +7,7 @@ import pytest
 
 from cloudslice.config import Settings
 from cloudslice.delivery.events import Event, build_body
-from cloudslice.ids import RoomIdType, RoomKey
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import RoomIdType, RoomKey, TrackKind
 from cloudslice.room_events import RoomEvents
 from cloudslice.rooms.observer import ExitReason
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from cloudslice.api.errors import ApiError, Code, Phrase, out_of_range
 from cloudslice.config import EndpointSettings
-from cloudslice.delivery.model import Vendor
+from cloudslice.slices import Vendor
 
 _TENCENT = frozenset(
     {

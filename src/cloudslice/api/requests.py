@@ -9,8 +9,8 @@ from cloudslice.api.errors import Phrase, out_of_range
 from cloudslice.api.parameters import STRING_ROOM_ID
 from cloudslice.api.regions import storage_region
 from cloudslice.config import EndpointSettings
-from cloudslice.delivery.model import Bucket, Vendor
 from cloudslice.ids import MAX_ROOM_NUMBER, RoomIdType, RoomKey, read_room_key
+from cloudslice.slices import Bucket, Vendor
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
 from cloudslice.tasks.model import TaskSpec
 

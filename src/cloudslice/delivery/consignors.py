@@ -5,8 +5,8 @@ import sqlite3
 from dataclasses import dataclass
 
 from cloudslice import vetting
-from cloudslice.delivery.model import Bucket, Consignor, Vendor
 from cloudslice.secrets import SecretBox
+from cloudslice.slices import Bucket, TaskRef, Vendor
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Ending:
 
 
 def insert(
-    connection: sqlite3.Connection, consignor: Consignor, bucket: Bucket, secrets: SecretBox
+    connection: sqlite3.Connection, consignor: TaskRef, bucket: Bucket, secrets: SecretBox
 ) -> None:
     """Put a task on record, or change its bucket if it is there."""
     credentials = secrets.seal(
@@ -55,12 +55,12 @@ def find_ended(connection: sqlite3.Connection) -> list[str]:
     return [task_id for (task_id,) in rows]
 
 
-def find(connection: sqlite3.Connection, task_id: str) -> Consignor | None:
+def find(connection: sqlite3.Connection, task_id: str) -> TaskRef | None:
     """The task as events name it, if it is on record."""
     row = connection.execute(
         "SELECT sdk_app_id, room_id, robot_user_id FROM consignors WHERE task_id = ?", (task_id,)
     ).fetchone()
-    return None if row is None else Consignor(task_id, row[0], read_room_id(row[1]), row[2])
+    return None if row is None else TaskRef(task_id, row[0], read_room_id(row[1]), row[2])
 
 
 def find_bucket(connection: sqlite3.Connection, task_id: str, secrets: SecretBox) -> Bucket | None:

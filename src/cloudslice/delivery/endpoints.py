@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from cloudslice.config import EndpointSettings
-from cloudslice.delivery.model import Bucket, Vendor
+from cloudslice.slices import Bucket, Vendor
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from cloudslice.delivery.model import Consignor, SliceKind
+from cloudslice.slices import SliceKind, TaskRef
 
 Payload = Mapping[str, int | str]
 
@@ -59,7 +59,7 @@ class Event:
 
 
 def task_event(
-    consignor: Consignor,
+    consignor: TaskRef,
     event_type: EventType,
     payload: Payload,
     *,

@@ -26,13 +26,13 @@ from math import inf
 import structlog
 
 from cloudslice.delivery import slices
-from cloudslice.delivery.model import Bucket
 from cloudslice.delivery.retries import Trouble
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import DamagedSliceError
 from cloudslice.delivery.storage import ObjectStore
 from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.delivery.uploads import Receipt, UploadContext, to_object
+from cloudslice.slices import Bucket
 
 _PARALLEL = 4
 _FRESH = 32

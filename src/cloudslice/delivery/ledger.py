@@ -16,12 +16,12 @@ from cloudslice.delivery.events import (
     file_payload,
     task_event,
 )
-from cloudslice.delivery.model import Bucket
 from cloudslice.delivery.outbox import EventRecorder
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.storage import locate
 from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.secrets import SecretBox, SecretKeyError
+from cloudslice.slices import Bucket
 
 
 @dataclass(frozen=True, slots=True)

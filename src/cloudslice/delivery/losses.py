@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cloudslice.delivery.model import SliceOrigin
+from cloudslice.slices import SliceOrigin
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cloudslice.delivery.model import SliceKind
+from cloudslice.slices import SliceKind
 
 _STAMP = "%Y%m%d%H%M%S"
 # The user id stands in a key twice; that the two are equal is what tells where it begins and ends

@@ -5,7 +5,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from cloudslice import vetting
-from cloudslice.delivery.model import SliceKind, SliceOrigin
+from cloudslice.slices import SliceKind, SliceOrigin
 
 
 @dataclass(frozen=True, slots=True)

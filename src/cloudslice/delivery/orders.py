@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from cloudslice.delivery.model import SliceOrigin
+from cloudslice.slices import SliceOrigin
 
 
 @dataclass(slots=True, eq=False)

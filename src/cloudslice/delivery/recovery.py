@@ -20,7 +20,6 @@ from cloudslice import vetting
 from cloudslice.database import Database
 from cloudslice.delivery import consignors, odd_rows, slices
 from cloudslice.delivery.losses import Loss, RecordLoss
-from cloudslice.delivery.model import Repair, SliceKind
 from cloudslice.delivery.quarantine import Quarantine, find_id
 from cloudslice.delivery.slice_files import (
     PART,
@@ -35,6 +34,7 @@ from cloudslice.delivery.slice_files import (
     sync_directory,
 )
 from cloudslice.delivery.slices import UnfinishedRecord
+from cloudslice.slices import Repair, SliceKind
 
 _log = structlog.get_logger(__name__)
 

@@ -19,14 +19,6 @@ from cloudslice.delivery.callbacks import CallbackCounters, CallbackSender
 from cloudslice.delivery.events import Event, EventType, Payload, task_event
 from cloudslice.delivery.ledger import Ledger
 from cloudslice.delivery.losses import Loss
-from cloudslice.delivery.model import (
-    Bucket,
-    Consignor,
-    GrowingSlice,
-    Repair,
-    SliceKind,
-    SliceOrigin,
-)
 from cloudslice.delivery.outbox import EventRecorder, OutboxEvent
 from cloudslice.delivery.retries import CallbackPace, UploadPace
 from cloudslice.delivery.slices import SliceRecord
@@ -36,6 +28,8 @@ from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.delivery.uploader import Uploader
 from cloudslice.delivery.uploads import UploadContext, UploadCounters
 from cloudslice.secrets import SecretBox
+from cloudslice.slices import Bucket, Repair, SliceKind, SliceOrigin, TaskRef
+from cloudslice.slicing.store import GrowingSlice
 from cloudslice.steady_clock import SteadyClock
 
 _FULL_AT = 0.95
@@ -192,7 +186,7 @@ class Delivery:
         return await self._database.run(lambda c: (slices.count_waiting(c), outbox.count_unsent(c)))
 
     async def open(
-        self, consignor: Consignor, bucket: Bucket, *, also: Operation[object] | None = None
+        self, consignor: TaskRef, bucket: Bucket, *, also: Operation[object] | None = None
     ) -> None:
         """Be ready for a task's slices and events, in this and later processes.
 

@@ -18,9 +18,9 @@ from typing import Self
 
 import structlog
 
-from cloudslice.delivery.model import Repair
 from cloudslice.delivery.orders import Draft
 from cloudslice.delivery.quarantine import Quarantine
+from cloudslice.slices import Repair
 
 PART, WHOLE = ".part", ".slice"
 """What the file's name ends with while it grows, and once it is whole and durable."""

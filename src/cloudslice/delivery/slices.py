@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cloudslice.delivery.consignors import read_prefix, read_room_id
-from cloudslice.delivery.model import SliceKind, SliceOrigin
 from cloudslice.delivery.names import ObjectName
+from cloudslice.slices import SliceKind, SliceOrigin
 
 _LARGEST_GAP = 2**40
 """Between the ids of two starts: 2**63 ids are enough for some ten million starts."""

@@ -20,7 +20,6 @@ import structlog
 
 from cloudslice.database import Database
 from cloudslice.delivery.losses import Loss, RecordLoss
-from cloudslice.delivery.model import GrowingSlice, Repair, SliceKind, SliceOrigin
 from cloudslice.delivery.orders import (
     Abandon,
     Append,
@@ -40,6 +39,8 @@ from cloudslice.delivery.slice_files import SliceFiles, has_content, locked, sli
 from cloudslice.delivery.slice_recorder import Outcome, SliceRecorder
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.writer import RETRY_S, SliceWriter
+from cloudslice.slices import Repair, SliceKind, SliceOrigin
+from cloudslice.slicing.store import GrowingSlice
 
 _GATHER_S = 0.05
 """From the first order to the thread's waking: so much later what was heard is on the disk."""

@@ -29,7 +29,6 @@ from cloudslice.delivery.endpoints import (
     find_endpoint,
     is_plain_http,
 )
-from cloudslice.delivery.model import Bucket
 from cloudslice.delivery.object_check import check_object
 from cloudslice.delivery.storage_errors import (
     HangUpError,
@@ -37,6 +36,7 @@ from cloudslice.delivery.storage_errors import (
     is_success,
     translate_error,
 )
+from cloudslice.slices import Bucket
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Credential

@@ -13,12 +13,12 @@ from cloudslice.clock import Clock
 from cloudslice.database import Database
 from cloudslice.delivery.gathering import Gatherer
 from cloudslice.delivery.ledger import Ledger
-from cloudslice.delivery.model import Bucket
 from cloudslice.delivery.retries import UploadPace
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
 from cloudslice.delivery.storage import BucketOpener, StoredObject
 from cloudslice.faults import Faults
+from cloudslice.slices import Bucket
 
 _CONTENT_TYPES = {"ogg": "audio/ogg", "png": "image/png", "jpg": "image/jpeg"}
 _HEALTHY = 64

@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from cloudslice.delivery.losses import Loss
-from cloudslice.delivery.model import Repair, SliceKind
 from cloudslice.delivery.orders import (
     Abandon,
     Append,
@@ -34,6 +33,7 @@ from cloudslice.delivery.orders import (
 )
 from cloudslice.delivery.slice_files import PART, WHOLE, Sealed, SliceFiles
 from cloudslice.delivery.slice_recorder import Outcome, SliceRecorder
+from cloudslice.slices import Repair, SliceKind
 
 RETRY_S = 0.5
 """Seconds until what was refused is tried again."""

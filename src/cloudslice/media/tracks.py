@@ -11,14 +11,6 @@ from enum import Enum
 from typing import NamedTuple, Protocol, Self
 
 
-class TrackKind(Enum):
-    """Which of an anchor's streams: a screen share (AUX) is a second video."""
-
-    AUDIO = "audio"
-    VIDEO = "video"
-    AUX = "aux"
-
-
 class VideoCodec(Enum):
     """The video codecs whose key frames can be decoded."""
 

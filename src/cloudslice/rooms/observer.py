@@ -3,8 +3,7 @@
 from enum import IntEnum
 from typing import Protocol
 
-from cloudslice.ids import RoomKey
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import RoomKey, TrackKind
 
 
 class ExitReason(IntEnum):

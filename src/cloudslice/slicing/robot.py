@@ -6,10 +6,10 @@ from math import inf
 from typing import ParamSpec
 
 from cloudslice.clock import Clock
-from cloudslice.delivery.model import SliceKind, SliceOrigin, SliceStore
 from cloudslice.faults import Faults
 from cloudslice.media.tracks import AudioTrack, OpusRun
 from cloudslice.rooms.base import Anchor, LeaveCode
+from cloudslice.slices import SliceKind, SliceOrigin
 from cloudslice.slicing.audio.one_slice import OneSlice
 from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
@@ -18,6 +18,7 @@ from cloudslice.slicing.pictures.due_times import DueTimes
 from cloudslice.slicing.pictures.grabber import FrameGrabber
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.pictures.track_choice import PictureTrack
+from cloudslice.slicing.store import SliceStore
 from cloudslice.slicing.subscription import AnchorPlaces, is_subscribed
 
 P = ParamSpec("P")

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from cloudslice.delivery.model import Bucket
 from cloudslice.ids import RoomKey
+from cloudslice.slices import Bucket
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 
 

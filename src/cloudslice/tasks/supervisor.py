@@ -11,12 +11,12 @@ import structlog
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, LimitSettings, Settings
 from cloudslice.database import Database, DatabaseError
-from cloudslice.delivery.model import Consignor
 from cloudslice.delivery.service import Delivery
 from cloudslice.faults import Faults
 from cloudslice.identity.user_sig import IdentityError, verify_user_sig
 from cloudslice.rooms.base import Attendance, LeaveCode, RoomEntryError, RoomProvider
 from cloudslice.secrets import SecretBox
+from cloudslice.slices import TaskRef
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SubscriptionLists
 from cloudslice.slicing.pictures.due_times import DueTimes
@@ -387,8 +387,8 @@ class Supervisor:
             await asyncio.sleep(_WRITE_RETRY_S)
 
 
-def _consignor(stored: StoredTask) -> Consignor:
-    return Consignor(
+def _consignor(stored: StoredTask) -> TaskRef:
+    return TaskRef(
         stored.task_id, stored.room.sdk_app_id, stored.room.wire_id, stored.robot_user_id
     )
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudslice.delivery.model import SliceKind
 from cloudslice.delivery.names import ObjectName
+from cloudslice.slices import SliceKind
 from helpers.delivery import CALLBACK_KEY, TASK, Site
 from helpers.s3_server import S3Server
 from helpers.slice_writer import PIECES, piece

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudslice.delivery.model import SliceKind
+from cloudslice.slices import SliceKind
 from cloudslice.slicing.audio.ogg import OggOpusWriter, repair_ogg
 from helpers.delivery import AUDIO, START_MS
 from helpers.spool_bench import Bench, open_bench

@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 import pytest
 
-from cloudslice.delivery.model import Bucket, SliceKind, Vendor
 from cloudslice.delivery.service import Delivery
+from cloudslice.slices import Bucket, SliceKind, Vendor
 from helpers.delivery import (
     AUDIO,
     CALLBACK_KEY,

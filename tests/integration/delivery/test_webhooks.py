@@ -12,8 +12,8 @@ import pytest
 
 from cloudslice.delivery import dispatcher
 from cloudslice.delivery.events import RoomEventType, room_event
-from cloudslice.delivery.model import Bucket, Vendor
 from cloudslice.delivery.service import Delivery
+from cloudslice.slices import Bucket, Vendor
 from helpers.delivery import (
     APP,
     CALLBACK_KEY,

@@ -9,7 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from cloudslice.media.tracks import TrackKind, VideoCodec
+from cloudslice.ids import TrackKind
+from cloudslice.media.tracks import VideoCodec
 from cloudslice_publisher.connection import ConnectionOptions
 from cloudslice_publisher.encode import VideoSpec
 from cloudslice_publisher.media import Look, Media, synthetic_media

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloudslice.delivery.model import SliceKind, SliceOrigin
 from cloudslice.media.tracks import OpusRun
+from cloudslice.slices import SliceKind, SliceOrigin
 from cloudslice.slicing.audio.ogg import OggOpusWriter
 from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters

@@ -12,11 +12,10 @@ import pytest
 from cloudslice.clock import SystemClock
 from cloudslice.config import Settings
 from cloudslice.database import DatabaseError
-from cloudslice.delivery.model import Bucket, Vendor
 from cloudslice.identity.user_sig import make_user_sig
-from cloudslice.ids import RoomIdType, RoomKey
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import RoomIdType, RoomKey, TrackKind
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
+from cloudslice.slices import Bucket, Vendor
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.tasks import registry
 from cloudslice.tasks.model import TaskSpec

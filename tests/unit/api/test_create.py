@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloudslice.delivery.model import Bucket, Vendor
 from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.slices import Bucket, Vendor
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
 from cloudslice.tasks.model import (
     RobotIdTakenError,

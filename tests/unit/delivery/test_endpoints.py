@@ -12,7 +12,7 @@ from cloudslice.delivery.endpoints import (
     find_endpoint,
     object_url,
 )
-from cloudslice.delivery.model import Bucket, Vendor
+from cloudslice.slices import Bucket, Vendor
 
 
 def bucket(vendor: Vendor, region: str, name: str = "b-125") -> Bucket:

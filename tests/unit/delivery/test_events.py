@@ -12,7 +12,7 @@ from cloudslice.delivery.events import (
     room_event,
     task_event,
 )
-from cloudslice.delivery.model import Consignor, SliceKind
+from cloudslice.slices import SliceKind, TaskRef
 
 TASK = "-m9-EXAMPLE+TaskId.."
 EXAMPLES = [
@@ -57,7 +57,7 @@ def test_contract_examples(
     expected: str,
 ) -> None:
     """The bytes are the documented ones, the order of the members included."""
-    consignor = Consignor(TASK, 1400000000, room_id, "slice_bot_150")
+    consignor = TaskRef(TASK, 1400000000, room_id, "slice_bot_150")
     event = task_event(consignor, event_type, payload)
     body = build_body(event, event_ms=event_ms, callback_ms=callback_ms)
     assert body == expected.encode()
@@ -68,7 +68,7 @@ def test_file_event() -> None:
     key = "prefix1/-m9-EXAMPLE+TaskId../anchor_1/audios/1400000000_150_anchor_1_20231114221321.ogg"
     url = f"https://demo-1250000000.cos.ap-guangzhou.myqcloud.com/{key.replace('+', '%2B')}"
     event = task_event(
-        Consignor(TASK, 1400000000, 150, "slice_bot_150"),
+        TaskRef(TASK, 1400000000, 150, "slice_bot_150"),
         EventType.FILE_INFO,
         file_payload(SliceKind.AUDIO, key, url, start_ms=1700000001007, duration_ms=15000),
         stream_user_id="anchor_1",
@@ -94,7 +94,7 @@ def test_picture_event() -> None:
 
 def test_text_is_utf_8() -> None:
     """Nothing is escaped that need not be."""
-    consignor = Consignor("t", 1, "raum ß", "bot")
+    consignor = TaskRef("t", 1, "raum ß", "bot")
     event = task_event(consignor, EventType.START, {"Status": 1})
     body = build_body(event, event_ms=0, callback_ms=0)
     assert "raum ß".encode() in body
@@ -127,5 +127,5 @@ def test_room_and_media_events(
 def test_rooms_of_both_kinds_and_tasks_are_subjects_of_their_own() -> None:
     """What is told of one does not wait for what is told of another."""
     rooms = [room_event(1, room_id, RoomEventType.DISMISS_ROOM) for room_id in (150, "150")]
-    task = task_event(Consignor("150", 1, 150, "bot"), EventType.START, {"Status": 0})
+    task = task_event(TaskRef("150", 1, 150, "bot"), EventType.START, {"Status": 0})
     assert len({event.subject for event in (*rooms, task)}) == 3

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cloudslice.delivery.model import SliceKind
 from cloudslice.delivery.names import ObjectName
+from cloudslice.slices import SliceKind
 
 AUDIO = {"kind": SliceKind.AUDIO, "extension": "ogg"}
 CASES = [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cloudslice.delivery import consignors, odd_rows, slices
-from cloudslice.delivery.model import SliceKind
+from cloudslice.slices import SliceKind
 from helpers.delivery import AUDIO, BOX, PICTURE, START_MS, TASK, open_memory, repair_by_length
 from helpers.odd_files import ODD_FILES, make_odd_file
 from helpers.spool_bench import BUCKET, Bench, open_bench

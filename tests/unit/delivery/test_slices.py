@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cloudslice.delivery import consignors, slices
-from cloudslice.delivery.model import Bucket, SliceOrigin, Vendor
+from cloudslice.slices import Bucket, SliceOrigin, Vendor
 from helpers.delivery import AUDIO, BOX, PICTURE, START_MS, TASK, open_memory
 
 KEY = "prefix1/9-EXAMPLE+TaskId../anchor_1/audios/1400000000_150_anchor_1_202311142213{}.ogg"

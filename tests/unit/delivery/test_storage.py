@@ -8,9 +8,9 @@ import pytest
 from obstore.exceptions import GenericError
 
 from cloudslice.config import EndpointSettings, StorageSettings
-from cloudslice.delivery.model import Bucket, Vendor
 from cloudslice.delivery.storage import StoredObject, open_bucket
 from cloudslice.delivery.storage_errors import StorageError, translate_error
+from cloudslice.slices import Bucket, Vendor
 
 ANSWER = (
     "The operation lacked the necessary privileges to complete for path k: Error performing PUT "

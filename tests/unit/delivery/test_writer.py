@@ -13,13 +13,13 @@ import pytest
 from cloudslice.database import DatabaseError, Operation
 from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.losses import Loss
-from cloudslice.delivery.model import SliceKind, SliceOrigin
 from cloudslice.delivery.orders import Abandon, Append, Begin, Discard, Draft, Finish, Order
 from cloudslice.delivery.quarantine import Quarantine
 from cloudslice.delivery.slice_files import SliceFiles
 from cloudslice.delivery.slice_recorder import Outcome, SliceRecorder
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.writer import RETRY_S, SliceWriter
+from cloudslice.slices import SliceKind, SliceOrigin
 from helpers.delivery import AUDIO, PICTURE, START_MS, TASK
 from helpers.faulty_disk import FaultyDisk
 from helpers.slice_store import ManualClock

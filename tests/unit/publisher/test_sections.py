@@ -3,7 +3,8 @@
 import pytest
 
 from cloudslice.codecs.codec import ORIENTATION_URI
-from cloudslice.media.tracks import TrackKind, VideoCodec
+from cloudslice.ids import TrackKind
+from cloudslice.media.tracks import VideoCodec
 from cloudslice.webrtc.accepting import ReceivePolicy, accept_offer
 from cloudslice.webrtc.candidates import IceCredentials
 from cloudslice.webrtc.local_description import LocalParameters, write_offer

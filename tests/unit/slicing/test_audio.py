@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudslice.codecs.opus import packet_samples
-from cloudslice.delivery.model import SliceKind, SliceOrigin
 from cloudslice.media.tracks import OpusRun
+from cloudslice.slices import SliceKind, SliceOrigin
 from cloudslice.slicing.audio.ogg import repair_ogg
 from cloudslice.slicing.audio.preroll import PRE_ROLL
 from cloudslice.slicing.audio.slicer import AudioSlicer

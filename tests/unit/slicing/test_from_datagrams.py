@@ -11,7 +11,7 @@ from math import inf
 
 import pytest
 
-from cloudslice.delivery.model import SliceKind, SliceOrigin
+from cloudslice.slices import SliceKind, SliceOrigin
 from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.tick import PERIOD_S

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from cloudslice.delivery.model import SliceKind
 from cloudslice.faults import Faults
 from cloudslice.media.tracks import VideoCodec
 from cloudslice.rooms.base import LeaveCode, RoomListener
+from cloudslice.slices import SliceKind
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
 from cloudslice.slicing.pictures.due_times import DueTimes
 from cloudslice.slicing.pictures.pool import PicturePool

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from cloudslice.delivery.model import SliceOrigin
 from cloudslice.faults import Faults
 from cloudslice.media.tracks import AudioSink, OpusRun
 from cloudslice.rooms.base import LeaveCode
+from cloudslice.slices import SliceOrigin
 from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.slicing.pictures.due_times import DueTimes

@@ -10,7 +10,8 @@ from aiortc.rtp import RtcpPsfbPacket, RtcpRrPacket, RtcpRtpfbPacket
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloudslice.media.tracks import Keyframe, TrackKind, VideoCodec
+from cloudslice.ids import TrackKind
+from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.tick import PERIOD_S
 from cloudslice.webrtc.candidates import IceCredentials
 from cloudslice.webrtc.dtls import DtlsCertificate, DtlsEndpoint

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 
 from cloudslice.config import RtcSettings
-from cloudslice.ids import RoomKey
-from cloudslice.media.tracks import AudioTrack, TrackKind, VideoTrack
+from cloudslice.ids import RoomKey, TrackKind
+from cloudslice.media.tracks import AudioTrack, VideoTrack
 from cloudslice.webrtc.accepting import ReceivePolicy
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.peer_connection import CloseReason, ConnectionOptions, PeerConnection

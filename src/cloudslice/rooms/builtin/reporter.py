@@ -6,8 +6,7 @@ from math import inf
 from typing import ParamSpec
 
 from cloudslice.faults import Faults
-from cloudslice.ids import RoomKey
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import RoomKey, TrackKind
 from cloudslice.rooms.builtin.publication import Publication
 from cloudslice.rooms.observer import ExitReason, RoomObserver
 from cloudslice.webrtc.peer_connection import CloseReason

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from cloudslice.delivery.model import GrowingSlice, SliceOrigin, SliceStore
+from cloudslice.slices import SliceOrigin
+from cloudslice.slicing.store import GrowingSlice, SliceStore
 
 _REASON = "a fault of the server cut it off"
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from cloudslice.codecs.opus import is_stereo
-from cloudslice.delivery.model import GrowingSlice, SliceOrigin, SliceStore
+from cloudslice.slices import SliceOrigin
 from cloudslice.slicing.audio.ogg import OggOpusWriter
+from cloudslice.slicing.store import GrowingSlice, SliceStore
 
 
 class OpenSlice:

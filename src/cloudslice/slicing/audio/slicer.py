@@ -9,8 +9,8 @@ from math import inf
 
 from cloudslice.clock import Clock
 from cloudslice.codecs.opus import SAMPLE_RATE, MalformedPacketError, is_stereo, packet_samples
-from cloudslice.delivery.model import SliceOrigin, SliceStore
 from cloudslice.media.tracks import OpusRun
+from cloudslice.slices import SliceOrigin
 from cloudslice.slicing.audio import gaps
 from cloudslice.slicing.audio.clock_faults import ClockFaults
 from cloudslice.slicing.audio.open_slice import OpenSlice
@@ -19,6 +19,7 @@ from cloudslice.slicing.audio.real_time import PAUSE_S
 from cloudslice.slicing.audio.slice_times import SliceTimes
 from cloudslice.slicing.audio.timeline import Placed, Timeline
 from cloudslice.slicing.counters import SlicingCounters
+from cloudslice.slicing.store import SliceStore
 
 _UNWRITTEN_S = 0.85
 """What came so long ago is written at the next tick, and gathered by the spool for 0.05 s more: so

@@ -6,8 +6,8 @@ from math import inf
 import structlog
 
 from cloudslice.clock import Clock
-from cloudslice.delivery.model import SliceOrigin, SliceStore
 from cloudslice.media.tracks import Keyframe, KeyframeRequest, VideoTrack
+from cloudslice.slices import SliceOrigin
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures.due_times import AHEAD_S, DueTimes
@@ -18,6 +18,7 @@ from cloudslice.slicing.pictures.picture import (
     PictureLostError,
 )
 from cloudslice.slicing.pictures.pool import PicturePool
+from cloudslice.slicing.store import SliceStore
 
 _log = structlog.get_logger(__name__)
 

@@ -6,8 +6,7 @@ from typing import cast
 import pytest
 
 from cloudslice.faults import Faults
-from cloudslice.ids import RoomIdType, RoomKey
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import RoomIdType, RoomKey, TrackKind
 from cloudslice.rooms.builtin.publication import Publication
 from cloudslice.rooms.builtin.reporter import RoomReporter
 from cloudslice.rooms.observer import ExitReason

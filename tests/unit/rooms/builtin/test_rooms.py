@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from cloudslice.config import RtcSettings
-from cloudslice.ids import RoomIdType, RoomKey
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import RoomIdType, RoomKey, TrackKind
 from cloudslice.rooms.base import Anchor, LeaveCode, RoomEntryError
 from cloudslice.rooms.builtin.connecting import TooManyConnectingError
 from cloudslice.rooms.builtin.publication import Publication

@@ -5,8 +5,8 @@ from math import inf
 
 import pytest
 
-from cloudslice.delivery.model import SliceKind, SliceOrigin
 from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.slices import SliceKind, SliceOrigin
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures.due_times import DueTimes

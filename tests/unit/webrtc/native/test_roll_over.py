@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from cloudslice.media.tracks import TrackKind
+from cloudslice.ids import TrackKind
 from cloudslice.webrtc.srtp import PROFILES, SrtpContext, SrtpProfile
 from helpers.meeting import meeting
 from helpers.native_peer import (

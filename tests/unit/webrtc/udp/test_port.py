@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from cloudslice.clock import SystemClock
-from cloudslice.media.tracks import OpusRun, TrackKind
+from cloudslice.ids import TrackKind
+from cloudslice.media.tracks import OpusRun
 from cloudslice.webrtc.accepting import ReceivePolicy
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.candidates import IceCredentials

@@ -1,61 +1,9 @@
-"""The words that delivery shares with those that hand it slices and events."""
+"""What slicing needs of delivery: somewhere to put slices."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import Enum, IntEnum
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Protocol
 
-
-class Vendor(IntEnum):
-    """The API's Vendor."""
-
-    COS = 0
-    S3 = 1
-    OSS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """Where a task's slices go: the API's CloudSliceStorage."""
-
-    vendor: Vendor
-    region: str
-    name: str
-    access_key: str
-    secret_key: str = field(repr=False)
-    prefix: tuple[str, ...] = ()
-    """FileNamePrefix: the leading segments of every object key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Consignor:
-    """The task on whose behalf slices and events are delivered, as events name it."""
-
-    task_id: str
-    sdk_app_id: int
-    room_id: int | str
-    """As events carry it: a number for numeric rooms."""
-    robot_user_id: str
-
-
-class SliceKind(Enum):
-    """Audio slice or picture; the value is the folder in object keys (docs/wire.md, 9.2)."""
-
-    AUDIO = "audios"
-    IMAGE = "images"
-
-
-@dataclass(frozen=True, slots=True)
-class SliceOrigin:
-    """Whose slice it is, and what."""
-
-    task_id: str
-    user_id: str
-    """The anchor that is sliced."""
-    kind: SliceKind
-    extension: str
-    """File name extension without the dot: ogg, png, jpg."""
+from cloudslice.slices import SliceOrigin
 
 
 class GrowingSlice(Protocol):
@@ -110,10 +58,3 @@ class SliceStore(Protocol):
     ) -> None:
         """Store a slice that is complete in memory (a picture) durably and deliver it."""
         ...
-
-
-Repair = Callable[[Path], int | None]
-"""Makes a valid file of one that was cut off in its growth, in place; blocking.
-
-Returns the milliseconds that the repaired file covers, or None if nothing in it is worth keeping.
-"""

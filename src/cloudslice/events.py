@@ -1,0 +1,212 @@
+"""What happens in a node, and the bus on which its parts tell each other of it.
+
+A part publishes what has happened and knows nobody who listens. Listeners are called at once, one
+after the other, on the event loop; what one of them raises is counted and reaches nobody else.
+Whoever has more to do than a few microseconds keeps a queue of its own.
+
+What must not be lost is recorded instead: within an operation on the database, those who keep a
+record of such an event write it through the same connection, in the same transaction as its cause;
+listeners hear of it after the commit.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import partial
+from typing import Any, TypeVar
+
+from cloudslice.database import Database
+from cloudslice.faults import Faults
+from cloudslice.ids import RoomKey, TrackKind
+from cloudslice.slices import Slice, SliceOrigin, TaskRef
+
+
+class UploadsOutcome(IntEnum):
+    """The Status of event 1005 (docs/wire.md, 10.3)."""
+
+    ALL_STORED = 0
+    INCOMPLETE = 1
+    LEFTOVERS_STORED = 2
+
+
+class ExitReason(IntEnum):
+    """Why an anchor left its room: the Reason of event 104 (docs/api.md)."""
+
+    NORMAL = 1
+    TIMEOUT = 2
+    REMOVED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RobotEntered:
+    """A task's robot is in its room, or could not enter it."""
+
+    task: TaskRef
+    has_failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RobotLeft:
+    """A task's robot is out of its room, and all its slices are handed in."""
+
+    task: TaskRef
+    leave_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadsStarted:
+    """A task's first upload is about to be tried, or cannot be."""
+
+    task: TaskRef
+    has_failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UploadFailed:
+    """A task's uploads fail for a reason that is new, or slices of it are lost."""
+
+    task: TaskRef
+    status: int
+    """Of the store's answer (HTTP), 0 if there was none."""
+    reason: str
+    """The store's code and text, or ours; never a credential."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadsEnded:
+    """A task has ended, and this is how far its uploads have come."""
+
+    task: TaskRef
+    outcome: UploadsOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class SliceReady:
+    """A slice is whole and durable in the spool: it may be uploaded."""
+
+    slice: Slice
+
+
+@dataclass(frozen=True, slots=True)
+class SliceStored:
+    """A slice is in its bucket."""
+
+    task: TaskRef
+    slice: Slice
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class SliceLost:
+    """A slice, or the end of one, will never be in its bucket."""
+
+    origin: SliceOrigin
+    reason: str
+    is_partial: bool = False
+    """Its beginning is kept and delivered."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomCreated:
+    """The first anchor is about to enter a room. Robots do not count."""
+
+    room: RoomKey
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoomDismissed:
+    """The last anchor has left a room."""
+
+    room: RoomKey
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorJoined:
+    """An anchor is in a room; its media will begin."""
+
+    room: RoomKey
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorLeft:
+    """An anchor is gone, and its media with it: no `MediaStopped` follows."""
+
+    room: RoomKey
+    user_id: str
+    reason: ExitReason
+
+
+@dataclass(frozen=True, slots=True)
+class MediaStarted:
+    """An anchor's packets of a kind have begun to come."""
+
+    room: RoomKey
+    user_id: str
+    kind: TrackKind
+
+
+@dataclass(frozen=True, slots=True)
+class MediaStopped:
+    """An anchor, which is in the room, has stopped to send packets of a kind."""
+
+    room: RoomKey
+    user_id: str
+    kind: TrackKind
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookDelivered:
+    """A receiver has taken a webhook."""
+
+    sdk_app_id: int
+    event_id: int
+
+
+E = TypeVar("E")
+Record = Callable[[sqlite3.Connection, E], object]
+"""An operation on the database that keeps an event."""
+
+
+class Bus:
+    """Hands events to those who listen to their type.
+
+    Attributes:
+        faults: what listeners have raised.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Takes the database within whose operations events are recorded."""
+        self.faults = Faults("listener")
+        self._database = database
+        self._loop = asyncio.get_running_loop()
+        self._listeners: dict[type, list[Callable[[Any], object]]] = {}
+        self._records: dict[type, list[Record[Any]]] = {}
+
+    def listen(self, kind: type[E], listener: Callable[[E], object]) -> None:
+        """Call `listener` with each event of a type from now on."""
+        self._listeners.setdefault(kind, []).append(listener)
+
+    def keep(self, kind: type[E], record: Record[E]) -> None:
+        """Have `record` keep each event of a type that is recorded."""
+        self._records.setdefault(kind, []).append(record)
+
+    def publish(self, event: object) -> None:
+        """Tell those who listen of `event`."""
+        for listener in self._listeners.get(type(event), ()):
+            try:
+                listener(event)
+            except Exception as error:
+                self.faults.caught(error, event=type(event).__name__)
+
+    def record(self, connection: sqlite3.Connection, event: object) -> None:
+        """Within an operation: have `event` kept. It is published once that is durable."""
+        for record in self._records.get(type(event), ()):
+            record(connection, event)
+        if type(event) in self._listeners:
+            self._database.after_commit(
+                partial(self._loop.call_soon_threadsafe, self.publish, event)
+            )

@@ -1,0 +1,83 @@
+"""What a slice is, whose it is, and where it goes: the words of slicing and delivery."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from pathlib import Path
+
+
+class Vendor(IntEnum):
+    """The API's Vendor."""
+
+    COS = 0
+    S3 = 1
+    OSS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Where a task's slices go: the API's CloudSliceStorage."""
+
+    vendor: Vendor
+    region: str
+    name: str
+    access_key: str
+    secret_key: str = field(repr=False)
+    prefix: tuple[str, ...] = ()
+    """FileNamePrefix: the leading segments of every object key."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRef:
+    """A task as its events name it."""
+
+    task_id: str
+    sdk_app_id: int
+    room_id: int | str
+    """As events carry it: a number for numeric rooms."""
+    robot_user_id: str
+
+
+class SliceKind(Enum):
+    """Audio slice or picture; the value is the folder in object keys (docs/wire.md, 9.2)."""
+
+    AUDIO = "audios"
+    IMAGE = "images"
+
+
+@dataclass(frozen=True, slots=True)
+class SliceOrigin:
+    """Whose slice it is, and what."""
+
+    task_id: str
+    user_id: str
+    """The anchor that is sliced."""
+    kind: SliceKind
+    extension: str
+    """File name extension without the dot: ogg, png, jpg."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A slice that is complete: what its file in the spool says of itself."""
+
+    name: str
+    """Of its file in the spool; no other slice ever has it."""
+    origin: SliceOrigin
+    object_key: str
+    start_ms: int
+    """When its first sample was, UTC milliseconds."""
+    duration_ms: int
+    details: Mapping[str, str]
+    """What else goes into the object's metadata; lower-case names, ASCII."""
+    size: int
+    """Bytes of its content."""
+    sha256: str
+    """Of its content, in lower-case hexadecimal digits."""
+
+
+Repair = Callable[[Path], int | None]
+"""Makes a valid file of one that was cut off in its growth, in place; blocking.
+
+Returns the milliseconds that the repaired file covers, or None if nothing in it is worth keeping.
+"""
