@@ -10,8 +10,8 @@ from http import HTTPStatus
 import aiohttp
 from yarl import URL
 
-from cloudslice.delivery.http_client import HeadFirstConnector, find_proxy
 from cloudslice.delivery.storage_errors import StorageError
+from cloudslice.http_client import HeadFirstConnector, find_proxy
 
 _NOBODY_MAY_LOOK = frozenset({401, 403, 405, 501})
 """Answers to HEAD of a key that may only write, or of a store that has no HEAD."""

@@ -11,13 +11,13 @@ import structlog
 
 from cloudslice.clock import Clock
 from cloudslice.database import Database
-from cloudslice.delivery.gathering import Gatherer
 from cloudslice.delivery.ledger import Ledger
 from cloudslice.delivery.retries import UploadPace
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
 from cloudslice.delivery.storage import BucketOpener, StoredObject
 from cloudslice.faults import Faults
+from cloudslice.gathering import Gatherer
 from cloudslice.slices import Bucket
 
 _CONTENT_TYPES = {"ogg": "audio/ogg", "png": "image/png", "jpg": "image/jpeg"}
