@@ -33,12 +33,19 @@ from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks import registry
 from cloudslice.tasks.supervisor import Supervisor
 from cloudslice.tick import Tick
+from cloudslice.webhooks import sql_schema as webhooks_schema
 from cloudslice.webhooks.webhooks import Webhooks
 from cloudslice.webrtc.udp.port import UdpPort
 
 _log = structlog.get_logger(__name__)
 
-_SCHEMAS = (secrets.SCHEMA, steady_clock.SCHEMA, delivery_schema.SCHEMA, registry.SCHEMA)
+_SCHEMAS = (
+    secrets.SCHEMA,
+    steady_clock.SCHEMA,
+    delivery_schema.SCHEMA,
+    webhooks_schema.SCHEMA,
+    registry.SCHEMA,
+)
 
 
 class ListenError(Exception):

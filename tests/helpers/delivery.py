@@ -17,6 +17,7 @@ from cloudslice.delivery.service import Delivery
 from cloudslice.events import Bus
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import Bucket, SliceKind, SliceOrigin, TaskRef, Vendor
+from cloudslice.webhooks import sql_schema as webhooks_schema
 from cloudslice.webhooks.pace import CallbackPace
 from cloudslice.webhooks.webhooks import Webhooks
 from helpers.s3_server import S3Server
@@ -26,7 +27,7 @@ CALLBACK_KEY = "SliceCallbackKey0001"
 TASK = TaskRef("9-EXAMPLE+TaskId..", APP, 150, "slice_bot_150")
 AUDIO = SliceOrigin(TASK.task_id, "anchor_1", SliceKind.AUDIO, "ogg")
 PICTURE = SliceOrigin(TASK.task_id, "anchor_1", SliceKind.IMAGE, "png")
-_SCHEMAS = (SCHEMA, secrets.SCHEMA, steady_clock.SCHEMA)
+_SCHEMAS = (SCHEMA, webhooks_schema.SCHEMA, secrets.SCHEMA, steady_clock.SCHEMA)
 START_MS = 1_700_000_001_007
 BOX = SecretBox(bytes(32))
 

@@ -19,7 +19,7 @@ from cloudslice.slicing.pictures.pool import PicturePool, PictureProcessCounters
 from cloudslice.tasks.model import TaskStatus
 from cloudslice.tasks.supervisor import Supervisor
 from cloudslice.tick import Tick
-from cloudslice.webhooks.sender import CallbackCounters
+from cloudslice.webhooks.attempts import CallbackCounters
 from cloudslice.webhooks.webhooks import Webhooks
 from cloudslice.webrtc.udp.port import UdpPort
 from helpers.meeting import meeting
