@@ -101,7 +101,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         supervisor = await stack.enter_async_context(
             Supervisor(settings, database, box, delivery, {"builtin": rooms}, pictures, clock, tick)
         )
-        gateway = Gateway(settings, supervisor, rooms, clock)
+        gateway = Gateway(settings, supervisor, rooms, webhooks, clock)
         metrics = NodeMetrics(supervisor, rooms, port, pictures, delivery, webhooks, bus, tick)
         whip = whip_app(settings, rooms, clock)
         app = Starlette(

@@ -25,7 +25,15 @@ from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks import registry
 from cloudslice.tasks.supervisor import Supervisor
 from cloudslice.tick import Tick
-from helpers.api_fakes import APP, APP_KEY, KEYS, OTHER_APP, GatewayCaller, create_parameters
+from helpers.api_fakes import (
+    APP,
+    APP_KEY,
+    KEYS,
+    OTHER_APP,
+    FakeEvents,
+    GatewayCaller,
+    create_parameters,
+)
 from helpers.manual_rooms import ManualRooms
 from helpers.slice_store import ManualClock
 
@@ -85,7 +93,7 @@ async def open_task_stage(
     )
     rooms = ManualRooms()
     async with open_supervisor(settings, rooms, clock, leave_codes) as supervisor:
-        gateway = Gateway(settings, supervisor, rooms, clock)
+        gateway = Gateway(settings, supervisor, rooms, FakeEvents(), clock)
         yield TaskStage(GatewayCaller(gateway, clock), supervisor, rooms, clock)
 
 

@@ -12,6 +12,7 @@ from cloudslice.api.callers import check_caller
 from cloudslice.api.calls import Common, decode_call
 from cloudslice.api.envelope import render_error, render_success
 from cloudslice.api.errors import ApiError, Code, Language, Phrase
+from cloudslice.api.event_actions import EventService
 from cloudslice.api.limits import RateLimiter
 from cloudslice.api.regions import check_api_region
 from cloudslice.api.schema import check
@@ -68,11 +69,16 @@ class Gateway:
     """
 
     def __init__(
-        self, settings: Settings, tasks: TaskService, rooms: RoomService, clock: Clock
+        self,
+        settings: Settings,
+        tasks: TaskService,
+        rooms: RoomService,
+        events: EventService,
+        clock: Clock,
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._actions = action_table(tasks, rooms, clock, settings.storage.endpoints)
+        self._actions = action_table(tasks, rooms, events, clock, settings.storage.endpoints)
         self._authenticator = Authenticator(settings.credentials, settings.api)
         self._limiter = RateLimiter()
         self._rate_limits = {

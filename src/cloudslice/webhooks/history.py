@@ -96,7 +96,7 @@ def find(connection: sqlite3.Connection, query: EventQuery, marker: int, limit: 
         for event_id, event_type, state, *rest in rows
     ]
     next_marker = events[-1].id if len(events) == limit else end
-    return Page(events, next_marker if _has_more(connection, next_marker) else None)
+    return Page(events, next_marker if _goes_on(connection, query, next_marker) else None)
 
 
 def replay(
@@ -119,7 +119,7 @@ def replay(
         f" WHERE state >= 2 AND id > :marker AND id <= :end AND {_MEANT} RETURNING length(body)",
         _values(query) | {"marker": marker, "end": end, "now_ms": since_ms},
     ).fetchall()
-    next_marker = end if _has_more(connection, end) else None
+    next_marker = end if _goes_on(connection, query, end) else None
     return len(sizes), _total([size for (size,) in sizes]), next_marker
 
 
@@ -172,7 +172,10 @@ def _find_end(connection: sqlite3.Connection, query: EventQuery, marker: int) ->
     return marker if row[0] is None else int(row[0])
 
 
-def _has_more(connection: sqlite3.Connection, marker: int) -> bool:
+def _goes_on(connection: sqlite3.Connection, query: EventQuery, marker: int) -> bool:
+    """Whether there may be such events behind `marker`."""
+    if query.event_id is not None and query.event_id <= marker:
+        return False
     row = connection.execute("SELECT 1 FROM webhooks WHERE id > ? LIMIT 1", (marker,)).fetchone()
     return row is not None
 

@@ -194,16 +194,16 @@ def test_events_come_in_order_after_an_outage(minutes: float, *, hangs: bool) ->
 
 @pytest.mark.usefixtures("_in_order")
 @settings(
-    max_examples=30,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     seed=st.integers(0, 2**32),
     hangs=st.booleans(),
-    answers_within_s=st.sampled_from([0.01, 0.5, 0.9]),
-    every_s=st.sampled_from([0.4, 3.0, 20.0]),
-    lengths=st.lists(st.tuples(st.floats(30, 900), st.floats(150, 4000)), min_size=1, max_size=3),
+    answers_within_s=st.sampled_from([0.01, 0.9]),
+    every_s=st.sampled_from([3.0, 20.0]),
+    lengths=st.lists(st.tuples(st.floats(30, 900), st.floats(150, 1200)), min_size=1, max_size=2),
 )
 def test_order_is_kept_whatever_the_outages(
     seed: int,
