@@ -141,7 +141,7 @@ async def test_mistakes_are_told_in_a_sentence(site: Site) -> None:
         (("list", "--since", "yesterday"), "--since: expected"),
         (("list", "--app", "7"), "--app: 7 is not in the settings"),
         (("list", "--url", "http://127.0.0.1:9"), "no server answers at http://127.0.0.1:9"),
-        (("list", "--url", f"{site.node.url}/healthz/x"), "is no cloudslice"),
+        (("list", "--url", f"{site.node.url}/whip/1"), "is no cloudslice"),
     ):
         result = await site.run(*arguments)
         assert result.returncode == 2
