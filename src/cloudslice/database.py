@@ -250,7 +250,7 @@ class Database:
         with self._lock:
             while group := self._gather():
                 self._commit(group)
-            self._shrink()
+                self._shrink()
 
     def _shrink(self) -> None:
         """Give some of many free pages back to the disk, in a transaction of its own."""
