@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cloudslice.delivery.consignors import read_prefix, read_room_id
-from cloudslice.delivery.names import ObjectName
+from cloudslice.ids import ObjectName
 from cloudslice.slices import SliceKind, SliceOrigin
 
 _LARGEST_GAP = 2**40

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudslice.delivery.names import ObjectName
+from cloudslice.ids import ObjectName
 from cloudslice.slices import SliceKind
 from helpers.delivery import CALLBACK_KEY, TASK, Site
 from helpers.s3_server import S3Server

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloudslice.delivery.names import ObjectName
+from cloudslice.ids import ObjectName
 from cloudslice.slices import SliceKind
 
 AUDIO = {"kind": SliceKind.AUDIO, "extension": "ogg"}
