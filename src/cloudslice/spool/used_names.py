@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from cloudslice.slices import SliceOrigin
 
-_FILE = "names"
+FILE = "names"
 _LAST_LINE = 256
 """Bytes; a line is shorter."""
 
@@ -31,7 +31,7 @@ class UsedNames:
         Raises:
             OSError: what is on the disk cannot be read.
         """
-        self._path = directory / _FILE
+        self._path = directory / FILE
         self._unwritten: list[str] = []
         self._latest = self._read_latest()
         self._before = self._latest

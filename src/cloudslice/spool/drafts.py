@@ -1,0 +1,76 @@
+"""A slice that is being written, as the spool's thread keeps it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from cloudslice.slices import SliceOrigin
+from cloudslice.spool.slice_format import Head
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What a slice that was cut off in its growth is worth."""
+
+    content: bytes
+    """A valid file."""
+    duration_ms: int
+
+
+Repair = Callable[[bytes], Repaired | None]
+"""Makes a valid file of what one that was cut off holds; None if nothing in it is worth keeping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How a slice ends."""
+
+    start_ms: int
+    duration_ms: int
+    details: Mapping[str, str]
+    head: bytes = b""
+    """The first bytes of the content are to be these instead."""
+    content: bytes | None = None
+    """All of the content, in place of what is written."""
+
+
+@dataclass(slots=True, eq=False)
+class Draft:
+    """A slice that grows."""
+
+    origin: SliceOrigin
+    start_ms: int
+    """When its first sample was, as far as was known when it began."""
+    name: str
+    """Of its file, without the ending."""
+    head: bytes = b""
+    """What stands in the file before the content."""
+    pieces: list[bytes] = field(default_factory=list)
+    """What is still to be written."""
+    written: int = 0
+    """Bytes of its content that are in the file."""
+    size: int = 0
+    """Bytes of its content that count as the spool's: in the file, and still to be written."""
+    has_file: bool = False
+    """Its file was made."""
+    must_rewrite: bool = False
+    """A flush failed: the kernel may take pages for clean that never reached the disk."""
+    finish: Finish | None = None
+    """Set once the file is to be completed."""
+    object_key: str | None = None
+    """Given when it is completed, for good."""
+    is_cut: bool = False
+    """Its end is lost: the file is completed with what came before."""
+    is_gone: bool = False
+    """Whole, lost or discarded: nothing more is to be done for it."""
+    retry_at: float = 0.0
+    """Monotonic second until which it is left alone after an error."""
+    failing_since: float | None = None
+    """Monotonic second of the first error since something last went well."""
+
+    def __post_init__(self) -> None:
+        self.head = self.head or Head(self.origin, self.start_ms).to_bytes()
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether what is handed in for it still counts."""
+        return not (self.is_gone or self.is_cut)

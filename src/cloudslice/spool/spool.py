@@ -1,0 +1,338 @@
+"""The spool: a finished slice is durable here before anything else happens to it.
+
+Its calls come from the event loop and return at once; one thread carries them out in order. Not a
+pool: a group of slices costs little more than one (see `writer`), and order needs no locks. So
+calls gather for a moment before the thread is woken; they share flushes then.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from cloudslice.events import Bus, SliceGone, SliceReady
+from cloudslice.secrets import SecretBox
+from cloudslice.slices import Bucket, Slice, SliceKind, SliceOrigin, TaskRef
+from cloudslice.slicing.store import GrowingSlice
+from cloudslice.spool import slice_files
+from cloudslice.spool.drafts import Draft, Finish, Repair
+from cloudslice.spool.quarantine import Quarantine
+from cloudslice.spool.recovery import Recovery, WaitingSlice
+from cloudslice.spool.slice_format import DamagedSliceError, new_name, read_slice
+from cloudslice.spool.spool_thread import Call, SpoolThread
+from cloudslice.spool.task_directory import TaskDirectory, read_regular
+from cloudslice.spool.writer import Outcome, SliceWriter
+
+_GATHER_S = 0.05
+"""From the first call to the thread's waking: so much later what was heard is on the disk."""
+_BACKLOG_BYTES = 64 * 1024 * 1024
+"""What may wait in memory for a slow or full disk: several seconds of what a thousand anchors
+send."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Spool:
+    """A directory of slices that wait for their upload; a `SliceStore` and async context manager.
+
+    It publishes `SliceReady`, `SliceLost` and `SliceGone`.
+
+    Attributes:
+        used_bytes: what the slices in it take, growing ones included.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        box: SecretBox,
+        repairs: Mapping[SliceKind, Repair],
+        bus: Bus,
+        now_ms: Callable[[], int],
+        *,
+        is_new_clock: bool = False,
+        sync_interval_s: float = 1.0,
+    ) -> None:
+        """
+        Args:
+            directory: made if it is not there.
+            box: encrypts storage keys.
+            repairs: for each kind how a file that was cut off is made valid; without: discarded.
+            bus: is told what happens.
+            now_ms: the time from which a slice's age counts, of a clock that never steps.
+            is_new_clock: whether that clock is another one than that of the files there.
+            sync_interval_s: so often growing slices reach the device.
+        """
+        self.used_bytes = 0
+        self._directory = directory
+        self._box = box
+        self._repairs = repairs
+        self._bus = bus
+        self._now_ms = now_ms
+        self._is_new_clock = is_new_clock
+        self._directories: dict[str, TaskDirectory] = {}  # changed on the thread only
+        self._waiting: dict[str, list[WaitingSlice]] = {}
+        self._open: Counter[str] = Counter()
+        self._quarantine = Quarantine(directory)
+        self._writer = SliceWriter(self._directories, repairs, self._quarantine, time.monotonic)
+        self._thread = SpoolThread(directory, self._writer, self._report, sync_interval_s)
+        self._bytes_in = 0
+        self._gathered: list[Call] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._lock = ExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Take up what the directory holds, then be ready for more.
+
+        Raises:
+            OSError: the directory cannot be made, read or written, or another process uses it.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        recovery = Recovery(
+            self._directory,
+            self._box,
+            self._repairs,
+            self._quarantine,
+            now_ms=self._now_ms() if self._is_new_clock else None,
+        )
+        with ExitStack() as stack:
+            stack.enter_context(_locked(self._directory))
+            taken_up = await self._thread.start(recovery)
+            self._lock = stack.pop_all()
+        self._directories.update(taken_up.directories)
+        self._waiting = taken_up.waiting
+        self.used_bytes = sum(each.file_size for some in self._waiting.values() for each in some)
+        for lost in taken_up.lost:
+            self._bus.publish(lost)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Carry out what was handed in; slices that still grow are repaired at the next start."""
+        self._hand_over()
+        await self._thread.stop()
+        self._lock.close()
+
+    def take_waiting(self) -> dict[TaskRef, list[WaitingSlice]]:
+        """The tasks that the directory knew at the start, each with its whole slices, the oldest
+        first. Once only: from then on `SliceReady` tells of new ones."""
+        waiting, self._waiting = self._waiting, {}
+        return {self._directories[task_id].task: each for task_id, each in waiting.items()}
+
+    async def open(self, task: TaskRef, bucket: Bucket) -> None:
+        """Be ready for a task's slices, in this and later processes.
+
+        Raises:
+            OSError: the disk refuses it.
+        """
+        directory = TaskDirectory(self._directory / task.task_id, task, bucket, self._box)
+        done: Future[None] = Future()
+
+        def write() -> None:
+            try:
+                directory.write()
+            except OSError as error:
+                done.set_exception(error)
+            else:
+                self._directories[task.task_id] = directory
+                done.set_result(None)
+
+        self._gather(write)
+        self._hand_over()
+        await self._thread.wait_for(done)
+
+    def close(self, task_id: str) -> None:
+        """A task has no slices any more, and there will be none: forget it."""
+
+        def remove() -> None:
+            directory = self._directories.pop(task_id, None)
+            try:
+                if directory is not None:
+                    directory.remove()
+            except OSError as error:
+                _log.warning("directory cannot be removed", task_id=task_id, why=error.strerror)
+
+        self._open.pop(task_id, None)
+        self._gather(remove)
+
+    def load_bucket(self, task_id: str) -> Bucket:
+        """Where a task's slices go. Blocks for a moment.
+
+        Raises:
+            KeyError: no such task.
+            DamagedTaskError, SecretKeyError: its storage keys cannot be read.
+        """
+        return self._directories[task_id].load_bucket()
+
+    def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
+        """See `SliceStore`."""
+        draft = Draft(origin, start_utc_ms, new_name(self._now_ms()))
+        self._open[origin.task_id] += 1
+        self._gather(lambda: self._writer.begin(draft))
+        return _Growth(self, self._writer, draft)
+
+    def put(
+        self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
+    ) -> None:
+        """See `SliceStore`."""
+        growing = self.grow(origin, start_utc_ms)
+        growing.append(data)
+        growing.finish(start_utc_ms, 0, details)
+
+    def count_open(self, task_id: str) -> int:
+        """How many slices of a task were begun and are not whole, lost or discarded yet."""
+        return self._open[task_id]
+
+    def read(self, task_id: str, name: str) -> tuple[Slice, bytes]:
+        """A whole slice and its content. Blocks; for any thread.
+
+        Raises:
+            DamagedSliceError: it is not what was written.
+            OSError: it cannot be read.
+        """
+        if (directory := self._directories.get(task_id)) is None:
+            raise FileNotFoundError(f"no task {task_id}")
+        found, content = read_slice(name, read_regular(slice_files.whole_path(directory, name)))
+        if found.origin.task_id != task_id:
+            raise DamagedSliceError("it is another task's")
+        return found, content
+
+    def remove(self, task_id: str, name: str) -> None:
+        """A whole slice is done with: remove its file."""
+        self._gather(lambda: self._writer.remove(task_id, name))
+
+    def set_aside(self, task_id: str, name: str, reason: str) -> None:
+        """Keep the file of a whole slice apart."""
+        self._gather(lambda: self._writer.set_aside(task_id, name, reason))
+
+    @property
+    def files_set_aside(self) -> int:
+        """How many files were set aside since the start."""
+        return self._quarantine.count
+
+    async def watch(self) -> None:
+        """Never returns; raises what ended the spool's thread, should that ever happen."""
+        await self._thread.watch()
+
+    async def flush(self) -> None:
+        """Wait until all that was handed in so far is whole and durable, or lost, and that is
+        published. What a full disk refuses meanwhile is not waited for."""
+        done: Future[None] = Future()
+        self._gather(lambda: self._thread.after_flush(done))
+        self._hand_over()
+        await self._thread.wait_for(done)
+
+    def hand_in(self, call: Call) -> None:
+        """Have the writer do something, after what it was told before; for slices handed out."""
+        self._gather(call)
+
+    def hand_in_piece(self, draft: Draft, data: bytes) -> None:
+        """Have the writer append a piece to a slice; beyond the bound of memory it is cut."""
+        if self._bytes_in - self._writer.bytes_out + len(data) > _BACKLOG_BYTES:
+            self._gather(lambda: self._writer.abandon(draft, "the disk is too slow"))
+            return
+        self._bytes_in += len(data)
+        self.used_bytes += len(data)
+        self._gather(lambda: self._writer.append(draft, data))
+
+    def _gather(self, call: Call) -> None:
+        self._gathered.append(call)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_GATHER_S, self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Wake the thread for what has been gathered."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        gathered, self._gathered = self._gathered, []
+        self._thread.carry_out(gathered)
+
+    def _report(self, outcome: Outcome) -> None:
+        self.used_bytes -= outcome.freed
+        self._open.subtract(each.origin.task_id for each in outcome.ready)
+        self._open.subtract(outcome.gone)
+        for each in outcome.ready:
+            self._bus.publish(SliceReady(each))
+        for lost in outcome.lost:
+            self._bus.publish(lost)
+        for task_id in outcome.gone:
+            self._bus.publish(SliceGone(task_id))
+
+
+class _Growth:
+    """A `GrowingSlice` of a spool."""
+
+    def __init__(self, spool: Spool, writer: SliceWriter, draft: Draft) -> None:
+        self._spool = spool
+        self._writer = writer
+        self._draft = draft
+        self._open = True
+
+    def append(self, data: bytes) -> None:
+        self._check_open()
+        self._spool.hand_in_piece(self._draft, data)
+
+    def finish(
+        self, start_utc_ms: int, duration_ms: int, details: Mapping[str, str], *, head: bytes = b""
+    ) -> None:
+        self._check_open()
+        self._open = False
+        finish = Finish(start_utc_ms, duration_ms, details, head)
+        self._spool.hand_in(lambda: self._writer.finish(self._draft, finish))
+
+    def abandon(self, reason: str) -> None:
+        if self._open:
+            self._open = False
+            self._spool.hand_in(lambda: self._writer.abandon(self._draft, reason))
+
+    def discard(self) -> None:
+        self._check_open()
+        self._open = False
+        self._spool.hand_in(lambda: self._writer.discard(self._draft))
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise RuntimeError("the slice is finished, discarded or abandoned")
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keep other processes from using a directory in this way meanwhile.
+
+    Besides the lock on the database: that file can be deleted while it is open, and a second
+    process would make another one.
+
+    Raises:
+        BlockingIOError: another process uses it.
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        _lock(descriptor, directory)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, directory: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        text = "is in use by another process"
+        raise BlockingIOError(error.errno, text, str(directory)) from error
+    except OSError as error:  # not every file system has locks
+        _log.warning("the spool cannot be locked", why=error.strerror)

@@ -1,0 +1,152 @@
+"""The one thread that writes in the spool's directory."""
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+import structlog
+
+from cloudslice.spool import slice_files
+from cloudslice.spool.recovery import Recovery, TakenUp
+from cloudslice.spool.writer import RETRY_S, Outcome, SliceWriter
+
+_BATCH = 256
+"""Calls carried out together: bounds how long a picture waits for others' flushes."""
+
+Call = Callable[[], None]
+
+_log = structlog.get_logger(__name__)
+
+
+class SpoolThread:
+    """Takes up what is there, then carries out calls in order, a batch at a time."""
+
+    def __init__(
+        self,
+        directory: Path,
+        writer: SliceWriter,
+        report: Callable[[Outcome], None],
+        sync_interval_s: float,
+    ) -> None:
+        """
+        Args:
+            directory: the spool.
+            writer: its calls are what is carried out.
+            report: called on the loop with what became of each batch.
+            sync_interval_s: so often what has grown reaches the device.
+        """
+        self._directory = directory
+        self._writer = writer
+        self._report = report
+        self._sync_interval_s = sync_interval_s
+        self._calls: queue.SimpleQueue[Sequence[Call] | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._crash: asyncio.Future[None] = self._loop.create_future()
+        self._flushes: list[Future[None]] = []
+        self._synced_at = 0.0
+        self._thread: threading.Thread | None = None
+
+    async def start(self, recovery: Recovery) -> TakenUp:
+        """Take up what the directory holds; raises OSError if it cannot be read or written."""
+        started: Future[TakenUp] = Future()
+        self._thread = threading.Thread(target=self._run, args=(recovery, started), name="spool")
+        self._thread.start()
+        return await asyncio.wrap_future(started)
+
+    def carry_out(self, calls: Sequence[Call]) -> None:
+        """Carry out calls after those before them; returns at once."""
+        self._calls.put(calls)
+
+    def after_flush(self, done: Future[None]) -> None:
+        """For a call: `done` is to be set once all before it is whole or lost, and reported."""
+        self._flushes.append(done)
+
+    async def wait_for(self, done: Future[None]) -> None:
+        """Wait until a call has set `done`; raises what has ended the thread meanwhile."""
+        waiting = asyncio.wrap_future(done)
+        await asyncio.wait((waiting, self._crash), return_when=asyncio.FIRST_COMPLETED)
+        if self._crash.done():
+            waiting.cancel()
+            await self._crash
+        await waiting
+
+    async def watch(self) -> None:
+        """Never returns; raises what ended the thread, should that ever happen."""
+        await asyncio.shield(self._crash)
+
+    async def stop(self) -> None:
+        """Carry out all calls, and end; all is reported then."""
+        if self._thread is not None:
+            self._calls.put(None)
+            await asyncio.to_thread(self._thread.join)
+            await asyncio.sleep(0)  # for the loop to call what the thread has asked it to
+
+    def _run(self, recovery: Recovery, started: "Future[TakenUp]") -> None:
+        try:
+            taken_up = recovery.run()
+        except Exception as error:  # whatever it is, the one who starts us is to know
+            started.set_exception(error)
+            return
+        started.set_result(taken_up)
+        try:
+            self._serve()
+        except Exception as error:
+            _log.exception("the spool has crashed")
+            self._loop.call_soon_threadsafe(self._fail, error)
+
+    def _serve(self) -> None:
+        may_come_more, is_dirty = True, False
+        while may_come_more:
+            patience_s = RETRY_S if self._writer.is_behind else None
+            if is_dirty:
+                patience_s = min(patience_s or self._sync_interval_s, self._until_sync())
+            calls, may_come_more = self._take(patience_s)
+            for call in calls:
+                call()
+            self._tell(self._writer.work())
+            is_dirty |= self._writer.take_has_grown()
+            if is_dirty and (not may_come_more or self._until_sync() <= 0):
+                self._sync()
+                is_dirty = False
+        self._tell(self._writer.close())
+
+    def _tell(self, outcome: Outcome) -> None:
+        flushes, self._flushes = self._flushes, []
+        self._loop.call_soon_threadsafe(self._report, outcome)
+        for done in flushes:
+            done.set_result(None)
+
+    def _take(self, patience_s: float | None) -> tuple[list[Call], bool]:
+        """What was handed over by now, at least once or after `patience_s` nothing; and whether
+        more may come."""
+        batch: list[Call] = []
+        try:
+            calls = self._calls.get(timeout=patience_s)
+            while calls is not None:
+                batch += calls
+                if len(batch) >= _BATCH:
+                    return batch, True
+                calls = self._calls.get_nowait()
+        except queue.Empty:
+            return batch, True
+        return batch, False
+
+    def _until_sync(self) -> float:
+        """Seconds until what has grown is to reach the device."""
+        return max(self._synced_at + self._sync_interval_s - time.monotonic(), 0)
+
+    def _sync(self) -> None:
+        # All files at once: an fsync of each costs a commit of the file system's journal.
+        try:
+            slice_files.flush_file_system(self._directory)
+        except OSError as error:
+            _log.warning("growing slices cannot be flushed", why=error.strerror)
+        self._synced_at = time.monotonic()
+
+    def _fail(self, error: Exception) -> None:
+        if not self._crash.done():
+            self._crash.set_exception(error)
