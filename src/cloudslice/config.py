@@ -22,16 +22,21 @@ from pydantic import (
 )
 
 from cloudslice.setting_values import (
+    CaFile,
     CallbackKey,
     CallbackUrl,
     Directory,
     Endpoint,
+    HeaderSecret,
+    HeaderValue,
     IceServer,
     IpOrNothing,
     Listen,
     Port,
     SdkAppId,
+    check_addressing,
 )
+from cloudslice.slices import Vendor
 
 _PREFIX = "CLOUDSLICE_"
 
@@ -126,15 +131,62 @@ class EndpointSettings(_Section):
     oss: Endpoint = ""
 
 
+class VendorSettings(_Section):
+    """What requests to a vendor's buckets are like."""
+
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    """Where requests name the bucket: in the path or in the host name."""
+    checksum: Literal["Content-MD5", "x-amz-checksum-sha256", "none"] = "Content-MD5"
+    """The header with a hash that the store compares; Object Lock wants one."""
+    encryption: HeaderValue = ""
+    """``x-amz-server-side-encryption``; not sent without it."""
+    kms_key_id: HeaderValue = ""
+    """``x-amz-server-side-encryption-aws-kms-key-id``; not sent without it."""
+    acl: HeaderValue = ""
+    """``x-amz-acl``; not sent without it."""
+    ca_file: CaFile = ""
+    """PEM certificates that stores' certificates must come from; without it, the system's."""
+    session_token: HeaderSecret = SecretStr("")
+    """``x-amz-security-token``, for tasks whose keys are temporary; not sent without it."""
+
+    @model_validator(mode="after")
+    def _check_encryption(self) -> "VendorSettings":
+        if self.kms_key_id and not self.encryption:
+            raise ValueError('kms_key_id needs encryption, such as "aws:kms"')
+        return self
+
+
 class StorageSettings(_Section):
     endpoints: EndpointSettings = EndpointSettings()
     """``http(s)://`` of an S3 server or ``file://`` of a directory; {region} and {bucket} are
     filled in. With {bucket} in the host name, requests are virtual-hosted, else path style."""
+    cos: VendorSettings = VendorSettings()
+    s3: VendorSettings = VendorSettings()
+    oss: VendorSettings = VendorSettings()
     upload_timeout_s: Annotated[float, Field(gt=0)] = 30
     retention_hours: Annotated[float, Field(gt=0)] = 24
     """How long the upload of a slice is tried."""
     spool_limit_gib: Annotated[float, Field(gt=0)] = 20
     """Slices that wait for their upload may take so much; at the limit no task starts."""
+
+    @model_validator(mode="after")
+    def _check_addressing(self) -> "StorageSettings":
+        for vendor in Vendor:
+            check_addressing(
+                vendor.name.lower(), self.of(vendor).addressing, self.endpoint_of(vendor)
+            )
+        return self
+
+    def of(self, vendor: Vendor) -> VendorSettings:
+        """What requests to a vendor's buckets are like."""
+        return {Vendor.COS: self.cos, Vendor.S3: self.s3, Vendor.OSS: self.oss}[vendor]
+
+    def endpoint_of(self, vendor: Vendor) -> str:
+        """Where the vendor's buckets are; empty: at its public endpoint."""
+        endpoints = self.endpoints
+        return {Vendor.COS: endpoints.cos, Vendor.S3: endpoints.s3, Vendor.OSS: endpoints.oss}[
+            vendor
+        ]
 
 
 class CallbackSettings(_Section):
@@ -302,5 +354,5 @@ def _describe(kind: str, place: _Place, problem: Mapping[str, Any]) -> str:
     else:
         reason = problem["msg"]
     value, name = problem["input"], str(place[-1]) if place else ""
-    is_shown = isinstance(value, str | int | float) and not name.endswith("_key")
+    is_shown = isinstance(value, str | int | float) and not name.endswith(("_key", "_token"))
     return f"{reason}, but it is {value!r}" if is_shown else reason

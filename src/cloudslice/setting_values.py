@@ -1,6 +1,7 @@
 """What single settings may be, each with what was expected where it is not that."""
 
 import re
+import ssl
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -55,6 +56,36 @@ def _check_endpoint(text: str) -> str:
     return text
 
 
+def check_addressing(vendor: str, addressing: str, endpoint: str) -> None:
+    """Raises ValueError where an endpoint contradicts how buckets are to be addressed."""
+    host = endpoint.partition("://")[2].partition("/")[0]
+    where, value = f"{vendor}.addressing", f'"{addressing}"'
+    if addressing == "path" and "{bucket}" in host:
+        raise ValueError(f"{where}: {value} contradicts {{bucket}} in endpoints.{vendor}")
+    if addressing == "virtual" and re.fullmatch(r"[\d.]+(:\d+)?|\[.*", host):
+        raise ValueError(
+            f"{where}: {value} needs a host name in endpoints.{vendor}, not an address"
+        )
+
+
+def _check_ca_file(text: str) -> str:
+    if text:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(text)
+        except ssl.SSLError:
+            raise ValueError("expected a file with certificates in PEM") from None
+        except OSError as error:
+            raise ValueError(f"cannot be read: {error.strerror}") from None
+    return text
+
+
+def _check_header_secret(secret: SecretStr) -> SecretStr:
+    _check_header(secret.get_secret_value())
+    return secret
+
+
+_check_header = _shaped("[!-~]*", "ASCII characters without blanks, as a header has them")
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 SdkAppId = Annotated[int, Field(ge=1, le=4294967295)]
 Listen = Annotated[str, AfterValidator(_check_listen)]
@@ -72,4 +103,7 @@ IceServer = Annotated[
 ]
 Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
 Directory = Annotated[Path, BeforeValidator(_check_directory)]
+HeaderValue = Annotated[str, AfterValidator(_check_header)]
+HeaderSecret = Annotated[SecretStr, AfterValidator(_check_header_secret)]
+CaFile = Annotated[str, AfterValidator(_check_ca_file)]
 IpOrNothing = Annotated[str, AfterValidator(_check_ip)]

@@ -29,10 +29,10 @@ from cloudslice.delivery import slices
 from cloudslice.delivery.retries import Trouble
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import DamagedSliceError
-from cloudslice.delivery.storage import ObjectStore
-from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.delivery.uploads import Receipt, UploadContext, to_object
 from cloudslice.slices import Bucket
+from cloudslice.uploads.objects import ObjectStore
+from cloudslice.uploads.storage_errors import StorageError
 
 _PARALLEL = 4
 _FRESH = 32
@@ -233,8 +233,8 @@ class Lane:
         """Upload a slice once; returns why it is not stored."""
         try:
             assert self._store is not None  # noqa: S101 - `_start_uploads` has seen to it
-            await self._context.spool.check(record)
-            await self._store.put(to_object(record, self._context.spool.path(record)))
+            content = await self._context.spool.read(record)
+            await self._store.put(to_object(record, content))
         except (StorageError, FileNotFoundError, DamagedSliceError) as error:
             return error
         except OSError as error:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from cloudslice.config import StorageSettings
 from cloudslice.delivery import consignors, slices
-from cloudslice.delivery.endpoints import object_url
 from cloudslice.delivery.events import (
     EventType,
     Payload,
@@ -18,10 +17,11 @@ from cloudslice.delivery.events import (
 )
 from cloudslice.delivery.outbox import EventRecorder
 from cloudslice.delivery.slices import SliceRecord
-from cloudslice.delivery.storage import locate
-from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.secrets import SecretBox, SecretKeyError
 from cloudslice.slices import Bucket
+from cloudslice.uploads.endpoints import object_url
+from cloudslice.uploads.storage_errors import StorageError
+from cloudslice.uploads.stores import locate
 
 
 @dataclass(frozen=True, slots=True)

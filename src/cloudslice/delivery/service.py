@@ -23,14 +23,14 @@ from cloudslice.delivery.outbox import EventRecorder, OutboxEvent
 from cloudslice.delivery.retries import CallbackPace, UploadPace
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
-from cloudslice.delivery.storage import BucketOpener, open_bucket
-from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.delivery.uploader import Uploader
 from cloudslice.delivery.uploads import UploadContext, UploadCounters
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import Bucket, Repair, SliceKind, SliceOrigin, TaskRef
 from cloudslice.slicing.store import GrowingSlice
 from cloudslice.steady_clock import SteadyClock
+from cloudslice.uploads.storage_errors import StorageError
+from cloudslice.uploads.stores import BucketOpener, Stores
 
 _FULL_AT = 0.95
 """Of the spool's limit: below it, so that a spool kept at its limit by dropping is full."""
@@ -82,6 +82,7 @@ class Delivery:
         self._stack = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._files = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="upload-files")
+        self._stores = Stores(settings.storage, self._files)
         self._events = EventRecorder(settings.app, clock, self._on_recorded)
         self._ledger = Ledger(self._events, secrets, settings.storage)
         self._limit_bytes = settings.storage.spool_limit_gib * 1024**3
@@ -100,8 +101,7 @@ class Delivery:
             database=database,
             spool=self._spool,
             ledger=self._ledger,
-            open_bucket=bucket_opener
-            or (lambda bucket: open_bucket(bucket, settings.storage, self._files)),
+            open_bucket=bucket_opener or self._stores.open,
             clock=clock,
             steady_ms=self._steady.now_ms,
             pace=upload_pace or UploadPace(),
@@ -129,6 +129,7 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
             stack.callback(self._files.shutdown)
+            await stack.enter_async_context(self._stores)
             await stack.enter_async_context(self._steady)
             await stack.enter_async_context(self._spool)
             if self._steady.is_new:

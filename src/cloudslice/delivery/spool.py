@@ -35,12 +35,13 @@ from cloudslice.delivery.orders import (
 from cloudslice.delivery.quarantine import Quarantine
 from cloudslice.delivery.recovery import Recovery, recover
 from cloudslice.delivery.reserve import Reserve
-from cloudslice.delivery.slice_files import SliceFiles, has_content, locked, slice_path
+from cloudslice.delivery.slice_files import SliceFiles, locked, slice_path
 from cloudslice.delivery.slice_recorder import Outcome, SliceRecorder
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.writer import RETRY_S, SliceWriter
 from cloudslice.slices import Repair, SliceKind, SliceOrigin
 from cloudslice.slicing.store import GrowingSlice
+from cloudslice.uploads.objects import Content, DamagedContentError, read_content
 
 _GATHER_S = 0.05
 """From the first order to the thread's waking: so much later what was heard is on the disk."""
@@ -170,16 +171,18 @@ class Spool:
         """Where the file of a waiting slice is."""
         return slice_path(self._directory, record.id)
 
-    async def check(self, record: SliceRecord) -> None:
-        """Make sure that the file of a waiting slice is what was recorded of it.
+    async def read(self, record: SliceRecord) -> Content:
+        """The content of a waiting slice, which is what was recorded of it.
 
         Raises:
             DamagedSliceError: it is not.
             OSError: it cannot be read.
         """
         path = self.path(record)
-        if not await asyncio.to_thread(has_content, path, record.size, record.sha256):
-            raise DamagedSliceError(path.name)
+        try:
+            return await asyncio.to_thread(read_content, path, record.size, record.sha256)
+        except DamagedContentError as error:
+            raise DamagedSliceError(path.name) from error
 
     def set_aside(self, record: SliceRecord, reason: str) -> None:
         """Keep the file of a waiting slice apart; the slice is still to be removed."""

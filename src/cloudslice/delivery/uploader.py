@@ -10,8 +10,8 @@ import structlog
 from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.lane import Lane
 from cloudslice.delivery.slices import SliceRecord
-from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.delivery.uploads import UploadContext
+from cloudslice.uploads.storage_errors import StorageError
 
 _log = structlog.get_logger(__name__)
 

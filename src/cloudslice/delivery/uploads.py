@@ -4,7 +4,6 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 
 import structlog
@@ -16,9 +15,10 @@ from cloudslice.delivery.ledger import Ledger
 from cloudslice.delivery.retries import UploadPace
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
-from cloudslice.delivery.storage import BucketOpener, StoredObject
 from cloudslice.faults import Faults
 from cloudslice.slices import Bucket
+from cloudslice.uploads.objects import Content, StoredObject
+from cloudslice.uploads.stores import BucketOpener
 
 _CONTENT_TYPES = {"ogg": "audio/ogg", "png": "image/png", "jpg": "image/jpeg"}
 _HEALTHY = 64
@@ -114,11 +114,11 @@ class UploadContext:
         _log.info("slices stored", keys=[each.record.object_key for each in receipts])
 
 
-def to_object(record: SliceRecord, path: Path) -> StoredObject:
-    """What a slice is in its bucket; `path` is its file."""
+def to_object(record: SliceRecord, content: Content) -> StoredObject:
+    """What a slice is in its bucket."""
     return StoredObject(
         key=record.object_key,
-        path=path,
+        content=content,
         content_type=_CONTENT_TYPES.get(record.origin.extension, "application/octet-stream"),
         metadata={
             **record.details,

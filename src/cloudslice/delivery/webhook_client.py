@@ -15,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from cloudslice.config import AppSettings
-from cloudslice.delivery.http_client import HeadFirstConnector, find_proxy
+from cloudslice.http_client import HeadFirstConnector, find_proxy
 
 _ANSWER_BYTES = 64 * 1024
 """What is read of an answer, so that its connection can be used again."""

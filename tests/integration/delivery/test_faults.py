@@ -11,9 +11,9 @@ import pytest
 from cloudslice.delivery import dispatcher, outbox, slices
 from cloudslice.delivery.lane import Lane
 from cloudslice.delivery.service import Delivery
-from cloudslice.delivery.storage import StoredObject
 from cloudslice.delivery.webhook_client import WebhookClient
 from cloudslice.slices import Bucket
+from cloudslice.uploads.objects import StoredObject
 from helpers.delivery import CALLBACK_KEY, PICTURE, START_MS, TASK, Site, make_test_bucket
 from helpers.waiting import eventually
 from helpers.webhooks import WebhookReceiver

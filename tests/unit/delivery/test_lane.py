@@ -9,7 +9,6 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar, cast
 
 from hypothesis import given, settings
@@ -24,9 +23,9 @@ from cloudslice.delivery.outbox import EventRecorder
 from cloudslice.delivery.retries import UploadPace
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
-from cloudslice.delivery.storage import StoredObject
-from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.delivery.uploads import UploadContext
+from cloudslice.uploads.objects import Content, StoredObject
+from cloudslice.uploads.storage_errors import StorageError
 from helpers.delivery import APP, AUDIO, BOX, TASK, make_test_bucket, open_memory
 from helpers.virtual_time import LoopClock, run_in_virtual_time
 
@@ -106,11 +105,8 @@ class NoSpool:
     def __init__(self) -> None:
         self.removed: list[str] = []
 
-    def path(self, record: SliceRecord) -> Path:
-        return Path(record.object_key)
-
-    async def check(self, record: SliceRecord) -> None:
-        """Every file is what it was."""
+    async def read(self, record: SliceRecord) -> Content:
+        return Content.of(b"")
 
     def remove(self, record: SliceRecord) -> None:
         self.removed.append(record.object_key)

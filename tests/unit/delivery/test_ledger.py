@@ -10,9 +10,9 @@ from cloudslice.config import AppSettings, StorageSettings
 from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.ledger import Ledger
 from cloudslice.delivery.outbox import EventRecorder
-from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import Bucket, Vendor
+from cloudslice.uploads.storage_errors import StorageError
 from helpers.delivery import APP, AUDIO, BOX, START_MS, TASK, open_memory
 from helpers.slice_store import ManualClock
 

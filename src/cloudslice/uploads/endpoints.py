@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
-from cloudslice.config import EndpointSettings
+from cloudslice.config import StorageSettings
 from cloudslice.slices import Bucket, Vendor
 
 
@@ -41,7 +41,16 @@ class DirectoryEndpoint:
 Endpoint = S3Endpoint | DirectoryEndpoint
 
 
-def find_endpoint(bucket: Bucket, overrides: EndpointSettings) -> Endpoint:
+@dataclass(frozen=True, slots=True)
+class _Front:
+    """A vendor's public S3 server for a region."""
+
+    host: str
+    virtual_hosted: bool
+    public_url: str
+
+
+def find_endpoint(bucket: Bucket, settings: StorageSettings) -> Endpoint:
     """The place of a bucket: the operator's if there is one for its vendor, else the vendor's.
 
     Raises:
@@ -50,17 +59,16 @@ def find_endpoint(bucket: Bucket, overrides: EndpointSettings) -> Endpoint:
     for what, text in (("bucket", bucket.name), ("region", bucket.region)):
         if not text or "/" in text or text in (".", ".."):
             raise ValueError(f"{text!r} cannot be the name of a {what}")
-    override = {
-        Vendor.COS: overrides.cos,
-        Vendor.S3: overrides.s3,
-        Vendor.OSS: overrides.oss,
-    }[bucket.vendor]
     region = bucket.region
     if bucket.vendor is Vendor.OSS:
         region = region.removeprefix("oss-")
-    if override:
-        return _overridden(override, bucket.name, region)
-    return _VENDORS[bucket.vendor](bucket.name, region)
+    addressing = settings.of(bucket.vendor).addressing
+    if override := settings.endpoint_of(bucket.vendor):
+        return _overridden(override, bucket.name, region, is_virtual=addressing == "virtual")
+    front = _FRONTS[bucket.vendor](bucket.name, region)
+    virtual_hosted = front.virtual_hosted if addressing == "auto" else addressing == "virtual"
+    host = f"{bucket.name}.{front.host}" if virtual_hosted else front.host
+    return S3Endpoint(f"https://{host}", virtual_hosted, region, bucket.name, front.public_url)
 
 
 def object_url(endpoint: Endpoint, key: str) -> str:
@@ -73,49 +81,42 @@ def encode_key(key: str) -> str:
     return quote(key, safe="/")
 
 
-def _overridden(template: str, bucket: str, region: str) -> Endpoint:
+def _overridden(template: str, bucket: str, region: str, *, is_virtual: bool) -> Endpoint:
     scheme, _, rest = template.replace("{region}", region).rstrip("/").partition("://")
     if scheme == "file":
         filled = rest.replace("{bucket}", bucket)
         path = Path(unquote(filled))
         return DirectoryEndpoint(path if "{bucket}" in rest else path / bucket)
-    if "{bucket}" in rest.partition("/")[0]:
-        url = f"{scheme}://{rest.replace('{bucket}', bucket)}"
-        return S3Endpoint(url, True, region, bucket, url)
-    url = f"{scheme}://{rest}".removesuffix("/{bucket}")
-    return S3Endpoint(url, False, region, bucket, f"{url}/{bucket}")
-
-
-def _cos(bucket: str, region: str) -> S3Endpoint:
-    # Virtual-hosted only: buckets since 2024 answer path style with PathStyleDomainForbidden.
-    url = f"https://{bucket}.cos.{region}.myqcloud.com"
+    if "{bucket}" not in rest.partition("/")[0]:
+        rest = rest.removesuffix("/{bucket}")
+        if not is_virtual:
+            url = f"{scheme}://{rest}"
+            return S3Endpoint(url, False, region, bucket, f"{url}/{bucket}")
+        rest = f"{{bucket}}.{rest}"
+    url = f"{scheme}://{rest.replace('{bucket}', bucket)}"
     return S3Endpoint(url, True, region, bucket, url)
 
 
-def _s3(bucket: str, region: str) -> S3Endpoint:
+def _cos(bucket: str, region: str) -> _Front:
+    # Virtual-hosted: buckets since 2024 answer path style with PathStyleDomainForbidden.
+    host = f"cos.{region}.myqcloud.com"
+    return _Front(host, True, f"https://{bucket}.{host}")
+
+
+def _s3(bucket: str, region: str) -> _Front:
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     host = f"s3.{region}.{domain}"
     if "." in bucket:
         # A certificate for *.s3.<region> does not cover a bucket name with a dot in it.
-        return S3Endpoint(f"https://{host}", False, region, bucket, f"https://{host}/{bucket}")
-    url = f"https://{bucket}.{host}"
-    return S3Endpoint(url, True, region, bucket, url)
+        return _Front(host, False, f"https://{host}/{bucket}")
+    return _Front(host, True, f"https://{bucket}.{host}")
 
 
-def _oss(bucket: str, region: str) -> S3Endpoint:
+def _oss(bucket: str, region: str) -> _Front:
     # Uploads go to the S3 front, but the documented URL of an object is that of OSS itself.
-    return S3Endpoint(
-        url=f"https://{bucket}.s3.oss-{region}.aliyuncs.com",
-        virtual_hosted=True,
-        region=region,
-        bucket=bucket,
-        public_url=f"https://{bucket}.oss-{region}.aliyuncs.com",
+    return _Front(
+        f"s3.oss-{region}.aliyuncs.com", True, f"https://{bucket}.oss-{region}.aliyuncs.com"
     )
 
 
-_VENDORS = {Vendor.COS: _cos, Vendor.S3: _s3, Vendor.OSS: _oss}
-
-
-def is_plain_http(endpoint: S3Endpoint) -> bool:
-    """Whether requests go unencrypted, which the client library must be told to allow."""
-    return urlsplit(endpoint.url).scheme == "http"
+_FRONTS = {Vendor.COS: _cos, Vendor.S3: _s3, Vendor.OSS: _oss}
