@@ -62,7 +62,7 @@ class Slice:
     """A slice that is complete: what its file in the spool says of itself."""
 
     name: str
-    """Of its file in the spool; no other slice ever has it."""
+    """In the spool; no other slice ever has it. Names sort by age: see `created_ms`."""
     origin: SliceOrigin
     object_key: str
     start_ms: int
@@ -74,6 +74,25 @@ class Slice:
     """Bytes of its content."""
     sha256: str
     """Of its content, in lower-case hexadecimal digits."""
+
+
+class DamagedSliceError(Exception):
+    """A file is not what was written as a slice; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingSlice:
+    """A slice of a former process that waits for its upload."""
+
+    name: str
+    """See `Slice`."""
+    size: int
+    """Bytes of its file."""
+
+
+def created_ms(name: str) -> int:
+    """When the slice of that name was begun, in ms of the clock that is steady over restarts."""
+    return int(name.partition("-")[0])
 
 
 Repair = Callable[[Path], int | None]

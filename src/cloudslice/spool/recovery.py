@@ -13,7 +13,7 @@ import structlog
 
 from cloudslice.events import SliceLost
 from cloudslice.secrets import SecretBox
-from cloudslice.slices import SliceKind, SliceOrigin
+from cloudslice.slices import DamagedSliceError, SliceKind, SliceOrigin, WaitingSlice
 from cloudslice.spool import quarantine as quarantine_module
 from cloudslice.spool import slice_files, used_names
 from cloudslice.spool.drafts import Draft, Finish, Repair
@@ -22,7 +22,6 @@ from cloudslice.spool.slice_files import Completed
 from cloudslice.spool.slice_format import (
     PART,
     WHOLE,
-    DamagedSliceError,
     new_name,
     read_created_ms,
     read_head,
@@ -37,15 +36,6 @@ from cloudslice.spool.task_directory import (
 )
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingSlice:
-    """A whole slice in the spool."""
-
-    name: str
-    """Of its file, without the ending; names sort by age."""
-    file_size: int
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloudslice.slices import Slice, SliceKind, SliceOrigin
+from cloudslice.slices import DamagedSliceError, Slice, SliceKind, SliceOrigin
 
 PART, WHOLE = ".part", ".slice"
 """What a file's name ends with while the slice grows, and once it is whole and durable."""
@@ -26,10 +26,6 @@ PART, WHOLE = ".part", ".slice"
 _NAME = re.compile(r"([0-9]{13,})-[0-9a-f]{16}", re.ASCII)
 _SEAL = re.compile(rb"\n([0-9a-f]{8}) ([0-9a-f]{8})\n")
 _SEAL_SIZE = 19
-
-
-class DamagedSliceError(Exception):
-    """A file is not what was written as a slice; the text says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,21 @@ import structlog
 
 from cloudslice.events import Bus, SliceGone, SliceReady
 from cloudslice.secrets import SecretBox
-from cloudslice.slices import Bucket, Slice, SliceKind, SliceOrigin, TaskRef
+from cloudslice.slices import (
+    Bucket,
+    DamagedSliceError,
+    Slice,
+    SliceKind,
+    SliceOrigin,
+    TaskRef,
+    WaitingSlice,
+)
 from cloudslice.slicing.store import GrowingSlice
 from cloudslice.spool import slice_files
 from cloudslice.spool.drafts import Draft, Finish, Repair
 from cloudslice.spool.quarantine import Quarantine
-from cloudslice.spool.recovery import Recovery, WaitingSlice
-from cloudslice.spool.slice_format import DamagedSliceError, new_name, read_slice
+from cloudslice.spool.recovery import Recovery
+from cloudslice.spool.slice_format import new_name, read_slice
 from cloudslice.spool.spool_thread import Call, SpoolThread
 from cloudslice.spool.task_directory import TaskDirectory, read_regular
 from cloudslice.spool.writer import Outcome, SliceWriter
@@ -110,7 +118,7 @@ class Spool:
             self._lock = stack.pop_all()
         self._directories.update(taken_up.directories)
         self._waiting = taken_up.waiting
-        self.used_bytes = sum(each.file_size for some in self._waiting.values() for each in some)
+        self.used_bytes = sum(each.size for some in self._waiting.values() for each in some)
         for lost in taken_up.lost:
             self._bus.publish(lost)
         return self
@@ -167,6 +175,11 @@ class Spool:
 
         self._open.pop(task_id, None)
         self._gather(remove)
+
+    def find_task(self, task_id: str) -> TaskRef | None:
+        """The task as its events name it, if the spool knows it."""
+        directory = self._directories.get(task_id)
+        return None if directory is None else directory.task
 
     def load_bucket(self, task_id: str) -> Bucket:
         """Where a task's slices go. Blocks for a moment.
