@@ -18,8 +18,8 @@ from typing import TypeVar
 from cloudslice.clock import Clock
 from cloudslice.database import Database, Operation
 from cloudslice.delivery import outbox
-from cloudslice.delivery.gathering import Gatherer
 from cloudslice.delivery.outbox import OutboxEvent
+from cloudslice.gathering import Gatherer
 
 _MAX_REQUESTS = 64
 """Under way at a time."""

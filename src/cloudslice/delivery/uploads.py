@@ -10,12 +10,12 @@ import structlog
 
 from cloudslice.clock import Clock
 from cloudslice.database import Database
-from cloudslice.delivery.gathering import Gatherer
 from cloudslice.delivery.ledger import Ledger
 from cloudslice.delivery.retries import UploadPace
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
 from cloudslice.faults import Faults
+from cloudslice.gathering import Gatherer
 from cloudslice.slices import Bucket
 from cloudslice.uploads.objects import Content, StoredObject
 from cloudslice.uploads.stores import BucketOpener

@@ -13,7 +13,13 @@ import structlog
 
 from cloudslice.events import SliceLost
 from cloudslice.secrets import SecretBox
-from cloudslice.slices import DamagedSliceError, SliceKind, SliceOrigin, WaitingSlice
+from cloudslice.slices import (
+    DamagedSliceError,
+    DamagedTaskError,
+    SliceKind,
+    SliceOrigin,
+    WaitingSlice,
+)
 from cloudslice.spool import quarantine as quarantine_module
 from cloudslice.spool import slice_files, used_names
 from cloudslice.spool.drafts import Draft, Finish, Repair
@@ -29,7 +35,6 @@ from cloudslice.spool.slice_format import (
 )
 from cloudslice.spool.task_directory import (
     FILE,
-    DamagedTaskError,
     TaskDirectory,
     read_regular,
     sync_directory,

@@ -19,14 +19,10 @@ from pathlib import Path
 
 from cloudslice.ids import ObjectName
 from cloudslice.secrets import SecretBox
-from cloudslice.slices import Bucket, SliceOrigin, TaskRef, Vendor
+from cloudslice.slices import Bucket, DamagedTaskError, SliceOrigin, TaskRef, Vendor
 from cloudslice.spool.used_names import UsedNames
 
 FILE = "task.json"
-
-
-class DamagedTaskError(Exception):
-    """What a task's directory says of the task cannot be read; the text says why."""
 
 
 def sync_directory(directory: Path) -> None:

@@ -5,7 +5,7 @@ import os
 from concurrent.futures import Executor
 from pathlib import Path
 
-from cloudslice.uploads.endpoints import DirectoryEndpoint
+from cloudslice.uploads.endpoints import DirectoryEndpoint, object_url
 from cloudslice.uploads.objects import StoredObject
 from cloudslice.uploads.storage_errors import StorageError
 
@@ -17,8 +17,12 @@ class DirectoryStore:
     """
 
     def __init__(self, endpoint: DirectoryEndpoint, writers: Executor) -> None:
+        self._endpoint = endpoint
         self._root = endpoint.path
         self._writers = writers
+
+    def url(self, key: str) -> str:
+        return object_url(self._endpoint, key)
 
     async def put(self, item: StoredObject) -> None:
         try:

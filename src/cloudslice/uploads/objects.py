@@ -46,6 +46,10 @@ class StoredObject:
 class ObjectStore(Protocol):
     """A bucket that can be written to."""
 
+    def url(self, key: str) -> str:
+        """The URL of an object, its key encoded (the URL in event 1004)."""
+        ...
+
     async def put(self, item: StoredObject) -> None:
         """Store the object, or replace it. When this returns, the object is there.
 

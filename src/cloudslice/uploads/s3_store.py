@@ -17,7 +17,7 @@ from yarl import URL
 
 from cloudslice.config import VendorSettings
 from cloudslice.slices import Bucket
-from cloudslice.uploads.endpoints import S3Endpoint, encode_key
+from cloudslice.uploads.endpoints import S3Endpoint, encode_key, object_url
 from cloudslice.uploads.objects import Content, StoredObject
 from cloudslice.uploads.sigv4 import Signer
 from cloudslice.uploads.storage_errors import (
@@ -66,6 +66,7 @@ class S3Store:
         """
         url = URL(endpoint.url, encoded=True)
         self._client = client
+        self._endpoint = endpoint
         self._origin = str(url.origin())
         self._path = url.raw_path.rstrip("/")
         if not endpoint.virtual_hosted:
@@ -80,6 +81,9 @@ class S3Store:
         if token:
             self._every_request["x-amz-security-token"] = token
         self._every_put = _fixed_headers(settings)
+
+    def url(self, key: str) -> str:
+        return object_url(self._endpoint, key)
 
     async def put(self, item: StoredObject) -> None:
         headers = {

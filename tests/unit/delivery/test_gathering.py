@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cloudslice.database import Database, DatabaseError, Operation
-from cloudslice.delivery.gathering import Gatherer
+from cloudslice.gathering import Gatherer
 from cloudslice.migrations import Schema
 
 NUMBERS = Schema("numbers", ("CREATE TABLE numbers (n INTEGER);",))
