@@ -33,11 +33,12 @@ import aiohttp
 import uvloop
 
 from cloudslice.config import LogSettings
-from cloudslice.delivery.retries import CallbackPace, UploadPace
+from cloudslice.delivery.retries import UploadPace
 from cloudslice.logs import set_up_logging
 from cloudslice.process import keep_freed_memory
 from cloudslice.slices import Bucket, SliceKind, SliceOrigin, TaskRef, Vendor
 from cloudslice.slicing.store import GrowingSlice, SliceStore
+from cloudslice.webhooks.pace import CallbackPace
 from harness.bare_delivery import WEBHOOK, Bare, Nowhere
 from harness.buckets import open_bucket
 from harness.report import describe_machine, table
@@ -186,9 +187,9 @@ async def measure(mode: Mode, seconds: float, turns: int, directory: Path) -> Re
     process.start()
     try:
         endpoint, url = await asyncio.to_thread(here.recv)
-        site = Site(directory / "data", endpoint, url)
+        site = Site(directory / "data", endpoint, url, callback_pace=CallbackPace())
         async with (
-            site.open(upload_pace=UploadPace(), callback_pace=CallbackPace()) as delivery,
+            site.open(upload_pace=UploadPace()) as delivery,
             aiohttp.ClientSession() as session,
         ):
             for anchor in range(0, mode.anchors, ROOM_SIZE):

@@ -53,7 +53,7 @@ def _tests() -> dict[str, str]:
     """The tests' texts by path: those that run the whole product first, then the API's."""
     paths = [
         path
-        for folder in ("e2e", "integration/api", "unit/api", "integration", "unit/delivery", "unit")
+        for folder in ("e2e", "integration/api", "unit/api", "integration", "unit/webhooks", "unit")
         for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
     ]
     return {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in paths}

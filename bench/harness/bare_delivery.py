@@ -11,9 +11,9 @@ import aiohttp
 import obstore
 from obstore.store import S3Store
 
-from cloudslice.delivery.webhook_client import sign
 from cloudslice.slices import SliceOrigin
 from cloudslice.slicing.store import GrowingSlice
+from cloudslice.webhooks.client import sign
 from helpers.delivery import CALLBACK_KEY
 
 WEBHOOK = b'{"EventType":1004,"EventInfo":"%s"}' % bytes(600).hex().encode()

@@ -207,7 +207,7 @@ class Bus:
             try:
                 listener(event)
             except Exception as error:
-                self.faults.caught(error, event=type(event).__name__)
+                self.faults.caught(error, told=type(event).__name__)
 
     def record(self, connection: sqlite3.Connection, event: object) -> None:
         """Within an operation: have `event` kept. It is published once that is durable."""

@@ -13,10 +13,12 @@ from starlette.responses import Response
 
 from cloudslice import __version__
 from cloudslice.delivery.service import Delivery
+from cloudslice.events import Bus
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks.supervisor import Supervisor
 from cloudslice.tick import Tick
+from cloudslice.webhooks.webhooks import Webhooks
 from cloudslice.webrtc.udp.port import UdpPort
 
 Metric = CounterMetricFamily | GaugeMetricFamily
@@ -32,12 +34,16 @@ class NodeMetrics(Collector):
         port: UdpPort,
         pictures: PicturePool,
         delivery: Delivery,
+        webhooks: Webhooks,
+        bus: Bus,
         tick: Tick,
     ) -> None:
         self._supervisor = supervisor
         self._rooms = rooms
         self._port = port
         self._delivery = delivery
+        self._webhooks = webhooks
+        self._bus = bus
         self._pictures = pictures
         self._tick = tick
         self._waiting = {"slices": 0, "events": 0}
@@ -47,8 +53,10 @@ class NodeMetrics(Collector):
 
     async def endpoint(self, _request: Request) -> Response:
         """GET /metrics."""
-        slices, events = await self._delivery.count_waiting()
-        self._waiting = {"slices": slices, "events": events}
+        self._waiting = {
+            "slices": await self._delivery.count_waiting(),
+            "events": await self._webhooks.count_waiting(),
+        }
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
     def collect(self) -> Iterator[Metric]:
@@ -105,13 +113,14 @@ class NodeMetrics(Collector):
                 "rooms": self._rooms.faults.errors,
                 "pictures": self._pictures.faults.errors,
                 "tick": self._tick.faults.errors,
+                "events": self._bus.faults.errors,
             },
         )
         yield from self._collect_delivery()
 
     def _collect_delivery(self) -> Iterator[Metric]:
         yield _gauge("cloudslice_waiting", "What waits for its delivery.", "what", self._waiting)
-        uploads, callbacks = self._delivery.uploads, self._delivery.callbacks
+        uploads, callbacks = self._delivery.uploads, self._webhooks.counters
         yield _counter(
             "cloudslice_uploads",
             "What has become of slices.",

@@ -21,9 +21,9 @@ from cloudslice.config import Settings, SettingsError
 from cloudslice.database import Database
 from cloudslice.delivery import schema as delivery_schema
 from cloudslice.delivery.service import Delivery
+from cloudslice.events import Bus
 from cloudslice.http_server import HttpServer
 from cloudslice.metrics import NodeMetrics
-from cloudslice.room_events import RoomEvents
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.secrets import SecretBox, check_key, load_key
@@ -33,6 +33,7 @@ from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks import registry
 from cloudslice.tasks.supervisor import Supervisor
 from cloudslice.tick import Tick
+from cloudslice.webhooks.webhooks import Webhooks
 from cloudslice.webrtc.udp.port import UdpPort
 
 _log = structlog.get_logger(__name__)
@@ -81,19 +82,20 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         )
         box = SecretBox(load_key(settings.data_dir, settings.encryption_key.get_secret_value()))
         await database.run(lambda connection: check_key(connection, box))
+        bus = Bus(database)
+        webhooks = await stack.enter_async_context(Webhooks(settings, database, bus, clock))
         delivery = await stack.enter_async_context(
-            Delivery(settings, database, box, clock, repair={SliceKind.AUDIO: repair_ogg})
+            Delivery(settings, database, box, bus, clock, repair={SliceKind.AUDIO: repair_ogg})
         )
         pictures = stack.enter_context(PicturePool())
-        events = RoomEvents(settings, delivery.tell)
-        rooms = BuiltinRooms(port, settings.rtc, clock, tick, events)
-        # While delivery still takes the events of the anchors' leaving.
+        rooms = BuiltinRooms(port, settings.rtc, clock, tick, bus)
+        # While webhooks still take the events of the anchors' leaving.
         stack.callback(rooms.close)
         supervisor = await stack.enter_async_context(
             Supervisor(settings, database, box, delivery, {"builtin": rooms}, pictures, clock, tick)
         )
         gateway = Gateway(settings, supervisor, rooms, clock)
-        metrics = NodeMetrics(supervisor, rooms, port, pictures, delivery, tick)
+        metrics = NodeMetrics(supervisor, rooms, port, pictures, delivery, webhooks, bus, tick)
         whip = whip_app(settings, rooms, clock)
         app = Starlette(
             routes=[

@@ -5,17 +5,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cloudslice import secrets, steady_clock
 from cloudslice.clock import Clock, SystemClock
 from cloudslice.config import Settings
 from cloudslice.database import Database
-from cloudslice.delivery.retries import CallbackPace, UploadPace
+from cloudslice.delivery.retries import UploadPace
 from cloudslice.delivery.schema import SCHEMA
 from cloudslice.delivery.service import Delivery
+from cloudslice.events import Bus
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import Bucket, SliceKind, SliceOrigin, TaskRef, Vendor
+from cloudslice.webhooks.pace import CallbackPace
+from cloudslice.webhooks.webhooks import Webhooks
 from helpers.s3_server import S3Server
 
 APP = 1400000000
@@ -72,6 +75,11 @@ class Site:
     callbacks: dict[str, Any] = field(default_factory=dict)
     apps: list[dict[str, Any]] = field(default_factory=list)
     """Instead of the one with `callback_url` and `callback_key`."""
+    callback_pace: CallbackPace = FAST_CALLBACKS
+    bus: Bus = field(init=False)
+    """While it is open."""
+    webhooks: Webhooks = field(init=False)
+    """While it is open."""
 
     @property
     def settings(self) -> Settings:
@@ -93,24 +101,41 @@ class Site:
 
     @asynccontextmanager
     async def open(self, clock: Clock | None = None, **options: Any) -> AsyncIterator[Delivery]:
-        """A delivery over the directory, with fast paces."""
+        """A delivery over the directory, with fast paces, and its webhooks."""
         options = {
             "repair": REPAIRS,
             "upload_pace": FAST_UPLOADS,
             "upload_patience_s": 0.5,
-            "callback_pace": FAST_CALLBACKS,
             **options,
         }
-        async with (
-            Database(self.data_dir / "test.db", _SCHEMAS) as database,
-            Delivery(self.settings, database, BOX, clock or SystemClock(), **options) as delivery,
-        ):
-            yield delivery
+        clock = clock or SystemClock()
+        async with Database(self.data_dir / "test.db", _SCHEMAS) as database:
+            self.bus = Bus(database)
+            self.webhooks = Webhooks(
+                self.settings, database, self.bus, clock, pace=self.callback_pace
+            )
+            delivery = Delivery(self.settings, database, BOX, self.bus, clock, **options)
+            async with self.webhooks, delivery:
+                yield delivery
 
     @property
     def spooled(self) -> list[str]:
         """The names of the files in the spool."""
         return sorted(path.name for path in (self.data_dir / "spool").iterdir())
+
+
+class KeptEvents:
+    """Stands in for a bus: keeps what is recorded on it."""
+
+    def __init__(self) -> None:
+        self.events: list[object] = []
+
+    def record(self, _connection: sqlite3.Connection, event: object) -> None:
+        self.events.append(event)
+
+    @property
+    def bus(self) -> Bus:
+        return cast(Bus, self)
 
 
 def open_memory() -> sqlite3.Connection:

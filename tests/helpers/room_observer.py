@@ -1,35 +1,45 @@
-"""A RoomObserver that keeps what it hears."""
+"""A listener that keeps what it hears of rooms."""
 
 import asyncio
+from typing import cast
 
-from cloudslice.ids import RoomKey, TrackKind
-from cloudslice.rooms.observer import ExitReason
+from cloudslice.database import Database
+from cloudslice.events import (
+    AnchorJoined,
+    AnchorLeft,
+    Bus,
+    MediaStarted,
+    MediaStopped,
+    RoomCreated,
+    RoomDismissed,
+)
+
+_NAMES = {
+    RoomCreated: "created",
+    RoomDismissed: "dismissed",
+    AnchorJoined: "entered",
+    AnchorLeft: "left",
+    MediaStarted: "started",
+    MediaStopped: "stopped",
+}
+
+RoomEvent = RoomCreated | RoomDismissed | AnchorJoined | AnchorLeft | MediaStarted | MediaStopped
+
+
+def make_bus() -> Bus:
+    """A bus on which nothing is recorded."""
+    return Bus(cast(Database, None))
 
 
 class RecordingObserver:
     """Keeps what it hears as tuples: what, the room's id, and the rest."""
 
     def __init__(self) -> None:
+        self.bus = make_bus()
         self.heard: list[tuple[object, ...]] = []
         self._news = asyncio.Event()
-
-    def on_room_created(self, room: RoomKey, user_id: str) -> None:
-        self._hear("created", room.room_id, user_id)
-
-    def on_room_dismissed(self, room: RoomKey) -> None:
-        self._hear("dismissed", room.room_id)
-
-    def on_anchor_entered(self, room: RoomKey, user_id: str) -> None:
-        self._hear("entered", room.room_id, user_id)
-
-    def on_anchor_left(self, room: RoomKey, user_id: str, reason: ExitReason) -> None:
-        self._hear("left", room.room_id, user_id, reason)
-
-    def on_track_started(self, room: RoomKey, user_id: str, kind: TrackKind) -> None:
-        self._hear("started", room.room_id, user_id, kind)
-
-    def on_track_stopped(self, room: RoomKey, user_id: str, kind: TrackKind) -> None:
-        self._hear("stopped", room.room_id, user_id, kind)
+        for kind in _NAMES:
+            self.bus.listen(kind, self._hear)
 
     async def wait_for(self, *what: object, within_s: float = 5) -> None:
         """Wait until it has heard that."""
@@ -38,6 +48,9 @@ class RecordingObserver:
                 self._news.clear()
                 await self._news.wait()
 
-    def _hear(self, *what: object) -> None:
-        self.heard.append(what)
+    def _hear(self, event: RoomEvent) -> None:
+        rest = [
+            getattr(event, name) for name in ("user_id", "reason", "kind") if hasattr(event, name)
+        ]
+        self.heard.append((_NAMES[type(event)], event.room.room_id, *rest))
         self._news.set()

@@ -14,6 +14,7 @@ from cloudslice.config import Settings
 from cloudslice.database import Database, Operation
 from cloudslice.delivery import schema as delivery_schema
 from cloudslice.delivery.service import Delivery
+from cloudslice.events import Bus
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomProvider
@@ -104,7 +105,12 @@ async def open_supervisor(
     """
     async with Database(settings.data_dir / DATABASE, _SCHEMAS) as database:
         delivery = WatchedDelivery(
-            settings, database, _BOX, SystemClock(), repair={SliceKind.AUDIO: repair_ogg}
+            settings,
+            database,
+            _BOX,
+            Bus(database),
+            SystemClock(),
+            repair={SliceKind.AUDIO: repair_ogg},
         )
         delivery.leave_codes = leave_codes
         async with delivery:

@@ -26,7 +26,7 @@ from cloudslice.webrtc.video_receiver import VideoReceiver
 from helpers.encoded_video import decode_keyframe, numbered_picture, picture_number
 from helpers.lossy_relay import LossyRelay, Weather, lossy_relay
 from helpers.media_port import media_port
-from helpers.room_observer import RecordingObserver
+from helpers.room_observer import make_bus
 from helpers.rtp import RecordingSink
 from helpers.waiting import eventually
 
@@ -168,7 +168,7 @@ async def stage() -> AsyncIterator[Stage]:
     clock = SystemClock()
     with media_port(clock) as (port, tick):
         settings = RtcSettings(consent_timeout_s=2)
-        rooms = BuiltinRooms(port, settings, clock, tick, RecordingObserver())
+        rooms = BuiltinRooms(port, settings, clock, tick, make_bus())
         stage = Stage(rooms, port, Robot())
         await stage.rooms.enter(ROOM, "robot", stage.robot)
         yield stage

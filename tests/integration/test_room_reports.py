@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pytest
 
 from cloudslice.config import RtcSettings
+from cloudslice.events import ExitReason
 from cloudslice.ids import RoomIdType, RoomKey, TrackKind
 from cloudslice.rooms.builtin.publication import Publication
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
-from cloudslice.rooms.observer import ExitReason
 from cloudslice.webrtc.remote_description import parse_remote_description
 from helpers.media_port import media_port
 from helpers.peer import Peer
@@ -57,7 +57,7 @@ class Anchor:
 async def alice() -> AsyncIterator[Anchor]:
     clock, observer = ManualClock(), RecordingObserver()
     with media_port(clock, "127.0.0.1") as (port, tick):
-        rooms = BuiltinRooms(port, RtcSettings(), clock, tick, observer)
+        rooms = BuiltinRooms(port, RtcSettings(), clock, tick, observer.bus)
         peer = Peer((AUDIO, VIDEO))
         publication, answer = rooms.publish(ROOM, "alice", parse_remote_description(peer.offer))
         assert observer.heard == []

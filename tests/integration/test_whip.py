@@ -29,7 +29,7 @@ from cloudslice.webrtc.udp.port import UdpPort
 from helpers.media_port import media_port
 from helpers.offers import CASES
 from helpers.peer import Peer
-from helpers.room_observer import RecordingObserver
+from helpers.room_observer import make_bus
 
 APP, STRICT_APP, FOREIGN_APP = 1400000001, 1400000002, 1400000003
 KEY = "k" * 64
@@ -91,14 +91,12 @@ def user_sig(user_id: str, app: int = APP, *, now_s: float | None = None) -> str
 async def rooms() -> AsyncIterator[BuiltinRooms]:
     clock = SystemClock()
     with media_port(clock, "192.0.2.1") as (port, tick):
-        yield BuiltinRooms(port, settings().rtc, clock, tick, RecordingObserver())
+        yield BuiltinRooms(port, settings().rtc, clock, tick, make_bus())
 
 
 def rooms_with(rooms: BuiltinRooms, configured: Settings) -> BuiltinRooms:
     """Others on the same port."""
-    return BuiltinRooms(
-        rooms._port, configured.rtc, SystemClock(), rooms._tick, RecordingObserver()
-    )
+    return BuiltinRooms(rooms._port, configured.rtc, SystemClock(), rooms._tick, make_bus())
 
 
 async def open_endpoint(rooms: BuiltinRooms, configured: Settings) -> AsyncIterator[Endpoint]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from cloudslice.api.errors import Code
-from cloudslice.delivery.events import EventType, RoomEventType
+from cloudslice.events import ExitReason
 from cloudslice.rooms.base import LeaveCode
-from cloudslice.rooms.observer import ExitReason
+from cloudslice.webhooks.bodies import EventType, RoomEventType
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")

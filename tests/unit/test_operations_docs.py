@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
-from cloudslice.delivery.callbacks import CallbackCounters
 from cloudslice.delivery.service import Delivery
 from cloudslice.delivery.uploads import UploadCounters
+from cloudslice.events import Bus
 from cloudslice.faults import Faults
 from cloudslice.metrics import NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
@@ -19,6 +19,8 @@ from cloudslice.slicing.pictures.pool import PicturePool, PictureProcessCounters
 from cloudslice.tasks.model import TaskStatus
 from cloudslice.tasks.supervisor import Supervisor
 from cloudslice.tick import Tick
+from cloudslice.webhooks.sender import CallbackCounters
+from cloudslice.webhooks.webhooks import Webhooks
 from cloudslice.webrtc.udp.port import UdpPort
 from helpers.meeting import meeting
 
@@ -40,7 +42,6 @@ class IdleNode:
     uploads: UploadCounters = field(default_factory=UploadCounters)
     counters: PictureProcessCounters = field(default_factory=PictureProcessCounters)
     faults: Faults = field(default_factory=lambda: Faults("test"))
-    callbacks: CallbackCounters = field(default_factory=CallbackCounters)
 
     def media_counts(self) -> Counter[str]:
         with meeting() as met:
@@ -53,6 +54,13 @@ class IdleNode:
         return SlicingCounters()
 
 
+@dataclass
+class IdleWebhooks:
+    """What metrics ask of webhooks."""
+
+    counters: CallbackCounters = field(default_factory=CallbackCounters)
+
+
 @pytest.fixture(scope="module")
 def exported() -> dict[str, set[str]]:
     """The values of the label `what` (`status`, `rooms`) by the metric's name."""
@@ -63,6 +71,8 @@ def exported() -> dict[str, set[str]]:
         cast(UdpPort, node),
         cast(PicturePool, node),
         cast(Delivery, node),
+        cast(Webhooks, IdleWebhooks()),
+        cast(Bus, node),
         cast(Tick, node),
     )
     names: dict[str, set[str]] = {}

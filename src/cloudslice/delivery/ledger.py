@@ -3,7 +3,7 @@ database, so that no event can be without its cause nor a cause without its even
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cloudslice.config import StorageSettings
@@ -22,6 +22,17 @@ from cloudslice.slices import Bucket
 from cloudslice.uploads.endpoints import object_url
 from cloudslice.uploads.storage_errors import StorageError
 from cloudslice.uploads.stores import locate
+from cloudslice.delivery.endpoints import object_url
+from cloudslice.delivery.storage import locate
+from cloudslice.delivery.storage_errors import StorageError
+from cloudslice.events import (
+    Bus,
+    SliceStored,
+    UploadFailed,
+    UploadsEnded,
+    UploadsOutcome,
+    UploadsStarted,
+from cloudslice.slices import Bucket, Slice, TaskRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +40,12 @@ class Ledger:
     """Records the steps of deliveries, with their events.
 
     Attributes:
-        events: records events.
+        bus: records events.
         secrets: decrypts storage keys.
         storage: tells where buckets are.
     """
 
-    events: EventRecorder
+    bus: Bus
     secrets: SecretBox
     storage: StorageSettings
 
@@ -53,26 +64,16 @@ class Ledger:
     ) -> None:
         """Event 1003, once, before the first upload; with `error` there will be none for now."""
         if consignors.mark_uploads_announced(connection, task_id):
-            payload = {"Status": 0 if error is None else 1}
-            self._record(connection, task_id, EventType.UPLOAD_START, payload)
+            has_failed = error is not None
+            self._record(connection, task_id, lambda task: UploadsStarted(task, has_failed))
 
     def complete(self, connection: sqlite3.Connection, record: SliceRecord, bucket: Bucket) -> None:
         """The slice is in the bucket: event 1004, once."""
         consignor = consignors.find(connection, record.origin.task_id)
         if not slices.delete(connection, record.id) or consignor is None:
             return
-        payload = file_payload(
-            record.origin.kind,
-            record.object_key,
-            object_url(locate(bucket, self.storage), record.object_key),
-            start_ms=record.start_ms,
-            duration_ms=record.duration_ms,
-        )
-        anchor = record.origin.user_id
-        self.events.record(
-            connection,
-            task_event(consignor, EventType.FILE_INFO, payload, stream_user_id=anchor),
-        )
+        url = object_url(locate(bucket, self.storage), record.object_key)
+        self.bus.record(connection, SliceStored(consignor, _as_slice(record), url))
 
     def report(self, connection: sqlite3.Connection, task_id: str, error: StorageError) -> bool:
         """Event 1006, once for each reason; whether it was the first time."""
@@ -114,33 +115,42 @@ class Ledger:
             return False
         if ending.open_slices == 0:
             if not ending.incomplete_announced:
-                status = UploadStatus.INCOMPLETE if ending.lost else UploadStatus.ALL_STORED
-                self._stop_uploads(connection, task_id, status)
+                outcome = UploadsOutcome.INCOMPLETE if ending.lost else UploadsOutcome.ALL_STORED
+                self._stop_uploads(connection, task_id, outcome)
             elif not ending.lost:
-                self._stop_uploads(connection, task_id, UploadStatus.LEFTOVERS_STORED)
+                self._stop_uploads(connection, task_id, UploadsOutcome.LEFTOVERS_STORED)
             consignors.delete(connection, task_id)
             return True
         if is_patience_over and not ending.incomplete_announced:
             consignors.mark_incomplete_announced(connection, task_id)
-            self._stop_uploads(connection, task_id, UploadStatus.INCOMPLETE)
+            self._stop_uploads(connection, task_id, UploadsOutcome.INCOMPLETE)
         return False
 
     def _tell(self, connection: sqlite3.Connection, task_id: str, error: StorageError) -> None:
-        payload: Payload = {"Code": error.status, "Message": str(error)}
-        self._record(connection, task_id, EventType.UPLOAD_ERROR, payload)
+        self._record(connection, task_id, lambda task: UploadFailed(task, error.status, str(error)))
 
     def _stop_uploads(
-        self, connection: sqlite3.Connection, task_id: str, status: UploadStatus
+        self, connection: sqlite3.Connection, task_id: str, outcome: UploadsOutcome
     ) -> None:
-        self._record(connection, task_id, EventType.UPLOAD_STOP, {"Status": int(status)})
+        self._record(connection, task_id, lambda task: UploadsEnded(task, outcome))
 
     def _record(
-        self,
-        connection: sqlite3.Connection,
-        task_id: str,
-        event_type: EventType,
-        payload: Payload,
+        self, connection: sqlite3.Connection, task_id: str, make: Callable[[TaskRef], object]
     ) -> None:
+        """Record an event of a task, if that is on record."""
         consignor = consignors.find(connection, task_id)
         if consignor is not None:
-            self.events.record(connection, task_event(consignor, event_type, payload))
+            self.bus.record(connection, make(consignor))
+
+
+def _as_slice(record: SliceRecord) -> Slice:
+    return Slice(
+        name=str(record.id),
+        origin=record.origin,
+        object_key=record.object_key,
+        start_ms=record.start_ms,
+        duration_ms=record.duration_ms,
+        details=record.details,
+        size=record.size,
+        sha256=record.sha256,
+    )

@@ -1,11 +1,10 @@
-"""Delivery as others see it: slices and events go in, and come out at bucket and webhook."""
+"""Delivery as others see it: slices go in, and come out at the bucket."""
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -14,17 +13,15 @@ import structlog
 from cloudslice.clock import Clock
 from cloudslice.config import Settings
 from cloudslice.database import Database, Operation
-from cloudslice.delivery import consignors, outbox, slices
-from cloudslice.delivery.callbacks import CallbackCounters, CallbackSender
-from cloudslice.delivery.events import Event, EventType, Payload, task_event
+from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.ledger import Ledger
 from cloudslice.delivery.losses import Loss
-from cloudslice.delivery.outbox import EventRecorder, OutboxEvent
-from cloudslice.delivery.retries import CallbackPace, UploadPace
+from cloudslice.delivery.retries import UploadPace
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
 from cloudslice.delivery.uploader import Uploader
 from cloudslice.delivery.uploads import UploadContext, UploadCounters
+from cloudslice.events import Bus, RobotEntered, RobotLeft
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import Bucket, Repair, SliceKind, SliceOrigin, TaskRef
 from cloudslice.slicing.store import GrowingSlice
@@ -40,7 +37,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Delivery:
-    """Takes slices and events durably and delivers them; a `SliceStore` and async context manager.
+    """Takes slices durably and uploads them; a `SliceStore` and async context manager.
 
     Entering it takes up what a former process has left. Leaving it waits until what was handed in
     is durable, not until it is delivered.
@@ -54,37 +51,38 @@ class Delivery:
         settings: Settings,
         database: Database,
         secrets: SecretBox,
+        bus: Bus,
         clock: Clock,
         *,
         repair: Mapping[SliceKind, Repair],
         bucket_opener: BucketOpener | None = None,
         upload_pace: UploadPace | None = None,
         upload_patience_s: float = 60.0,
-        callback_pace: CallbackPace | None = None,
     ) -> None:
         """
         Args:
-            settings: data directory, storage, callbacks and apps.
+            settings: data directory and storage.
             database: open, with the SCHEMA of `delivery.schema` and that of `steady_clock`.
             secrets: encrypts storage keys at rest.
+            bus: records what becomes of tasks and slices.
             clock: labels and paces everything.
             repair: how files that were cut off in their growth are made valid.
             bucket_opener: gives the stores of buckets; default: those of the settings.
             upload_pace: when uploads are repeated.
             upload_patience_s: how long uploads may fail after a task's end before 1005 says so.
-            callback_pace: when webhooks are repeated; default: by the settings' retention.
         """
         self.lost = 0
         self._database = database
         self._secrets = secrets
+        self._bus = bus
         self._clock = clock
         self._steady = SteadyClock(database, clock, "delivery")
         self._stack = AsyncExitStack()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._files = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="upload-files")
         self._stores = Stores(settings.storage, self._files)
         self._events = EventRecorder(settings.app, clock, self._on_recorded)
         self._ledger = Ledger(self._events, secrets, settings.storage)
+        self._ledger = Ledger(bus, secrets, settings.storage)
         self._limit_bytes = settings.storage.spool_limit_gib * 1024**3
         self._over_limit = asyncio.Event()
         self._spool = Spool(
@@ -109,15 +107,6 @@ class Delivery:
             patience_s=upload_patience_s,
         )
         self._uploader = Uploader(self._context)
-        self._sender = CallbackSender(
-            database,
-            settings.app,
-            clock,
-            self._steady.now_ms,
-            timeout_s=settings.callbacks.timeout_s,
-            pace=callback_pace
-            or CallbackPace(retention_s=settings.callbacks.retention_hours * 3600),
-        )
 
     async def __aenter__(self) -> Self:
         """Take up what is there, and begin to deliver.
@@ -126,7 +115,6 @@ class Delivery:
             OSError: the spool's directory cannot be made, read or written.
             DatabaseError: the record cannot be written.
         """
-        self._loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
             stack.callback(self._files.shutdown)
             await stack.enter_async_context(self._stores)
@@ -135,17 +123,15 @@ class Delivery:
             if self._steady.is_new:
                 await self._database.run(self._count_from_now)
             group = await stack.enter_async_context(asyncio.TaskGroup())
-            uploads_ready, sender_ready = asyncio.Event(), asyncio.Event()
+            uploads_ready = asyncio.Event()
             workers = [
                 group.create_task(self._uploader.run(uploads_ready)),
-                group.create_task(self._sender.run(sender_ready)),
                 group.create_task(self._spool.watch()),
                 group.create_task(self._keep_limit()),
             ]
             for worker in workers:
                 stack.callback(worker.cancel)
             await uploads_ready.wait()
-            await sender_ready.wait()
             self._stack = stack.pop_all()
         return self
 
@@ -177,14 +163,9 @@ class Delivery:
         """What has become of uploads since the start."""
         return self._context.counters
 
-    @property
-    def callbacks(self) -> CallbackCounters:
-        """What has become of webhooks since the start."""
-        return self._sender.counters
-
-    async def count_waiting(self) -> tuple[int, int]:
-        """How many slices wait for their upload, and how many events for their delivery."""
-        return await self._database.run(lambda c: (slices.count_waiting(c), outbox.count_unsent(c)))
+    async def count_waiting(self) -> int:
+        """How many slices wait for their upload."""
+        return await self._database.run(slices.count_waiting)
 
     async def open(
         self, consignor: TaskRef, bucket: Bucket, *, also: Operation[object] | None = None
@@ -228,9 +209,14 @@ class Delivery:
         Raises:
             DatabaseError: it could not be put on record.
         """
-        await self._database.run(
-            partial(self._record, task_id, EventType.START, {"Status": int(has_failed)}, also)
-        )
+
+        def start(connection: sqlite3.Connection) -> None:
+            task = consignors.find(connection, task_id)
+            if task is not None:
+                self._bus.record(connection, RobotEntered(task, has_failed))
+            _also(connection, also)
+
+        await self._database.run(start)
 
     async def record_stop(
         self, task_id: str, leave_code: int, *, also: Operation[object] | None = None
@@ -244,49 +230,18 @@ class Delivery:
         """
 
         def stop(connection: sqlite3.Connection) -> None:
-            self._record(task_id, EventType.STOP, {"LeaveCode": leave_code}, also, connection)
+            task = consignors.find(connection, task_id)
+            if task is not None:
+                self._bus.record(connection, RobotLeft(task, leave_code))
+            _also(connection, also)
             consignors.mark_ended(connection, task_id)
 
         await self._database.run(stop)
         self._uploader.end(task_id)
 
-    def tell(self, event: Event) -> None:
-        """Something has happened, now, that nothing else on record hangs on. Returns at once.
-
-        An event that cannot be put on record is lost, and logged.
-        """
-        now_ms = self._clock.utc_ms()
-        self._database.post(
-            lambda connection: self._events.record(connection, event, event_ms=now_ms),
-            "record an event",
-        )
-
-    def _record(
-        self,
-        task_id: str,
-        event_type: EventType,
-        payload: Payload,
-        also: Operation[object] | None,
-        connection: sqlite3.Connection,
-    ) -> None:
-        consignor = consignors.find(connection, task_id)
-        if consignor is not None:
-            self._events.record(connection, task_event(consignor, event_type, payload))
-        _also(connection, also)
-
     def _count_from_now(self, connection: sqlite3.Connection) -> None:
-        """Since when slices and events wait nobody knows: their retention begins."""
-        now_ms = self._steady.now_ms()
-        slices.count_from(connection, now_ms)
-        outbox.count_from(connection, now_ms)
-
-    def _on_recorded(self, sdk_app_id: int, event: OutboxEvent) -> None:
-        self._after_commit(self._sender.take, sdk_app_id, event)
-
-    def _after_commit(self, call: Callable[..., object], *args: object) -> None:
-        """For an operation: `call` on the loop when its work is durable."""
-        if (loop := self._loop) is not None:
-            self._database.after_commit(partial(loop.call_soon_threadsafe, call, *args))
+        """Since when slices wait nobody knows: their retention begins."""
+        slices.count_from(connection, self._steady.now_ms())
 
     def _on_waiting(self, records: list[SliceRecord]) -> None:
         self._uploader.take(records)

@@ -27,7 +27,7 @@ from helpers.browser import BrowserAnchor, browser_anchor
 from helpers.encoded_video import decode_keyframe
 from helpers.lossy_relay import Weather, lossy_relay
 from helpers.media_port import media_port
-from helpers.room_observer import RecordingObserver
+from helpers.room_observer import make_bus
 from helpers.rtp import RecordingSink, runs
 
 pytestmark = pytest.mark.timeout(90)
@@ -85,7 +85,7 @@ class Stage:
 async def stage() -> AsyncIterator[Stage]:
     clock = SystemClock()
     with media_port(clock) as (port, tick):
-        rooms = BuiltinRooms(port, SETTINGS.rtc, clock, tick, RecordingObserver())
+        rooms = BuiltinRooms(port, SETTINGS.rtc, clock, tick, make_bus())
         robot = Robot()
         await rooms.enter(ROOM, "robot", robot)
         app = Starlette(routes=[Mount("/whip", whip_app(SETTINGS, rooms, clock))])

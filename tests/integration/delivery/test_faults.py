@@ -1,6 +1,5 @@
 """Exceptions that nobody foresaw, inside delivery: they cost a pause, no slice and no event."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,22 +7,20 @@ from typing import Any
 
 import pytest
 
-from cloudslice.delivery import dispatcher, outbox, slices
+from cloudslice.delivery import slices
 from cloudslice.delivery.lane import Lane
 from cloudslice.delivery.service import Delivery
 from cloudslice.delivery.webhook_client import WebhookClient
+from cloudslice.delivery.storage import StoredObject
 from cloudslice.slices import Bucket
 from cloudslice.uploads.objects import StoredObject
 from helpers.delivery import CALLBACK_KEY, PICTURE, START_MS, TASK, Site, make_test_bucket
+from helpers.failing import BugError, Failing
 from helpers.waiting import eventually
 from helpers.webhooks import WebhookReceiver
 
 OTHER = replace(TASK, task_id="8-EXAMPLE+TaskId..")
 BUCKET = make_test_bucket()
-
-
-class BugError(Exception):
-    """What nobody foresaw."""
 
 
 class MemoryBucket:
@@ -48,8 +45,7 @@ async def receiver() -> AsyncIterator[WebhookReceiver]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch) -> Site:
-    monkeypatch.setattr(dispatcher, "_FAULT_PAUSE_S", 0.05)
+def site(tmp_path: Path, receiver: WebhookReceiver) -> Site:
     return Site(tmp_path / "data", "http://127.0.0.1:9", receiver.url)
 
 
@@ -67,22 +63,6 @@ async def delivery(site: Site, bucket: MemoryBucket) -> AsyncIterator[Delivery]:
         for consignor in (TASK, OTHER):
             await delivery.open(consignor, BUCKET)
         yield delivery
-
-
-class Failing:
-    """A function that raises the first time, and then does what it did."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
-        self.has_failed = False
-        original = getattr(owner, name)
-
-        def call(*args: Any, **options: Any) -> Any:
-            if not self.has_failed:
-                self.has_failed = True
-                raise BugError(name)
-            return original(*args, **options)
-
-        monkeypatch.setattr(owner, name, call)
 
 
 def put_pictures(delivery: Delivery, count: int, task_id: str = TASK.task_id) -> None:
@@ -157,39 +137,6 @@ async def test_a_full_spool_is_seen_to_after_a_fault(
             delivery.put(PICTURE, START_MS + 5000 * n, bytes(100), {})
         await eventually(lambda: failing.has_failed)
         await eventually(lambda: delivery.spool_bytes <= 1000)
-
-
-@pytest.mark.parametrize(
-    ("owner", "name"),
-    [
-        pytest.param(WebhookClient, "post", id="sending"),
-        pytest.param(outbox, "delete", id="recording a delivery"),
-        pytest.param(outbox, "mark_failed", id="recording a failure"),
-        pytest.param(outbox, "find_retries", id="asking for retries"),
-        pytest.param(outbox, "find_next_retry", id="asking for the next retry"),
-        pytest.param(dispatcher.Dispatcher, "_start_new", id="starting"),
-        pytest.param(dispatcher.Dispatcher, "run", id="an app's webhooks as a whole"),
-    ],
-)
-async def test_a_webhook_that_meets_a_fault_is_sent_all_the_same(
-    delivery: Delivery,
-    receiver: WebhookReceiver,
-    monkeypatch: pytest.MonkeyPatch,
-    owner: Any,
-    name: str,
-) -> None:
-    """So are those after it, and nothing is left on record."""
-    monkeypatch.setattr("cloudslice.delivery.callbacks._RESTART_S", 0.05)
-    failing = Failing(monkeypatch, owner, name)
-    receiver.answer = lambda _request: 500 if len(receiver.requests) == 1 else 200
-    for status in (False, True):
-        await delivery.record_start(TASK.task_id, has_failed=status)
-    await receiver.wait_for_type(1001, count=2)
-    async with asyncio.timeout(10):
-        while (await delivery.count_waiting())[1]:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    assert failing.has_failed
-    assert delivery.callbacks.errors
 
 
 async def test_a_task_of_which_nothing_can_be_told_holds_up_no_other(

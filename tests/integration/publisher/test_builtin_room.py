@@ -24,7 +24,7 @@ from cloudslice_publisher.media import Look, Media, synthetic_media
 from cloudslice_publisher.publisher import PublishConfig, PublisherGroup, publisher_group
 from helpers.asgi_server import serving
 from helpers.media_port import media_port
-from helpers.room_observer import RecordingObserver
+from helpers.room_observer import make_bus
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -80,7 +80,7 @@ async def room(request: pytest.FixtureRequest) -> AsyncIterator[Room]:
     settings, clock, robot = Settings(apps=(app,)), SystemClock(), Robot()
     with media_port(clock, "127.0.0.1") as (port, tick):
         async with publisher_group() as anchors:
-            rooms = BuiltinRooms(port, settings.rtc, clock, tick, RecordingObserver())
+            rooms = BuiltinRooms(port, settings.rtc, clock, tick, make_bus())
             await rooms.enter(ROOM, "robot", robot)
             whip = Starlette(routes=[Mount("/whip", whip_app(settings, rooms, clock))])
             async with serving(whip) as http_port:

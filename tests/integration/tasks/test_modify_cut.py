@@ -25,7 +25,7 @@ from cloudslice.webrtc.udp.port import UdpPort
 from helpers.media_port import media_port
 from helpers.ogg_pages import read_opus_file
 from helpers.peer import Peer
-from helpers.room_observer import RecordingObserver
+from helpers.room_observer import make_bus
 from helpers.task_stage import open_supervisor
 from helpers.udp_peer import UdpPeer
 from helpers.waiting import eventually
@@ -97,7 +97,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     )
     clock = SystemClock()
     with media_port(clock, "127.0.0.1") as (port, tick):
-        rooms = BuiltinRooms(port, settings.rtc, clock, tick, RecordingObserver())
+        rooms = BuiltinRooms(port, settings.rtc, clock, tick, make_bus())
         async with open_supervisor(settings, rooms, clock, {}, tick) as supervisor:  # type: ignore[arg-type]
             stage = Stage(supervisor, rooms, port, tmp_path)
             yield stage

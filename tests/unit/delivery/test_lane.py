@@ -14,12 +14,11 @@ from typing import TypeVar, cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudslice.config import AppSettings, StorageSettings
+from cloudslice.config import StorageSettings
 from cloudslice.database import Database, Operation
 from cloudslice.delivery import consignors, slices
 from cloudslice.delivery.lane import Lane
 from cloudslice.delivery.ledger import Ledger
-from cloudslice.delivery.outbox import EventRecorder
 from cloudslice.delivery.retries import UploadPace
 from cloudslice.delivery.slices import SliceRecord
 from cloudslice.delivery.spool import Spool
@@ -27,6 +26,8 @@ from cloudslice.delivery.uploads import UploadContext
 from cloudslice.uploads.objects import Content, StoredObject
 from cloudslice.uploads.storage_errors import StorageError
 from helpers.delivery import APP, AUDIO, BOX, TASK, make_test_bucket, open_memory
+from cloudslice.events import SliceStored, UploadsEnded
+from helpers.delivery import AUDIO, BOX, TASK, KeptEvents, make_test_bucket, open_memory
 from helpers.virtual_time import LoopClock, run_in_virtual_time
 
 T = TypeVar("T")
@@ -121,17 +122,12 @@ class Rig:
         self.store = FlakyStore(self.random, chances)
         self.database = SlowDatabase(self.random, chances)
         self.spool = NoSpool()
-        app = AppSettings(
-            sdk_app_id=APP,
-            secret_key="x",
-            callback_url="http://hook/",  # type: ignore[arg-type]
-        )
-        events = EventRecorder(lambda _: app, self.clock, lambda *_: None)
+        self.kept = KeptEvents()
         consignors.insert(self.database.connection, TASK, make_test_bucket(), BOX)
         self.context = UploadContext(
             database=cast(Database, self.database),
             spool=cast(Spool, self.spool),
-            ledger=Ledger(events, BOX, StorageSettings()),
+            ledger=Ledger(self.kept.bus, BOX, StorageSettings()),
             open_bucket=lambda _bucket: self.store,
             clock=self.clock,
             steady_ms=lambda: round(self.clock.monotonic() * 1000),
@@ -154,9 +150,8 @@ class Rig:
         self.lane.end()
 
     @property
-    def event_types(self) -> list[int]:
-        rows = self.database.connection.execute("SELECT event_type FROM events ORDER BY id")
-        return [event_type for (event_type,) in rows]
+    def event_types(self) -> list[type]:
+        return [type(event) for event in self.kept.events]
 
 
 async def deliver(rig: Rig, count: int, spread_s: float) -> None:
@@ -177,8 +172,8 @@ def assert_all_delivered(rig: Rig, count: int) -> None:
     """Each slice is in the bucket, told once and gone from the spool; 1005 is the last word."""
     assert len(set(rig.store.stored)) == count
     assert sorted(rig.spool.removed) == sorted(set(rig.store.stored))
-    assert rig.event_types.count(1004) == count
-    assert rig.event_types[-1] == 1005
+    assert rig.event_types.count(SliceStored) == count
+    assert rig.event_types[-1] is UploadsEnded
     assert consignors.find(rig.database.connection, TASK.task_id) is None
 
 

@@ -2,9 +2,9 @@
 
 import sqlite3
 
-from cloudslice.delivery import outbox
 from cloudslice.delivery.schema import SCHEMA
 from cloudslice.migrations import Schema, migrate
+from cloudslice.webhooks import outbox
 
 FIRST = Schema(SCHEMA.part, SCHEMA.migrations[:1])
 

@@ -1,17 +1,22 @@
-"""Tells an observer who comes and goes in our rooms, and when their media begins and stops."""
+"""Publishes who comes and goes in our rooms, and when their media begins and stops."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
-from typing import ParamSpec
 
+from cloudslice.events import (
+    AnchorJoined,
+    AnchorLeft,
+    Bus,
+    ExitReason,
+    MediaStarted,
+    MediaStopped,
+    RoomCreated,
+    RoomDismissed,
+)
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomKey, TrackKind
 from cloudslice.rooms.builtin.publication import Publication
-from cloudslice.rooms.observer import ExitReason, RoomObserver
 from cloudslice.webrtc.peer_connection import CloseReason
-
-P = ParamSpec("P")
 
 _INTERVAL_S = 0.4
 _SILENT_S = {TrackKind.AUDIO: 2.0, TrackKind.VIDEO: 6.0, TrackKind.AUX: 6.0}
@@ -40,13 +45,13 @@ class RoomReporter:
     or the anchor is lost.
     """
 
-    def __init__(self, observer: RoomObserver, faults: Faults) -> None:
+    def __init__(self, bus: Bus, faults: Faults) -> None:
         """
         Args:
-            observer: what it raises keeps no other news from it, and nobody out of a room.
-            faults: counts and logs that.
+            bus: is told.
+            faults: counts and logs what looking at a track raises.
         """
-        self._observer = observer
+        self._bus = bus
         self._faults = faults
         self._rooms: dict[RoomKey, dict[str, _Member]] = {}
         self._next_look = -inf
@@ -66,12 +71,12 @@ class RoomReporter:
         room, user_id = publication.room, publication.user_id
         if room not in self._rooms:
             self._rooms[room] = {}
-            self._tell(self._observer.on_room_created, room, user_id)
+            self._bus.publish(RoomCreated(room, user_id))
         members = self._rooms[room]
         if user_id in members:
-            self._tell(self._observer.on_anchor_left, room, user_id, ExitReason.REMOVED)
+            self._bus.publish(AnchorLeft(room, user_id, ExitReason.REMOVED))
         members[user_id] = _Member(publication)
-        self._tell(self._observer.on_anchor_entered, room, user_id)
+        self._bus.publish(AnchorJoined(room, user_id))
 
     def left(self, publication: Publication, reason: CloseReason) -> None:
         """A publication has ended; ignored unless it is that of the anchor who is in the room."""
@@ -80,11 +85,11 @@ class RoomReporter:
         if user_id not in members or members[user_id].publication is not publication:
             return
         del members[user_id]
-        self._tell(self._observer.on_anchor_left, room, user_id, _EXIT_REASONS[reason])
+        self._bus.publish(AnchorLeft(room, user_id, _EXIT_REASONS[reason]))
         if members:
             return
         del self._rooms[room]
-        self._tell(self._observer.on_room_dismissed, room)
+        self._bus.publish(RoomDismissed(room))
 
     def look(self) -> None:
         """Report the media that has begun or stopped since the last look."""
@@ -101,13 +106,7 @@ class RoomReporter:
             is_sent = heard - receiver.last_arrival < _SILENT_S[kind]
             if is_sent and kind not in member.sends:
                 member.sends.add(kind)
-                self._tell(self._observer.on_track_started, room, user_id, kind)
+                self._bus.publish(MediaStarted(room, user_id, kind))
             elif not is_sent and kind in member.sends:
                 member.sends.remove(kind)
-                self._tell(self._observer.on_track_stopped, room, user_id, kind)
-
-    def _tell(self, tell: Callable[P, None], *news: P.args, **named: P.kwargs) -> None:
-        try:
-            tell(*news, **named)
-        except Exception as error:
-            self._faults.caught(error)
+                self._bus.publish(MediaStopped(room, user_id, kind))

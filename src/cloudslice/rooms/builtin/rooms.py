@@ -10,6 +10,7 @@ import structlog
 
 from cloudslice.clock import Clock
 from cloudslice.config import RtcSettings
+from cloudslice.events import Bus
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomEntryError, RoomListener
@@ -17,7 +18,6 @@ from cloudslice.rooms.builtin.connecting import Connecting
 from cloudslice.rooms.builtin.publication import Publication, connection_options
 from cloudslice.rooms.builtin.reporter import RoomReporter
 from cloudslice.rooms.management import RoomNotFoundError
-from cloudslice.rooms.observer import RoomObserver
 from cloudslice.tick import Tick
 from cloudslice.webrtc.accepting import ReceivePolicy
 from cloudslice.webrtc.dtls import DtlsCertificate
@@ -58,7 +58,7 @@ class BuiltinRooms:
         settings: of the file's [rtc].
         clock: for timeouts and arrival times.
         tick: on which media is read, and looked after.
-        observer: hears of anchors and their media.
+        bus: is told of anchors and their media.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class BuiltinRooms:
         settings: RtcSettings,
         clock: Clock,
         tick: Tick,
-        observer: RoomObserver,
+        bus: Bus,
     ) -> None:
         self._port = port
         self._options = connection_options(settings)
@@ -79,8 +79,8 @@ class BuiltinRooms:
         self._connecting: Connecting[Publication] = Connecting(settings)
         self._counts_of_ended: Counter[str] = Counter()
         self.faults = Faults("room")
-        """Unforeseen errors: of those who are told what happens in rooms, and of WHIP requests."""
-        self._reporter = RoomReporter(observer, self.faults)
+        """Unforeseen errors: of robots that are told of anchors, and of WHIP requests."""
+        self._reporter = RoomReporter(bus, self.faults)
         tick.add(self._reporter)
 
     def check_offer(self, room: RoomKey, user_id: str) -> None:

@@ -1,17 +1,18 @@
 """An observer hears who comes and goes, and when media begins and stops, each once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
 
+from cloudslice.events import ExitReason
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomIdType, RoomKey, TrackKind
 from cloudslice.rooms.builtin.publication import Publication
 from cloudslice.rooms.builtin.reporter import RoomReporter
-from cloudslice.rooms.observer import ExitReason
 from cloudslice.webrtc.peer_connection import CloseReason
-from helpers.room_observer import RecordingObserver
+from helpers.room_observer import RecordingObserver, RoomEvent
 
 ROOM = RoomKey(1, "150", RoomIdType.NUMBER)
 OTHER = RoomKey(1, "151", RoomIdType.NUMBER)
@@ -52,7 +53,7 @@ class Desk:
     def __init__(self) -> None:
         self.observer = RecordingObserver()
         self.faults = Faults("room")
-        self.reporter = RoomReporter(self.observer, self.faults)
+        self.reporter = RoomReporter(self.observer.bus, self.faults)
 
     def enter(self, user_id: str, room: RoomKey = ROOM) -> ManualPublication:
         anchor = ManualPublication(user_id, room)
@@ -192,17 +193,22 @@ async def test_leaving_says_nothing_of_media(desk: Desk, alice: ManualPublicatio
     assert desk.news() == [("left", "150", "alice", ExitReason.NORMAL), ("dismissed", "150")]
 
 
-async def test_an_observer_that_breaks_hears_all_that_follows(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+async def test_a_listener_that_breaks_keeps_nobody_half_in_a_room(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each failure counts; nobody is half in a room for it."""
-    hear = RecordingObserver._hear
+    """Each failure counts, and all that follows is told."""
 
-    def fail_after(observer: RecordingObserver, *what: object) -> None:
-        hear(observer, *what)
-        raise ZeroDivisionError("a bug")
+    def break_after(
+        hear: Callable[[RecordingObserver, RoomEvent], None],
+    ) -> Callable[[RecordingObserver, RoomEvent], None]:
+        def hear_and_break(observer: RecordingObserver, event: RoomEvent) -> None:
+            hear(observer, event)
+            raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(RecordingObserver, "_hear", fail_after)
+        return hear_and_break
+
+    monkeypatch.setattr(RecordingObserver, "_hear", break_after(RecordingObserver._hear))
+    desk = Desk()
     alice, bob = desk.enter("alice"), desk.enter("bob")
     for each in (alice, bob):
         each.audio.last_arrival = each.last_authentic = 1.0
@@ -214,7 +220,7 @@ async def test_an_observer_that_breaks_hears_all_that_follows(
         *("started", "started"),
         *("left", "left", "dismissed"),
     ]
-    assert desk.faults.errors == 8
+    assert desk.observer.bus.faults.errors == 8
 
 
 async def test_an_anchor_whose_connection_breaks_has_left(desk: Desk) -> None:

@@ -71,7 +71,7 @@ class House:
 
     def use(self, settings: RtcSettings) -> None:
         """New rooms on the same port."""
-        self.rooms = BuiltinRooms(self.port, settings, self.clock, self.tick, self.observer)
+        self.rooms = BuiltinRooms(self.port, settings, self.clock, self.tick, self.observer.bus)
 
     def publish(
         self,

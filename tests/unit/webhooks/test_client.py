@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from cloudslice.config import AppSettings
-from cloudslice.delivery.webhook_client import WebhookClient, WebhookError, sign
+from cloudslice.webhooks.client import WebhookClient, WebhookError, sign
 from helpers.webhooks import WebhookReceiver
 
 PUBLISHED = (

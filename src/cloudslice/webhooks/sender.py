@@ -9,12 +9,13 @@ import structlog
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings
 from cloudslice.database import Database
-from cloudslice.delivery import outbox
-from cloudslice.delivery.dispatcher import Attempted, Dispatcher
-from cloudslice.delivery.outbox import OutboxEvent
-from cloudslice.delivery.retries import CallbackPace
-from cloudslice.delivery.webhook_client import WebhookClient, WebhookError
+from cloudslice.events import Bus, WebhookDelivered
 from cloudslice.faults import Faults
+from cloudslice.webhooks import outbox
+from cloudslice.webhooks.client import WebhookClient, WebhookError
+from cloudslice.webhooks.dispatcher import Attempted, Dispatcher
+from cloudslice.webhooks.outbox import OutboxEvent
+from cloudslice.webhooks.pace import CallbackPace
 
 _RESTART_S = 5.0
 """After a dispatcher has ended, which none should."""
@@ -42,6 +43,7 @@ class CallbackSender:
         self,
         database: Database,
         find_app: FindApp,
+        bus: Bus,
         clock: Clock,
         steady_ms: Callable[[], int],
         *,
@@ -52,6 +54,7 @@ class CallbackSender:
         Args:
             database: holds the outbox.
             find_app: the settings of an app as they are now: its URL and key.
+            bus: is told what was delivered.
             clock: paces the attempts.
             steady_ms: the time for the retention, of a clock that is steady over restarts.
             timeout_s: a receiver has so long to answer.
@@ -60,6 +63,7 @@ class CallbackSender:
         self.counters = CallbackCounters()
         self._database = database
         self._find_app = find_app
+        self._bus = bus
         self._clock = clock
         self._steady_ms = steady_ms
         self._client = WebhookClient(timeout_s)
@@ -132,6 +136,7 @@ class CallbackSender:
             self._note_fault(error)
             return self._fail(event, "a fault of the server", started_at, started_ms)
         self.counters.delivered += 1
+        self._bus.publish(WebhookDelivered(sdk_app_id, event.id))
         return Attempted(lambda c: outbox.delete(c, event.id))
 
     def _fail(

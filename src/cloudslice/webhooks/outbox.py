@@ -5,13 +5,11 @@ their identical bytes (docs/wire.md, 10.1).
 """
 
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from cloudslice.clock import Clock
-from cloudslice.config import AppSettings
-from cloudslice.delivery.events import Event, build_body
 from cloudslice.vetting import forget_odd
+from cloudslice.webhooks.bodies import Notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,58 +34,20 @@ class OutboxEvent:
 _COLUMNS = "id, subject, event_type, body, attempts, due_at, first_at"
 
 
-class EventRecorder:
-    """Puts events on record, for those apps that want to be called."""
-
-    def __init__(
-        self,
-        find_app: Callable[[int], AppSettings | None],
-        clock: Clock,
-        on_recorded: Callable[[int, OutboxEvent], None],
-    ) -> None:
-        """
-        Args:
-            find_app: the settings of an app: whether it has a callback URL.
-            clock: labels the events.
-            on_recorded: called within the operation that records it with an app and its new
-                event, which is not on record before the operation is committed.
-        """
-        self._find_app = find_app
-        self._clock = clock
-        self._on_recorded = on_recorded
-
-    def record(
-        self,
-        connection: sqlite3.Connection,
-        event: Event,
-        *,
-        event_ms: int | None = None,
-    ) -> None:
-        """Record what has happened; nothing, if the app has no callback URL.
-
-        Args:
-            connection: the database.
-            event: what has happened.
-            event_ms: when, UTC; default: now.
-        """
-        app = self._find_app(event.sdk_app_id)
-        if app is None or not app.callback_url:
-            return
-        now_ms, now_at = self._clock.utc_ms(), self._clock.monotonic()
-        body = build_body(
-            event, event_ms=now_ms if event_ms is None else event_ms, callback_ms=now_ms
-        )
-        cursor = connection.execute(
-            "INSERT INTO events (subject, sdk_app_id, event_type, body, created_ms, due_at)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (event.subject, event.sdk_app_id, event.type, body, now_ms, now_at),
-        )
-        assert cursor.lastrowid is not None  # noqa: S101 - an INSERT has one
-        recorded = OutboxEvent(
-            cursor.lastrowid, event.subject, event.type, body, attempts=0, due_at=now_at,
-            first_at=None,
-        )  # fmt: skip
-        self._on_recorded(event.sdk_app_id, recorded)
+def insert(
+    connection: sqlite3.Connection, notice: Notice, body: bytes, now_ms: int, now_at: float
+) -> OutboxEvent:
+    """Put an event on record: UTC now, and the monotonic second."""
+    cursor = connection.execute(
+        "INSERT INTO events (subject, sdk_app_id, event_type, body, created_ms, due_at)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (notice.subject, notice.sdk_app_id, notice.type, body, now_ms, now_at),
+    )
+    assert cursor.lastrowid is not None  # noqa: S101 - an INSERT has one
+    return OutboxEvent(
+        cursor.lastrowid, notice.subject, notice.type, body, attempts=0, due_at=now_at,
+        first_at=None,
+    )  # fmt: skip
 
 
 def rebase(connection: sqlite3.Connection, now_at: float, now_ms: int) -> list[int]:

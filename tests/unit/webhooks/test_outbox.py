@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from cloudslice.delivery import outbox
+from cloudslice.webhooks import outbox
 from helpers.delivery import APP, open_memory
 
 INSERT = (

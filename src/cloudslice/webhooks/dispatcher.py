@@ -20,6 +20,8 @@ from cloudslice.database import Database, Operation
 from cloudslice.delivery import outbox
 from cloudslice.delivery.outbox import OutboxEvent
 from cloudslice.gathering import Gatherer
+from cloudslice.webhooks import outbox
+from cloudslice.webhooks.outbox import OutboxEvent
 
 _MAX_REQUESTS = 64
 """Under way at a time."""

@@ -1,0 +1,1 @@
+"""Webhooks: from what happens in a node to the receivers that apps have named."""
