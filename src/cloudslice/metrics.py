@@ -15,7 +15,7 @@ from cloudslice import __version__
 from cloudslice.delivery.service import Delivery
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.slicing.pictures.pool import PicturePool
-from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
 from cloudslice.webrtc.udp.port import UdpPort
 
@@ -27,14 +27,14 @@ class NodeMetrics(Collector):
 
     def __init__(
         self,
-        supervisor: Supervisor,
+        worker: Worker,
         rooms: BuiltinRooms,
         port: UdpPort,
         pictures: PicturePool,
         delivery: Delivery,
         tick: Tick,
     ) -> None:
-        self._supervisor = supervisor
+        self._worker = worker
         self._rooms = rooms
         self._port = port
         self._delivery = delivery
@@ -57,7 +57,7 @@ class NodeMetrics(Collector):
             "cloudslice_tasks",
             "Unfinished tasks.",
             "status",
-            {status.value: n for status, n in self._supervisor.count_by_status().items()},
+            {status.value: n for status, n in self._worker.count_by_status().items()},
         )
         yield _gauge(
             "cloudslice_anchors",
@@ -65,7 +65,7 @@ class NodeMetrics(Collector):
             "rooms",
             {"builtin": self._rooms.anchor_count},
         )
-        slicing = self._supervisor.slicing_counters()
+        slicing = self._worker.slicing_counters()
         yield _counter(
             "cloudslice_slicing",
             "What robots have made and left out.",
@@ -101,7 +101,7 @@ class NodeMetrics(Collector):
             "Errors that nobody foresaw.",
             "part",
             {
-                "tasks": self._supervisor.faults.errors,
+                "tasks": self._worker.faults.errors,
                 "rooms": self._rooms.faults.errors,
                 "pictures": self._pictures.faults.errors,
                 "tick": self._tick.faults.errors,

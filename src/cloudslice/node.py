@@ -21,6 +21,7 @@ from cloudslice.config import Settings, SettingsError
 from cloudslice.database import Database
 from cloudslice.delivery import schema as delivery_schema
 from cloudslice.delivery.service import Delivery
+from cloudslice.events import Bus
 from cloudslice.http_server import HttpServer
 from cloudslice.metrics import NodeMetrics
 from cloudslice.room_events import RoomEvents
@@ -30,14 +31,17 @@ from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.slices import SliceKind
 from cloudslice.slicing.audio.ogg import repair_ogg
 from cloudslice.slicing.pictures.pool import PicturePool
-from cloudslice.tasks import registry
-from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.steady_clock import SteadyClock
+from cloudslice.tasks import sqlite_store
+from cloudslice.tasks.service import Tasks
+from cloudslice.tasks.sqlite_store import SqliteTaskStore
+from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
 from cloudslice.webrtc.udp.port import UdpPort
 
 _log = structlog.get_logger(__name__)
 
-_SCHEMAS = (secrets.SCHEMA, steady_clock.SCHEMA, delivery_schema.SCHEMA, registry.SCHEMA)
+_SCHEMAS = (secrets.SCHEMA, steady_clock.SCHEMA, delivery_schema.SCHEMA, sqlite_store.SCHEMA)
 
 
 class ListenError(Exception):
@@ -89,11 +93,17 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         rooms = BuiltinRooms(port, settings.rtc, clock, tick, events)
         # While delivery still takes the events of the anchors' leaving.
         stack.callback(rooms.close)
-        supervisor = await stack.enter_async_context(
-            Supervisor(settings, database, box, delivery, {"builtin": rooms}, pictures, clock, tick)
+        bus = Bus(database)
+        delivery.keep_events(bus)
+        store = SqliteTaskStore(database, box, bus)
+        providers = {"builtin": rooms}
+        steady = await stack.enter_async_context(SteadyClock(database, clock, "tasks"))
+        worker = await stack.enter_async_context(
+            Worker(settings, store, delivery, providers, pictures, clock, tick)
         )
-        gateway = Gateway(settings, supervisor, rooms, clock)
-        metrics = NodeMetrics(supervisor, rooms, port, pictures, delivery, tick)
+        tasks = Tasks(settings, store, worker, delivery, providers, steady.now_ms)
+        gateway = Gateway(settings, tasks, rooms, clock)
+        metrics = NodeMetrics(worker, rooms, port, pictures, delivery, tick)
         whip = whip_app(settings, rooms, clock)
         app = Starlette(
             routes=[

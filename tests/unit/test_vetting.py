@@ -57,7 +57,7 @@ def test_a_text_that_is_no_utf8_is_odd(connection: sqlite3.Connection, column: s
     insert(connection)
     insert(connection, name="b", note="\N{SNOWMAN}")
     insert(connection, name="c")
-    connection.execute(f"UPDATE things SET {column} = CAST(x'c328' AS TEXT) WHERE name = 'c'")
+    connection.execute(f"UPDATE things SET {column} = CAST(x'c328' AS TEXT) WHERE name = 'c'")  # noqa: S608
     for judge in (None, lambda row: None):
         (odd,) = vetting.find_odd(connection, "things", judge)
         assert odd.fault == f"its {column} cannot be read"

@@ -27,6 +27,7 @@ from cloudslice.delivery.storage import BucketOpener, open_bucket
 from cloudslice.delivery.storage_errors import StorageError
 from cloudslice.delivery.uploader import Uploader
 from cloudslice.delivery.uploads import UploadContext, UploadCounters
+from cloudslice.events import Bus, RobotEntered, RobotLeft
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import Bucket, Repair, SliceKind, SliceOrigin, TaskRef
 from cloudslice.slicing.store import GrowingSlice
@@ -184,6 +185,21 @@ class Delivery:
     async def count_waiting(self) -> tuple[int, int]:
         """How many slices wait for their upload, and how many events for their delivery."""
         return await self._database.run(lambda c: (slices.count_waiting(c), outbox.count_unsent(c)))
+
+    def keep_events(self, bus: Bus) -> None:
+        """Have what happens to tasks' robots put on record: events 1001 and 1002."""
+        bus.keep(RobotEntered, self._keep_entered)
+        bus.keep(RobotLeft, self._keep_left)
+        bus.listen(RobotLeft, lambda event: self._uploader.end(event.task.task_id))
+
+    def _keep_entered(self, connection: sqlite3.Connection, event: RobotEntered) -> None:
+        payload = {"Status": int(event.has_failed)}
+        self._events.record(connection, task_event(event.task, EventType.START, payload))
+
+    def _keep_left(self, connection: sqlite3.Connection, event: RobotLeft) -> None:
+        payload = {"LeaveCode": event.leave_code}
+        self._events.record(connection, task_event(event.task, EventType.STOP, payload))
+        consignors.mark_ended(connection, event.task.task_id)
 
     async def open(
         self, consignor: TaskRef, bucket: Bucket, *, also: Operation[object] | None = None
