@@ -80,6 +80,7 @@ class Recovery:
         self._quarantine = quarantine
         self._now_ms = now_ms
         self._taken_up = TakenUp()
+        self._renamed = 0
 
     def run(self) -> TakenUp:
         """Take up what is there.
@@ -142,7 +143,9 @@ class Recovery:
 
     def _take_up_whole(self, path: Path) -> WaitingSlice:
         if self._now_ms is not None:
-            path = path.rename(path.with_name(f"{new_name(self._now_ms)}{WHOLE}"))
+            self._renamed += 1
+            name = new_name(self._now_ms, self._renamed)
+            path = path.rename(path.with_name(f"{name}{WHOLE}"))
         return WaitingSlice(path.stem, path.stat().st_size)
 
     def _take_up_growing(self, directory: TaskDirectory, path: Path) -> Draft | Path | None:

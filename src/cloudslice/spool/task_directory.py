@@ -18,7 +18,7 @@ from base64 import b64decode, b64encode
 from pathlib import Path
 
 from cloudslice.ids import ObjectName
-from cloudslice.secrets import SecretBox
+from cloudslice.secrets import SecretBox, SecretKeyError
 from cloudslice.slices import Bucket, DamagedTaskError, SliceOrigin, TaskRef, Vendor
 from cloudslice.spool.used_names import UsedNames
 
@@ -141,6 +141,13 @@ class TaskDirectory:
             place.vendor, place.region, place.name, access_key, secret_key, prefix=place.prefix
         )
         return self._bucket
+
+    def goes_to(self, bucket: Bucket) -> bool:
+        """Whether it is known that the task's slices go to `bucket`."""
+        try:
+            return self.load_bucket() == bucket
+        except (DamagedTaskError, SecretKeyError):
+            return False
 
     @property
     def names(self) -> UsedNames:

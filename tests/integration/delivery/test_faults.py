@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from cloudslice.delivery import slices
 from cloudslice.delivery.lane import Lane
-from cloudslice.delivery.service import Delivery
-from cloudslice.delivery.webhook_client import WebhookClient
 from cloudslice.delivery.storage import StoredObject
+
 from cloudslice.slices import Bucket
 from cloudslice.uploads.objects import StoredObject
-from helpers.delivery import CALLBACK_KEY, PICTURE, START_MS, TASK, Site, make_test_bucket
+from helpers.delivery import CALLBACK_KEY, PICTURE, START_MS, TASK, Delivery, Site, make_test_bucket
 from helpers.failing import BugError, Failing
 from helpers.waiting import eventually
 from helpers.webhooks import WebhookReceiver
@@ -80,7 +78,7 @@ async def test_an_upload_that_raises_holds_up_no_other(
     await receiver.wait_for_type(1004, count=3)
     await receiver.wait_for_type(1006)
     await eventually(lambda: bucket.attempts >= 6)
-    assert delivery.uploads.errors >= 2
+    assert delivery.uploader.counters.errors >= 2
     (told,) = receiver.of_type(1006)
     assert told["EventInfo"]["Payload"]["Message"].startswith("InternalError: ")
     bucket.bad = set()
@@ -109,7 +107,7 @@ async def test_a_fault_beside_an_upload_costs_no_slice(
     name: str,
 ) -> None:
     """And the task's end comes, as in another task."""
-    monkeypatch.setattr("cloudslice.delivery.uploads._RETRY_S", 0.05)
+    monkeypatch.setattr("cloudslice.delivery.uploader.counters._RETRY_S", 0.05)
     failing = Failing(monkeypatch, owner, name)
     bucket.bad = {"221321.png"}
     put_pictures(delivery, 2)
@@ -121,7 +119,7 @@ async def test_a_fault_beside_an_upload_costs_no_slice(
     for task_id in (TASK.task_id, OTHER.task_id):
         await delivery.record_stop(task_id, 0)
     await receiver.wait_for_type(1005, count=2)
-    assert delivery.uploads.errors
+    assert delivery.uploader.counters.errors
 
 
 async def test_a_full_spool_is_seen_to_after_a_fault(
@@ -136,7 +134,7 @@ async def test_a_full_spool_is_seen_to_after_a_fault(
         for n in range(12):
             delivery.put(PICTURE, START_MS + 5000 * n, bytes(100), {})
         await eventually(lambda: failing.has_failed)
-        await eventually(lambda: delivery.spool_bytes <= 1000)
+        await eventually(lambda: delivery.spool.used_bytes <= 1000)
 
 
 async def test_a_task_of_which_nothing_can_be_told_holds_up_no_other(
@@ -151,7 +149,7 @@ async def test_a_task_of_which_nothing_can_be_told_holds_up_no_other(
     await delivery.record_stop(TASK.task_id, 0)
     await receiver.wait_for_type(1005)
     assert len(receiver.of_type(1004)) == len(bucket.keys) == 3
-    assert delivery.lost == 2
+    assert delivery.losses.count == 2
 
 
 async def test_a_task_whose_slices_cannot_be_dropped_keeps_no_spool_full(
@@ -171,6 +169,6 @@ async def test_a_task_whose_slices_cannot_be_dropped_keeps_no_spool_full(
         await delivery.open(OTHER, BUCKET, also=lambda c: c.execute(damage, (OTHER.task_id,)))
         for _ in range(12):
             delivery.put(PICTURE, START_MS, bytes(100), {})
-        await eventually(lambda: delivery.uploads.dropped == 8)
-        await eventually(lambda: delivery.spool_bytes <= 1000)
+        await eventually(lambda: delivery.uploader.counters.dropped == 8)
+        await eventually(lambda: delivery.spool.used_bytes <= 1000)
     assert undroppable <= set(site.spooled)

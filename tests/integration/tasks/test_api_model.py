@@ -135,7 +135,7 @@ class ApiMachine(RuleBasedStateMachine):
             statuses[self._status(task)] += 1
         await eventually(
             lambda: (
-                self.stage.supervisor.count_by_status() == statuses
+                self.stage.worker.count_by_status() == statuses
                 and self.stage.rooms.robots == robots
             ),
             SETTLED_WITHIN_S,

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cloudslice.delivery.service import Delivery
 
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import LeaveCode
 from cloudslice.tasks.model import TaskStatus
 from helpers.api_fakes import APP, Answer
 from helpers.slice_store import ManualClock
-from helpers.task_stage import TaskStage, WatchedDelivery, open_task_stage, task_parameters
+from helpers.task_stage import TaskStage, open_task_stage, task_parameters
 from helpers.waiting import eventually
 
 ROOM = RoomKey(APP, "150", RoomIdType.NUMBER)
@@ -41,7 +42,7 @@ class Race:
 
     async def settle(self) -> int:
         """Wait until no task is stopping and each has its robot; how many there are."""
-        counts = self.stage.supervisor.count_by_status
+        counts = self.stage.worker.count_by_status
         await eventually(
             lambda: (
                 not counts()[TaskStatus.EXITED] and counts()[TaskStatus.IDLE] == self.robot_count
@@ -95,10 +96,10 @@ async def test_a_task_that_is_stopping_can_still_be_called(
     """Until its end it is Exited; Modify changes nothing and Delete nothing more."""
     may_stop = asyncio.Event()
 
-    async def flush(_delivery: WatchedDelivery) -> None:
+    async def flush(_delivery: Delivery) -> None:
         await may_stop.wait()
 
-    monkeypatch.setattr(WatchedDelivery, "flush", flush)
+    monkeypatch.setattr(Delivery, "flush", flush)
     task_id = (await race.create()).body["TaskId"]
     lists = {"SubscribeStreamUserIds": {"SubscribeAudioUserIds": ["alice"]}}
     assert (await race.call(DELETE, task_id)).code is None

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-
-from cloudslice.config import EndpointSettings, StorageSettings
 from cloudslice.delivery.storage import ObjectStore, StoredObject, open_bucket
 from cloudslice.delivery.storage_errors import StorageError
+
+from cloudslice.config import EndpointSettings, StorageSettings
 from cloudslice.slices import Bucket, Vendor
 
 KEY = "p/9+a../u/audios/1_a b?#%&+~[]{}^|<>:;!$()=@,._u_20231114221321.ogg"

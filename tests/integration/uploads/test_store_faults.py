@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
-from cloudslice.config import EndpointSettings, StorageSettings
 from cloudslice.delivery.storage import ObjectStore, StoredObject, open_bucket
 from cloudslice.delivery.storage_errors import StorageError
+
+from cloudslice.config import EndpointSettings, StorageSettings
 from helpers.delivery import CALLBACK_KEY, PICTURE, START_MS, TASK, Site, make_test_bucket
 from helpers.fault_server import FaultServer
 from helpers.webhooks import WebhookReceiver

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cloudslice.delivery.service import Delivery
 
 from cloudslice.database import Database
-from cloudslice.delivery.service import Delivery
+from cloudslice.events import Bus
 from cloudslice.rooms.base import LeaveCode
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.slicing.robot import Robot
-from cloudslice.tasks import registry
+from cloudslice.tasks import sqlite_store
 from cloudslice.tasks.model import (
     RobotIdTakenError,
     SpoolFullError,
@@ -20,9 +21,10 @@ from cloudslice.tasks.model import (
     TaskStatus,
     TooManyTasksError,
 )
+from cloudslice.tasks.sqlite_store import SqliteTaskStore
+from helpers.manual_stage import APP, ROBOT, Stage, a_spec, open_stage
 from helpers.slice_store import ManualClock, SettableClock
-from helpers.supervisor_stage import APP, ROBOT, Stage, a_spec, open_stage
-from helpers.task_stage import DATABASE
+from helpers.task_stage import BOX, DATABASE
 from helpers.tracks import ManualAnchor, ManualAudio
 
 
@@ -33,38 +35,38 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 
 
 async def test_a_task_is_idle_then_in_progress_then_gone(stage: Stage) -> None:
-    supervisor = stage.supervisor
-    task_id = await supervisor.create(a_spec(stage.clock))
-    assert supervisor.describe(APP, task_id) is TaskStatus.IDLE
+    tasks = stage.tasks
+    task_id = await tasks.create(a_spec(stage.clock))
+    assert tasks.describe(APP, task_id) is TaskStatus.IDLE
     await stage.events(task_id, until=1001)
     audio = ManualAudio()
     stage.rooms.listeners[ROBOT].on_anchor_joined(ManualAnchor("alice", audio))
     audio.send(stage.clock.monotonic())
-    assert supervisor.describe(APP, task_id) is TaskStatus.IN_PROGRESS
-    await supervisor.delete(APP, task_id)
+    assert tasks.describe(APP, task_id) is TaskStatus.IN_PROGRESS
+    await tasks.delete(APP, task_id)
     kinds = [kind for kind, _ in await stage.events(task_id)]
     # That the robot left and that its slice is stored are told side by side.
     assert sorted(kinds) == [1001, 1002, 1003, 1004, 1005]
     assert (kinds[0], kinds[-1]) == (1001, 1005)
     assert kinds.index(1003) < kinds.index(1004)
     with pytest.raises(TaskNotFoundError):
-        supervisor.describe(APP, task_id)
+        tasks.describe(APP, task_id)
 
 
 async def test_a_stopping_task_is_exited_and_can_be_deleted_again(stage: Stage) -> None:
-    task_id = await stage.supervisor.create(a_spec(stage.clock))
+    task_id = await stage.tasks.create(a_spec(stage.clock))
     async with asyncio.TaskGroup() as group:
-        group.create_task(stage.supervisor.delete(APP, task_id))
+        group.create_task(stage.tasks.delete(APP, task_id))
         await asyncio.sleep(0)
-        assert stage.supervisor.describe(APP, task_id) is TaskStatus.EXITED
-        await stage.supervisor.delete(APP, task_id)
-        await stage.supervisor.modify(APP, task_id, SubscriptionLists())
+        assert stage.tasks.describe(APP, task_id) is TaskStatus.EXITED
+        await stage.tasks.delete(APP, task_id)
+        await stage.tasks.modify(APP, task_id, SubscriptionLists())
     assert (1002, {"LeaveCode": 0}) in await stage.events(task_id)
 
 
 async def test_a_robot_that_cannot_enter_fails_its_task(stage: Stage) -> None:
     stage.rooms.refuses = True
-    task_id = await stage.supervisor.create(a_spec(stage.clock))
+    task_id = await stage.tasks.create(a_spec(stage.clock))
     assert await stage.events(task_id) == [
         (1001, {"Status": 1}),
         (1002, {"LeaveCode": 100}),
@@ -73,35 +75,35 @@ async def test_a_robot_that_cannot_enter_fails_its_task(stage: Stage) -> None:
 
 
 async def test_an_empty_room_ends_the_task_after_max_idle_time(stage: Stage) -> None:
-    task_id = await stage.supervisor.create(a_spec(stage.clock))
+    task_id = await stage.tasks.create(a_spec(stage.clock))
     await stage.events(task_id, until=1001)
     stage.clock.now += 30
     assert (1002, {"LeaveCode": 99}) in await stage.events(task_id)
 
 
 async def test_a_newer_robot_of_the_same_id_ends_the_older_task(stage: Stage) -> None:
-    older = await stage.supervisor.create(a_spec(stage.clock))
-    newer = await stage.supervisor.create(a_spec(stage.clock))
+    older = await stage.tasks.create(a_spec(stage.clock))
+    newer = await stage.tasks.create(a_spec(stage.clock))
     assert (1002, {"LeaveCode": 101}) in await stage.events(older)
-    assert stage.supervisor.describe(APP, newer) is TaskStatus.IDLE
+    assert stage.tasks.describe(APP, newer) is TaskStatus.IDLE
 
 
 async def test_creations_side_by_side_cannot_pass_the_limit(tmp_path: Path) -> None:
     async with open_stage(tmp_path, task_limit=3) as stage:
         results = await asyncio.gather(
-            *(stage.supervisor.create(a_spec(stage.clock, robot=f"r{n}")) for n in range(5)),
+            *(stage.tasks.create(a_spec(stage.clock, robot=f"r{n}")) for n in range(5)),
             return_exceptions=True,
         )
         assert [type(each) for each in results].count(TooManyTasksError) == 2
-        await stage.supervisor.delete(APP, str(results[0]))
+        await stage.tasks.delete(APP, str(results[0]))
         await stage.events(str(results[0]))
-        await stage.supervisor.create(a_spec(stage.clock, robot="r9"))
+        await stage.tasks.create(a_spec(stage.clock, robot="r9"))
 
 
 async def test_the_id_of_a_member_that_is_no_robot_is_refused(stage: Stage) -> None:
     stage.rooms.humans.add(ROBOT)
     with pytest.raises(RobotIdTakenError, match=ROBOT):
-        await stage.supervisor.create(a_spec(stage.clock))
+        await stage.tasks.create(a_spec(stage.clock))
 
 
 async def test_a_full_spool_refuses_new_tasks(
@@ -109,14 +111,14 @@ async def test_a_full_spool_refuses_new_tasks(
 ) -> None:
     monkeypatch.setattr(Delivery, "is_full", True)
     with pytest.raises(SpoolFullError):
-        await stage.supervisor.create(a_spec(stage.clock))
+        await stage.tasks.create(a_spec(stage.clock))
 
 
 async def test_a_task_that_meets_a_bug_disturbs_no_other(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broken one stays as it is; the other one's time goes on."""
-    broken = await stage.supervisor.create(a_spec(stage.clock, robot="broken"))
+    broken = await stage.tasks.create(a_spec(stage.clock, robot="broken"))
     tick = Robot.tick
 
     def fail_for_one(robot: Robot, now: float) -> None:
@@ -125,29 +127,29 @@ async def test_a_task_that_meets_a_bug_disturbs_no_other(
         tick(robot, now)
 
     monkeypatch.setattr(Robot, "tick", fail_for_one)
-    other = await stage.supervisor.create(a_spec(stage.clock))
+    other = await stage.tasks.create(a_spec(stage.clock))
     await stage.events(other, until=1001)
     stage.clock.now += 30
     assert (1002, {"LeaveCode": 99}) in await stage.events(other)
-    assert stage.supervisor.describe(APP, broken) is TaskStatus.IDLE
+    assert stage.tasks.describe(APP, broken) is TaskStatus.IDLE
 
 
 async def test_tasks_of_other_apps_and_expired_ones_are_not_found(stage: Stage) -> None:
     """After ResourceExpiredHour the calls fail, but the task itself goes on."""
     spec = replace(a_spec(stage.clock), slicing=SliceParams(True, False, max_idle_s=86400))
-    task_id = await stage.supervisor.create(replace(spec, resource_expired_hours=6))
+    task_id = await stage.tasks.create(replace(spec, resource_expired_hours=6))
     with pytest.raises(TaskNotFoundError):
-        stage.supervisor.describe(APP + 1, task_id)
+        stage.tasks.describe(APP + 1, task_id)
     stage.clock.now += 6 * 3600 - 1
-    stage.supervisor.describe(APP, task_id)
+    stage.tasks.describe(APP, task_id)
     stage.clock.now += 1
     for call in (
-        stage.supervisor.delete(APP, task_id),
-        stage.supervisor.modify(APP, task_id, None),
+        stage.tasks.delete(APP, task_id),
+        stage.tasks.modify(APP, task_id, None),
     ):
         with pytest.raises(TaskNotFoundError):
             await call
-    assert stage.supervisor.count_by_status()[TaskStatus.IDLE] == 1
+    assert stage.worker.count_by_status()[TaskStatus.IDLE] == 1
 
 
 async def test_a_step_of_the_wall_clock_hides_no_task(tmp_path: Path) -> None:
@@ -155,41 +157,41 @@ async def test_a_step_of_the_wall_clock_hides_no_task(tmp_path: Path) -> None:
     clock = SettableClock()
     async with open_stage(tmp_path, clock=clock) as stage:
         spec = replace(a_spec(clock, lifetime_s=86400 * 30), resource_expired_hours=6)
-        task_id = await stage.supervisor.create(spec)
+        task_id = await stage.tasks.create(spec)
         clock.step_ms = 25 * 3_600_000
-        assert stage.supervisor.describe(APP, task_id) is TaskStatus.IDLE
+        assert stage.tasks.describe(APP, task_id) is TaskStatus.IDLE
     clock.step_ms = 50 * 3_600_000
     async with open_stage(tmp_path, clock=clock) as stage:
-        assert stage.supervisor.describe(APP, task_id) is TaskStatus.IDLE
-        await stage.supervisor.delete(APP, task_id)
+        assert stage.tasks.describe(APP, task_id) is TaskStatus.IDLE
+        await stage.tasks.delete(APP, task_id)
 
 
 async def test_modified_lists_reach_the_robot_and_survive_a_restart(tmp_path: Path) -> None:
     clock = ManualClock()
     audio = ManualAudio()
     async with open_stage(tmp_path, clock=clock) as stage:
-        task_id = await stage.supervisor.create(a_spec(clock))
+        task_id = await stage.tasks.create(a_spec(clock))
         await stage.events(task_id, until=1001)
         stage.rooms.listeners[ROBOT].on_anchor_joined(ManualAnchor("alice", audio))
         assert len(audio.sinks) == 1
         lists = SubscriptionLists(audio_block=("alice",))
-        await stage.supervisor.modify(APP, task_id, lists)
+        await stage.tasks.modify(APP, task_id, lists)
         assert audio.sinks == []
     async with open_stage(tmp_path, clock=clock) as stage:
-        assert stage.supervisor.describe(APP, task_id) is TaskStatus.IDLE
+        assert stage.tasks.describe(APP, task_id) is TaskStatus.IDLE
         await stage.rooms.has_robot.wait()
         stage.rooms.listeners[ROBOT].on_anchor_joined(ManualAnchor("alice", audio))
         stage.rooms.listeners[ROBOT].on_anchor_joined(ManualAnchor("bob", bob := ManualAudio()))
         assert audio.sinks == []
         assert len(bob.sinks) == 1
-        await stage.supervisor.delete(APP, task_id)
+        await stage.tasks.delete(APP, task_id)
         assert [kind for kind, _ in await stage.events(task_id)][-2:] == [1002, 1005]
 
 
 async def test_a_restart_with_an_expired_usersig_ends_the_task(tmp_path: Path) -> None:
     clock = ManualClock()
     async with open_stage(tmp_path, clock=clock) as stage:
-        task_id = await stage.supervisor.create(a_spec(clock, lifetime_s=60))
+        task_id = await stage.tasks.create(a_spec(clock, lifetime_s=60))
         await stage.events(task_id, until=1001)
     clock.now += 61
     async with open_stage(tmp_path, clock=clock) as stage:
@@ -199,10 +201,11 @@ async def test_a_restart_with_an_expired_usersig_ends_the_task(tmp_path: Path) -
 async def test_a_stop_that_was_cut_off_is_completed_at_the_next_start(tmp_path: Path) -> None:
     clock = ManualClock()
     async with open_stage(tmp_path, clock=clock) as stage:
-        task_id = await stage.supervisor.create(a_spec(clock))
+        task_id = await stage.tasks.create(a_spec(clock))
         await stage.events(task_id, until=1001)
-    async with Database(tmp_path / DATABASE, [registry.SCHEMA]) as database:
-        await database.run(lambda c: registry.set_stopping(c, task_id, LeaveCode.REMOVED))
+    async with Database(tmp_path / DATABASE, [sqlite_store.SCHEMA]) as database:
+        store = SqliteTaskStore(database, BOX, Bus(database))
+        await store.set_stopping(task_id, LeaveCode.REMOVED)
     async with open_stage(tmp_path, clock=clock) as stage:
         # 1001 may come again: the first process was stopped the moment it was received.
         events = await stage.events(task_id)

@@ -1,4 +1,4 @@
-"""A supervisor over a real database and real delivery, its rooms moved by hand and its webhooks
+"""Tasks over a real database and real delivery, their rooms moved by hand and their webhooks
 received."""
 
 import asyncio
@@ -15,9 +15,10 @@ from cloudslice.rooms.base import LeaveCode, RoomEntryError, RoomListener
 from cloudslice.slices import Bucket, Vendor
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.tasks.model import TaskSpec
-from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.tasks.service import Tasks
+from cloudslice.tasks.worker import Worker
 from helpers.slice_store import ManualClock
-from helpers.task_stage import open_supervisor
+from helpers.task_stage import open_tasks
 from helpers.webhooks import WebhookReceiver
 
 APP, KEY, ROBOT = 1400000001, "k" * 64, "robot_1"
@@ -57,9 +58,10 @@ class ManualRooms:
 
 @dataclass
 class Stage:
-    """A supervisor with what is around it."""
+    """Service and worker with what is around them."""
 
-    supervisor: Supervisor
+    tasks: Tasks
+    worker: Worker
     rooms: ManualRooms
     clock: ManualClock
     receiver: WebhookReceiver
@@ -96,8 +98,8 @@ async def open_stage(
                 "storage": {"endpoints": {"cos": (directory / "buckets").as_uri()}},
             }
         )
-        async with open_supervisor(settings, rooms, clock, {}) as supervisor:
-            yield Stage(supervisor, rooms, clock, receiver)
+        async with open_tasks(settings, rooms, clock, {}) as parts:
+            yield Stage(parts.tasks, parts.worker, rooms, clock, receiver)
 
 
 def a_spec(clock: ManualClock, *, lifetime_s: int = 86400, robot: str = ROBOT) -> TaskSpec:

@@ -1,8 +1,7 @@
 """When things are tried again, as tables."""
 
 import pytest
-
-from cloudslice.delivery.retries import UploadPace
+from cloudslice.uploads.pace import UploadPace
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from cloudslice.delivery.schema import SCHEMA
+from cloudslice.webhooks.schema import SCHEMA
 from cloudslice.migrations import Schema, migrate
 from cloudslice.webhooks import outbox
 
