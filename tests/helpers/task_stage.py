@@ -12,9 +12,9 @@ from cloudslice.config import Settings
 from cloudslice.events import RobotLeft
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomKey
+from cloudslice.node import _repair_audio as repair_audio
 from cloudslice.rooms.base import LeaveCode, RoomProvider
 from cloudslice.slices import SliceKind
-from cloudslice.node import _repair_audio as repair_audio
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks import sqlite_store
@@ -23,10 +23,9 @@ from cloudslice.tasks.sqlite_store import SqliteTaskStore
 from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
 from helpers.api_fakes import APP, APP_KEY, KEYS, OTHER_APP, GatewayCaller, create_parameters
-from helpers.delivery import BOX, DATABASE, open_delivery
+from helpers.delivery import BOX, open_delivery
 from helpers.manual_rooms import ManualRooms
 from helpers.slice_store import ManualClock
-
 
 
 @dataclass

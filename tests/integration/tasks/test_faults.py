@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloudslice.delivery.service import Delivery
 
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomListener
 from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.params import SubscriptionLists
 from cloudslice.slicing.robot import Robot
+from cloudslice.spool.spool import Spool
 from cloudslice.tasks import entry, worker
 from cloudslice.tasks.model import TaskStatus
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
@@ -142,8 +142,8 @@ async def test_a_stop_while_a_broken_entry_is_tried_again_ends_the_trying(
 @pytest.mark.parametrize(
     ("owner", "step"),
     [
-        (Delivery, "open"),
-        (Delivery, "flush"),
+        (Spool, "open"),
+        (Spool, "flush"),
         (SqliteTaskStore, "note_entered"),
         (SqliteTaskStore, "finish"),
     ],

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloudslice.delivery.service import Delivery
 
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import LeaveCode
+from cloudslice.spool.spool import Spool
 from cloudslice.tasks.model import TaskStatus
 from helpers.api_fakes import APP, Answer
 from helpers.slice_store import ManualClock
@@ -96,10 +96,10 @@ async def test_a_task_that_is_stopping_can_still_be_called(
     """Until its end it is Exited; Modify changes nothing and Delete nothing more."""
     may_stop = asyncio.Event()
 
-    async def flush(_delivery: Delivery) -> None:
+    async def flush(_spool: Spool) -> None:
         await may_stop.wait()
 
-    monkeypatch.setattr(Delivery, "flush", flush)
+    monkeypatch.setattr(Spool, "flush", flush)
     task_id = (await race.create()).body["TaskId"]
     lists = {"SubscribeStreamUserIds": {"SubscribeAudioUserIds": ["alice"]}}
     assert (await race.call(DELETE, task_id)).code is None

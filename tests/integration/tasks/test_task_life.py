@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cloudslice.delivery.service import Delivery
 
 from cloudslice.database import Database
 from cloudslice.events import Bus
@@ -22,9 +21,10 @@ from cloudslice.tasks.model import (
     TooManyTasksError,
 )
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
+from cloudslice.uploads.uploader import Uploader
+from helpers.delivery import BOX, DATABASE
 from helpers.manual_stage import APP, ROBOT, Stage, a_spec, open_stage
 from helpers.slice_store import ManualClock, SettableClock
-from helpers.task_stage import BOX, DATABASE
 from helpers.tracks import ManualAnchor, ManualAudio
 
 
@@ -109,7 +109,7 @@ async def test_the_id_of_a_member_that_is_no_robot_is_refused(stage: Stage) -> N
 async def test_a_full_spool_refuses_new_tasks(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Delivery, "is_full", True)
+    monkeypatch.setattr(Uploader, "is_full", True)
     with pytest.raises(SpoolFullError):
         await stage.tasks.create(a_spec(stage.clock))
 

@@ -1,6 +1,7 @@
 """When things are tried again, as tables."""
 
 import pytest
+
 from cloudslice.uploads.pace import UploadPace
 
 

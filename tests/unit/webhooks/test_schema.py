@@ -2,9 +2,9 @@
 
 import sqlite3
 
-from cloudslice.webhooks.schema import SCHEMA
 from cloudslice.migrations import Schema, migrate
 from cloudslice.webhooks import outbox
+from cloudslice.webhooks.schema import SCHEMA
 
 FIRST = Schema(SCHEMA.part, SCHEMA.migrations[:1])
 
