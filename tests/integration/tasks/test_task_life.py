@@ -83,7 +83,7 @@ async def test_an_empty_room_ends_the_task_after_max_idle_time(stage: Stage) -> 
 
 async def test_a_newer_robot_of_the_same_id_ends_the_older_task(stage: Stage) -> None:
     older = await stage.tasks.create(a_spec(stage.clock))
-    newer = await stage.tasks.create(a_spec(stage.clock))
+    newer = await stage.tasks.create(a_spec(stage.clock, lifetime_s=60))
     assert (1002, {"LeaveCode": 101}) in await stage.events(older)
     assert stage.tasks.describe(APP, newer) is TaskStatus.IDLE
 
