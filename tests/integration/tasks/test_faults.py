@@ -11,13 +11,15 @@ from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomListener
 from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.params import SubscriptionLists
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.robot import Robot
 from cloudslice.spool.spool import Spool
 from cloudslice.tasks import entry, worker
-from cloudslice.tasks.model import TaskStatus
+from cloudslice.tasks.model import TaskNotFoundError, TaskStatus
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
 from cloudslice.tasks.worker import Worker
 from helpers.manual_stage import APP, ROBOT, ManualRooms, Stage, a_spec, open_stage
+from helpers.slice_store import ManualClock
 from helpers.tracks import ManualAnchor, ManualAudio
 from helpers.waiting import eventually
 
@@ -114,7 +116,86 @@ async def test_a_robot_that_is_stopped_on_its_way_enters_first_then_leaves(
     task_id = await stage.tasks.create(a_spec(stage.clock))
     await asyncio.sleep(0)
     await stage.tasks.delete(APP, task_id)
+    assert stage.tasks.describe(APP, task_id) is TaskStatus.EXITED
     may_enter.set()
+    assert await stage.events(task_id) == [ENTERED, (1002, {"LeaveCode": 0}), (1005, {"Status": 0})]
+
+
+async def test_a_robot_that_is_stopped_on_its_way_into_a_room_without_answer_has_failed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After one timeout: it is not tried again."""
+    tries = []
+
+    async def hang(*_given: object) -> None:
+        tries.append(1)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ManualRooms, "enter", hang)
+    monkeypatch.setattr(entry, "_TIMEOUT_S", 0.2)
+    task_id = await stage.tasks.create(a_spec(stage.clock))
+    await eventually(lambda: bool(tries))
+    await stage.tasks.delete(APP, task_id)
+    assert await stage.events(task_id) == [
+        (1001, {"Status": 1}),
+        (1002, {"LeaveCode": 0}),
+        (1005, {"Status": 0}),
+    ]
+    assert len(tries) == 1
+
+
+async def test_the_newer_of_two_robots_is_the_last_to_enter_a_slow_room(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the older one would replace it."""
+    may_enter = asyncio.Event()
+    enter, open_task = ManualRooms.enter, Delivery.open
+    opened = []
+
+    async def slow_once(rooms: ManualRooms, *given: Any) -> Any:
+        if not may_enter.is_set():
+            await may_enter.wait()
+        return await enter(rooms, *given)
+
+    async def note_opened(*given: Any) -> None:
+        await open_task(*given)
+        opened.append(1)
+
+    monkeypatch.setattr(ManualRooms, "enter", slow_once)
+    monkeypatch.setattr(Delivery, "open", note_opened)
+    older = await stage.tasks.create(a_spec(stage.clock))
+    newer = await stage.tasks.create(a_spec(stage.clock, lifetime_s=60))
+    await eventually(lambda: len(opened) == 2)
+    may_enter.set()
+    assert await stage.events(older) == [
+        ENTERED,
+        (1002, {"LeaveCode": 101}),
+        (1005, {"Status": 0}),
+    ]
+    assert await stage.events(newer, until=1001) == [ENTERED]
+    assert stage.tasks.describe(APP, newer) is TaskStatus.IDLE
+
+
+async def test_a_robot_is_out_at_the_call_though_its_entry_is_not_on_record_yet(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk may be full for minutes."""
+    may_write = asyncio.Event()
+    note_entered = SqliteTaskStore.note_entered
+
+    async def slow(*given: Any, **named: Any) -> None:
+        await may_write.wait()
+        await note_entered(*given, **named)
+
+    monkeypatch.setattr(SqliteTaskStore, "note_entered", slow)
+    task_id = await stage.tasks.create(a_spec(stage.clock))
+    await stage.rooms.has_robot.wait()
+    track = ManualAudio()
+    stage.rooms.listeners[ROBOT].on_anchor_joined(ManualAnchor("ann", track))
+    assert len(track.sinks) == 1
+    await stage.tasks.delete(APP, task_id)
+    assert track.sinks == []
+    may_write.set()
     kinds = [kind for kind, _payload in await stage.events(task_id)]
     assert kinds == [1001, 1002, 1005]
 
@@ -233,3 +314,33 @@ async def test_ticks_go_on_whatever_one_raises(
     stage.clock.now += 30
     assert (1002, {"LeaveCode": 99}) in await stage.events(task_id)
     assert ROBOT in stage.rooms.listeners
+
+
+async def test_a_fault_while_the_process_stops_keeps_it_from_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tasks that are stopping stop, and the others go on with the next process."""
+    monkeypatch.setattr(worker, "_WRITE_RETRY_S", 0)
+    clock = ManualClock()
+    async with open_stage(tmp_path, clock=clock) as stage:
+        stopping = await stage.tasks.create(a_spec(clock, robot="stopping"))
+        staying = await stage.tasks.create(a_spec(clock))
+        await stage.events(stopping, until=1001)
+        await stage.events(staying, until=1001)
+        may_flush = asyncio.Event()
+        flush = Delivery.flush
+
+        async def slow(delivery: Delivery) -> None:
+            await may_flush.wait()
+            await flush(delivery)
+
+        monkeypatch.setattr(Delivery, "flush", slow)
+        flushing = asyncio.get_running_loop().call_later(0.2, may_flush.set)
+        await stage.tasks.delete(APP, stopping)
+        monkeypatch.setattr(PicturePool, "settle", FailingOnce(PicturePool.settle))
+    assert stage.worker.faults.errors == 1
+    assert flushing.when() <= asyncio.get_running_loop().time()
+    async with open_stage(tmp_path, clock=clock) as stage:
+        assert stage.tasks.describe(APP, staying) is TaskStatus.IDLE
+        with pytest.raises(TaskNotFoundError):
+            stage.tasks.describe(APP, stopping)

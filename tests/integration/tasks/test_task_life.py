@@ -83,7 +83,7 @@ async def test_an_empty_room_ends_the_task_after_max_idle_time(stage: Stage) -> 
 
 async def test_a_newer_robot_of_the_same_id_ends_the_older_task(stage: Stage) -> None:
     older = await stage.tasks.create(a_spec(stage.clock))
-    newer = await stage.tasks.create(a_spec(stage.clock))
+    newer = await stage.tasks.create(a_spec(stage.clock, lifetime_s=60))
     assert (1002, {"LeaveCode": 101}) in await stage.events(older)
     assert stage.tasks.describe(APP, newer) is TaskStatus.IDLE
 
@@ -210,3 +210,87 @@ async def test_a_stop_that_was_cut_off_is_completed_at_the_next_start(tmp_path: 
         # 1001 may come again: the first process was stopped the moment it was received.
         events = await stage.events(task_id)
         assert events[-2:] == [(1002, {"LeaveCode": 1}), (1005, {"Status": 0})]
+
+
+async def change_rows(directory: Path, statement: str) -> None:
+    async with Database(directory / DATABASE, []) as database:
+        await database.run(lambda c: c.execute(statement))
+
+
+async def test_a_stop_that_was_cut_off_before_the_robot_had_entered_tells_both(
+    tmp_path: Path,
+) -> None:
+    """Who waits for 1001 hears of it, before 1002."""
+    clock = ManualClock()
+    async with open_stage(tmp_path, clock=clock) as stage:
+        task_id = await stage.tasks.create(a_spec(clock))
+        await stage.events(task_id, until=1001)
+    await change_rows(tmp_path, "UPDATE tasks SET has_entered = 0, leave_code = 0")
+    async with open_stage(tmp_path, clock=clock) as stage:
+        events = await stage.events(task_id)
+        assert events[-3:] == [
+            (1001, {"Status": 1}),
+            (1002, {"LeaveCode": 0}),
+            (1005, {"Status": 0}),
+        ]
+        assert not stage.rooms.has_robot.is_set()
+
+
+@pytest.mark.parametrize("damage", ["slicing = '{'", "lists = CAST(x'c328' AS TEXT)"])
+async def test_a_task_on_record_that_cannot_be_read_ends_and_is_told(
+    tmp_path: Path, damage: str
+) -> None:
+    """The others go on."""
+    clock = ManualClock()
+    async with open_stage(tmp_path, clock=clock) as stage:
+        broken = await stage.tasks.create(a_spec(clock, robot="broken"))
+        other = await stage.tasks.create(a_spec(clock))
+        for task_id in (broken, other):
+            await stage.events(task_id, until=1001)
+    await change_rows(tmp_path, f"UPDATE tasks SET {damage} WHERE robot_user_id = 'broken'")  # noqa: S608
+    for is_first in (True, False):
+        async with open_stage(tmp_path, clock=clock) as stage:
+            assert stage.tasks.describe(APP, other) is TaskStatus.IDLE
+            with pytest.raises(TaskNotFoundError):
+                stage.tasks.describe(APP, broken)
+            if is_first:
+                events = await stage.events(broken)
+                assert events[-2:] == [(1002, {"LeaveCode": 100}), (1005, {"Status": 0})]
+
+
+async def test_a_damaged_record_of_delivery_is_made_anew(tmp_path: Path) -> None:
+    """The slices of a task that goes on still reach their bucket."""
+    clock = ManualClock()
+    async with open_stage(tmp_path, clock=clock) as stage:
+        task_id = await stage.tasks.create(a_spec(clock))
+        await stage.events(task_id, until=1001)
+    await change_rows(tmp_path, "UPDATE consignors SET vendor = 'x'")
+    async with open_stage(tmp_path, clock=clock) as stage:
+        await stage.rooms.has_robot.wait()
+        audio = ManualAudio()
+        stage.rooms.listeners[ROBOT].on_anchor_joined(ManualAnchor("alice", audio))
+        audio.send(clock.monotonic())
+        await stage.tasks.delete(APP, task_id)
+        kinds = [kind for kind, _payload in await stage.events(task_id)]
+        assert 1004 in kinds
+        assert 1006 not in kinds
+    assert list((tmp_path / "buckets").rglob("*.ogg"))
+
+
+async def test_changed_parameters_survive_a_restart(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with open_stage(tmp_path, clock=clock) as stage:
+        task_id = await stage.tasks.create(a_spec(clock))
+        await stage.events(task_id, until=1001)
+        await stage.tasks.modify(APP, task_id, None, {"max_idle_s": 60, "audio_slice_s": 20})
+    async with open_stage(tmp_path, clock=clock) as stage:
+        task = stage.worker.find(task_id)
+        assert task is not None
+        assert task.robot.params == SliceParams(
+            audio=True, video=False, max_idle_s=60, audio_slice_s=20
+        )
+        await stage.rooms.has_robot.wait()
+        clock.now += 59.9
+        await stage.tasks.modify(APP, task_id, None, {"max_idle_s": 86400})
+        clock.now += 1
+        assert stage.tasks.describe(APP, task_id) is TaskStatus.IDLE

@@ -222,7 +222,7 @@ class AudioSlicer:
     def _grid_end(self, start: int) -> int:
         """Where a slice is to end that begins at `start`."""
         slices = (start - self._grid_start) // self._slice_samples + 1
-        return self._grid_start + slices * self._slice_samples
+        return self._grid_start + max(slices, 0) * self._slice_samples
 
     def _close_slice(self) -> None:
         if self._slice is not None:
