@@ -9,6 +9,7 @@ from typing import Self
 from urllib.parse import unquote
 
 _REASONS = {200: "OK", 201: "Created", 204: "No Content", 403: "Forbidden", 404: "Not Found"}
+_ZEROS = bytes(50_000)
 _LOGIN = "/login"
 """Where its redirects lead: a page that answers anything alike."""
 
@@ -23,6 +24,10 @@ class FaultServer:
         connections: how many there were.
         put_status: what it answers to a PUT that has worked.
         login_status: what it answers to whoever follows its redirects.
+        put_lines: further header lines of its answers to PUT; Content-Length among them is taken.
+        put_body: what its answers to PUT say.
+        trailing_bytes: how many zeros follow `put_body`.
+        trailed: how many of them it could send.
         has_etag: whether its answers have an ETag.
         etag: the ETag of its answers; None: the body's MD5.
         keeps: whether it stores what it is given; one that does not lies.
@@ -32,6 +37,9 @@ class FaultServer:
         hangs_up_on_reuse: whether it closes a connection at its second request, unanswered.
         tires_on_reuse: whether it answers 408 to that and closes the connection.
         hangs_up_always: whether it does so at the first.
+        hangs_up_after: whether it closes a connection after its answer.
+        is_silent: whether it does not answer at all.
+        reads_body: whether it takes a body before it answers; else it closes the connection then.
     """
 
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -39,6 +47,10 @@ class FaultServer:
     connections: int = 0
     put_status: int = 200
     login_status: int = 200
+    put_lines: str = ""
+    put_body: bytes = b""
+    trailing_bytes: int = 0
+    trailed: int = 0
     has_etag: bool = True
     etag: str | None = None
     keeps: bool = True
@@ -48,6 +60,9 @@ class FaultServer:
     hangs_up_on_reuse: bool = False
     tires_on_reuse: bool = False
     hangs_up_always: bool = False
+    hangs_up_after: bool = False
+    is_silent: bool = False
+    reads_body: bool = True
     _server: asyncio.Server | None = None
     _writers: set[StreamWriter] = field(default_factory=set)
 
@@ -79,7 +94,10 @@ class FaultServer:
         is_reused = False
         try:
             while True:
-                method, path, body = await _read(reader)
+                method, path, body = await _read(reader, with_body=self.reads_body)
+                if self.is_silent:
+                    await reader.read()
+                    return
                 if self.hangs_up_always or (is_reused and self.hangs_up_on_reuse):
                     return
                 if is_reused and self.tires_on_reuse:
@@ -90,6 +108,12 @@ class FaultServer:
                 self.requests.append(method)
                 writer.write(self._reply(method, path, body))
                 await writer.drain()
+                for _ in range(self.trailing_bytes // len(_ZEROS)):
+                    writer.write(_ZEROS)
+                    await writer.drain()
+                    self.trailed += len(_ZEROS)
+                if self.hangs_up_after or not self.reads_body:
+                    return
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -104,7 +128,9 @@ class FaultServer:
     def _put(self, path: str, body: bytes) -> bytes:
         if self.keeps:
             self.objects[path] = body
-        return self._answer(self.put_status, 0, body)
+        size = len(self.put_body) + self.trailing_bytes
+        head = self._answer(self.put_status, size, body, self.put_lines)
+        return head + self.put_body
 
     def _head(self, path: str) -> bytes:
         data = self.objects.get(path)
@@ -114,7 +140,8 @@ class FaultServer:
 
     def _answer(self, status: int, size: int, body: bytes, lines: str = "") -> bytes:
         head = f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}\r\n{lines}"
-        if status != 204 and "Transfer-Encoding" not in lines:  # RFC 9110, 8.6
+        is_framed = "Transfer-Encoding" in lines or "Content-Length" in lines
+        if status != 204 and not is_framed:  # RFC 9110, 8.6
             head += f"Content-Length: {size}\r\n"
         if 300 <= status < 400:
             head += f"Location: {_LOGIN}\r\n"
@@ -124,10 +151,11 @@ class FaultServer:
         return f"{head}\r\n".encode()
 
 
-async def _read(reader: StreamReader) -> tuple[str, str, bytes]:
+async def _read(reader: StreamReader, *, with_body: bool) -> tuple[str, str, bytes]:
     """Method, path and body of the next request."""
     lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     method, target, _ = lines[0].split(" ")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    size = int(headers.get("content-length", "0")) if with_body else 0
+    body = await reader.readexactly(size)
     return method, unquote(target.partition("?")[0]), body

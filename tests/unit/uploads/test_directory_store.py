@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from cloudslice.delivery.storage import StoredObject, open_bucket
+from cloudslice.delivery.storage_errors import StorageError, translate_error
 from obstore.exceptions import GenericError
 
 from cloudslice.config import EndpointSettings, StorageSettings
-from cloudslice.delivery.storage import StoredObject, open_bucket
-from cloudslice.delivery.storage_errors import StorageError, translate_error
 from cloudslice.slices import Bucket, Vendor
 
 ANSWER = (

@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import pytest
-
-from cloudslice.config import EndpointSettings
 from cloudslice.delivery.endpoints import (
     DirectoryEndpoint,
     S3Endpoint,
@@ -12,6 +10,8 @@ from cloudslice.delivery.endpoints import (
     find_endpoint,
     object_url,
 )
+
+from cloudslice.config import EndpointSettings
 from cloudslice.slices import Bucket, Vendor
 
 
