@@ -9,6 +9,10 @@ from typing import Self
 from urllib.parse import unquote
 
 _REASONS = {200: "OK", 201: "Created", 204: "No Content", 403: "Forbidden", 404: "Not Found"}
+_DENIED = (
+    b"HTTP/1.1 403 Forbidden\r\nContent-Length: 84\r\n\r\n"
+    b"<Error><Code>AccessDenied</Code><Message>with an explicit deny</Message></Error>    "
+)
 _ZEROS = bytes(50_000)
 _LOGIN = "/login"
 """Where its redirects lead: a page that answers anything alike."""
@@ -39,6 +43,7 @@ class FaultServer:
         hangs_up_always: whether it does so at the first.
         hangs_up_after: whether it closes a connection after its answer.
         is_silent: whether it does not answer at all.
+        demands: a header line that a PUT must have, else it is refused; lower-case name.
         reads_body: whether it takes a body before it answers; else it closes the connection then.
     """
 
@@ -62,6 +67,7 @@ class FaultServer:
     hangs_up_always: bool = False
     hangs_up_after: bool = False
     is_silent: bool = False
+    demands: str = ""
     reads_body: bool = True
     _server: asyncio.Server | None = None
     _writers: set[StreamWriter] = field(default_factory=set)
@@ -94,7 +100,7 @@ class FaultServer:
         is_reused = False
         try:
             while True:
-                method, path, body = await _read(reader, with_body=self.reads_body)
+                method, path, head, body = await _read(reader, with_body=self.reads_body)
                 if self.is_silent:
                     await reader.read()
                     return
@@ -106,7 +112,10 @@ class FaultServer:
                     return
                 is_reused = True
                 self.requests.append(method)
-                writer.write(self._reply(method, path, body))
+                if method == "PUT" and self.demands not in head.lower():
+                    writer.write(_DENIED)
+                else:
+                    writer.write(self._reply(method, path, body))
                 await writer.drain()
                 for _ in range(self.trailing_bytes // len(_ZEROS)):
                     writer.write(_ZEROS)
@@ -151,11 +160,12 @@ class FaultServer:
         return f"{head}\r\n".encode()
 
 
-async def _read(reader: StreamReader, *, with_body: bool) -> tuple[str, str, bytes]:
-    """Method, path and body of the next request."""
-    lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+async def _read(reader: StreamReader, *, with_body: bool) -> tuple[str, str, str, bytes]:
+    """Method, path, head and body of the next request."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    lines = head.split("\r\n")
     method, target, _ = lines[0].split(" ")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     size = int(headers.get("content-length", "0")) if with_body else 0
     body = await reader.readexactly(size)
-    return method, unquote(target.partition("?")[0]), body
+    return method, unquote(target.partition("?")[0]), head, body

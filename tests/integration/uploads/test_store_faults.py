@@ -269,6 +269,31 @@ async def test_an_endless_error_takes_neither_memory_nor_time(
     assert server.trailed < 20_000_000
 
 
+@pytest.mark.parametrize(
+    ("demands", "settings"),
+    [
+        ("x-amz-server-side-encryption: aes256", {"encryption": "AES256"}),
+        ("x-amz-acl: bucket-owner-full-control", {"acl": "bucket-owner-full-control"}),
+        ("content-md5: ", {}),
+    ],
+)
+async def test_what_a_buckets_policy_demands_is_a_setting(
+    server: FaultServer,
+    store: ObjectStore,
+    item: StoredObject,
+    demands: str,
+    settings: dict[str, str],
+) -> None:
+    """Without it the store's refusal is told; with it the object is stored."""
+    server.demands = demands
+    if settings:
+        with pytest.raises(StorageError, match="^AccessDenied: with an explicit deny$"):
+            await store.put(item)
+    async with opened(BUCKET, make_settings(server.url, **settings)) as other:
+        await other.put(item)
+    assert list(server.objects) == [PATH]
+
+
 async def test_a_store_that_does_not_answer(server: FaultServer, item: StoredObject) -> None:
     """It has the time of the settings."""
     server.is_silent = True
