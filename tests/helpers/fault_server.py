@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import ssl
 from asyncio import StreamReader, StreamWriter
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -9,10 +10,8 @@ from typing import Self
 from urllib.parse import unquote
 
 _REASONS = {200: "OK", 201: "Created", 204: "No Content", 403: "Forbidden", 404: "Not Found"}
-_DENIED = (
-    b"HTTP/1.1 403 Forbidden\r\nContent-Length: 84\r\n\r\n"
-    b"<Error><Code>AccessDenied</Code><Message>with an explicit deny</Message></Error>    "
-)
+_DENIAL = b"<Error><Code>AccessDenied</Code><Message>with an explicit deny</Message></Error>"
+_DENIED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(_DENIAL), _DENIAL)
 _ZEROS = bytes(50_000)
 _LOGIN = "/login"
 """Where its redirects lead: a page that answers anything alike."""
@@ -43,6 +42,7 @@ class FaultServer:
         hangs_up_always: whether it does so at the first.
         hangs_up_after: whether it closes a connection after its answer.
         is_silent: whether it does not answer at all.
+        tls: its certificate, if it speaks TLS.
         demands: a header line that a PUT must have, else it is refused; lower-case name.
         reads_body: whether it takes a body before it answers; else it closes the connection then.
     """
@@ -67,13 +67,14 @@ class FaultServer:
     hangs_up_always: bool = False
     hangs_up_after: bool = False
     is_silent: bool = False
+    tls: ssl.SSLContext | None = None
     demands: str = ""
     reads_body: bool = True
     _server: asyncio.Server | None = None
     _writers: set[StreamWriter] = field(default_factory=set)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
         return self
 
     async def __aexit__(
@@ -92,7 +93,8 @@ class FaultServer:
     @property
     def url(self) -> str:
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         self._writers.add(writer)

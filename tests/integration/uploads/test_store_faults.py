@@ -287,7 +287,7 @@ async def test_what_a_buckets_policy_demands_is_a_setting(
     """Without it the store's refusal is told; with it the object is stored."""
     server.demands = demands
     if settings:
-        with pytest.raises(StorageError, match="^AccessDenied: with an explicit deny$"):
+        with pytest.raises(StorageError, match=r"^AccessDenied: with an explicit deny$"):
             await store.put(item)
     async with opened(BUCKET, make_settings(server.url, **settings)) as other:
         await other.put(item)
