@@ -1,8 +1,8 @@
 """What the upload of a slice costs: a file checked against its hash, and put into a bucket.
 
-Our client and obstore take turns in one process; the bucket is a process of its own that drops what
-it gets. obstore is used as the first version used it: SHA-256 on a thread, the file read and sent by
-obstore, MD5 compared with the ETag on a thread. CPU is that of all threads.
+Our client and obstore take turns in one process. The bucket is a process of its own that drops what
+it gets. obstore is used as the first version used it: SHA-256 on a thread, the file read and sent
+by obstore, MD5 compared with the ETag on a thread. CPU is that of all threads.
 
     python bench/uploads.py [--sizes 50000 500000] [--turns 5] [--uploads 200] [--parallel 4]
 """
@@ -56,9 +56,9 @@ def serve_sink(pipe: Connection, directory: Path, is_tls: bool) -> None:
 
 
 @asynccontextmanager
-async def open_ours(endpoint: str, ca_file: str, file: Path) -> AsyncIterator[Upload]:
+async def open_ours(endpoint: str, ca_file: str, file: Path, size: int) -> AsyncIterator[Upload]:
     """Our client."""
-    size, sha256 = file.stat().st_size, hashlib.sha256(file.read_bytes()).hexdigest()
+    sha256 = hash_file(file, "sha256")
 
     async def upload(key: str) -> None:
         content = await asyncio.to_thread(read_content, file, size, sha256)
@@ -128,7 +128,7 @@ async def measure(size: int, options: argparse.Namespace, *, is_tls: bool) -> li
             file = Path(directory) / "slice"
             file.write_bytes(os.urandom(size))
             async with (
-                open_ours(endpoint, ca_file, file) as ours,
+                open_ours(endpoint, ca_file, file, size) as ours,
                 open_obstore(endpoint, file) as theirs,
             ):
                 turns: list[tuple[float, float]] = []
