@@ -1,6 +1,6 @@
 module cloudslice/tests/go-s3
 
-go 1.26
+go 1.25.0
 
 tool github.com/versity/versitygw/cmd/versitygw
 

@@ -370,3 +370,18 @@ async def test_idle_connections_are_nobodys_error(server: FaultServer, tmp_path:
             assert delivery.uploads.failed_attempts == 0
         assert receiver.of_type(1006) == []
     assert len(server.objects) == 5
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "reason"),
+    [
+        pytest.param("http://127.0.0.1:9", "Connection refused", id="nobody listens"),
+        pytest.param("https://127.0.0.1:9", "Connection refused", id="nobody listens, TLS"),
+        pytest.param("http://store.invalid", "Name or service not known", id="no such host"),
+    ],
+)
+async def test_a_store_that_is_not_there(endpoint: str, reason: str, item: StoredObject) -> None:
+    async with opened(BUCKET, make_settings(endpoint)) as store:
+        with pytest.raises(StorageError) as caught:
+            await store.put(item)
+    assert str(caught.value) == f"ConnectionFailed: The store cannot be reached: {reason}."

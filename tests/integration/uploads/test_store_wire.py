@@ -62,7 +62,7 @@ async def url(capture: Capture) -> AsyncIterator[str]:
 @pytest.fixture
 async def store(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ObjectStore]:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "TokenOfTheMachine")
-    async with opened(BUCKET, make_settings(url, timeout_s=0.5)) as store:
+    async with opened(BUCKET, make_settings(url, timeout_s=5)) as store:
         yield store
 
 
@@ -153,6 +153,26 @@ async def test_headers_of_the_settings_are_sent_and_signed(
         pytest.param(b"", 0, "ConnectionFailed: The store cannot be reached", id="hangs up"),
         pytest.param(b"HTTP/1.1 2", 0, "ConnectionFailed: The store", id="hangs up in the middle"),
         pytest.param(b"garbage\r\n\r\n", 0, "ConnectionFailed: The store", id="is no HTTP server"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 0\r\n\r\n",
+            0, "ConnectionFailed: The store cannot be reached: not HTTP: ", id="garbage header",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+            0, "ConnectionFailed: The store cannot be reached: not HTTP: ", id="garbage length",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nx: " + bytes(100_000).hex().encode() + b"\r\n\r\n",
+            0, "ConnectionFailed: The store cannot be reached: not HTTP: ", id="endless header",
+        ),
+        pytest.param(
+            b"HTTP/1.1 301 Moved\r\nx-amz-bucket-region: \xff\xfe\r\nConnection: close\r\n\r\n",
+            301, "Http301: The store gave no reason.", id="header in no encoding",
+        ),
+        pytest.param(
+            b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+            503, "Http503: The store gave no reason.", id="garbage chunk",
+        ),
     ],
 )  # fmt: skip
 async def test_real_failures_are_translated(
