@@ -189,6 +189,47 @@ def test_other_variables_do_not_matter(file: Path) -> None:
             id="endpoint-unknown-part",
         ),
         pytest.param(
+            '[storage.s3]\nchecksum = "crc32"',
+            "FILE: storage.s3.checksum: expected one of 'Content-MD5', 'x-amz-checksum-sha256' "
+            "or 'none', but it is 'crc32'",
+            id="checksum",
+        ),
+        pytest.param(
+            '[storage.cos]\nacl = "a\\n"',
+            "FILE: storage.cos.acl: expected ASCII characters without blanks, as a header has "
+            "them, but it is 'a\\n'",
+            id="header",
+        ),
+        pytest.param(
+            '[storage.cos]\nkms_key_id = "k"',
+            'FILE: storage.cos: kms_key_id needs encryption, such as "aws:kms"',
+            id="key-without-encryption",
+        ),
+        pytest.param(
+            '[storage.oss]\nca_file = "/nowhere/ca.pem"',
+            "FILE: storage.oss.ca_file: cannot be read: No such file or directory, "
+            "but it is '/nowhere/ca.pem'",
+            id="no-ca-file",
+        ),
+        pytest.param(
+            '[storage.oss]\nca_file = "/dev/null"',
+            "FILE: storage.oss.ca_file: expected a file with certificates in PEM, "
+            "but it is '/dev/null'",
+            id="no-certificates",
+        ),
+        pytest.param(
+            '[storage.cos]\naddressing = "path"\n'
+            '[storage.endpoints]\ncos = "https://{bucket}.s3.example.com"',
+            'FILE: storage: cos.addressing: "path" contradicts {bucket} in endpoints.cos',
+            id="path-style-virtual-host",
+        ),
+        pytest.param(
+            '[storage.s3]\naddressing = "virtual"\n[storage.endpoints]\ns3 = "http://[::1]:9000"',
+            'FILE: storage: s3.addressing: "virtual" needs a host name in endpoints.s3, '
+            "not an address",
+            id="virtual-address",
+        ),
+        pytest.param(
             'data_dir = ""',
             "FILE: data_dir: expected a directory, but it is ''",
             id="no-directory",
@@ -282,6 +323,7 @@ def test_a_list_in_a_variable_must_be_toml(file: Path) -> None:
         pytest.param('[apps]\nsdk_app_id = 1\nsecret_key = "TOPSECRET"', id="table-for-a-list"),
         pytest.param(APP + 'callback_key = "TOPSECRET!"', id="callback-key"),
         pytest.param('encryption_key = ["TOPSECRET"]', id="encryption-key"),
+        pytest.param('[storage.cos]\nsession_token = "TOPSECRET "', id="session-token"),
         pytest.param(
             CREDENTIAL.replace('"key"', '"TOPSECRET"') + "x = 1", id="another-key-of-its-table"
         ),

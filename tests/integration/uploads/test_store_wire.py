@@ -4,16 +4,14 @@ import asyncio
 import hashlib
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
-from cloudslice.delivery.storage import ObjectStore, StoredObject, open_bucket
-from cloudslice.delivery.storage_errors import StorageError
 
-from cloudslice.config import EndpointSettings, StorageSettings
 from cloudslice.slices import Bucket, Vendor
+from cloudslice.uploads.objects import ObjectStore, StoredObject
+from cloudslice.uploads.storage_errors import StorageError
+from helpers.stores import make_object, make_settings, opened
 
 KEY = "p/9+a../u/audios/1_a b?#%&+~[]{}^|<>:;!$()=@,._u_20231114221321.ogg"
 ENCODED = (
@@ -52,23 +50,25 @@ def capture() -> Capture:
     return Capture()
 
 
+BUCKET = Bucket(Vendor.OSS, "cn-hangzhou", "demo-125", "AKIDEXAMPLE", "SecretExample")
+
+
 @pytest.fixture
-async def store(capture: Capture, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ObjectStore]:
+async def url(capture: Capture) -> AsyncIterator[str]:
+    async with await asyncio.start_server(capture.serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.fixture
+async def store(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ObjectStore]:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "TokenOfTheMachine")
-    bucket = Bucket(Vendor.OSS, "cn-hangzhou", "demo-125", "AKIDEXAMPLE", "SecretExample")
-    with ThreadPoolExecutor(1) as workers:
-        async with await asyncio.start_server(capture.serve, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            endpoints = EndpointSettings(oss=f"http://127.0.0.1:{port}")
-            settings = StorageSettings(endpoints=endpoints, upload_timeout_s=0.5)
-            yield open_bucket(bucket, settings, workers)
+    async with opened(BUCKET, make_settings(url, timeout_s=5)) as store:
+        yield store
 
 
 @pytest.fixture
-def item(tmp_path: Path) -> StoredObject:
-    path = tmp_path / "slice"
-    path.write_bytes(b"content")
-    return StoredObject(KEY, path, "audio/ogg", {"start-ms": "5"})
+def item() -> StoredObject:
+    return make_object(KEY)
 
 
 async def test_one_plain_signed_put(
@@ -81,6 +81,8 @@ async def test_one_plain_signed_put(
     headers = capture.headers
     assert headers["content-length"] == "7"
     assert headers["content-type"] == "audio/ogg"
+    assert headers["content-md5"] == "mgNkuembtIDdJeHwKEyFVQ=="
+    assert headers["accept-encoding"] == "identity"
     assert headers["x-amz-meta-start-ms"] == "5"
     assert headers["x-amz-content-sha256"] == hashlib.sha256(b"content").hexdigest()
     assert "/cn-hangzhou/s3/aws4_request" in headers["authorization"]
@@ -88,6 +90,51 @@ async def test_one_plain_signed_put(
     forbidden = {"transfer-encoding", "content-encoding", "x-amz-trailer", "x-amz-security-token"}
     assert not forbidden & set(headers)
     assert not any("checksum" in name or "acl" in name for name in headers)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        pytest.param({"checksum": "none"}, {"content-md5": None}, id="no checksum"),
+        pytest.param(
+            {"checksum": "x-amz-checksum-sha256"},
+            {
+                "content-md5": None,
+                "x-amz-checksum-sha256": "7XACtDnprIRfIjV9giusFERzD722AW0+yUMil7nsn3M=",
+            },
+            id="SHA-256",
+        ),
+        pytest.param(
+            {"encryption": "aws:kms", "kms_key_id": "alias/k"},
+            {
+                "x-amz-server-side-encryption": "aws:kms",
+                "x-amz-server-side-encryption-aws-kms-key-id": "alias/k",
+            },
+            id="encryption",
+        ),
+        pytest.param(
+            {"acl": "bucket-owner-full-control"},
+            {"x-amz-acl": "bucket-owner-full-control"},
+            id="ACL",
+        ),
+        pytest.param(
+            {"session_token": "TheTasks"}, {"x-amz-security-token": "TheTasks"}, id="token"
+        ),
+    ],
+)
+async def test_headers_of_the_settings_are_sent_and_signed(
+    capture: Capture,
+    url: str,
+    item: StoredObject,
+    settings: dict[str, object],
+    expected: dict[str, str | None],
+) -> None:
+    async with opened(BUCKET, make_settings(url, **settings)) as store:
+        await store.put(item)
+    assert {name: capture.headers.get(name) for name in expected} == expected
+    signed = capture.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0]
+    sent = {name for name, value in expected.items() if value}
+    assert sent | {"host", "content-type", "x-amz-date"} <= set(signed.split(";"))
 
 
 @pytest.mark.parametrize(
@@ -106,6 +153,26 @@ async def test_one_plain_signed_put(
         pytest.param(b"", 0, "ConnectionFailed: The store cannot be reached", id="hangs up"),
         pytest.param(b"HTTP/1.1 2", 0, "ConnectionFailed: The store", id="hangs up in the middle"),
         pytest.param(b"garbage\r\n\r\n", 0, "ConnectionFailed: The store", id="is no HTTP server"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 0\r\n\r\n",
+            0, "ConnectionFailed: The store cannot be reached: not HTTP: ", id="garbage header",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+            0, "ConnectionFailed: The store cannot be reached: not HTTP: ", id="garbage length",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nx: " + bytes(100_000).hex().encode() + b"\r\n\r\n",
+            0, "ConnectionFailed: The store cannot be reached: not HTTP: ", id="endless header",
+        ),
+        pytest.param(
+            b"HTTP/1.1 301 Moved\r\nx-amz-bucket-region: \xff\xfe\r\nConnection: close\r\n\r\n",
+            301, "Http301: The store gave no reason.", id="header in no encoding",
+        ),
+        pytest.param(
+            b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+            503, "Http503: The store gave no reason.", id="garbage chunk",
+        ),
     ],
 )  # fmt: skip
 async def test_real_failures_are_translated(
