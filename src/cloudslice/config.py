@@ -65,6 +65,21 @@ class RtcSettings(_Section):
     """The same of all apps."""
 
 
+class HttpSettings(_Section):
+    """Connections to the API, WHIP and /metrics."""
+
+    keep_alive_s: Annotated[int, Field(ge=1)] = 150
+    """How long a connection may be idle between two requests. A proxy that closes its idle ones
+    later than we do meets some that are just being closed, and answers 502."""
+    header_timeout_s: Annotated[float, Field(gt=0)] = 15
+    body_timeout_s: Annotated[float, Field(gt=0)] = 60
+    """The official clients' own default timeout: after that nobody waits for the answer any more."""
+    connections: Annotated[int, Field(ge=1)] = 1000
+    connections_per_address: Annotated[int, Field(ge=1)] = 250
+    body_memory_mib: Annotated[float, Field(ge=1)] = 32
+    """What all bodies that are being read may take, beside the first 64 KiB of each."""
+
+
 class LimitSettings(_Section):
     """How much one app may ask for."""
 
@@ -157,6 +172,7 @@ class Settings(_Section):
     """Encrypts storage keys and UserSigs at rest: 32 bytes in Base64. Without it, a key is made
     and kept in data_dir/secret.key."""
     rtc: RtcSettings = RtcSettings()
+    http: HttpSettings = HttpSettings()
     apps: tuple[AppSettings, ...] = ()
     credentials: tuple[CredentialSettings, ...] = ()
     api: ApiSettings = ApiSettings()

@@ -120,7 +120,7 @@ async def serve(settings: Settings) -> None:
     """
     with contextlib.closing(_listen(settings)) as listener:
         async with open_node(settings) as node:
-            server = HttpServer(node.app)
+            server = HttpServer(node.app, settings.http)
             loop = asyncio.get_running_loop()
 
             def stop() -> None:
