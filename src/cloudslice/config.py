@@ -73,7 +73,7 @@ class HttpSettings(_Section):
     later than we do meets some that are just being closed, and answers 502."""
     header_timeout_s: Annotated[float, Field(gt=0)] = 15
     body_timeout_s: Annotated[float, Field(gt=0)] = 60
-    """The official clients' own default timeout: after that nobody waits for the answer any more."""
+    """The official clients' own default timeout: after that nobody waits for an answer."""
     connections: Annotated[int, Field(ge=1)] = 1000
     connections_per_address: Annotated[int, Field(ge=1)] = 250
     body_memory_mib: Annotated[float, Field(ge=1)] = 32

@@ -2,7 +2,7 @@
 
 uvicorn bounds how long a connection may be idle, and nothing else. Here
 
-1. a request's head must be there in time, counted from the connection or from the head's first byte;
+1. a request's head must be there in time, counted from the connection or from its first byte;
 2. so must its body, also one that nobody reads;
 3. a client must take its answers in time;
 4. the number of connections is bounded, in all and for each address. A new one takes the place of
@@ -12,7 +12,7 @@ uvicorn bounds how long a connection may be idle, and nothing else. Here
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Collection, Container
+from collections.abc import Callable, Collection
 from enum import Enum
 from http import HTTPStatus
 from typing import Any
@@ -50,12 +50,12 @@ class Gate:
 
     Args:
         limits: how many there may be.
-        proxies: addresses that many clients come from; only the bound on all holds for them.
+        is_proxy: tells whether many clients come from an address; only the bound on all holds there.
     """
 
-    def __init__(self, limits: HttpSettings, proxies: Container[str]) -> None:
+    def __init__(self, limits: HttpSettings, is_proxy: Callable[[str], bool]) -> None:
         self._limits = limits
-        self._proxies = proxies
+        self._is_proxy = is_proxy
         self._all: set[LimitedConnection] = set()
         self._by_host: defaultdict[str, set[LimitedConnection]] = defaultdict(set)
         self._refused = 0
@@ -65,7 +65,7 @@ class Gate:
         """Whether `connection` may stay; if so, it must `leave` at its end."""
         host = connection.host
         is_admitted = self._has_room(self._all, self._limits.connections) and (
-            host in self._proxies
+            self._is_proxy(host)
             or self._has_room(self._by_host[host], self._limits.connections_per_address)
         )
         if is_admitted:
@@ -114,7 +114,7 @@ class LimitedConnection(H11Protocol):
     """uvicorn's connection with deadlines, behind a `Gate`.
 
     Attributes:
-        idle_since: the event loop's second from which on no request was under way; None while one is.
+        idle_since: the event loop's second at which it became idle; None while it is not.
     """
 
     def __init__(

@@ -38,9 +38,8 @@ class HttpServer(uvicorn.Server):
             OriginForm(app),  # type: ignore[arg-type]  # Starlette's types of ASGI are wider
             os.environ.get("FORWARDED_ALLOW_IPS", _PROXIES),
         )
-        connection = partial(
-            LimitedConnection, limits=limits, gate=Gate(limits, proxied.trusted_hosts)
-        )
+        gate = Gate(limits, lambda host: host in proxied.trusted_hosts)
+        connection = partial(LimitedConnection, limits=limits, gate=gate)
         super().__init__(
             uvicorn.Config(
                 proxied,

@@ -71,9 +71,7 @@ class Server:
 
     async def connect(self, host: str = "127.0.0.1") -> Client:
         """A connection from `host`; they are accepted in this order."""
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", self.port, local_addr=(host, 0)
-        )
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(host, 0))
         self.stack.callback(writer.close)
         return Client(reader, writer)
 

@@ -58,7 +58,9 @@ async def test_a_request_line_may_have_a_whole_url(line: str, host: str, told: s
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve(sockets=[listener]))
             reader, writer = await asyncio.open_connection(*listener.getsockname())
-            writer.write(f"GET {line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            writer.write(
+                f"GET {line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+            )
             answer = await reader.read()
             writer.close()
             server.stop()

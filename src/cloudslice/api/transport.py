@@ -185,14 +185,15 @@ class _Body:
         """It will have at least `size` bytes."""
         if self.refusal is not None:
             return
-        try:
-            if size + self._head_size > self._limit:
-                raise ApiError(Code.REQUEST_SIZE_LIMIT_EXCEEDED, _TOO_LARGE, limit=self._limit)
-            if size > LARGE_BODY_BYTES and self._admit is not None:
+        if size + self._head_size > self._limit:
+            error = ApiError(Code.REQUEST_SIZE_LIMIT_EXCEEDED, _TOO_LARGE, limit=self._limit)
+            self.refuse(error)
+        elif size > LARGE_BODY_BYTES and self._admit is not None:
+            try:
                 self._admit()
                 self._admit = None
-        except ApiError as error:
-            self.refuse(error)
+            except ApiError as error:
+                self.refuse(error)
 
     def add(self, chunk: bytes) -> None:
         """This has come."""

@@ -36,9 +36,7 @@ class Client:
         pauses: whether it waits for `go_on` after the first chunk, and says so by `paused`.
     """
 
-    def __init__(
-        self, chunks: Iterable[bytes], *, ends: bool = True, pauses: bool = False
-    ) -> None:
+    def __init__(self, chunks: Iterable[bytes], *, ends: bool = True, pauses: bool = False) -> None:
         self.chunks = iter(chunks)
         self.ends = ends
         self.pauses = pauses
