@@ -50,7 +50,7 @@ class Gate:
 
     Args:
         limits: how many there may be.
-        is_proxy: tells whether many clients come from an address; only the bound on all holds there.
+        is_proxy: tells whether many clients come from an address: they share the bound on all.
     """
 
     def __init__(self, limits: HttpSettings, is_proxy: Callable[[str], bool]) -> None:
