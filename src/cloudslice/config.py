@@ -22,12 +22,12 @@ from pydantic import (
 )
 
 from cloudslice.setting_values import (
+    Addresses,
     CallbackKey,
     CallbackUrl,
     Directory,
     Endpoint,
     IceServer,
-    IpOrNothing,
     Listen,
     Port,
     SdkAppId,
@@ -49,8 +49,12 @@ class RtcSettings(_Section):
 
     udp_port: Port = 7882
     """One UDP port for all anchors."""
-    advertise_ip: IpOrNothing = ""
-    """The address that anchors reach us by, where it is not one of this machine's (NAT)."""
+    advertise_ip: Addresses = ()
+    """The addresses that anchors are told, where this machine's own do not do (NAT)."""
+    networks: tuple[IPvAnyNetwork, ...] = ()
+    """Which of this machine's addresses anchors are told; all that are of use, if empty."""
+    interfaces: tuple[str, ...] = ()
+    """The same, by the interfaces that have them."""
     ice_servers: tuple[IceServer, ...] = ()
     """STUN or TURN URLs that WHIP clients are told to use."""
     max_video_bitrate_kbps: Annotated[int, Field(ge=100, le=100_000)] = 2500

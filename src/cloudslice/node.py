@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route
 from cloudslice import secrets, steady_clock
 from cloudslice.api.gateway import Gateway
 from cloudslice.clock import SystemClock
-from cloudslice.config import Settings, SettingsError
+from cloudslice.config import RtcSettings, Settings, SettingsError
 from cloudslice.database import Database
 from cloudslice.delivery import schema as delivery_schema
 from cloudslice.delivery.service import Delivery
@@ -33,6 +33,7 @@ from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks import registry
 from cloudslice.tasks.supervisor import Supervisor
 from cloudslice.tick import Tick
+from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.port import UdpPort
 
 _log = structlog.get_logger(__name__)
@@ -72,7 +73,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         # What can fail for the operator to mend comes first, outside of all task groups, which
         # would wrap the error.
         tick = Tick(clock)
-        port = UdpPort(settings.rtc.udp_port, settings.rtc.advertise_ip, clock)
+        port = UdpPort(settings.rtc.udp_port, _address_rules(settings.rtc), clock)
         stack.callback(port.close)
         stack.callback(tick.close)
         tick.add(port)
@@ -159,6 +160,10 @@ def _check(settings: Settings) -> None:
                 f"apps[{index}].rooms: {app.rooms!r} is not available in this version; "
                 "expected 'builtin'"
             )
+
+
+def _address_rules(rtc: RtcSettings) -> AddressRules:
+    return AddressRules(rtc.advertise_ip, rtc.networks, rtc.interfaces)
 
 
 async def _healthz(_request: Request) -> Response:
