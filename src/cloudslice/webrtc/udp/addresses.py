@@ -10,16 +10,21 @@ needs 15 s to connect, and one that nobody can reach only costs time. So what is
 5. first what the machine itself would send from, then each interface in turn; eight at most.
 """
 
+import math
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from itertools import zip_longest
 from pathlib import Path
 
 import ifaddr
+import structlog
+
+from cloudslice.clock import Clock
 
 _MOST = 8
+_LOOK_EVERY_S = 5.0
 _ORDINARY, _SECOND_CHOICE, _LINK_LOCAL, _LOOPBACK = range(4)
 """How gladly an address is told."""
 
@@ -29,6 +34,8 @@ _TEMPORARY, _DUPLICATE, _DEPRECATED, _TENTATIVE = 0x01, 0x08, 0x20, 0x40
 
 _FARAWAY = {socket.AF_INET: "203.0.113.1", socket.AF_INET6: "2001:db8::1"}
 """Nobody has these (RFC 5737, RFC 3849), so that the way to them is the way to the Internet."""
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +64,40 @@ class OwnAddress:
         return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
 
-def told_addresses(rules: AddressRules, families: Iterable[int]) -> list[str]:
-    """What peers are told, of the families that there are sockets of; empty if `rules` fit none."""
-    if rules.advertised:
-        return list(rules.advertised)
-    return choose(own_addresses(families), rules, list(_routed_addresses(families)))
+class ToldAddresses:
+    """What peers are told. A look at 250 addresses takes 20 ms, so it is not taken for each peer.
+
+    Args:
+        rules: what the operator wants.
+        families: of which there are sockets.
+        clock: for how long ago the last look was.
+    """
+
+    def __init__(self, rules: AddressRules, families: Collection[int], clock: Clock) -> None:
+        self._rules = rules
+        self._families = families
+        self._clock = clock
+        self._hosts: list[str] = []
+        self._look_again_at = -math.inf
+        if (rules.networks or rules.interfaces) and not self.hosts:
+            _log.warning(
+                "anchors are told no address: rtc.networks and rtc.interfaces fit none of this "
+                "machine's",
+                networks=[str(each) for each in rules.networks],
+                interfaces=list(rules.interfaces),
+            )
+
+    @property
+    def hosts(self) -> list[str]:
+        """IP addresses, the best first; none if the rules fit none."""
+        if self._rules.advertised:
+            return list(self._rules.advertised)
+        now = self._clock.monotonic()
+        if now >= self._look_again_at:
+            own, routed = own_addresses(self._families), list(_routed_addresses(self._families))
+            self._hosts = choose(own, self._rules, routed)
+            self._look_again_at = now + _LOOK_EVERY_S
+        return self._hosts
 
 
 def choose(own: Sequence[OwnAddress], rules: AddressRules, routed: Sequence[str]) -> list[str]:
@@ -82,7 +118,7 @@ def choose(own: Sequence[OwnAddress], rules: AddressRules, routed: Sequence[str]
     return list(dict.fromkeys((*first, *in_turn)))[:_MOST]
 
 
-def own_addresses(families: Iterable[int]) -> list[OwnAddress]:
+def own_addresses(families: Collection[int]) -> list[OwnAddress]:
     """This machine's addresses of these families, without link-local ones of IPv6, whose zone only
     peers know, and without those that another machine may have, too."""
     flags = _read_flags()
@@ -128,7 +164,7 @@ def _rank(own: OwnAddress) -> int:
     return _SECOND_CHOICE if own.is_second_choice else _ORDINARY
 
 
-def _routed_addresses(families: Iterable[int]) -> Iterator[str]:
+def _routed_addresses(families: Collection[int]) -> Iterator[str]:
     """What this machine sends from to the Internet; nothing is sent."""
     for family, faraway in _FARAWAY.items():
         if family in families:

@@ -33,7 +33,7 @@ from cloudslice.webrtc.native.events import (
 )
 from cloudslice.webrtc.native.port import NativePeer, NativePort, NativeStream
 from cloudslice.webrtc.rtp_packet import RtpPacket
-from cloudslice.webrtc.udp.addresses import AddressRules, told_addresses
+from cloudslice.webrtc.udp.addresses import AddressRules, ToldAddresses
 from cloudslice.webrtc.udp.paths import family_of, make_path
 from cloudslice.webrtc.udp.sockets import bind, read_unreachable
 
@@ -153,15 +153,8 @@ class UdpPort:
             udp_port, options.receive_buffer, hears_unreachable=options.hears_unreachable
         )
         self._by_family: dict[int, int] = {each.family: each.fileno() for each in self._sockets}
-        self._rules = rules
+        self._told = ToldAddresses(rules, tuple(self._by_family), clock)
         self.udp_port: int = self._sockets[0].getsockname()[1]
-        if (rules.networks or rules.interfaces) and not self.candidates:
-            _log.warning(
-                "anchors are told no address: rtc.networks and rtc.interfaces fit none of this "
-                "machine's",
-                networks=[str(each) for each in rules.networks],
-                interfaces=list(rules.interfaces),
-            )
         self._native = NativePort(options.slots)
         self._owners = itertools.count(1)
         self._members: dict[int, _Member] = {}
@@ -211,7 +204,7 @@ class UdpPort:
     @property
     def candidates(self) -> list[tuple[str, int]]:
         """The addresses and ports that peers may reach us by, the best first."""
-        return [(host, self.udp_port) for host in told_addresses(self._rules, self._by_family)]
+        return [(host, self.udp_port) for host in self._told.hosts]
 
     def attach(self, connection: Connection) -> NativePeer:
         """Give `connection` the datagrams that are its own, until `detach`."""

@@ -8,14 +8,16 @@ from types import SimpleNamespace
 import ifaddr
 import pytest
 
+from cloudslice.clock import SystemClock
 from cloudslice.webrtc.udp import addresses
 from cloudslice.webrtc.udp.addresses import (
     AddressRules,
     OwnAddress,
+    ToldAddresses,
     choose,
     own_addresses,
-    told_addresses,
 )
+from helpers.slice_store import ManualClock
 
 BOTH = (socket.AF_INET, socket.AF_INET6)
 LOOPBACK = [OwnAddress("127.0.0.1", "lo"), OwnAddress("::1", "lo")]
@@ -95,7 +97,7 @@ def test_advertised_addresses_are_all_that_is_told() -> None:
     """In their order, of whatever network."""
     advertised = ("203.0.113.7", "192.168.1.5", "2001:db8::5")
     wanted = AddressRules(advertised, (ip_network("10.0.0.0/8"),), ("eth9",))
-    assert told_addresses(wanted, [socket.AF_INET]) == list(advertised)
+    assert ToldAddresses(wanted, [socket.AF_INET], SystemClock()).hosts == list(advertised)
 
 
 TABLE = """\
@@ -146,7 +148,20 @@ def test_a_system_that_says_nothing_has_all_of_them(monkeypatch: pytest.MonkeyPa
 
 
 def test_this_machine_has_addresses_to_tell() -> None:
-    hosts = told_addresses(AddressRules(), BOTH)
+    hosts = ToldAddresses(AddressRules(), BOTH, SystemClock()).hosts
     assert hosts
     assert len(hosts) <= 8
     assert set(hosts) <= {each.host for each in own_addresses(BOTH)}
+
+
+def test_an_address_that_comes_late_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at once: a look at many addresses takes long."""
+    clock = ManualClock()
+    known = [LAN]
+    monkeypatch.setattr(addresses, "own_addresses", lambda _families: known)
+    told = ToldAddresses(AddressRules(), BOTH, clock)
+    assert told.hosts == ["192.168.1.5"]
+    known.append(GLOBAL)
+    assert told.hosts == ["192.168.1.5"]
+    clock.now += 5
+    assert told.hosts == ["192.168.1.5", "2001:db8::5"]

@@ -27,7 +27,7 @@ from cloudslice.webrtc.remote_description import parse_remote_description
 from cloudslice.webrtc.streams import Streams
 from cloudslice.webrtc.udp import port as port_module
 from cloudslice.webrtc.udp import sockets
-from cloudslice.webrtc.udp.addresses import AddressRules, told_addresses
+from cloudslice.webrtc.udp.addresses import AddressRules, ToldAddresses
 from cloudslice.webrtc.udp.paths import make_path
 from cloudslice.webrtc.udp.port import PortOptions, UdpPort
 from cloudslice.webrtc.udp.sockets import PortInUseError
@@ -540,7 +540,8 @@ def test_a_port_in_use_is_named(port: UdpPort) -> None:
 
 
 def test_candidates_are_our_addresses_with_the_port(port: UdpPort) -> None:
-    hosts = told_addresses(AddressRules(), (socket.AF_INET, socket.AF_INET6))
+    families = (socket.AF_INET, socket.AF_INET6)
+    hosts = ToldAddresses(AddressRules(), families, SystemClock()).hosts
     assert port.candidates == [(host, port.udp_port) for host in hosts]
 
 
