@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 from cloudslice import secrets, steady_clock
 from cloudslice.api.gateway import Gateway
 from cloudslice.clock import SystemClock
-from cloudslice.config import Settings, SettingsError
+from cloudslice.config import RtcSettings, Settings, SettingsError
 from cloudslice.database import Database
 from cloudslice.events import Bus
 from cloudslice.http_server import HttpServer
@@ -43,6 +43,7 @@ from cloudslice.uploads.losses import Losses
 from cloudslice.uploads.uploader import Uploader
 from cloudslice.webhooks import schema as webhooks_schema
 from cloudslice.webhooks.webhooks import Webhooks
+from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.port import UdpPort
 
 _log = structlog.get_logger(__name__)
@@ -88,7 +89,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         # What can fail for the operator to mend comes first, outside of all task groups, which
         # would wrap the error.
         tick = Tick(clock)
-        port = UdpPort(settings.rtc.udp_port, settings.rtc.advertise_ip, clock)
+        port = UdpPort(settings.rtc.udp_port, _address_rules(settings.rtc), clock)
         stack.callback(port.close)
         stack.callback(tick.close)
         tick.add(port)
@@ -156,7 +157,7 @@ async def serve(settings: Settings) -> None:
     """
     with contextlib.closing(_listen(settings)) as listener:
         async with open_node(settings) as node:
-            server = HttpServer(node.app)
+            server = HttpServer(node.app, settings.http)
             loop = asyncio.get_running_loop()
 
             def stop() -> None:
@@ -203,6 +204,10 @@ def _check(settings: Settings) -> None:
                 f"apps[{index}].rooms: {app.rooms!r} is not available in this version; "
                 "expected 'builtin'"
             )
+
+
+def _address_rules(rtc: RtcSettings) -> AddressRules:
+    return AddressRules(rtc.advertise_ip, rtc.networks, rtc.interfaces)
 
 
 async def _healthz(_request: Request) -> Response:

@@ -63,6 +63,24 @@ def test_a_file_sets_what_it_names(file: Path) -> None:
     assert settings.storage.endpoints.cos == "file:///srv/buckets"
 
 
+@pytest.mark.parametrize(
+    ("value", "addresses"),
+    [
+        ("", ()),
+        ("203.0.113.7", ("203.0.113.7",)),
+        ('["203.0.113.7", "2001:db8::5"]', ("203.0.113.7", "2001:db8::5")),
+        ("[]", ()),
+    ],
+)
+def test_there_may_be_one_advertised_address_or_several(
+    file: Path, value: str, addresses: tuple[str, ...]
+) -> None:
+    """By a variable as by the file."""
+    assert load(file, "", RTC__ADVERTISE_IP=value).rtc.advertise_ip == addresses
+    toml = value if value.startswith("[") else f'"{value}"'
+    assert load(file, f"[rtc]\nadvertise_ip = {toml}").rtc.advertise_ip == addresses
+
+
 def test_variables_override_the_file(file: Path) -> None:
     settings = load(
         file,
@@ -239,6 +257,18 @@ def test_other_variables_do_not_matter(file: Path) -> None:
             "FILE: rtc.advertise_ip: expected an IP address, such as 203.0.113.7, "
             "but it is 'rtc.example.com'",
             id="not-an-address",
+        ),
+        pytest.param(
+            '[rtc]\nadvertise_ip = ["203.0.113.7", "rtc.example.com"]',
+            "FILE: rtc.advertise_ip: expected an IP address, such as 203.0.113.7, "
+            "but one is 'rtc.example.com'",
+            id="not-an-address-in-a-list",
+        ),
+        pytest.param(
+            "[rtc]\nadvertise_ip = 1",
+            "FILE: rtc.advertise_ip: expected an IP address, such as 203.0.113.7, "
+            "or a list of them, but it is 1",
+            id="no-address-at-all",
         ),
         pytest.param(
             '[rtc]\nice_servers = ["stun.example.com:3478"]',
