@@ -94,6 +94,16 @@ class WaitingSlice:
     """Bytes of its file."""
 
 
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What a slice that was cut off in its growth is worth."""
+
+    content: bytes
+    """A valid file."""
+    duration_ms: int
+    """How much time it covers."""
+
+
 def created_ms(name: str) -> int:
     """When the slice of that name was begun, in ms of the clock that is steady over restarts."""
     return int(name.partition("-")[0])

@@ -3,18 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from cloudslice.slices import SliceOrigin
+from cloudslice.slices import Repaired, SliceOrigin
 from cloudslice.spool.slice_format import Head
-
-
-@dataclass(frozen=True, slots=True)
-class Repaired:
-    """What a slice that was cut off in its growth is worth."""
-
-    content: bytes
-    """A valid file."""
-    duration_ms: int
-
 
 Repair = Callable[[bytes], Repaired | None]
 """Makes a valid file of what one that was cut off holds; None if nothing in it is worth keeping."""
@@ -32,6 +22,12 @@ class Finish:
     content: bytes | None = None
     """All of the content, in place of what is written."""
 
+    @classmethod
+    def of_repaired(cls, start_ms: int, repaired: Repaired) -> "Finish":
+        """That of a slice whose end was cut off."""
+        details = {"repaired": "true"}
+        return cls(start_ms, repaired.duration_ms, details, content=repaired.content)
+
 
 @dataclass(slots=True, eq=False)
 class Draft:
@@ -45,11 +41,13 @@ class Draft:
     head: bytes = b""
     """What stands in the file before the content."""
     pieces: list[bytes] = field(default_factory=list)
-    """What is still to be written."""
+    """What is still to be written into its file; with the head, at first."""
     written: int = 0
-    """Bytes of its content that are in the file."""
+    """Bytes that are in its file, with the head."""
+    crc: int = 0
+    """CRC-32 of them, as they were handed in."""
     size: int = 0
-    """Bytes of its content that count as the spool's: in the file, and still to be written."""
+    """Bytes that count as the spool's: of the content, in the file and still to be written."""
     has_file: bool = False
     """Its file was made."""
     must_rewrite: bool = False
@@ -68,9 +66,16 @@ class Draft:
     """Monotonic second of the first error since something last went well."""
 
     def __post_init__(self) -> None:
-        self.head = self.head or Head(self.origin, self.start_ms).to_bytes()
+        if not self.head:
+            self.head = Head(self.origin, self.start_ms).to_bytes()
+            self.pieces.insert(0, self.head)
 
     @property
     def takes_more(self) -> bool:
         """Whether what is handed in for it still counts."""
         return not (self.is_gone or self.is_cut)
+
+    @property
+    def kept(self) -> int:
+        """Bytes of its content that are in its file."""
+        return max(self.written - len(self.head), 0)

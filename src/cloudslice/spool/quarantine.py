@@ -2,7 +2,7 @@
 
 A file that is not what we wrote may be all that is left of what somebody said. So it is moved,
 told and counted, never deleted: what becomes of it is for people to decide (docs/operations.md
-says how).
+says how). The directory of a task that cannot be told is moved as a whole.
 """
 
 import itertools

@@ -4,6 +4,7 @@ made whole, whole ones wait for their upload, and what nobody understands is set
 Nothing else is looked at: the files say themselves what they are. Everything here blocks.
 """
 
+import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,36 +22,28 @@ from cloudslice.slices import (
     WaitingSlice,
 )
 from cloudslice.spool import quarantine as quarantine_module
-from cloudslice.spool import slice_files, used_names
+from cloudslice.spool import slice_files
 from cloudslice.spool.drafts import Draft, Finish, Repair
+from cloudslice.spool.files import open_regular, read_regular, sync_directory
 from cloudslice.spool.quarantine import Quarantine
 from cloudslice.spool.slice_files import Completed
-from cloudslice.spool.slice_format import (
-    PART,
-    WHOLE,
-    new_name,
-    read_created_ms,
-    read_head,
-    read_slice,
-)
-from cloudslice.spool.task_directory import (
-    FILE,
-    TaskDirectory,
-    read_regular,
-    sync_directory,
-)
+from cloudslice.spool.slice_format import PART, WHOLE, is_name, new_name, read_head, read_slice
+from cloudslice.spool.task_directory import DRAFT, OURS, TaskDirectory
+from cloudslice.spool.tasks import SpooledTasks
+
+_NO_TASKS = (quarantine_module.DIRECTORY, "lost+found")
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class TakenUp:
-    """What a spool held at the start."""
+    """What a spool held at the start, besides its tasks."""
 
-    directories: dict[str, TaskDirectory] = field(default_factory=dict)
-    """Of the tasks, by their TaskIds."""
     waiting: dict[str, list[WaitingSlice]] = field(default_factory=dict)
     """The whole slices of each task, oldest first."""
+    refused: list[Draft] = field(default_factory=list)
+    """Slices that could be completed, if the disk took it."""
     lost: list[SliceLost] = field(default_factory=list)
 
 
@@ -60,6 +53,7 @@ class Recovery:
     def __init__(
         self,
         spool: Path,
+        tasks: SpooledTasks,
         box: SecretBox,
         repairs: Mapping[SliceKind, Repair],
         quarantine: Quarantine,
@@ -69,12 +63,14 @@ class Recovery:
         """
         Args:
             spool: the directory.
+            tasks: the tasks that it holds are added to them.
             box: decrypts storage keys.
             repairs: for each kind how a file that was cut off is made valid.
             quarantine: takes what nobody understands.
             now_ms: if given, the age of all slices counts from now: the clock is another one.
         """
         self._spool = spool
+        self._tasks = tasks
         self._box = box
         self._repairs = repairs
         self._quarantine = quarantine
@@ -89,7 +85,7 @@ class Recovery:
             OSError: the spool cannot be read or written.
         """
         for path in sorted(self._spool.iterdir()):
-            if path.name == quarantine_module.DIRECTORY:
+            if path.name in _NO_TASKS:
                 continue
             if not stat.S_ISDIR(path.lstat().st_mode):
                 self._quarantine.take(path, "it is not in the directory of a task")
@@ -97,49 +93,45 @@ class Recovery:
             try:
                 directory = TaskDirectory.load(path, self._box)
             except DamagedTaskError as error:
-                self._set_aside_task(path, str(error))
+                self._take_up_unknown(path, str(error))
             else:
+                self._tasks.add(directory)
                 self._take_up_task(directory)
         return self._taken_up
 
-    def _set_aside_task(self, path: Path, reason: str) -> None:
+    def _take_up_unknown(self, path: Path, reason: str) -> None:
         """Nobody can say where the slices of a task go."""
-        for each in sorted(path.iterdir()):
-            self._quarantine.take(each, f"its task is not known: {reason}")
         try:
-            path.rmdir()
-        except OSError as error:
-            _log.warning("directory cannot be removed", path=str(path), why=error.strerror)
+            (path / DRAFT).unlink(missing_ok=True)
+            path.rmdir()  # its making, or its removal, was cut off
+        except OSError:
+            self._quarantine.take(path, f"its task is not known: {reason}")
 
     def _take_up_task(self, directory: TaskDirectory) -> None:
-        task_id = directory.task.task_id
-        self._taken_up.directories[task_id] = directory
         waiting: list[WaitingSlice] = []
         growing: dict[Draft, TaskDirectory] = {}
         for path in sorted(directory.path.iterdir()):
-            if path.name in (FILE, used_names.FILE):
-                continue
-            if path.name == f"{FILE}.new":
-                path.unlink()
-            elif read_created_ms(path.stem) is None or path.suffix not in (PART, WHOLE):
-                self._quarantine.take(path, "it is no slice")
-            elif not stat.S_ISREG(path.lstat().st_mode):
+            if not stat.S_ISREG(path.lstat().st_mode):
                 self._quarantine.take(path, "it is no regular file")
+            elif path.name in OURS:
+                continue
+            elif not is_name(path.stem) or path.suffix not in (PART, WHOLE):
+                self._quarantine.take(path, "it is no slice")
             elif path.suffix == WHOLE:
                 waiting.append(self._take_up_whole(path))
-            elif (found := self._take_up_growing(directory, path)) is not None:
-                if isinstance(found, Draft):
-                    growing[found] = directory
-                else:
-                    waiting.append(self._take_up_whole(found))
+            elif isinstance(found := self._take_up_growing(directory, path), Draft):
+                growing[found] = directory
+            elif found is not None:
+                waiting.append(self._take_up_whole(found))
         for draft, result in slice_files.complete(growing).items():
             if isinstance(result, Completed):
                 _log.info("slice repaired", key=result.slice.object_key)
                 waiting.append(WaitingSlice(draft.name, result.file_size))
             else:
-                raise result
+                self._taken_up.refused.append(draft)
         sync_directory(directory.path)
-        self._taken_up.waiting[task_id] = sorted(waiting, key=lambda each: each.name)
+        waiting.sort(key=lambda each: each.name)
+        self._taken_up.waiting[directory.task.task_id] = waiting
 
     def _take_up_whole(self, path: Path) -> WaitingSlice:
         if self._now_ms is not None:
@@ -151,38 +143,35 @@ class Recovery:
     def _take_up_growing(self, directory: TaskDirectory, path: Path) -> Draft | Path | None:
         """A slice that is to be completed, or the file of one that was; None if nothing is left
         of it."""
-        origin = SliceOrigin(directory.task.task_id, "?", SliceKind.AUDIO, "ogg")
+        task_id = directory.task.task_id
+        origin = SliceOrigin(task_id, "?", SliceKind.AUDIO, "ogg")
         try:
             data = read_regular(path)
-            if not data:
+            if not data.strip(b"\0"):
                 path.unlink()
                 return None
             head, content_at = read_head(data)
             origin = head.origin
-            if origin.task_id != directory.task.task_id:
-                raise DamagedSliceError("it is another task's")  # noqa: TRY301 - one way to tell it
+            if origin.task_id != task_id:
+                self._quarantine.take(path, "it is another task's")
+                return None
             if _is_whole(path.stem, data):
-                return path.rename(path.with_suffix(WHOLE))
+                return _name_whole(path)
             repair = self._repairs.get(origin.kind)
             repaired = None if repair is None else repair(data[content_at:])
         except Exception as error:  # the repair of a damaged file may fail in any way
-            log = (
-                _log.error
-                if isinstance(error, OSError | DamagedSliceError | ValueError)
-                else (_log.exception)
-            )
+            is_foreseen = isinstance(error, OSError | DamagedSliceError | ValueError)
+            log = _log.error if is_foreseen else _log.exception
             log("slice repair failed", path=str(path), error=str(error))
-            if not self._quarantine.take(path, f"it cannot be repaired: {error}"):
-                return None
+            self._quarantine.take(path, f"it cannot be repaired: {error}")
             self._taken_up.lost.append(SliceLost(origin, f"its file cannot be repaired: {error}"))
             return None
         if repaired is None:
             path.unlink()
             return None
-        draft = Draft(origin, head.start_ms, path.stem, data[:content_at], has_file=True)
-        draft.finish = Finish(
-            head.start_ms, repaired.duration_ms, {"repaired": "true"}, content=repaired.content
-        )
+        draft = Draft(origin, head.start_ms, path.stem, data[:content_at], size=len(data))
+        draft.has_file = draft.is_cut = True
+        draft.finish = Finish.of_repaired(head.start_ms, repaired)
         return draft
 
 
@@ -193,3 +182,12 @@ def _is_whole(name: str, data: bytes) -> bool:
     except DamagedSliceError:
         return False
     return True
+
+
+def _name_whole(path: Path) -> Path:
+    descriptor = open_regular(path)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return path.rename(path.with_suffix(WHOLE))

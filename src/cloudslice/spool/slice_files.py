@@ -1,32 +1,22 @@
-"""The files of slices: written, made durable, and named as whole.
-
-Everything here blocks.
-"""
+"""The files of slices: written, made durable, and named as whole. Everything here blocks."""
 
 import contextlib
-import ctypes
 import errno
 import hashlib
 import os
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import structlog
 
 from cloudslice.slices import Slice
 from cloudslice.spool.drafts import Draft, Finish
+from cloudslice.spool.files import read_regular, start_flush, write_all
 from cloudslice.spool.slice_format import PART, WHOLE, make_tail
-from cloudslice.spool.task_directory import TaskDirectory, read_regular
+from cloudslice.spool.task_directory import TaskDirectory
 
 _AT_ONCE = 64
 """Files that are open at a time."""
-_SYNC_FILE_RANGE_WRITE = 2
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
-_libc.syncfs.argtypes = (ctypes.c_int,)
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +38,6 @@ def whole_path(directory: TaskDirectory, name: str) -> Path:
     return directory.path / f"{name}{WHOLE}"
 
 
-def flush_file_system(directory: Path) -> None:
-    """Have on the device all that was written to the file system of a directory.
-
-    Raises:
-        OSError: some of it could not be written.
-    """
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        if _libc.syncfs(descriptor) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
-    finally:
-        os.close(descriptor)
-
-
 def append(directory: TaskDirectory, draft: Draft) -> None:
     """Write what is new of a draft into its file.
 
@@ -82,35 +57,25 @@ def read_content(directory: TaskDirectory, draft: Draft) -> bytes:
     Raises:
         OSError: it cannot be read.
     """
-    data = read_regular(part_path(directory, draft.name))
-    return data[len(draft.head) : len(draft.head) + draft.written]
+    return read_regular(part_path(directory, draft.name))[len(draft.head) : draft.written]
 
 
-def discard(directory: TaskDirectory, draft: Draft) -> None:
-    """Remove a draft's file. One that resists stays for the next start."""
-    path = part_path(directory, draft.name)
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        _log.warning("file cannot be removed", path=str(path), why=error.strerror)
-
-
-def complete(drafts: Mapping[Draft, TaskDirectory]) -> dict[Draft, Completed | OSError]:
+def complete(drafts: Mapping[Draft, TaskDirectory]) -> dict[Draft, Completed | Exception]:
     """Write the files of finished drafts, each durable before it has its final name, or say why
     it cannot be; their directories are still to be flushed.
 
     They are written together and only then flushed: the disk is busy with all of them, and the
     file system's journal is committed for some at a time.
     """
-    results: dict[Draft, Completed | OSError] = {}
+    results: dict[Draft, Completed | Exception] = {}
     waiting = list(drafts.items())
     for start in range(0, len(waiting), _AT_ONCE):
         results |= _complete(waiting[start : start + _AT_ONCE])
     return results
 
 
-def _complete(drafts: list[tuple[Draft, TaskDirectory]]) -> dict[Draft, Completed | OSError]:
-    results: dict[Draft, Completed | OSError] = {}
+def _complete(drafts: list[tuple[Draft, TaskDirectory]]) -> dict[Draft, Completed | Exception]:
+    results: dict[Draft, Completed | Exception] = {}
     with contextlib.ExitStack() as opened:
         descriptors: dict[Draft, int] = {}
         for draft, directory in drafts:
@@ -118,12 +83,11 @@ def _complete(drafts: list[tuple[Draft, TaskDirectory]]) -> dict[Draft, Complete
                 descriptor = descriptors[draft] = _open(directory, draft)
                 opened.callback(_close, descriptor)
                 results[draft] = _write_whole(descriptor, draft, directory)
-                # Only `fsync` counts, so errors do not.
-                _libc.sync_file_range(descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
-            except OSError as error:
+                start_flush(descriptor)
+            except Exception as error:  # one that nobody foresaw is its slice's alone
                 results[draft] = error
         for draft, directory in drafts:
-            if isinstance(results[draft], OSError):
+            if isinstance(results[draft], Exception):
                 continue
             try:
                 _flush(descriptors[draft], draft)
@@ -138,17 +102,12 @@ def _open(directory: TaskDirectory, draft: Draft) -> int:
     if draft.has_file:
         # Never made anew: what was written before would be missing in it.
         return os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(path, flags, 0o600)
     except FileNotFoundError:
         directory.write()  # somebody has taken the directory away
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        _write_all(descriptor, draft.head, 0)
-    except OSError:
-        os.close(descriptor)
-        path.unlink()
-        raise
+        descriptor = os.open(path, flags, 0o600)
     draft.has_file = True
     return descriptor
 
@@ -157,11 +116,11 @@ def _write_rest(descriptor: int, draft: Draft) -> None:
     """Write a draft's pieces behind what its file holds."""
     rest = memoryview(b"".join(draft.pieces))
     draft.pieces.clear()
-    content_at = len(draft.head)
     try:
         while rest:
-            count = os.pwrite(descriptor, rest, content_at + draft.written)
+            count = os.pwrite(descriptor, rest, draft.written)
             draft.written += count
+            draft.crc = zlib.crc32(rest[:count], draft.crc)
             rest = rest[count:]
     finally:
         if rest:
@@ -170,27 +129,12 @@ def _write_rest(descriptor: int, draft: Draft) -> None:
 
 def _write_whole(descriptor: int, draft: Draft, directory: TaskDirectory) -> Completed:
     """Write all that is missing in the file of a slice that ends."""
-    finish, head = draft.finish, draft.head
+    finish = draft.finish
     assert finish is not None  # noqa: S101 - only finished drafts come here
-    content = _write_content(descriptor, draft, finish, len(head))
-    sha256 = hashlib.sha256(content).hexdigest()
+    content = _write_content(descriptor, draft, finish)
     if draft.object_key is None:
         draft.object_key = directory.take_key(draft.origin, finish.start_ms)
     directory.names.write()
-    tail = make_tail(
-        head,
-        sha256,
-        len(content),
-        object_key=draft.object_key,
-        start_ms=finish.start_ms,
-        duration_ms=finish.duration_ms,
-        details=finish.details,
-    )
-    if draft.must_rewrite:
-        _write_all(descriptor, head + content, 0)
-    size = len(head) + len(content) + len(tail)
-    _write_all(descriptor, tail, size - len(tail))
-    os.ftruncate(descriptor, size)
     whole = Slice(
         draft.name,
         draft.origin,
@@ -199,34 +143,38 @@ def _write_whole(descriptor: int, draft: Draft, directory: TaskDirectory) -> Com
         finish.duration_ms,
         finish.details,
         len(content),
-        sha256,
+        hashlib.sha256(content).hexdigest(),
     )
+    tail = make_tail(whole)
+    write_all(descriptor, tail, draft.written)
+    size = draft.written + len(tail)
+    os.ftruncate(descriptor, size)
     return Completed(whole, size)
 
 
-def _write_content(descriptor: int, draft: Draft, finish: Finish, at: int) -> bytes:
-    """Have the content in the file, from byte `at` on; all of it."""
+def _write_content(descriptor: int, draft: Draft, finish: Finish) -> bytes:
+    """Have head and content of a slice that ends in its file; returns the content."""
     if finish.content is not None:
-        _write_all(descriptor, finish.content, at)
+        data = draft.head + finish.content
+        write_all(descriptor, data, 0)
         draft.pieces.clear()
-        draft.written = len(finish.content)
+        draft.written = len(data)
         return finish.content
-    whole = b"".join(draft.pieces) if not draft.written and not finish.head else None
+    data = b"" if draft.written else b"".join(draft.pieces)
     _write_rest(descriptor, draft)
-    if whole is None:
-        _write_all(descriptor, finish.head, at)
-        whole = os.pread(descriptor, draft.written, at)
-        if len(whole) != draft.written:
-            raise OSError(errno.EIO, "the file is shorter than what was written")
-    return whole
-
-
-def _write_all(descriptor: int, data: bytes, at: int) -> None:
-    rest = memoryview(data)
-    while rest:
-        count = os.pwrite(descriptor, rest, at)
-        at += count
-        rest = rest[count:]
+    if not data:
+        data = os.pread(descriptor, draft.written, 0)
+        if zlib.crc32(data) != draft.crc or len(data) != draft.written:
+            raise OSError(errno.EIO, "the file is not what was written")
+    if finish.head:
+        head = draft.head + finish.head
+        write_all(descriptor, finish.head, len(draft.head))
+        data = head + data[len(head) :]
+        draft.crc = zlib.crc32(data)
+        draft.finish = replace(finish, head=b"")
+    if draft.must_rewrite:
+        write_all(descriptor, data, 0)
+    return data[len(draft.head) :]
 
 
 def _flush(descriptor: int, draft: Draft) -> None:

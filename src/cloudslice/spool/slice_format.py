@@ -1,31 +1,29 @@
 """What the file of a slice looks like: its content, between what is known of it.
 
-    head      a line of JSON: whose slice it is
+    head      a line: whose slice it is
     content   what goes into the bucket
-    tail      a line of JSON: object key, times, size, SHA-256, details
-    seal      a line: bytes of the tail and the CRC-32 of head and tail, in hexadecimal digits
+    newline
+    tail      a line: object key, times, size and SHA-256 of the content, details
 
-A slice that grows has a head and some content. The file's name begins with the time at which the
-slice began, so that names sort by age.
+Both lines carry their own check sum (`checked_lines`). A slice that grows has a head and some
+content. The file's name begins with the time at which the slice began, so that names sort by age.
 """
 
 import hashlib
-import json
 import re
 import secrets
-import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cloudslice.slices import DamagedSliceError, Slice, SliceKind, SliceOrigin
+from cloudslice.spool.checked_lines import from_line, to_line
 
 PART, WHOLE = ".part", ".slice"
 """What a file's name ends with while the slice grows, and once it is whole and durable."""
+TAIL_BYTES = 8192
+"""A tail is shorter."""
 
-_NAME = re.compile(r"([0-9]{13,})-[0-9a-f]{16}", re.ASCII)
-_SEAL = re.compile(rb"\n([0-9a-f]{8}) ([0-9a-f]{8})\n")
-_SEAL_SIZE = 19
+_NAME = re.compile(r"[0-9]{13,}-[0-9a-f]{16}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Head:
     def to_bytes(self) -> bytes:
         """The first line of the file."""
         origin = self.origin
-        return _to_line(
+        return to_line(
             {
                 "task": origin.task_id,
                 "user": origin.user_id,
@@ -60,10 +58,9 @@ def new_name(created_ms: int, serial: int) -> str:
     return f"{created_ms:013d}-{serial % 2**32:08x}{secrets.token_hex(4)}"
 
 
-def read_created_ms(name: str) -> int | None:
-    """When the slice of that name, without its ending, was begun; None if it is no such name."""
-    match = _NAME.fullmatch(name)
-    return None if match is None else int(match[1])
+def is_name(text: str) -> bool:
+    """Whether it is such a name."""
+    return _NAME.fullmatch(text) is not None
 
 
 def read_head(data: bytes) -> tuple[Head, int]:
@@ -73,44 +70,25 @@ def read_head(data: bytes) -> tuple[Head, int]:
         DamagedSliceError: there is no head.
     """
     end = data.find(b"\n") + 1
-    values = _from_line(data[:end], "head")
-    try:
-        origin = SliceOrigin(
-            values["task"], values["user"], SliceKind(values["kind"]), values["extension"]
-        )
-        return Head(origin, int(values["start_ms"])), end
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedSliceError(f"its head cannot be read: {error!r}") from error
+    values = _read_line(data[:end], "head")
+    origin = SliceOrigin(
+        values["task"], values["user"], SliceKind(values["kind"]), values["extension"]
+    )
+    return Head(origin, values["start_ms"]), end
 
 
-def make_tail(
-    head: bytes,
-    content_sha256: str,
-    size: int,
-    *,
-    object_key: str,
-    start_ms: int,
-    duration_ms: int,
-    details: Mapping[str, str],
-) -> bytes:
-    """What stands behind the content of a slice that is whole: tail and seal.
-
-    Args:
-        head: as it stands in the file.
-        content_sha256, size: of the content.
-        object_key, start_ms, duration_ms, details: see `Slice`.
-    """
-    tail = _to_line(
+def make_tail(whole: Slice) -> bytes:
+    """What stands behind the content of a slice that is whole."""
+    return b"\n" + to_line(
         {
-            "key": object_key,
-            "start_ms": start_ms,
-            "duration_ms": duration_ms,
-            "size": size,
-            "sha256": content_sha256,
-            "details": dict(details),
+            "key": whole.object_key,
+            "start_ms": whole.start_ms,
+            "duration_ms": whole.duration_ms,
+            "size": whole.size,
+            "sha256": whole.sha256,
+            "details": dict(whole.details),
         }
     )
-    return tail[:-1] + f"\n{len(tail):08x} {zlib.crc32(tail, zlib.crc32(head)):08x}\n".encode()
 
 
 def read_slice(name: str, data: bytes) -> tuple[Slice, bytes]:
@@ -124,26 +102,15 @@ def read_slice(name: str, data: bytes) -> tuple[Slice, bytes]:
         DamagedSliceError: it is not what was written.
     """
     head, content_at = read_head(data)
-    seal = _SEAL.fullmatch(data[-_SEAL_SIZE:])
-    if seal is None:
+    content_end = data.rfind(b"\n", content_at, len(data) - 1)
+    if content_end < 0:
         raise DamagedSliceError("it has no end")
-    tail_end = len(data) - _SEAL_SIZE + 1
-    tail_at = tail_end - int(seal[1], 16)
-    if tail_at < content_at:
-        raise DamagedSliceError("its tail is longer than the file")
-    tail = data[tail_at:tail_end]
-    if zlib.crc32(tail, zlib.crc32(data[:content_at])) != int(seal[2], 16):
-        raise DamagedSliceError("what it says of itself is damaged")
-    values, content = _from_line(tail, "tail"), data[content_at:tail_at]
+    values, content = _read_line(data[content_end + 1 :], "tail"), data[content_at:content_end]
     if len(content) != values["size"] or hashlib.sha256(content).hexdigest() != values["sha256"]:
         raise DamagedSliceError("its content is damaged")
-    return _to_slice(name, head.origin, values), content
-
-
-def _to_slice(name: str, origin: SliceOrigin, values: Mapping[str, Any]) -> Slice:
-    return Slice(
+    whole = Slice(
         name=name,
-        origin=origin,
+        origin=head.origin,
         object_key=values["key"],
         start_ms=values["start_ms"],
         duration_ms=values["duration_ms"],
@@ -151,17 +118,25 @@ def _to_slice(name: str, origin: SliceOrigin, values: Mapping[str, Any]) -> Slic
         size=values["size"],
         sha256=values["sha256"],
     )
+    return whole, content
 
 
-def _to_line(values: Mapping[str, object]) -> bytes:
-    return json.dumps(values, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+def read_key(end: bytes) -> str:
+    """The object key of a slice.
+
+    Args:
+        end: the last `TAIL_BYTES` of its file.
+
+    Raises:
+        DamagedSliceError: its tail cannot be read.
+    """
+    key: str = _read_line(end[end.rfind(b"\n", 0, len(end) - 1) + 1 :], "tail")["key"]
+    return key
 
 
-def _from_line(line: bytes, what: str) -> dict[str, Any]:
+def _read_line(line: bytes, what: str) -> dict[str, Any]:
     try:
-        values = json.loads(line)
+        values: dict[str, Any] = from_line(line)
     except ValueError as error:
-        raise DamagedSliceError(f"its {what} cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise DamagedSliceError(f"its {what} cannot be read")
+        raise DamagedSliceError(f"its {what} is damaged: {error}") from error
     return values

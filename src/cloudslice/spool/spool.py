@@ -6,21 +6,18 @@ calls gather for a moment before the thread is woken; they share flushes then.
 """
 
 import asyncio
-import contextlib
-import fcntl
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import structlog
-
 from cloudslice.events import Bus, SliceGone, SliceReady
+from cloudslice.faults import Faults
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import (
     Bucket,
@@ -32,22 +29,25 @@ from cloudslice.slices import (
     WaitingSlice,
 )
 from cloudslice.slicing.store import GrowingSlice
-from cloudslice.spool import slice_files
-from cloudslice.spool.drafts import Draft, Finish, Repair
+from cloudslice.spool.directory_lock import locked
+from cloudslice.spool.drafts import Draft, Repair
+from cloudslice.spool.files import read_regular, sync_directory
+from cloudslice.spool.growth import Growth
 from cloudslice.spool.quarantine import Quarantine
 from cloudslice.spool.recovery import Recovery
+from cloudslice.spool.slice_files import whole_path
 from cloudslice.spool.slice_format import new_name, read_slice
 from cloudslice.spool.spool_thread import Call, SpoolThread
-from cloudslice.spool.task_directory import TaskDirectory, read_regular
+from cloudslice.spool.task_directory import TaskDirectory
+from cloudslice.spool.tasks import SpooledTasks
 from cloudslice.spool.writer import Outcome, SliceWriter
 
 _GATHER_S = 0.05
-"""From the first call to the thread's waking: so much later what was heard is on the disk."""
+"""Seconds that calls are gathered before the spool thread wakes. Adds as much to the time until
+audio is in its file."""
 _BACKLOG_BYTES = 64 * 1024 * 1024
 """What may wait in memory for a slow or full disk: several seconds of what a thousand anchors
 send."""
-
-_log = structlog.get_logger(__name__)
 
 
 class Spool:
@@ -78,7 +78,7 @@ class Spool:
             bus: is told what happens.
             now_ms: the time from which a slice's age counts, of a clock that never steps.
             is_new_clock: whether that clock is another one than that of the files there.
-            sync_interval_s: so often growing slices reach the device.
+            sync_interval_s: so often growing slices reach the device; 0: when the kernel likes.
         """
         self.used_bytes = 0
         self._directory = directory
@@ -87,11 +87,12 @@ class Spool:
         self._bus = bus
         self._now_ms = now_ms
         self._is_new_clock = is_new_clock
-        self._directories: dict[str, TaskDirectory] = {}  # changed on the thread only
-        self._waiting: dict[str, list[WaitingSlice]] = {}
+        self._waiting: dict[str, list[WaitingSlice]] | None = {}
+        """Until it is taken."""
         self._open: Counter[str] = Counter()
         self._quarantine = Quarantine(directory)
-        self._writer = SliceWriter(self._directories, repairs, self._quarantine, time.monotonic)
+        self._tasks = SpooledTasks(self._quarantine)
+        self._writer = SliceWriter(self._tasks, repairs, self._quarantine, time.monotonic)
         self._thread = SpoolThread(directory, self._writer, self._report, sync_interval_s)
         self._bytes_in = 0
         self._serial = 0
@@ -106,20 +107,28 @@ class Spool:
             OSError: the directory cannot be made, read or written, or another process uses it.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
+        sync_directory(self._directory.parent)
         recovery = Recovery(
             self._directory,
+            self._tasks,
             self._box,
             self._repairs,
             self._quarantine,
             now_ms=self._now_ms() if self._is_new_clock else None,
         )
         with ExitStack() as stack:
-            stack.enter_context(_locked(self._directory))
+            stack.enter_context(locked(self._directory))
             taken_up = await self._thread.start(recovery)
             self._lock = stack.pop_all()
-        self._directories.update(taken_up.directories)
-        self._waiting = taken_up.waiting
-        self.used_bytes = sum(each.size for some in self._waiting.values() for each in some)
+        waiting = self._waiting or {}  # refused ones of which the disk took the second try
+        self._waiting = {
+            task_id: slices + waiting.get(task_id, [])
+            for task_id, slices in taken_up.waiting.items()
+        }
+        self.used_bytes += sum(each.size for some in taken_up.waiting.values() for each in some)
+        for draft in taken_up.refused:
+            self.used_bytes += draft.size
+            self._open[draft.origin.task_id] += 1
         for lost in taken_up.lost:
             self._bus.publish(lost)
         return self
@@ -137,9 +146,14 @@ class Spool:
 
     def take_waiting(self) -> dict[TaskRef, list[WaitingSlice]]:
         """The tasks that the directory knew at the start, each with its whole slices, the oldest
-        first. Once only: from then on `SliceReady` tells of new ones."""
-        waiting, self._waiting = self._waiting, {}
-        return {self._directories[task_id].task: each for task_id, each in waiting.items()}
+        first. Once only: from then on `SliceReady` tells of new ones, also of slices that the disk
+        refused to complete at the start."""
+        waiting, self._waiting = self._waiting or {}, None
+        return {
+            directory.task: slices
+            for task_id, slices in waiting.items()
+            if (directory := self._tasks.find(task_id)) is not None
+        }
 
     async def open(self, task: TaskRef, bucket: Bucket) -> None:
         """Be ready for a task's slices, in this and later processes; harmless when it is.
@@ -147,19 +161,20 @@ class Spool:
         Raises:
             OSError: the disk refuses it.
         """
-        known = self._directories.get(task.task_id)
+        known = self._tasks.find(task.task_id)
         if known is not None and known.goes_to(bucket):
             return
-        directory = TaskDirectory(self._directory / task.task_id, task, bucket, self._box)
+        directory = TaskDirectory.make(self._directory / task.task_id, task, bucket, self._box)
         done: Future[None] = Future()
 
         def write() -> None:
+            if not done.set_running_or_notify_cancel():
+                return
             try:
-                directory.write()
-            except OSError as error:
+                self._tasks.open(directory)
+            except Exception as error:
                 done.set_exception(error)
             else:
-                self._directories[task.task_id] = directory
                 done.set_result(None)
 
         self._gather(write)
@@ -168,39 +183,31 @@ class Spool:
 
     def close(self, task_id: str) -> None:
         """A task has no slices any more, and there will be none: forget it."""
-
-        def remove() -> None:
-            directory = self._directories.pop(task_id, None)
-            try:
-                if directory is not None:
-                    directory.remove()
-            except OSError as error:
-                _log.warning("directory cannot be removed", task_id=task_id, why=error.strerror)
-
         self._open.pop(task_id, None)
-        self._gather(remove)
+        self._gather(partial(self._tasks.close, task_id))
 
     def find_task(self, task_id: str) -> TaskRef | None:
         """The task as its events name it, if the spool knows it."""
-        directory = self._directories.get(task_id)
+        directory = self._tasks.find(task_id)
         return None if directory is None else directory.task
 
     def load_bucket(self, task_id: str) -> Bucket:
-        """Where a task's slices go. Blocks for a moment.
+        """Where a task's slices go.
 
         Raises:
             KeyError: no such task.
-            DamagedTaskError, SecretKeyError: its storage keys cannot be read.
+            SecretKeyError: its storage keys were encrypted with another key.
         """
-        return self._directories[task_id].load_bucket()
+        if (directory := self._tasks.find(task_id)) is None:
+            raise KeyError(task_id)
+        return directory.load_bucket()
 
     def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
         """See `SliceStore`."""
         self._serial += 1
         draft = Draft(origin, start_utc_ms, new_name(self._now_ms(), self._serial))
         self._open[origin.task_id] += 1
-        self._gather(lambda: self._writer.begin(draft))
-        return _Growth(self, self._writer, draft)
+        return Growth(draft, self._writer, self._append, self._gather)
 
     def put(
         self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
@@ -221,25 +228,30 @@ class Spool:
             DamagedSliceError: it is not what was written.
             OSError: it cannot be read.
         """
-        if (directory := self._directories.get(task_id)) is None:
+        if (directory := self._tasks.find(task_id)) is None:
             raise FileNotFoundError(f"no task {task_id}")
-        found, content = read_slice(name, read_regular(slice_files.whole_path(directory, name)))
+        found, content = read_slice(name, read_regular(whole_path(directory, name)))
         if found.origin.task_id != task_id:
             raise DamagedSliceError("it is another task's")
         return found, content
 
     def remove(self, task_id: str, name: str) -> None:
         """A whole slice is done with: remove its file."""
-        self._gather(lambda: self._writer.remove(task_id, name))
+        self._gather(partial(self._tasks.remove, task_id, name))
 
     def set_aside(self, task_id: str, name: str, reason: str) -> None:
         """Keep the file of a whole slice apart."""
-        self._gather(lambda: self._writer.set_aside(task_id, name, reason))
+        self._gather(partial(self._tasks.set_aside, task_id, name, reason))
 
     @property
     def files_set_aside(self) -> int:
         """How many files were set aside since the start."""
         return self._quarantine.count
+
+    @property
+    def faults(self) -> Faults:
+        """Errors that nobody foresaw."""
+        return self._writer.faults
 
     async def watch(self) -> None:
         """Never returns; raises what ended the spool's thread, should that ever happen."""
@@ -253,11 +265,7 @@ class Spool:
         self._hand_over()
         await self._thread.wait_for(done)
 
-    def hand_in(self, call: Call) -> None:
-        """Have the writer do something, after what it was told before; for slices handed out."""
-        self._gather(call)
-
-    def hand_in_piece(self, draft: Draft, data: bytes) -> None:
+    def _append(self, draft: Draft, data: bytes) -> None:
         """Have the writer append a piece to a slice; beyond the bound of memory it is cut."""
         if self._bytes_in - self._writer.bytes_out + len(data) > _BACKLOG_BYTES:
             self._gather(lambda: self._writer.abandon(draft, "the disk is too slow"))
@@ -284,73 +292,11 @@ class Spool:
         self._open.subtract(each.origin.task_id for each in outcome.ready)
         self._open.subtract(outcome.gone)
         for each in outcome.ready:
+            if self._waiting is not None:
+                waiting = self._waiting.setdefault(each.origin.task_id, [])
+                waiting.append(WaitingSlice(each.name, each.size))
             self._bus.publish(SliceReady(each))
         for lost in outcome.lost:
             self._bus.publish(lost)
         for task_id in outcome.gone:
             self._bus.publish(SliceGone(task_id))
-
-
-class _Growth:
-    """A `GrowingSlice` of a spool."""
-
-    def __init__(self, spool: Spool, writer: SliceWriter, draft: Draft) -> None:
-        self._spool = spool
-        self._writer = writer
-        self._draft = draft
-        self._open = True
-
-    def append(self, data: bytes) -> None:
-        self._check_open()
-        self._spool.hand_in_piece(self._draft, data)
-
-    def finish(
-        self, start_utc_ms: int, duration_ms: int, details: Mapping[str, str], *, head: bytes = b""
-    ) -> None:
-        self._check_open()
-        self._open = False
-        finish = Finish(start_utc_ms, duration_ms, details, head)
-        self._spool.hand_in(lambda: self._writer.finish(self._draft, finish))
-
-    def abandon(self, reason: str) -> None:
-        if self._open:
-            self._open = False
-            self._spool.hand_in(lambda: self._writer.abandon(self._draft, reason))
-
-    def discard(self) -> None:
-        self._check_open()
-        self._open = False
-        self._spool.hand_in(lambda: self._writer.discard(self._draft))
-
-    def _check_open(self) -> None:
-        if not self._open:
-            raise RuntimeError("the slice is finished, discarded or abandoned")
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Keep other processes from using a directory in this way meanwhile.
-
-    Besides the lock on the database: that file can be deleted while it is open, and a second
-    process would make another one.
-
-    Raises:
-        BlockingIOError: another process uses it.
-        OSError: it cannot be opened.
-    """
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        _lock(descriptor, directory)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, directory: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        text = "is in use by another process"
-        raise BlockingIOError(error.errno, text, str(directory)) from error
-    except OSError as error:  # not every file system has locks
-        _log.warning("the spool cannot be locked", why=error.strerror)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from cloudslice.spool import slice_files
+from cloudslice.spool.files import sync_file_system
 from cloudslice.spool.recovery import Recovery, TakenUp
 from cloudslice.spool.writer import RETRY_S, Outcome, SliceWriter
 
@@ -37,7 +37,7 @@ class SpoolThread:
             directory: the spool.
             writer: its calls are what is carried out.
             report: called on the loop with what became of each batch.
-            sync_interval_s: so often what has grown reaches the device.
+            sync_interval_s: so often what has grown reaches the device; 0: when the kernel likes.
         """
         self._directory = directory
         self._writer = writer
@@ -47,6 +47,8 @@ class SpoolThread:
         self._loop = asyncio.get_running_loop()
         self._crash: asyncio.Future[None] = self._loop.create_future()
         self._flushes: list[Future[None]] = []
+        self._is_dirty = False
+        """Something was written that may not be on the device."""
         self._synced_at = 0.0
         self._thread: threading.Thread | None = None
 
@@ -91,6 +93,8 @@ class SpoolThread:
         except Exception as error:  # whatever it is, the one who starts us is to know
             started.set_exception(error)
             return
+        for draft in taken_up.refused:
+            self._writer.resume(draft)
         started.set_result(taken_up)
         try:
             self._serve()
@@ -99,26 +103,36 @@ class SpoolThread:
             self._loop.call_soon_threadsafe(self._fail, error)
 
     def _serve(self) -> None:
-        may_come_more, is_dirty = True, False
+        may_come_more = True
         while may_come_more:
-            patience_s = RETRY_S if self._writer.is_behind else None
-            if is_dirty:
-                patience_s = min(patience_s or self._sync_interval_s, self._until_sync())
-            calls, may_come_more = self._take(patience_s)
+            calls, may_come_more = self._take(self._patience_s())
             for call in calls:
-                call()
+                self._carry_out(call)
             self._tell(self._writer.work())
-            is_dirty |= self._writer.take_has_grown()
-            if is_dirty and (not may_come_more or self._until_sync() <= 0):
+            if self._writer.take_has_written() and self._sync_interval_s:
+                self._is_dirty = True
+            if self._is_dirty and (not may_come_more or self._until_sync() <= 0):
                 self._sync()
-                is_dirty = False
         self._tell(self._writer.close())
+
+    def _carry_out(self, call: Call) -> None:
+        try:
+            call()
+        except Exception as error:
+            self._writer.faults.caught(error)
 
     def _tell(self, outcome: Outcome) -> None:
         flushes, self._flushes = self._flushes, []
         self._loop.call_soon_threadsafe(self._report, outcome)
         for done in flushes:
             done.set_result(None)
+
+    def _patience_s(self) -> float | None:
+        """Seconds until there is something to do if nothing comes; None: nothing at all."""
+        waits = [RETRY_S] if self._writer.is_behind else []
+        if self._is_dirty:
+            waits.append(self._until_sync())
+        return min(waits, default=None)
 
     def _take(self, patience_s: float | None) -> tuple[list[Call], bool]:
         """What was handed over by now, at least once or after `patience_s` nothing; and whether
@@ -136,15 +150,16 @@ class SpoolThread:
         return batch, False
 
     def _until_sync(self) -> float:
-        """Seconds until what has grown is to reach the device."""
+        """Seconds until what was written is to reach the device."""
         return max(self._synced_at + self._sync_interval_s - time.monotonic(), 0)
 
     def _sync(self) -> None:
         # All files at once: an fsync of each costs a commit of the file system's journal.
         try:
-            slice_files.flush_file_system(self._directory)
+            sync_file_system(self._directory)
         except OSError as error:
             _log.warning("growing slices cannot be flushed", why=error.strerror)
+        self._is_dirty = False
         self._synced_at = time.monotonic()
 
     def _fail(self, error: Exception) -> None:

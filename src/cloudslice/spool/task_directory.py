@@ -1,6 +1,6 @@
 """The directory of a task in the spool: what is delivered for it, and where that goes.
 
-    spool/<TaskId>/task.json      the task and its bucket, the storage keys encrypted
+    spool/<TaskId>/task           a line: the task and its bucket, the storage keys encrypted
     spool/<TaskId>/names          the object names that it has used
     spool/<TaskId>/<name>.part    slices that grow
     spool/<TaskId>/<name>.slice   slices that wait for their upload
@@ -8,44 +8,24 @@
 Everything here blocks.
 """
 
-import contextlib
-import errno
 import json
 import os
-import shutil
-import stat
 from base64 import b64decode, b64encode
+from dataclasses import replace
 from pathlib import Path
 
 from cloudslice.ids import ObjectName
 from cloudslice.secrets import SecretBox, SecretKeyError
 from cloudslice.slices import Bucket, DamagedTaskError, SliceOrigin, TaskRef, Vendor
+from cloudslice.spool import used_names
+from cloudslice.spool.checked_lines import from_line, to_line
+from cloudslice.spool.files import open_regular, read_regular, sync_directory, write_all
 from cloudslice.spool.used_names import UsedNames
 
-FILE = "task.json"
-
-
-def sync_directory(directory: Path) -> None:
-    """Make renames and removals in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_regular(path: Path) -> bytes:
-    """All of a file. It takes no time, whatever has the name: opening a FIFO would wait for
-    somebody to write to it.
-
-    Raises:
-        OSError: it cannot be read, or is no regular file.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        return file.read()
+FILE = "task"
+DRAFT = "task.new"
+OURS = frozenset({FILE, DRAFT, used_names.FILE})
+"""The files that are no slices."""
 
 
 class TaskDirectory:
@@ -56,41 +36,59 @@ class TaskDirectory:
         path: the directory.
     """
 
-    def __init__(self, path: Path, task: TaskRef, bucket: Bucket, box: SecretBox) -> None:
+    def __init__(
+        self, path: Path, task: TaskRef, bucket: Bucket, sealed: bytes, box: SecretBox
+    ) -> None:
         """
         Args:
             path: the directory, which need not be there yet.
             task: the task.
-            bucket: where its slices go; without keys if it comes from the disk.
-            box: decrypts the keys.
+            bucket: where its slices go; its keys are left out.
+            sealed: its keys.
+            box: decrypts them.
         """
         self.task = task
         self.path = path
-        self._bucket = bucket
+        self._bucket = replace(bucket, access_key="", secret_key="")
+        self._sealed = sealed
         self._box = box
         self._names: UsedNames | None = None
 
     @classmethod
+    def make(cls, path: Path, task: TaskRef, bucket: Bucket, box: SecretBox) -> "TaskDirectory":
+        """That of a new task; nothing is written yet."""
+        keys = json.dumps([bucket.access_key, bucket.secret_key])
+        return cls(path, task, bucket, box.seal(keys, _context(task.task_id)), box)
+
+    @classmethod
     def load(cls, path: Path, box: SecretBox) -> "TaskDirectory":
-        """The task of a directory that is there.
+        """That of a task of a former process.
 
         Raises:
-            DamagedTaskError: it cannot be told.
+            DamagedTaskError: it is not what was written.
         """
         try:
-            values = json.loads(read_regular(path / FILE))
-            task = TaskRef(path.name, values["app"], values["room"], values["robot"])
-            _check(task)
-            place = values["bucket"]
-            bucket = Bucket(
-                Vendor(place["vendor"]), place["region"], place["name"], "", "",
-                prefix=tuple(place["prefix"]),
-            )  # fmt: skip
+            values = from_line(read_regular(path / FILE))
         except FileNotFoundError as error:
-            raise DamagedTaskError(f"there is no {FILE}") from error
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DamagedTaskError(f"{FILE} cannot be read: {error!r}") from error
-        return cls(path, task, bucket, box)
+            raise DamagedTaskError(f"there is no file {FILE!r}") from error
+        except (OSError, ValueError) as error:
+            raise DamagedTaskError(f"the file {FILE!r} cannot be read: {error}") from error
+        if values["task"] != path.name:
+            raise DamagedTaskError("it is another task's")
+        return cls(
+            path,
+            TaskRef(values["task"], values["app"], values["room"], values["robot"]),
+            Bucket(
+                Vendor(values["vendor"]),
+                values["region"],
+                values["bucket"],
+                "",
+                "",
+                prefix=tuple(values["prefix"]),
+            ),
+            b64decode(values["keys"]),
+            box,
+        )
 
     def write(self) -> None:
         """Make the directory, or write anew what it says of the task; durably.
@@ -98,27 +96,29 @@ class TaskDirectory:
         Raises:
             OSError: the disk refuses it.
         """
-        bucket = self._bucket
-        keys = json.dumps([bucket.access_key, bucket.secret_key])
-        values = {
-            "app": self.task.sdk_app_id,
-            "room": self.task.room_id,
-            "robot": self.task.robot_user_id,
-            "bucket": {
+        task, bucket = self.task, self._bucket
+        line = to_line(
+            {
+                "task": task.task_id,
+                "app": task.sdk_app_id,
+                "room": task.room_id,
+                "robot": task.robot_user_id,
                 "vendor": int(bucket.vendor),
                 "region": bucket.region,
-                "name": bucket.name,
+                "bucket": bucket.name,
                 "prefix": bucket.prefix,
-            },
-            "keys": b64encode(self._box.seal(keys, self._context)).decode(),
-        }
+                "keys": b64encode(self._sealed).decode(),
+            }
+        )
         self.path.mkdir(exist_ok=True)
-        draft = self.path / f"{FILE}.new"
-        with draft.open("w") as file:
-            json.dump(values, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.path / FILE)
+        draft = self.path / DRAFT
+        descriptor = open_regular(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            write_all(descriptor, line, 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(draft, self.path / FILE)
         sync_directory(self.path)
         sync_directory(self.path.parent)
 
@@ -126,27 +126,18 @@ class TaskDirectory:
         """Where the task's slices go, with the storage keys.
 
         Raises:
-            DamagedTaskError: the keys cannot be read.
             SecretKeyError: they were encrypted with another key than ours.
         """
-        if self._bucket.secret_key:
-            return self._bucket
-        try:
-            sealed = b64decode(json.loads(read_regular(self.path / FILE))["keys"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DamagedTaskError(f"the storage keys cannot be read: {error!r}") from error
-        access_key, secret_key = json.loads(self._box.open(sealed, self._context))
-        place = self._bucket
-        self._bucket = Bucket(
-            place.vendor, place.region, place.name, access_key, secret_key, prefix=place.prefix
+        access_key, secret_key = json.loads(
+            self._box.open(self._sealed, _context(self.task.task_id))
         )
-        return self._bucket
+        return replace(self._bucket, access_key=access_key, secret_key=secret_key)
 
     def goes_to(self, bucket: Bucket) -> bool:
         """Whether it is known that the task's slices go to `bucket`."""
         try:
             return self.load_bucket() == bucket
-        except (DamagedTaskError, SecretKeyError):
+        except SecretKeyError:
             return False
 
     @property
@@ -155,6 +146,10 @@ class TaskDirectory:
         if self._names is None:
             self._names = UsedNames(self.path)
         return self._names
+
+    def go_on_from(self, former: "TaskDirectory") -> None:
+        """Be in place of another one of the same task."""
+        self._names = former._names
 
     def take_key(self, origin: SliceOrigin, start_ms: int) -> str:
         """An object key for a slice that starts then, which no other slice of the task has.
@@ -174,21 +169,16 @@ class TaskDirectory:
         ).to_key()
 
     def remove(self) -> None:
-        """Leave nothing of the task; it has no slices any more.
+        """Leave nothing of a task that has no slices any more. A kill in between leaves a
+        directory of it, or an empty one.
 
         Raises:
-            OSError: the disk refuses it.
+            OSError: the disk refuses it, or something else is in the directory.
         """
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.path)
-
-    @property
-    def _context(self) -> str:
-        return f"bucket of {self.task.task_id}"
+        for name in (used_names.FILE, DRAFT, FILE):
+            (self.path / name).unlink(missing_ok=True)
+        self.path.rmdir()
 
 
-def _check(task: TaskRef) -> None:
-    """Raises ValueError if a task cannot be what we wrote."""
-    is_room = type(task.room_id) in (int, str)
-    if type(task.sdk_app_id) is not int or not is_room or not isinstance(task.robot_user_id, str):
-        raise ValueError(f"not a task: {task}")
+def _context(task_id: str) -> str:
+    return f"bucket of {task_id}"

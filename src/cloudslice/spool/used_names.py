@@ -1,25 +1,42 @@
 """The object names that a task has used: none of them is ever given to another slice.
 
-Names differ by their second (docs/wire.md, 9.2). The seconds are kept in a file in the task's
-directory, a line for each: the second, the latest second so far, the anchor, the extension. As a
-rule a slice begins later than all before it of the same anchor and kind, which memory alone can
-tell; the file is read when one does not: an anchor came back within a second, the wall clock was
-set back, or a slice of a former process is repaired.
+Names differ by their second (docs/wire.md, 9.2). A file in the task's directory keeps them, a line
+for each. As a rule a slice begins later than all before it of the same anchor and kind, which
+memory alone can tell. The file is read when one does not: an anchor came back within a second, the
+wall clock was set back, or a slice of a former process is repaired.
+
+A power cut may take the last lines, or somebody the file. What the slices that wait are called
+counts, too: it is read once, before the first name is given.
 """
 
-import errno
 import os
 from pathlib import Path
-from urllib.parse import quote
+from typing import NamedTuple
 
-from cloudslice.slices import SliceOrigin
+from cloudslice.ids import ObjectName
+from cloudslice.slices import DamagedSliceError, SliceOrigin
+from cloudslice.spool.checked_lines import from_line, to_line
+from cloudslice.spool.files import open_regular, read_regular, write_all
+from cloudslice.spool.slice_format import TAIL_BYTES, WHOLE, read_key
 
 FILE = "names"
-_LAST_LINE = 256
-"""Bytes; a line is shorter."""
+_FIRST_READ = 1 << 16
+"""Bytes of the file's end that are read at first: some hundred names."""
+_NEVER = 1 << 62
 
 _Series = tuple[str, str]
-"""Anchor (percent-encoded) and extension: whose names could be alike."""
+"""Anchor and extension: whose names could be alike."""
+
+
+class _Use(NamedTuple):
+    """A line of the file."""
+
+    second: int
+    latest: int
+    """The latest second in this line and all before it: whoever looks for later ones need not
+    read on."""
+    user_id: str
+    extension: str
 
 
 class UsedNames:
@@ -32,13 +49,14 @@ class UsedNames:
             OSError: what is on the disk cannot be read.
         """
         self._path = directory / FILE
-        self._unwritten: list[str] = []
-        self._latest = self._read_latest()
-        self._before = self._latest
-        """Nothing is known here of the names up to this second, which a former process used."""
+        self._unwritten: list[_Use] = []
+        self._latest = max((each.latest for each in self._read_since(_NEVER)), default=0)
         self._last: dict[_Series, int] = {}
-        self._used: dict[_Series, set[int]] = {}
-        """Of the series that need more than their last second, all seconds."""
+        self._used: dict[_Series, tuple[int, set[int]]] = {}
+        """Of series that need more than their last second: all seconds from the first one on."""
+        self._add_waiting(directory)
+        self._before = self._latest
+        """Memory knows nothing of the names up to this second."""
 
     def take(self, origin: SliceOrigin, second: int) -> int:
         """The first second from `second` on that names no slice of the kind; it is used now.
@@ -46,60 +64,84 @@ class UsedNames:
         Raises:
             OSError: the file cannot be read.
         """
-        series = (quote(origin.user_id, safe=""), origin.extension)
+        series = (origin.user_id, origin.extension)
         last = self._last.get(series, self._before)
         if second > last:
             self._used.pop(series, None)
         else:
-            used = self._used.get(series)
-            if used is None:
-                used = self._used[series] = self._read(series)
+            since, used = self._used.get(series, (_NEVER, set()))
+            if second < since:
+                used = self._find(series, second)
+                self._used[series] = (second, used)
             while second in used:
                 second += 1
             used.add(second)
         self._last[series] = max(last, second)
-        self._latest = max(self._latest, second)
-        self._unwritten.append(f"{second} {self._latest} {' '.join(series)}\n")
+        self._add(second, *series)
         return second
 
     def write(self) -> None:
-        """Put on the disk what was taken: before a slice of that name is whole.
+        """Put into the file what was taken: before a slice of that name is whole.
 
         Raises:
             OSError: the disk refuses it; to be tried again.
         """
         if not self._unwritten:
             return
-        with self._path.open("ab", buffering=0) as file:
-            size = file.tell()
-            data = "".join(self._unwritten).encode()
-            if file.write(data) < len(data):
-                file.truncate(size)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        data = b"".join(map(to_line, self._unwritten))
+        descriptor = open_regular(self._path, os.O_RDWR | os.O_CREAT)
+        try:
+            end = os.fstat(descriptor).st_size
+            if end and os.pread(descriptor, 1, end - 1) != b"\n":
+                data = b"\n" + data  # behind a line that was cut off
+            write_all(descriptor, data, end)
+        finally:
+            os.close(descriptor)
         self._unwritten.clear()
 
-    def _read_latest(self) -> int:
-        """The latest second of a former process; 0 if there is none."""
+    def _add(self, second: int, user_id: str, extension: str) -> None:
+        self._latest = max(self._latest, second)
+        self._unwritten.append(_Use(second, self._latest, user_id, extension))
+
+    def _add_waiting(self, directory: Path) -> None:
+        """Put down the names of slices that wait, where the file lacks them."""
+        names: set[tuple[int, str, str]] = set()
+        for path in directory.glob(f"*{WHOLE}"):
+            try:
+                name = ObjectName.from_key(read_key(read_regular(path, TAIL_BYTES)))
+            except (OSError, DamagedSliceError, ValueError):
+                continue  # it is found out by who reads all of it
+            names.add((name.utc_second, name.user_id, name.extension))
+        known = self._read_since(min(names)[0]) if names else []
+        names -= {(each.second, each.user_id, each.extension) for each in known}
+        for each in sorted(names):
+            self._add(*each)
+
+    def _find(self, series: _Series, since: int) -> set[int]:
+        """The seconds that a series has used, from a second on."""
+        uses = self._read_since(since) + self._unwritten
+        return {each.second for each in uses if (each.user_id, each.extension) == series}
+
+    def _read_since(self, second: int) -> list[_Use]:
+        """What the file has of all seconds from one on, and more."""
+        length = _FIRST_READ
+        while True:
+            try:
+                data = read_regular(self._path, length)
+            except FileNotFoundError:
+                return []
+            uses = _parse(data)
+            if len(data) < length or (uses and uses[0].latest < second):
+                return uses
+            length *= 4
+
+
+def _parse(data: bytes) -> list[_Use]:
+    """The lines that are whole."""
+    uses = []
+    for line in data.splitlines(keepends=True):
         try:
-            with self._path.open("rb") as file:
-                file.seek(max(file.seek(0, os.SEEK_END) - _LAST_LINE, 0))
-                data = file.read()
-        except FileNotFoundError:
-            return 0
-        if not data.endswith(b"\n"):
-            self._unwritten.append("\n")  # a power cut has torn the last line
-        lines = [line.split() for line in data.splitlines()]
-        return next((int(line[1]) for line in reversed(lines) if _is_whole(line)), 0)
-
-    def _read(self, series: _Series) -> set[int]:
-        """All seconds that a series has used."""
-        lines = [line.encode() for line in self._unwritten]
-        if self._path.exists():
-            lines += self._path.read_bytes().splitlines()
-        wanted = [each.encode() for each in series]
-        split = (line.split() for line in lines)
-        return {int(line[0]) for line in split if _is_whole(line) and line[2:] == wanted}
-
-
-def _is_whole(line: list[bytes]) -> bool:
-    return len(line) == 4 and line[0].isdigit() and line[1].isdigit()
+            uses.append(_Use(*from_line(line)))
+        except ValueError:
+            continue
+    return uses

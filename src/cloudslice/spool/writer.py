@@ -9,19 +9,21 @@ Everything here blocks: it belongs on the spool's own thread.
 """
 
 import errno
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
 
 from cloudslice.events import SliceLost
+from cloudslice.faults import Faults
 from cloudslice.slices import Slice, SliceKind
 from cloudslice.spool import slice_files
 from cloudslice.spool.drafts import Draft, Finish, Repair
+from cloudslice.spool.files import sync_directory
 from cloudslice.spool.quarantine import Quarantine
-from cloudslice.spool.slice_files import Completed, part_path, whole_path
-from cloudslice.spool.task_directory import TaskDirectory, sync_directory
+from cloudslice.spool.slice_files import Completed, part_path
+from cloudslice.spool.task_directory import TaskDirectory
+from cloudslice.spool.tasks import SpooledTasks, remove_file
 
 RETRY_S = 0.5
 """Seconds until what was refused is tried again."""
@@ -50,24 +52,26 @@ class SliceWriter:
 
     Attributes:
         bytes_out: of all that was ever handed in, what does not wait in memory any more.
+        faults: errors that nobody foresaw; each has cost a slice.
     """
 
     def __init__(
         self,
-        directories: Mapping[str, TaskDirectory],
+        tasks: SpooledTasks,
         repairs: Mapping[SliceKind, Repair],
         quarantine: Quarantine,
         monotonic: Callable[[], float],
     ) -> None:
         """
         Args:
-            directories: of the tasks, by their TaskIds; others add to it.
+            tasks: whose slices there are.
             repairs: for each kind how a slice that is cut is made valid; without: lost whole.
             quarantine: takes files that can never be completed.
             monotonic: tells the time in seconds.
         """
         self.bytes_out = 0
-        self._directories = directories
+        self.faults = Faults("spool")
+        self._tasks = tasks
         self._repairs = repairs
         self._quarantine = quarantine
         self._monotonic = monotonic
@@ -77,7 +81,7 @@ class SliceWriter:
         """Drafts whose files have their final names, but not durably."""
         self._outcome = Outcome()
         self._is_refused = False
-        self._has_grown = False
+        self._has_written = False
         self._taken_bytes = 0
 
     @property
@@ -85,12 +89,8 @@ class SliceWriter:
         """Whether something was refused and is to be tried again."""
         return bool(self._pending or self._renamed)
 
-    def begin(self, draft: Draft) -> None:
-        """A slice begins."""
-        self._pending[draft] = None
-
     def append(self, draft: Draft, data: bytes) -> None:
-        """A slice goes on."""
+        """A slice begins, or goes on."""
         self._taken_bytes += len(data)
         if not draft.takes_more:
             self._outcome.freed += len(data)
@@ -105,6 +105,10 @@ class SliceWriter:
             draft.finish = finish
             self._pending[draft] = None
 
+    def resume(self, draft: Draft) -> None:
+        """A slice of a former process is complete; the disk has refused it once."""
+        self._pending[draft] = None
+
     def discard(self, draft: Draft) -> None:
         """A slice is not worth keeping."""
         if not draft.is_gone:
@@ -114,31 +118,6 @@ class SliceWriter:
         """What comes now of a slice cannot be kept, for a reason that lies before the disk."""
         if draft.takes_more:
             self._cut(draft, reason)
-
-    def remove(self, task_id: str, name: str) -> None:
-        """A whole slice is done with: its file may go. One that resists stays for the next start,
-        which delivers it again."""
-        if (directory := self._directories.get(task_id)) is None:
-            return
-        path = whole_path(directory, name)
-        try:
-            size = path.stat().st_size
-            path.unlink()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            _log.warning("file cannot be removed", path=str(path), why=_explain(error))
-            return
-        self._outcome.freed += size
-
-    def set_aside(self, task_id: str, name: str, reason: str) -> None:
-        """A whole slice is not what was written: keep its file apart."""
-        if (directory := self._directories.get(task_id)) is None:
-            return
-        path = whole_path(directory, name)
-        size = path.lstat().st_size if os.path.lexists(path) else 0
-        if self._quarantine.take(path, reason):
-            self._outcome.freed += size
 
     def work(self) -> Outcome:
         """Carry out what was handed in, and what was refused before if its time has come."""
@@ -150,15 +129,16 @@ class SliceWriter:
         if self._is_refused and all(draft.failing_since is None for draft in self._pending):
             self._is_refused = False
             _log.info("the disk takes slices again")
-        backlog = sum(draft.size - draft.written for draft in self._pending)
-        self.bytes_out = self._taken_bytes - backlog
+        waiting = sum(len(piece) for draft in self._pending for piece in draft.pieces)
+        self.bytes_out = self._taken_bytes - waiting
         outcome, self._outcome = self._outcome, Outcome()
+        outcome.freed += self._tasks.take_freed()
         return outcome
 
-    def take_has_grown(self) -> bool:
-        """Whether files have grown since this was asked last, which is not on the device yet."""
-        has_grown, self._has_grown = self._has_grown, False
-        return has_grown
+    def take_has_written(self) -> bool:
+        """Whether files were written since this was asked last that may not be on the device."""
+        has_written, self._has_written = self._has_written, False
+        return has_written
 
     def close(self) -> Outcome:
         """Try all that was refused once more. What is on the disk then is repaired by the next
@@ -166,8 +146,8 @@ class SliceWriter:
         for draft in self._pending:
             draft.retry_at = 0.0
         outcome, reason = self.work(), "the process ended before the disk took it"
-        for draft in list(self._pending):
-            if draft.origin.kind not in self._repairs or not draft.written:
+        for draft in self._pending:
+            if draft.origin.kind not in self._repairs or not draft.kept:
                 outcome.lost.append(SliceLost(draft.origin, reason))
             elif draft.pieces:
                 outcome.lost.append(SliceLost(draft.origin, reason, is_partial=True))
@@ -177,7 +157,7 @@ class SliceWriter:
         """Take drafts as far as they go. Each is done with then, waits, or has come further."""
         finished: dict[Draft, TaskDirectory] = {}
         for draft in due:
-            directory = self._directories.get(draft.origin.task_id)
+            directory = self._tasks.find(draft.origin.task_id)
             if directory is None:
                 self._lose(draft, "its task is not known")
             elif draft.finish is not None:
@@ -185,7 +165,8 @@ class SliceWriter:
             else:
                 self._grow(directory, draft, now)
         for draft, result in slice_files.complete(finished).items():
-            if isinstance(result, OSError):
+            self._has_written = True
+            if isinstance(result, Exception):
                 self._hold(finished[draft], draft, result, now)
             else:
                 self._renamed[draft] = result
@@ -196,34 +177,30 @@ class SliceWriter:
         try:
             if draft.pieces:
                 slice_files.append(directory, draft)
-                self._has_grown = True
+                self._has_written = True
             if draft.is_cut:
                 self._end_cut(directory, draft)
             else:
                 del self._pending[draft]
-        except OSError as error:
+        except Exception as error:  # one that nobody foresaw is its slice's alone
             self._hold(directory, draft, error, now)
         else:
             draft.failing_since = None
 
     def _end_cut(self, directory: TaskDirectory, draft: Draft) -> None:
         """All that is kept of a slice that was cut is written: make it a valid file."""
-        content = slice_files.read_content(directory, draft)
-        try:
-            repaired = self._repairs[draft.origin.kind](content)
-        except Exception as error:  # the repair of a damaged file may fail in any way
-            _log.exception("slice repair failed", task_id=draft.origin.task_id, name=draft.name)
-            self._set_aside(directory, draft, f"it cannot be repaired: {error}")
-            return
+        repaired = self._repairs[draft.origin.kind](slice_files.read_content(directory, draft))
         if repaired is None:
             self._forget(draft)
-            return
-        draft.finish = Finish(
-            draft.start_ms, repaired.duration_ms, {"repaired": "true"}, content=repaired.content
-        )
+        else:
+            draft.finish = Finish.of_repaired(draft.start_ms, repaired)
 
-    def _hold(self, directory: TaskDirectory, draft: Draft, error: OSError, now: float) -> None:
-        """The disk refuses a draft: leave it alone for a while, or end it."""
+    def _hold(self, directory: TaskDirectory, draft: Draft, error: Exception, now: float) -> None:
+        """A draft cannot be written: leave it alone for a while, or end it."""
+        if not isinstance(error, OSError):
+            self.faults.caught(error, task_id=draft.origin.task_id, name=draft.name)
+            self._set_aside(directory, draft, f"it cannot be completed: {error}")
+            return
         if draft.failing_since is None:
             draft.failing_since = now
         if not self._is_refused:
@@ -234,7 +211,7 @@ class SliceWriter:
             self._lose(draft, "its file is gone from the spool")
         elif error.errno in _FULL or now - draft.failing_since < _PATIENCE_S:
             return
-        elif draft.is_cut or not draft.written:
+        elif draft.is_cut or not draft.kept:
             self._set_aside(directory, draft, _explain(error))
         else:
             draft.failing_since = None
@@ -247,24 +224,27 @@ class SliceWriter:
             return
         if up_to_disk:
             draft.pieces.clear()
-            self._outcome.freed += draft.size - draft.written
-            draft.size = draft.written
+            self._outcome.freed += draft.size - draft.kept
+            draft.size = draft.kept
         draft.is_cut, draft.finish = True, None
         self._pending[draft] = None
         self._outcome.lost.append(SliceLost(draft.origin, reason, is_partial=True))
 
     def _flush_names(self) -> None:
         """Make final names durable, which is what makes slices whole."""
-        if not self._renamed:
-            return
-        try:
-            for task_id in {draft.origin.task_id for draft in self._renamed}:
-                sync_directory(self._directories[task_id].path)
-        except OSError as error:
-            _log.error("the spool's directory cannot be flushed", why=_explain(error))
-            return
-        self._outcome.ready += [completed.slice for completed in self._renamed.values()]
-        self._renamed.clear()
+        by_task: dict[str, list[Draft]] = {}
+        for draft in self._renamed:
+            by_task.setdefault(draft.origin.task_id, []).append(draft)
+        for task_id, drafts in by_task.items():
+            try:
+                if (directory := self._tasks.find(task_id)) is not None:
+                    sync_directory(directory.path)
+            except FileNotFoundError:
+                pass  # somebody has taken it away: who reads the slices finds out
+            except OSError as error:
+                _log.error("a directory cannot be flushed", task_id=task_id, why=_explain(error))
+                continue
+            self._outcome.ready += [self._renamed.pop(draft).slice for draft in drafts]
 
     def _lose(self, draft: Draft, reason: str) -> None:
         """Nothing of a slice can be kept."""
@@ -281,9 +261,9 @@ class SliceWriter:
         self._outcome.freed += draft.size
         self._outcome.gone.append(draft.origin.task_id)
         self._done(draft)
-        directory = self._directories.get(draft.origin.task_id)
+        directory = self._tasks.find(draft.origin.task_id)
         if draft.has_file and directory is not None:
-            slice_files.discard(directory, draft)
+            remove_file(part_path(directory, draft.name))
 
     def _done(self, draft: Draft) -> None:
         draft.is_gone = True
