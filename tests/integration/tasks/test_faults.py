@@ -149,7 +149,7 @@ async def test_the_newer_of_two_robots_is_the_last_to_enter_a_slow_room(
 ) -> None:
     """Else the older one would replace it."""
     may_enter = asyncio.Event()
-    enter, open_task = ManualRooms.enter, Delivery.open
+    enter, open_task = ManualRooms.enter, Spool.open
     opened = []
 
     async def slow_once(rooms: ManualRooms, *given: Any) -> Any:
@@ -162,7 +162,7 @@ async def test_the_newer_of_two_robots_is_the_last_to_enter_a_slow_room(
         opened.append(1)
 
     monkeypatch.setattr(ManualRooms, "enter", slow_once)
-    monkeypatch.setattr(Delivery, "open", note_opened)
+    monkeypatch.setattr(Spool, "open", note_opened)
     older = await stage.tasks.create(a_spec(stage.clock))
     newer = await stage.tasks.create(a_spec(stage.clock, lifetime_s=60))
     await eventually(lambda: len(opened) == 2)
@@ -328,13 +328,13 @@ async def test_a_fault_while_the_process_stops_keeps_it_from_nothing(
         await stage.events(stopping, until=1001)
         await stage.events(staying, until=1001)
         may_flush = asyncio.Event()
-        flush = Delivery.flush
+        flush = Spool.flush
 
-        async def slow(delivery: Delivery) -> None:
+        async def slow(delivery: Spool) -> None:
             await may_flush.wait()
             await flush(delivery)
 
-        monkeypatch.setattr(Delivery, "flush", slow)
+        monkeypatch.setattr(Spool, "flush", slow)
         flushing = asyncio.get_running_loop().call_later(0.2, may_flush.set)
         await stage.tasks.delete(APP, stopping)
         monkeypatch.setattr(PicturePool, "settle", FailingOnce(PicturePool.settle))

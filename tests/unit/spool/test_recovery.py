@@ -72,7 +72,8 @@ CRASHES = [
     pytest.param({".part": HEAD}, None, id="a head and nothing more"),
     pytest.param({".part": HEAD + b"heard"}, (b"heard repaired", 5), id="growing"),
     pytest.param(
-        {".part": make_whole(b"heard")[:-9]}, (make_whole(b"heard")[len(HEAD):-9] + b" repaired", 0),
+        {".part": make_whole(b"heard")[:-9]},
+        (make_whole(b"heard")[len(HEAD) : -9] + b" repaired", 0),
         id="about to be finished",
     ),
     pytest.param({".part": make_whole(b"whole")}, (b"whole", 9), id="whole, not named as such"),
