@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from cloudslice.setting_values import (
+    Addresses,
     CaFile,
     CallbackKey,
     CallbackUrl,
@@ -30,7 +31,6 @@ from cloudslice.setting_values import (
     HeaderSecret,
     HeaderValue,
     IceServer,
-    IpOrNothing,
     Listen,
     Port,
     SdkAppId,
@@ -54,8 +54,12 @@ class RtcSettings(_Section):
 
     udp_port: Port = 7882
     """One UDP port for all anchors."""
-    advertise_ip: IpOrNothing = ""
-    """The address that anchors reach us by, where it is not one of this machine's (NAT)."""
+    advertise_ip: Addresses = ()
+    """The addresses that anchors are told, where this machine's own do not do (NAT)."""
+    networks: tuple[IPvAnyNetwork, ...] = ()
+    """Which of this machine's addresses anchors are told; all that are of use, if empty."""
+    interfaces: tuple[str, ...] = ()
+    """The same, by the interfaces that have them."""
     ice_servers: tuple[IceServer, ...] = ()
     """STUN or TURN URLs that WHIP clients are told to use."""
     max_video_bitrate_kbps: Annotated[int, Field(ge=100, le=100_000)] = 2500
@@ -68,6 +72,21 @@ class RtcSettings(_Section):
     """The same of all UserIds of one app."""
     connecting_per_node: Annotated[int, Field(ge=1)] = 2000
     """The same of all apps."""
+
+
+class HttpSettings(_Section):
+    """Connections to the API, WHIP and /metrics."""
+
+    keep_alive_s: Annotated[int, Field(ge=1)] = 150
+    """How long a connection may be idle between two requests. A proxy that closes its idle ones
+    later than we do meets some that are just being closed, and answers 502."""
+    header_timeout_s: Annotated[float, Field(gt=0)] = 15
+    body_timeout_s: Annotated[float, Field(gt=0)] = 60
+    """The official clients' own default timeout: after that nobody waits for an answer."""
+    connections: Annotated[int, Field(ge=1)] = 1000
+    connections_per_address: Annotated[int, Field(ge=1)] = 250
+    body_memory_mib: Annotated[float, Field(ge=1)] = 32
+    """What all bodies that are being read may take, beside the first 64 KiB of each."""
 
 
 class LimitSettings(_Section):
@@ -209,6 +228,7 @@ class Settings(_Section):
     """Encrypts storage keys and UserSigs at rest: 32 bytes in Base64. Without it, a key is made
     and kept in data_dir/secret.key."""
     rtc: RtcSettings = RtcSettings()
+    http: HttpSettings = HttpSettings()
     apps: tuple[AppSettings, ...] = ()
     credentials: tuple[CredentialSettings, ...] = ()
     api: ApiSettings = ApiSettings()

@@ -39,13 +39,26 @@ def _check_directory(path: object) -> object:
     return path
 
 
-def _check_ip(text: str) -> str:
-    if text:
-        try:
-            ip_address(text)
-        except ValueError:
-            raise ValueError("expected an IP address, such as 203.0.113.7") from None
-    return text
+def _read_addresses(given: object) -> object:
+    """One IP address or a list of them, as a tuple; an empty text is none."""
+    expected = "expected an IP address, such as 203.0.113.7"
+    if isinstance(given, str):
+        texts, wrong = (given,) if given else (), ""
+    elif isinstance(given, list | tuple):
+        texts, wrong = tuple(given), ", but one is {text!r}"
+    else:
+        raise ValueError(f"{expected}, or a list of them")  # noqa: TRY004 - as pydantic wants it
+    for text in texts:
+        if not _is_ip(text):
+            raise ValueError(expected + wrong.format(text=text))
+    return texts
+
+
+def _is_ip(text: object) -> bool:
+    try:
+        return isinstance(text, str) and bool(ip_address(text))
+    except ValueError:
+        return False
 
 
 def _check_endpoint(text: str) -> str:
@@ -106,4 +119,4 @@ Directory = Annotated[Path, BeforeValidator(_check_directory)]
 HeaderValue = Annotated[str, AfterValidator(_check_header)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_check_header_secret)]
 CaFile = Annotated[str, AfterValidator(_check_ca_file)]
-IpOrNothing = Annotated[str, AfterValidator(_check_ip)]
+Addresses = Annotated[tuple[str, ...], BeforeValidator(_read_addresses)]

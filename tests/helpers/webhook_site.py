@@ -11,10 +11,10 @@ from cloudslice import steady_clock
 from cloudslice.clock import Clock, SystemClock
 from cloudslice.config import Settings
 from cloudslice.database import Database
-from cloudslice.delivery.schema import SCHEMA
 from cloudslice.events import Bus, RobotEntered
 from cloudslice.slices import TaskRef
 from cloudslice.webhooks.pace import CallbackPace
+from cloudslice.webhooks.schema import SCHEMA
 from cloudslice.webhooks.sender import CallbackCounters
 from cloudslice.webhooks.webhooks import Webhooks
 

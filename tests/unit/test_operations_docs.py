@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-
 from cloudslice.delivery.service import Delivery
 from cloudslice.delivery.uploads import UploadCounters
+
 from cloudslice.events import Bus
 from cloudslice.faults import Faults
 from cloudslice.metrics import NodeMetrics
@@ -17,7 +17,7 @@ from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.pictures.pool import PicturePool, PictureProcessCounters
 from cloudslice.tasks.model import TaskStatus
-from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
 from cloudslice.webhooks.sender import CallbackCounters
 from cloudslice.webhooks.webhooks import Webhooks
@@ -66,7 +66,7 @@ def exported() -> dict[str, set[str]]:
     """The values of the label `what` (`status`, `rooms`) by the metric's name."""
     node = IdleNode()
     metrics = NodeMetrics(
-        cast(Supervisor, node),
+        cast(Worker, node),
         cast(BuiltinRooms, node),
         cast(UdpPort, node),
         cast(PicturePool, node),

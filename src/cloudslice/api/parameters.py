@@ -2,6 +2,7 @@
 are both made of them."""
 
 import re
+from dataclasses import replace
 
 from cloudslice import ids
 from cloudslice.api.errors import Code, Phrase
@@ -61,41 +62,48 @@ _SUBSCRIPTION = Object(
     )
 )
 
+_SLICE_TYPE = Parameter(
+    name="SliceType",
+    type=Integer(1, 3),
+    missing=Code.MISSING_SLICE_TYPE,
+    note="1 audio, 2 pictures, 3 both",
+)
+_HOW_TO_SLICE = (
+    Parameter(
+        name="MaxIdleTime",
+        type=Integer(5, 86400),
+        default=30,
+        note="seconds without an anchor after which the task ends",
+    ),
+    Parameter(
+        name="SliceAudio", type=Integer(15, 60), default=15, note="seconds of an audio slice"
+    ),
+    Parameter(
+        name="SliceVideo",
+        type=Integer(5, 60),
+        default=5,
+        note="seconds from one picture to the next; the second one may come sooner",
+    ),
+    Parameter(name="SliceImageType", type=Integer(0, 1), default=0, note="0 PNG, 1 JPG"),
+    Parameter(
+        name="SliceCallbackUrl",
+        type=Text(),
+        note="accepted and ignored: the callback URL is a setting of the app",
+    ),
+)
 _SLICE_PARAMS = Object(
     (
-        Parameter(
-            name="SliceType",
-            type=Integer(1, 3),
-            missing=Code.MISSING_SLICE_TYPE,
-            note="1 audio, 2 pictures, 3 both",
-        ),
-        Parameter(
-            name="MaxIdleTime",
-            type=Integer(5, 86400),
-            default=30,
-            note="seconds without an anchor after which the task ends",
-        ),
-        Parameter(
-            name="SliceAudio", type=Integer(15, 60), default=15, note="seconds of an audio slice"
-        ),
-        Parameter(
-            name="SliceVideo",
-            type=Integer(5, 60),
-            default=5,
-            note="seconds from one picture to the next; the second one may come sooner",
-        ),
-        Parameter(name="SliceImageType", type=Integer(0, 1), default=0, note="0 PNG, 1 JPG"),
-        Parameter(
-            name="SliceCallbackUrl",
-            type=Text(),
-            note="accepted and ignored: the callback URL is a setting of the app",
-        ),
+        _SLICE_TYPE,
+        *_HOW_TO_SLICE,
         Parameter(
             name="SubscribeStreamUserIds",
             type=_SUBSCRIPTION,
             note="whom to slice; everybody if absent",
         ),
     )
+)
+_CHANGED_SLICE_PARAMS = Object(
+    tuple(replace(each, missing=None, default=None) for each in (_SLICE_TYPE, *_HOW_TO_SLICE))
 )
 
 _CLOUD_SLICE_STORAGE = Object(
@@ -202,6 +210,11 @@ MODIFY = Object(
             type=_SUBSCRIPTION,
             note="replaces all four lists, an absent one meaning no restriction; without the "
             "object nothing changes",
+        ),
+        Parameter(
+            name="SliceParams",
+            type=_CHANGED_SLICE_PARAMS,
+            note="our extension: what is given is changed from the call on, what is absent stays",
         ),
     )
 )

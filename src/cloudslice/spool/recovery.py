@@ -84,6 +84,7 @@ class Recovery:
         self._quarantine = quarantine
         self._now_ms = now_ms
         self._taken_up = TakenUp()
+        self._renamed = 0
 
     def run(self) -> TakenUp:
         """Take up what is there.
@@ -127,7 +128,9 @@ class Recovery:
                 self._quarantine.take(path, "it is no slice")
                 continue
             if self._now_ms is not None:
-                path = path.rename(path.with_name(new_name(self._now_ms) + path.suffix))
+                self._renamed += 1
+                name = new_name(self._now_ms, self._renamed)
+                path = path.rename(path.with_name(name + path.suffix))
             found = path if path.suffix == WHOLE else self._take_up_growing(directory, path)
             if isinstance(found, Draft):
                 growing[found] = directory

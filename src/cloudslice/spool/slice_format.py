@@ -49,13 +49,14 @@ class Head:
         )
 
 
-def new_name(created_ms: int) -> str:
+def new_name(created_ms: int, serial: int) -> str:
     """A name, without its ending, for a slice that begins now; nobody else has it.
 
     Args:
         created_ms: now, of a clock that never steps.
+        serial: keeps the order of those that begin in the same millisecond.
     """
-    return f"{created_ms:013d}-{secrets.token_hex(8)}"
+    return f"{created_ms:013d}-{serial % 2**32:08x}{secrets.token_hex(4)}"
 
 
 def is_name(text: str) -> bool:

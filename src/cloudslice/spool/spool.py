@@ -95,6 +95,7 @@ class Spool:
         self._writer = SliceWriter(self._tasks, repairs, self._quarantine, time.monotonic)
         self._thread = SpoolThread(directory, self._writer, self._report, sync_interval_s)
         self._bytes_in = 0
+        self._serial = 0
         self._gathered: list[Call] = []
         self._timer: asyncio.TimerHandle | None = None
         self._lock = ExitStack()
@@ -155,11 +156,14 @@ class Spool:
         }
 
     async def open(self, task: TaskRef, bucket: Bucket) -> None:
-        """Be ready for a task's slices, in this and later processes.
+        """Be ready for a task's slices, in this and later processes; harmless when it is.
 
         Raises:
             OSError: the disk refuses it.
         """
+        known = self._tasks.find(task.task_id)
+        if known is not None and known.goes_to(bucket):
+            return
         directory = TaskDirectory.make(self._directory / task.task_id, task, bucket, self._box)
         done: Future[None] = Future()
 
@@ -200,7 +204,8 @@ class Spool:
 
     def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
         """See `SliceStore`."""
-        draft = Draft(origin, start_utc_ms, new_name(self._now_ms()))
+        self._serial += 1
+        draft = Draft(origin, start_utc_ms, new_name(self._now_ms(), self._serial))
         self._open[origin.task_id] += 1
         return Growth(draft, self._writer, self._append, self._gather)
 

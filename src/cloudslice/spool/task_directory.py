@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cloudslice.ids import ObjectName
-from cloudslice.secrets import SecretBox
+from cloudslice.secrets import SecretBox, SecretKeyError
 from cloudslice.slices import Bucket, DamagedTaskError, SliceOrigin, TaskRef, Vendor
 from cloudslice.spool import used_names
 from cloudslice.spool.checked_lines import from_line, to_line
@@ -132,6 +132,13 @@ class TaskDirectory:
             self._box.open(self._sealed, _context(self.task.task_id))
         )
         return replace(self._bucket, access_key=access_key, secret_key=secret_key)
+
+    def goes_to(self, bucket: Bucket) -> bool:
+        """Whether it is known that the task's slices go to `bucket`."""
+        try:
+            return self.load_bucket() == bucket
+        except SecretKeyError:
+            return False
 
     @property
     def names(self) -> UsedNames:

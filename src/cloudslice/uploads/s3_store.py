@@ -64,7 +64,7 @@ class S3Store:
         Raises:
             ValueError: the endpoint is no URL.
         """
-        url = URL(endpoint.url, encoded=True)
+        url = URL(endpoint.url)
         self._client = client
         self._endpoint = endpoint
         self._origin = str(url.origin())

@@ -24,8 +24,8 @@ _CONNECT_S = 5.0
 _KEEP_IDLE_S = 60.0
 """Longer than the 15 s between two audio slices, shorter than routers on the way remember."""
 _BODY_BYTES = 64 * 1024
-_BODY_S = 5.0
-"""An error's body may take so long; its status is known."""
+_BODY_S = 1.0
+"""An error's body has so long: its status is known, and the body may never end."""
 _PLAIN_BYTES = 2**20
 """aiohttp warns of a larger body if it is bytes, which are written in one piece."""
 

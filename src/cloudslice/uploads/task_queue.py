@@ -73,7 +73,8 @@ class TaskQueue:
         self._store: ObjectStore | None = None
         self._trouble = Trouble(shared.pace, shared.clock, shared.random)
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
         """How many slices wait."""
         return len(self._waiting) + len(self._failed) + len(self._under_way)
 
@@ -297,7 +298,7 @@ class TaskQueue:
         if self._ended_at is None or self._under_way:
             return False
         shared, is_over = self._shared, self._patience_ends_at <= self._shared.clock.monotonic()
-        has_slices = len(self) > 0 or shared.spool.count_open(self.task.task_id) > 0
+        has_slices = self.size > 0 or shared.spool.count_open(self.task.task_id) > 0
         return await shared.database.persist(
             lambda c: shared.progress.settle(c, self.task, has_slices=has_slices, is_over=is_over)
         )

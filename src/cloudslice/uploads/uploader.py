@@ -131,7 +131,7 @@ class Uploader:
 
     def count_waiting(self) -> int:
         """How many slices wait for their upload."""
-        return sum(map(len, self._queues.values()))
+        return sum(queue.size for queue in self._queues.values())
 
     async def end_others(self, task_ids: Collection[str]) -> None:
         """No slice will be added to any task but these: the others are not on record as running.
@@ -143,13 +143,13 @@ class Uploader:
         for task_id, queue in list(self._queues.items()):
             if task_id in task_ids or queue.has_ended:
                 continue
-            if len(queue) == 0:
+            if queue.size == 0:
                 # Its creation was cut off, or it has nothing to deliver: nothing is to be told.
                 self._tasks.pop(task_id).cancel()
                 del self._queues[task_id]
                 self._spool.close(task_id)
                 continue
-            _log.error("task ended that is not on record", task_id=task_id, slices=len(queue))
+            _log.error("task ended that is not on record", task_id=task_id, slices=queue.size)
             await shared.database.run(partial(shared.progress.end, task_id=task_id))
             queue.end()
 

@@ -17,8 +17,6 @@ from typing import TypeVar
 
 from cloudslice.clock import Clock
 from cloudslice.database import Database, Operation
-from cloudslice.delivery import outbox
-from cloudslice.delivery.outbox import OutboxEvent
 from cloudslice.gathering import Gatherer
 from cloudslice.webhooks import outbox
 from cloudslice.webhooks.outbox import OutboxEvent

@@ -577,3 +577,58 @@ def test_packets_in_runs_make_the_same_slices_as_one_by_one(
     assert in_runs.counters == one_by_one.counters
     durations = [[each.duration_ms for each in a.store.slices] for a in (in_runs, one_by_one)]
     assert durations[0] == pytest.approx(durations[1], abs=1)
+
+
+def ends(anchor: Anchor) -> list[float]:
+    """Seconds of media time at which finished slices end."""
+    return [
+        (int(each.details["first-sample"]) + int(each.details["samples"])) / 48_000
+        for each in anchor.store.slices
+        if each.duration_ms is not None
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sent", "to_s", "expected"),
+    [
+        pytest.param(75, 1, [2, 3, 4, 5], id="shorter"),
+        pytest.param(75, 3, [2, 5, 8], id="longer"),
+        pytest.param(75, 2, [2, 4, 6], id="the same"),
+        pytest.param(150, 3, [2, 4, 7, 10], id="in the second slice"),
+        pytest.param(100, 1, [2, 3, 4, 5], id="where a slice ends"),
+        pytest.param(0, 1, [1, 2, 3, 4], id="before the first packet"),
+    ],
+)
+def test_a_slice_under_way_ends_at_its_old_length(
+    sent: int, to_s: int, expected: list[float]
+) -> None:
+    """From its end on slices have the new one, and still tile."""
+    anchor = Anchor(slice_s=2)
+    anchor.send(sent)
+    anchor.slicer.set_length(to_s)
+    anchor.send(round(expected[-1] * 50) - sent)
+    anchor.slicer.close()
+    assert ends(anchor) == expected
+    assert heard(anchor.store.slices) == anchor.sent
+
+
+def test_after_a_pause_the_slice_that_would_be_under_way_has_its_old_length() -> None:
+    """As if packets had not stopped."""
+    anchor = Anchor(slice_s=10)
+    anchor.send(50)
+    anchor.pause(4)
+    anchor.slicer.set_length(3)
+    anchor.send(500)
+    anchor.slicer.close()
+    assert ends(anchor) == [1, 10, 13, 15]
+
+
+def test_the_length_can_be_changed_back() -> None:
+    """What a failed call has changed."""
+    anchor = Anchor(slice_s=2)
+    anchor.send(75)
+    anchor.slicer.set_length(3)
+    anchor.slicer.set_length(2)
+    anchor.send(225)
+    anchor.slicer.close()
+    assert ends(anchor) == [2, 4, 6]

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from cloudslice.config import EndpointSettings
-from cloudslice.delivery.endpoints import (
+from cloudslice.config import StorageSettings
+from cloudslice.slices import Bucket, Vendor
+from cloudslice.uploads.endpoints import (
     DirectoryEndpoint,
     S3Endpoint,
     encode_key,
     find_endpoint,
     object_url,
 )
-from cloudslice.slices import Bucket, Vendor
+from helpers.stores import make_settings
 
 
 def bucket(vendor: Vendor, region: str, name: str = "b-125") -> Bucket:
@@ -58,7 +59,7 @@ def test_vendors_public_endpoints(
     where: Bucket, url: str, virtual: bool, region: str, object_: str
 ) -> None:
     """Without an override a bucket is at its vendor's."""
-    endpoint = find_endpoint(where, EndpointSettings())
+    endpoint = find_endpoint(where, StorageSettings())
     assert isinstance(endpoint, S3Endpoint)
     assert (endpoint.url, endpoint.virtual_hosted, endpoint.region) == (url, virtual, region)
     assert endpoint.bucket == where.name
@@ -79,11 +80,42 @@ def test_vendors_public_endpoints(
 @pytest.mark.parametrize("vendor", Vendor)
 def test_overrides(vendor: Vendor, override: str, url: str, virtual: bool, object_: str) -> None:
     """The operator's endpoint takes the place of the vendor's, for its vendor."""
-    overrides = EndpointSettings.model_validate({vendor.name.lower(): override})
-    endpoint = find_endpoint(bucket(vendor, "r-1"), overrides)
+    endpoint = find_endpoint(bucket(vendor, "r-1"), make_settings(override))
     assert isinstance(endpoint, S3Endpoint)
     assert (endpoint.url, endpoint.virtual_hosted) == (url, virtual)
     assert object_url(endpoint, "k") == object_
+
+
+@pytest.mark.parametrize(
+    ("vendor", "addressing", "override", "url", "virtual"),
+    [
+        pytest.param(Vendor.COS, "path", "", "https://cos.r-1.myqcloud.com", False, id="COS"),
+        pytest.param(Vendor.OSS, "path", "", "https://s3.oss-r-1.aliyuncs.com", False, id="OSS"),
+        pytest.param(Vendor.S3, "virtual", "", "https://b.125.s3.r-1.amazonaws.com", True,
+                     id="S3, dot in the name"),
+        pytest.param(Vendor.S3, "virtual", "http://s3.local:9000/x", "http://b.125.s3.local:9000/x",
+                     True, id="override"),
+        pytest.param(Vendor.S3, "virtual", "http://s3.local/{bucket}", "http://b.125.s3.local",
+                     True, id="override, spelled out"),
+        pytest.param(Vendor.S3, "virtual", "http://{bucket}.s3.local", "http://b.125.s3.local",
+                     True, id="override, as it says itself"),
+        pytest.param(Vendor.S3, "path", "http://s3.local", "http://s3.local", False,
+                     id="override, path style"),
+    ],
+)  # fmt: skip
+def test_addressing(
+    vendor: Vendor, addressing: str, override: str, url: str, virtual: bool
+) -> None:
+    """The settings choose it against what is usual."""
+    settings = make_settings(override, addressing=addressing)
+    endpoint = find_endpoint(bucket(vendor, "r-1", "b.125"), settings)
+    assert isinstance(endpoint, S3Endpoint)
+    assert (endpoint.url, endpoint.virtual_hosted) == (url, virtual)
+
+
+def test_addressing_leaves_the_documented_url_of_an_object() -> None:
+    endpoint = find_endpoint(bucket(Vendor.COS, "r-1"), make_settings("", addressing="path"))
+    assert object_url(endpoint, "k") == "https://b-125.cos.r-1.myqcloud.com/k"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +128,7 @@ def test_overrides(vendor: Vendor, override: str, url: str, virtual: bool, objec
 )
 def test_directories(override: str, path: str) -> None:
     """file:// names a directory for each bucket, even if it does not say where."""
-    endpoint = find_endpoint(bucket(Vendor.COS, "r-1"), EndpointSettings(cos=override))
+    endpoint = find_endpoint(bucket(Vendor.COS, "r-1"), make_settings(override))
     assert endpoint == DirectoryEndpoint(Path(path))
 
 
@@ -107,7 +139,7 @@ def test_url_of_a_file() -> None:
 @pytest.mark.parametrize("name", ["", "a/b", "..", "."])
 def test_names_that_would_lead_elsewhere_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="cannot be the name of a bucket"):
-        find_endpoint(bucket(Vendor.COS, "r-1", name), EndpointSettings(cos="file:///d"))
+        find_endpoint(bucket(Vendor.COS, "r-1", name), make_settings("file:///d"))
 
 
 def test_keys_are_encoded_but_for_the_unreserved() -> None:

@@ -1,6 +1,7 @@
 """When pictures are asked for, taken, and left out."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import inf
 
 import pytest
@@ -32,11 +33,13 @@ class ManualPool:
     def __init__(self) -> None:
         self.is_full = False
         self.jobs: list[tuple[Keyframe, Receiver]] = []
+        self.formats: list[ImageFormat] = []
 
     def encode(self, keyframe: Keyframe, image_format: ImageFormat, receiver: Receiver) -> bool:
         if self.is_full:
             return False
         self.jobs.append((keyframe, receiver))
+        self.formats.append(image_format)
         return True
 
     def finish(self) -> None:
@@ -123,6 +126,53 @@ def test_a_closed_grabber_gives_its_tick_back() -> None:
     grabbing.grant()
     grabbing.grabber.close()
     assert grabbing.due_times.join(5, "a", 101.0) == DueTimes().join(5, "a", 101.0)
+
+
+def test_another_interval_holds_from_the_change_on() -> None:
+    """Half an interval to a whole one after it the first picture is due, however long the former
+    interval was; the tick of the former one is given back."""
+    grabbing = Grabbing()
+    grabbing.grant()
+    grabbing.grabber.change(60, ImageFormat.PNG)
+    grabbing.run_to(110)
+    assert grabbing.taken() == [100.0]
+    grabbing.grabber.change(5, ImageFormat.PNG)
+    while grabbing.clock.now < 140:
+        grabbing.run_to(grabbing.clock.now + 0.1)
+        grabbing.grant()
+    seconds = grabbing.taken()[1:]
+    assert 112.4 <= seconds[0] <= 115.1
+    gaps = [after - before for before, after in pairwise(seconds)]
+    assert gaps == pytest.approx([5] * 5, abs=0.11)
+    grabbing.grabber.close()
+    for interval_s in (5, 60):
+        free = grabbing.due_times.join(interval_s, "a", 101.0)
+        assert free == DueTimes().join(interval_s, "a", 101.0)
+
+
+def test_a_picture_that_is_asked_for_is_due_as_it_was() -> None:
+    grabbing = Grabbing()
+    grabbing.run_to(100.4)
+    grabbing.grabber.change(60, ImageFormat.JPG)
+    assert [request.due for request in grabbing.track.requests] == [100.0 - PERIOD_S]
+    grabbing.grant()
+    [stored] = grabbing.store.slices
+    assert stored.details["due-ms"] == str(UTC_AT_ZERO_MS + 100_000)
+    grabbing.run_to(130)
+    assert grabbing.track.requests == []
+    grabbing.run_to(160.5)
+    assert len(grabbing.track.requests) == 1
+
+
+def test_a_picture_in_the_making_keeps_its_format() -> None:
+    grabbing = Grabbing()
+    grabbing.track.grant(Keyframe(VideoCodec.VP8, b"first", 100.0, 0))
+    grabbing.grabber.change(5, ImageFormat.JPG)
+    grabbing.pool.finish()
+    grabbing.run_to(105)
+    grabbing.grant()
+    assert [each.origin.extension for each in grabbing.store.slices] == ["png", "jpg"]
+    assert grabbing.pool.formats == [ImageFormat.PNG, ImageFormat.JPG]
 
 
 def test_a_key_frame_shortly_before_the_due_time_is_used() -> None:
