@@ -17,13 +17,14 @@ from cloudslice.secrets import SecretBox
 from cloudslice.slices import (
     DamagedSliceError,
     DamagedTaskError,
+    Repair,
     SliceKind,
     SliceOrigin,
     WaitingSlice,
 )
 from cloudslice.spool import quarantine as quarantine_module
 from cloudslice.spool import slice_files
-from cloudslice.spool.drafts import Draft, Finish, Repair
+from cloudslice.spool.drafts import Draft, Finish
 from cloudslice.spool.files import open_regular, read_regular, sync_directory
 from cloudslice.spool.quarantine import Quarantine
 from cloudslice.spool.slice_files import Completed

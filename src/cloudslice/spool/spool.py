@@ -22,6 +22,7 @@ from cloudslice.secrets import SecretBox
 from cloudslice.slices import (
     Bucket,
     DamagedSliceError,
+    Repair,
     Slice,
     SliceKind,
     SliceOrigin,
@@ -30,7 +31,7 @@ from cloudslice.slices import (
 )
 from cloudslice.slicing.store import GrowingSlice
 from cloudslice.spool.directory_lock import locked
-from cloudslice.spool.drafts import Draft, Repair
+from cloudslice.spool.drafts import Draft
 from cloudslice.spool.files import read_regular, sync_directory
 from cloudslice.spool.growth import Growth
 from cloudslice.spool.quarantine import Quarantine
