@@ -38,7 +38,7 @@ from cloudslice.spool.slice_format import (
     read_slice,
 )
 from cloudslice.spool.task_directory import DRAFT, OURS, TaskDirectory
-from cloudslice.spool.tasks import SpooledTasks
+from cloudslice.spool.spooled_tasks import SpooledTasks
 
 _NO_TASKS = (quarantine_module.DIRECTORY, "lost+found")
 

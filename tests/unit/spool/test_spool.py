@@ -261,7 +261,7 @@ async def test_a_call_that_fails_holds_up_no_other(
     def fail(*_args: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("cloudslice.spool.tasks.remove_file", fail)
+    monkeypatch.setattr("cloudslice.spool.spooled_tasks.remove_file", fail)
     async with site.open(TASK) as spool:
         spool.remove(TASK.task_id, "name")
         spool.put(PICTURE, START_MS, b"picture", {})
