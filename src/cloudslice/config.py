@@ -187,6 +187,8 @@ class StorageSettings(_Section):
     """How long the upload of a slice is tried."""
     spool_limit_gib: Annotated[float, Field(gt=0)] = 20
     """Slices that wait for their upload may take so much; at the limit no task starts."""
+    sync_interval_s: Annotated[float, Field(ge=0, le=60)] = 1
+    """So often growing slices reach the device; 0 leaves it to the kernel."""
 
     @model_validator(mode="after")
     def _check_addressing(self) -> "StorageSettings":

@@ -4,11 +4,9 @@ import asyncio
 import contextlib
 import signal
 import socket
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 from starlette.applications import Starlette
@@ -103,10 +101,11 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         spool = Spool(
             settings.data_dir / "spool",
             box,
-            {SliceKind.AUDIO: _repair_audio},
+            {SliceKind.AUDIO: repair_ogg},
             bus,
             steady.now_ms,
             is_new_clock=steady.is_new,
+            sync_interval_s=settings.storage.sync_interval_s,
         )
         # Around the spool, which may tell of losses until it is closed.
         losses = await stack.enter_async_context(
@@ -186,14 +185,6 @@ def _listen(settings: Settings) -> socket.socket:
     except OSError as error:
         raise ListenError(f"listen = {settings.listen}: {error.strerror}") from error
     return listener
-
-
-def _repair_audio(data: bytes) -> Repaired | None:
-    with tempfile.NamedTemporaryFile() as file:
-        path = Path(file.name)
-        path.write_bytes(data)
-        duration_ms = repair_ogg(path)
-        return None if duration_ms is None else Repaired(path.read_bytes(), duration_ms)
 
 
 def _check(settings: Settings) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from pathlib import Path
 
 
 class Vendor(IntEnum):
@@ -104,13 +103,10 @@ class Repaired:
     """How much time it covers."""
 
 
+Repair = Callable[[bytes], Repaired | None]
+"""Makes a valid file of what one that was cut off holds; None if nothing in it is worth keeping."""
+
+
 def created_ms(name: str) -> int:
     """When the slice of that name was begun, in ms of the clock that is steady over restarts."""
     return int(name.partition("-")[0])
-
-
-Repair = Callable[[Path], int | None]
-"""Makes a valid file of one that was cut off in its growth, in place; blocking.
-
-Returns the milliseconds that the repaired file covers, or None if nothing in it is worth keeping.
-"""

@@ -1,13 +1,10 @@
 """A slice that is being written, as the spool's thread keeps it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cloudslice.slices import Repaired, SliceOrigin
 from cloudslice.spool.slice_format import Head
-
-Repair = Callable[[bytes], Repaired | None]
-"""Makes a valid file of what one that was cut off holds; None if nothing in it is worth keeping."""
 
 
 @dataclass(frozen=True, slots=True)

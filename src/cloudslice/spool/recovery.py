@@ -17,19 +17,28 @@ from cloudslice.secrets import SecretBox
 from cloudslice.slices import (
     DamagedSliceError,
     DamagedTaskError,
+    Repair,
     SliceKind,
     SliceOrigin,
     WaitingSlice,
 )
 from cloudslice.spool import quarantine as quarantine_module
 from cloudslice.spool import slice_files
-from cloudslice.spool.drafts import Draft, Finish, Repair
+from cloudslice.spool.drafts import Draft, Finish
 from cloudslice.spool.files import open_regular, read_regular, sync_directory
 from cloudslice.spool.quarantine import Quarantine
 from cloudslice.spool.slice_files import Completed
-from cloudslice.spool.slice_format import PART, WHOLE, is_name, new_name, read_head, read_slice
+from cloudslice.spool.slice_format import (
+    PART,
+    WHOLE,
+    has_content,
+    is_name,
+    new_name,
+    read_head,
+    read_slice,
+)
 from cloudslice.spool.task_directory import DRAFT, OURS, TaskDirectory
-from cloudslice.spool.tasks import SpooledTasks
+from cloudslice.spool.spooled_tasks import SpooledTasks
 
 _NO_TASKS = (quarantine_module.DIRECTORY, "lost+found")
 
@@ -113,16 +122,21 @@ class Recovery:
         for path in sorted(directory.path.iterdir()):
             if not stat.S_ISREG(path.lstat().st_mode):
                 self._quarantine.take(path, "it is no regular file")
-            elif path.name in OURS:
                 continue
-            elif not is_name(path.stem) or path.suffix not in (PART, WHOLE):
+            if path.name in OURS:
+                continue
+            if not is_name(path.stem) or path.suffix not in (PART, WHOLE):
                 self._quarantine.take(path, "it is no slice")
-            elif path.suffix == WHOLE:
-                waiting.append(self._take_up_whole(path))
-            elif isinstance(found := self._take_up_growing(directory, path), Draft):
+                continue
+            if self._now_ms is not None:
+                self._renamed += 1
+                name = new_name(self._now_ms, self._renamed)
+                path = path.rename(path.with_name(name + path.suffix))
+            found = path if path.suffix == WHOLE else self._take_up_growing(directory, path)
+            if isinstance(found, Draft):
                 growing[found] = directory
             elif found is not None:
-                waiting.append(self._take_up_whole(found))
+                waiting.append(WaitingSlice(found.stem, found.stat().st_size))
         for draft, result in slice_files.complete(growing).items():
             if isinstance(result, Completed):
                 _log.info("slice repaired", key=result.slice.object_key)
@@ -133,13 +147,6 @@ class Recovery:
         waiting.sort(key=lambda each: each.name)
         self._taken_up.waiting[directory.task.task_id] = waiting
 
-    def _take_up_whole(self, path: Path) -> WaitingSlice:
-        if self._now_ms is not None:
-            self._renamed += 1
-            name = new_name(self._now_ms, self._renamed)
-            path = path.rename(path.with_name(f"{name}{WHOLE}"))
-        return WaitingSlice(path.stem, path.stat().st_size)
-
     def _take_up_growing(self, directory: TaskDirectory, path: Path) -> Draft | Path | None:
         """A slice that is to be completed, or the file of one that was; None if nothing is left
         of it."""
@@ -147,7 +154,7 @@ class Recovery:
         origin = SliceOrigin(task_id, "?", SliceKind.AUDIO, "ogg")
         try:
             data = read_regular(path)
-            if not data.strip(b"\0"):
+            if not has_content(data):
                 path.unlink()
                 return None
             head, content_at = read_head(data)
@@ -169,7 +176,8 @@ class Recovery:
         if repaired is None:
             path.unlink()
             return None
-        draft = Draft(origin, head.start_ms, path.stem, data[:content_at], size=len(data))
+        draft = Draft(origin, head.start_ms, path.stem, data[:content_at])
+        draft.written = draft.size = len(data)
         draft.has_file = draft.is_cut = True
         draft.finish = Finish.of_repaired(head.start_ms, repaired)
         return draft

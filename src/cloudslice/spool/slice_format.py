@@ -23,6 +23,7 @@ PART, WHOLE = ".part", ".slice"
 TAIL_BYTES = 8192
 """A tail is shorter."""
 
+_NOTHING_YET = re.compile(rb"\0*|[ -~]*")
 _NAME = re.compile(r"[0-9]{13,}-[0-9a-f]{16}", re.ASCII)
 
 
@@ -61,6 +62,12 @@ def new_name(created_ms: int, serial: int) -> str:
 def is_name(text: str) -> bool:
     """Whether it is such a name."""
     return _NAME.fullmatch(text) is not None
+
+
+def has_content(data: bytes) -> bool:
+    """Whether a file may hold more than the beginning of a head, or the zeros that some file
+    systems have in place of what a power cut has taken."""
+    return _NOTHING_YET.fullmatch(data) is None
 
 
 def read_head(data: bytes) -> tuple[Head, int]:

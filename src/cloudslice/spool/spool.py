@@ -23,6 +23,7 @@ from cloudslice.secrets import SecretBox
 from cloudslice.slices import (
     Bucket,
     DamagedSliceError,
+    Repair,
     Slice,
     SliceKind,
     SliceOrigin,
@@ -31,7 +32,7 @@ from cloudslice.slices import (
 )
 from cloudslice.slicing.store import GrowingSlice
 from cloudslice.spool.directory_lock import locked
-from cloudslice.spool.drafts import Draft, Repair
+from cloudslice.spool.drafts import Draft
 from cloudslice.spool.files import read_regular, sync_directory
 from cloudslice.spool.growth import Growth
 from cloudslice.spool.quarantine import Quarantine
@@ -40,7 +41,7 @@ from cloudslice.spool.slice_files import whole_path
 from cloudslice.spool.slice_format import new_name, read_slice
 from cloudslice.spool.spool_thread import Call, SpoolThread
 from cloudslice.spool.task_directory import TaskDirectory
-from cloudslice.spool.tasks import SpooledTasks
+from cloudslice.spool.spooled_tasks import SpooledTasks
 from cloudslice.spool.writer import Outcome, SliceWriter
 
 _GATHER_S = 0.05

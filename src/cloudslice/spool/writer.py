@@ -16,14 +16,14 @@ import structlog
 
 from cloudslice.events import SliceLost
 from cloudslice.faults import Faults
-from cloudslice.slices import Slice, SliceKind
+from cloudslice.slices import Repair, Slice, SliceKind
 from cloudslice.spool import slice_files
-from cloudslice.spool.drafts import Draft, Finish, Repair
+from cloudslice.spool.drafts import Draft, Finish
 from cloudslice.spool.files import sync_directory
 from cloudslice.spool.quarantine import Quarantine
 from cloudslice.spool.slice_files import Completed, part_path
 from cloudslice.spool.task_directory import TaskDirectory
-from cloudslice.spool.tasks import SpooledTasks, remove_file
+from cloudslice.spool.spooled_tasks import SpooledTasks, remove_file
 
 RETRY_S = 0.5
 """Seconds until what was refused is tried again."""

@@ -30,11 +30,11 @@ HEAD = Head(AUDIO, START_MS).to_bytes()
 NAME = f"{5:013d}-{0:016x}"
 
 
-def make_whole(content: bytes) -> bytes:
-    """The file of a slice that is whole."""
-    sha256 = hashlib.sha256(content).hexdigest()
-    whole = Slice(NAME, AUDIO, KEY.format(21), START_MS, 9, {"k": "v"}, len(content), sha256)
-    return HEAD + content + make_tail(whole)
+SLICE = Slice(
+    NAME, AUDIO, KEY.format(21), START_MS, 9, {"k": "v"}, 5, hashlib.sha256(b"whole").hexdigest()
+)
+WHOLE = HEAD + b"whole" + make_tail(SLICE)
+"""The file of a slice that is whole."""
 
 
 @pytest.fixture
@@ -69,15 +69,14 @@ CRASHES = [
     pytest.param({}, None, id="no file yet"),
     pytest.param({".part": b""}, None, id="nothing in it"),
     pytest.param({".part": bytes(4096)}, None, id="nothing but zeros in it"),
+    pytest.param({".part": HEAD[:20]}, None, id="half a head"),
     pytest.param({".part": HEAD}, None, id="a head and nothing more"),
     pytest.param({".part": HEAD + b"heard"}, (b"heard repaired", 5), id="growing"),
     pytest.param(
-        {".part": make_whole(b"heard")[:-9]},
-        (make_whole(b"heard")[len(HEAD) : -9] + b" repaired", 0),
-        id="about to be finished",
+        {".part": WHOLE[:-9]}, (WHOLE[len(HEAD) : -9] + b" repaired", 0), id="about to be finished",
     ),
-    pytest.param({".part": make_whole(b"whole")}, (b"whole", 9), id="whole, not named as such"),
-    pytest.param({".slice": make_whole(b"whole")}, (b"whole", 9), id="waiting"),
+    pytest.param({".part": WHOLE}, (b"whole", 9), id="whole, not named as such"),
+    pytest.param({".slice": WHOLE}, (b"whole", 9), id="waiting"),
 ]  # fmt: skip
 
 
@@ -138,7 +137,7 @@ async def test_what_is_no_slice_is_set_aside(
     site: SpoolSite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever its name and place; each is told with its size, and counted."""
-    put(site, f"{NAME}.slice", make_whole(b"whole"))
+    put(site, f"{NAME}.slice", WHOLE)
     strays = {"77.slice": b"finished", "x.part": b"heard", f"{NAME}": b"1", "-1.slice": b"-1"}
     for name, data in strays.items():
         put(site, name, data)
@@ -178,7 +177,7 @@ async def test_what_is_no_regular_file_is_set_aside(
 ) -> None:
     """Nobody reads it, which would take for ever with a FIFO; the others are taken up."""
     make_odd_file(site.task_path() / f"{NAME}{suffix}", kind)
-    put(site, f"{6:013d}-{0:016x}.slice", make_whole(b"whole"))
+    put(site, f"{6:013d}-{0:016x}.slice", WHOLE)
     async with site.open() as spool:
         assert read_contents(spool) == [b"whole"]
         assert spool.files_set_aside == 1

@@ -106,14 +106,14 @@ async def test_a_spool_that_could_not_be_opened_is_not_in_use(
     site: SpoolSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its lock went with the attempt."""
-    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
 
-        def fail(_self: object) -> None:
-            raise ZeroDivisionError("a bug")
+    def fail(_self: object) -> None:
+        raise ZeroDivisionError("a bug")
 
+    with monkeypatch.context() as patch:
         patch.setattr("cloudslice.spool.recovery.Recovery.run", fail)
-        async with site.open():
-            pass
+        with pytest.raises(ZeroDivisionError):
+            await site.make_spool().__aenter__()
     async with site.open() as spool:
         assert spool.used_bytes == 0
 
@@ -261,7 +261,7 @@ async def test_a_call_that_fails_holds_up_no_other(
     def fail(*_args: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("cloudslice.spool.tasks.remove_file", fail)
+    monkeypatch.setattr("cloudslice.spool.spooled_tasks.remove_file", fail)
     async with site.open(TASK) as spool:
         spool.remove(TASK.task_id, "name")
         spool.put(PICTURE, START_MS, b"picture", {})
@@ -345,7 +345,7 @@ async def test_what_is_no_regular_file_is_not_waited_for(site: SpoolSite, kind: 
     async with site.open(TASK) as spool:
         name = f"{5:013d}-{0:016x}"
         make_odd_file(site.task_path() / f"{name}.slice", kind)
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match=r"no regular file|Too many|No such device"):
             spool.read(TASK.task_id, name)
 
 

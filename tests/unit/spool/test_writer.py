@@ -1,7 +1,6 @@
 """What the disk refuses waits; as little as possible is lost, and all is told."""
 
 import errno
-import itertools
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,15 +9,10 @@ from pathlib import Path
 import pytest
 
 from cloudslice.events import SliceLost
-from cloudslice.slices import Repaired, Slice, SliceKind, SliceOrigin
+from cloudslice.slices import Repaired, SliceKind, SliceOrigin
 from cloudslice.spool.drafts import Draft, Finish
-from cloudslice.spool.quarantine import Quarantine
-from cloudslice.spool.slice_format import read_slice
 from cloudslice.spool.task_directory import TaskDirectory
-from cloudslice.spool.tasks import SpooledTasks
-from cloudslice.spool.writer import RETRY_S, Outcome, SliceWriter
 from helpers.faulty_disk import FaultyDisk
-from helpers.slice_store import ManualClock
 from helpers.spool_site import (
     AUDIO,
     BOX,
@@ -28,91 +22,20 @@ from helpers.spool_site import (
     TASK,
     SpoolSite,
     read_contents,
-    repair_by_length,
 )
+from helpers.writer_stage import WriterStage
 
 BROKEN = "Input/output error"
 AMPLE = 10_000
 """Room for what tests write, in bytes."""
 
 
-class Stage:
-    """A writer whose calls are carried out at once, on a disk that fails on command."""
+class Stage(WriterStage):
+    """On a disk that fails on command."""
 
     def __init__(self, directory: Path, disk: FaultyDisk) -> None:
-        directory.mkdir()
-        self.directory, self.disk = directory, disk
-        self.clock = ManualClock()
-        self.repairs = {SliceKind.AUDIO: repair_by_length}
-        self.quarantine = Quarantine(directory)
-        self.tasks = SpooledTasks(self.quarantine)
-        self.tasks.open(TaskDirectory.make(directory / TASK.task_id, TASK, BUCKET, BOX))
-        self.writer = SliceWriter(self.tasks, self.repairs, self.quarantine, self.clock.monotonic)
-        self.ready: list[Slice] = []
-        self.lost: list[SliceLost] = []
-        self.gone: list[str] = []
-        self.freed = 0
-        self._names = itertools.count(1)
-
-    def work(self) -> None:
-        self._note(self.writer.work())
-
-    def close(self) -> None:
-        self._note(self.writer.close())
-
-    def _note(self, outcome: Outcome) -> None:
-        self.ready += outcome.ready
-        self.lost += outcome.lost
-        self.gone += outcome.gone
-        self.freed += outcome.freed
-
-    def retry(self, after_s: float = RETRY_S) -> None:
-        """Time passes, and the writer is woken without anything new to do."""
-        self.clock.now += after_s
-        self.work()
-
-    def append(self, draft: Draft, *pieces: bytes) -> None:
-        for piece in pieces:
-            self.writer.append(draft, piece)
-        self.work()
-
-    def begin(self, *pieces: bytes, origin: SliceOrigin = AUDIO) -> Draft:
-        draft = Draft(origin, START_MS, f"{next(self._names):013d}-{0:016x}")
-        self.append(draft, *pieces)
-        return draft
-
-    def finish(self, *drafts: Draft, duration_ms: int = 1) -> None:
-        for draft in drafts:
-            self.writer.finish(draft, Finish(START_MS, duration_ms, {}))
-        self.work()
-
-    def abandon(self, *drafts: Draft) -> None:
-        for draft in drafts:
-            self.writer.abandon(draft, "no memory")
-        self.work()
-
-    def part(self, draft: Draft) -> Path:
-        return self.directory / TASK.task_id / f"{draft.name}.part"
-
-    def whole(self, name: str) -> Path:
-        return self.directory / TASK.task_id / f"{name}.slice"
-
-    def contents(self) -> list[bytes]:
-        """Of the slices that are ready, in that order."""
-        found = []
-        for each in self.ready:
-            whole, content = read_slice(each.name, self.whole(each.name).read_bytes())
-            assert whole == each
-            found.append(content)
-        return found
-
-    def backlog(self) -> int:
-        """Bytes that wait in memory."""
-        return self.writer._taken_bytes - self.writer.bytes_out
-
-    def slice_files(self) -> list[str]:
-        task = self.directory / TASK.task_id
-        return sorted(path.name for path in task.iterdir() if "-" in path.name)
+        super().__init__(directory)
+        self.disk = disk
 
 
 @pytest.fixture

@@ -4,15 +4,15 @@ import asyncio
 import contextlib
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cloudslice.slices import SliceKind
 from cloudslice.slicing.audio.ogg import OggOpusWriter, repair_ogg
-from helpers.delivery import AUDIO, START_MS
-from helpers.spool_bench import Bench, open_bench
+from helpers.spool_site import AUDIO, START_MS, TASK, SpoolSite, read_waiting
 from helpers.waiting import eventually
 
 SECONDS = 60
@@ -41,12 +41,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path, small_disk: Path) -> AsyncIterator[Bench]:
-    """A spool on the small disk; its records are elsewhere."""
-    async with open_bench(tmp_path) as bench:
-        bench.directory = small_disk / "spool"
-        bench.repairs[SliceKind.AUDIO] = repair_ogg
-        yield bench
+async def site(small_disk: Path) -> SpoolSite:
+    """A spool on the small disk, which repairs real audio."""
+    site = SpoolSite(small_disk / "spool")
+    site.repairs[SliceKind.AUDIO] = repair_ogg
+    return site
 
 
 @pytest.fixture
@@ -75,12 +74,11 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-@pytest.mark.usefixtures("ids_from_one")
 async def test_two_seconds_without_room_in_a_slice_of_a_minute(
-    bench: Bench, small_disk: Path, pieces: list[bytes]
+    site: SpoolSite, small_disk: Path, pieces: list[bytes]
 ) -> None:
     """Nothing is missing in it."""
-    async with bench.open() as spool, asyncio.timeout(30):
+    async with site.open(TASK) as spool, asyncio.timeout(30):
         growing = spool.grow(AUDIO, START_MS)
         for piece in pieces[:45]:
             growing.append(piece)
@@ -89,32 +87,31 @@ async def test_two_seconds_without_room_in_a_slice_of_a_minute(
         for piece in pieces[45:47]:
             growing.append(piece)
             await spool.flush()
-        size = (small_disk / "spool" / "1.part").stat().st_size
-        assert size < sum(map(len, pieces[:47]))
+        assert site.parts[0].stat().st_size < sum(map(len, pieces[:47]))
         ballast.unlink()
         for piece in pieces[47:]:
             growing.append(piece)
         growing.finish(START_MS, SECONDS * 1000, {})
-        await eventually(lambda: bool(bench.waiting))
-        (record,) = bench.waiting
-        assert spool.path(record).read_bytes() == b"".join(pieces)
-    assert (record.duration_ms, bench.lost) == (SECONDS * 1000, [])
+        await eventually(lambda: bool(site.ready))
+        whole, content = spool.read(TASK.task_id, site.ready[0].name)
+    assert content == b"".join(pieces)
+    assert (whole.duration_ms, site.lost) == (SECONDS * 1000, [])
 
 
-@pytest.mark.usefixtures("ids_from_one")
 async def test_a_disk_that_stays_full_until_memory_is_full_too(
-    bench: Bench, small_disk: Path, pieces: list[bytes], monkeypatch: pytest.MonkeyPatch
+    site: SpoolSite, small_disk: Path, pieces: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The slice is delivered up to where memory ended, with its true duration; the loss is told,
     and so is the next."""
     backlog = sum(map(len, pieces[45:50]))
-    async with bench.open() as spool, asyncio.timeout(30):
-        growing = [spool.grow(AUDIO, START_MS + n) for n in range(2)]
+    origins = [AUDIO, replace(AUDIO, user_id="anchor_2")]
+    async with site.open(TASK) as spool, asyncio.timeout(30):
+        growing = [spool.grow(origin, START_MS) for origin in origins]
         for piece in pieces[:45]:
             growing[0].append(piece)
         growing[1].append(pieces[0])
         await spool.flush()
-        monkeypatch.setattr("cloudslice.delivery.spool._BACKLOG_BYTES", backlog)
+        monkeypatch.setattr("cloudslice.spool.spool._BACKLOG_BYTES", backlog)
         ballast = await asyncio.to_thread(fill, small_disk)
         for piece in pieces[45:]:
             growing[0].append(piece)
@@ -122,25 +119,26 @@ async def test_a_disk_that_stays_full_until_memory_is_full_too(
         for each in growing:
             each.finish(START_MS, SECONDS * 1000, {"samples": "all"})
         await spool.flush()
-        assert [loss.is_partial for loss in bench.lost] == [True, True]
-        assert list(bench.recorded.values()) == [2]
+        assert [loss.is_partial for loss in site.lost] == [True, True]
         ballast.unlink()
-        await eventually(lambda: len(bench.waiting) == 2)
-        seconds = {record.id: record.duration_ms for record in bench.waiting}
-        whole = (bench.directory / "1.slice").read_bytes()
+        await eventually(lambda: len(site.ready) == 2)
+        found = {
+            whole.origin: (whole, content)
+            for whole, content in (spool.read(TASK.task_id, each.name) for each in site.ready)
+        }
     # The writer holds a packet back, which is in the next piece.
-    assert seconds[1] == pytest.approx(50_000, abs=20)
-    assert seconds[2] == pytest.approx(1_000, abs=20)
-    assert all(record.details == {"repaired": "true"} for record in bench.waiting)
-    assert whole.startswith(b"".join(pieces[:49]))
+    assert found[origins[0]][0].duration_ms == pytest.approx(50_000, abs=20)
+    assert found[origins[1]][0].duration_ms == pytest.approx(1_000, abs=20)
+    assert all(whole.details == {"repaired": "true"} for whole in site.ready)
+    assert found[origins[0]][1].startswith(b"".join(pieces[:49]))
 
 
-@pytest.mark.usefixtures("ids_from_one")
 async def test_the_end_of_the_process_on_a_full_disk(
-    bench: Bench, small_disk: Path, pieces: list[bytes]
+    site: SpoolSite, small_disk: Path, pieces: list[bytes]
 ) -> None:
-    """What is on the disk is delivered at the next start; what was not is told."""
-    async with bench.open() as spool:
+    """What is on the disk is delivered later; what was not is told. A start on the full disk is
+    one, too: it delivers the slice once there is room."""
+    async with site.open(TASK) as spool:
         growing = spool.grow(AUDIO, START_MS)
         for piece in pieces[:45]:
             growing.append(piece)
@@ -149,10 +147,13 @@ async def test_the_end_of_the_process_on_a_full_disk(
         for piece in pieces[45:]:
             growing.append(piece)
         growing.finish(START_MS, SECONDS * 1000, {})
-    assert [loss.is_partial for loss in bench.lost] == [True]
-    assert bench.files == ["1.part"]
-    ballast.unlink()
-    async with bench.open():
-        (record,) = await bench.records()
-    assert 44_900 < record.duration_ms < SECONDS * 1000
-    assert record.details == {"repaired": "true"}
+    assert [loss.is_partial for loss in site.lost] == [True]
+    assert len(site.parts) == 1
+    async with site.open(), asyncio.timeout(30):
+        ballast.unlink()
+        await eventually(lambda: bool(site.wholes))
+    async with site.open() as spool:
+        ((whole, _),) = read_waiting(spool)
+    assert 44_900 < whole.duration_ms < SECONDS * 1000
+    assert whole.details == {"repaired": "true"}
+    assert len(site.lost) == 1
