@@ -66,7 +66,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
 
     Raises:
         SettingsError: the settings ask for something that is not there.
-        DatabaseError, SecretKeyError, PortInUseError: the node cannot run here.
+        DatabaseError, StoreError, SecretKeyError, PortInUseError: the node cannot run here.
     """
     _check(settings)
     # What people said and how they looked waits in here for its upload.
@@ -126,7 +126,7 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         ListenError: the HTTP address cannot be had.
-        SettingsError, DatabaseError, SecretKeyError, PortInUseError: see `open_node`.
+        SettingsError, DatabaseError, StoreError, SecretKeyError, PortInUseError: see `open_node`.
     """
     with contextlib.closing(_listen(settings)) as listener:
         async with open_node(settings) as node:

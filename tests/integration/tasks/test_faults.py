@@ -14,7 +14,7 @@ from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.params import SubscriptionLists
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.robot import Robot
-from cloudslice.tasks import entry, worker
+from cloudslice.tasks import entry, running
 from cloudslice.tasks.model import TaskNotFoundError, TaskStatus
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
 from cloudslice.tasks.worker import Worker
@@ -48,15 +48,15 @@ def stop(stage: Stage, task_id: str) -> None:
     """As the room or the robot would."""
     task = stage.worker.find(task_id)
     assert task is not None
-    stage.worker.stop(task, LeaveCode.STOPPED)
+    task.stop(LeaveCode.STOPPED)
 
 
 @pytest.fixture
 async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     monkeypatch.setattr(entry, "_PAUSES_S", (0, 0))
-    monkeypatch.setattr(worker, "_WRITE_RETRY_S", 0)
-    async with open_stage(tmp_path) as running:
-        yield running
+    monkeypatch.setattr(running, "_WRITE_RETRY_S", 0)
+    async with open_stage(tmp_path) as stage:
+        yield stage
 
 
 async def test_an_entry_that_breaks_is_tried_again(
@@ -324,7 +324,7 @@ async def test_a_fault_while_the_process_stops_keeps_it_from_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tasks that are stopping stop, and the others go on with the next process."""
-    monkeypatch.setattr(worker, "_WRITE_RETRY_S", 0)
+    monkeypatch.setattr(running, "_WRITE_RETRY_S", 0)
     clock = ManualClock()
     async with open_stage(tmp_path, clock=clock) as stage:
         stopping = await stage.tasks.create(a_spec(clock, robot="stopping"))
