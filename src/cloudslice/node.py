@@ -25,7 +25,7 @@ from cloudslice.metrics import DeliveryParts, NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.secrets import SecretBox, check_key, load_key
-from cloudslice.slices import Repaired, SliceKind
+from cloudslice.slices import SliceKind
 from cloudslice.slicing.audio.ogg import repair_ogg
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.spool.spool import Spool
@@ -76,7 +76,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
 
     Raises:
         SettingsError: the settings ask for something that is not there.
-        DatabaseError, SecretKeyError, PortInUseError: the node cannot run here.
+        DatabaseError, StoreError, SecretKeyError, PortInUseError: the node cannot run here.
     """
     _check(settings)
     # What people said and how they looked waits in here for its upload.
@@ -151,7 +151,7 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         ListenError: the HTTP address cannot be had.
-        SettingsError, DatabaseError, SecretKeyError, PortInUseError: see `open_node`.
+        SettingsError, DatabaseError, StoreError, SecretKeyError, PortInUseError: see `open_node`.
     """
     with contextlib.closing(_listen(settings)) as listener:
         async with open_node(settings) as node:

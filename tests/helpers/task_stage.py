@@ -12,9 +12,9 @@ from cloudslice.config import Settings
 from cloudslice.events import RobotLeft
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomKey
-from cloudslice.node import _repair_audio as repair_audio
 from cloudslice.rooms.base import LeaveCode, RoomProvider
 from cloudslice.slices import SliceKind
+from cloudslice.slicing.audio.ogg import repair_ogg
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks import sqlite_store
@@ -100,7 +100,7 @@ async def open_tasks(
         delivery = await stack.enter_async_context(
             open_delivery(
                 settings,
-                repairs={SliceKind.AUDIO: repair_audio},
+                repairs={SliceKind.AUDIO: repair_ogg},
                 schemas=(sqlite_store.SCHEMA,),
             )
         )

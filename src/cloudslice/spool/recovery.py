@@ -37,8 +37,8 @@ from cloudslice.spool.slice_format import (
     read_head,
     read_slice,
 )
-from cloudslice.spool.task_directory import DRAFT, OURS, TaskDirectory
 from cloudslice.spool.spooled_tasks import SpooledTasks
+from cloudslice.spool.task_directory import DRAFT, OURS, TaskDirectory
 
 _NO_TASKS = (quarantine_module.DIRECTORY, "lost+found")
 
