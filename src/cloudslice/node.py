@@ -112,6 +112,8 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
             Losses(database, bus, spool.find_task, settings.data_dir / "reserve")
         )
         await stack.enter_async_context(spool)
+        watching = await stack.enter_async_context(asyncio.TaskGroup())
+        stack.callback(watching.create_task(spool.watch()).cancel)
         uploader = await stack.enter_async_context(
             Uploader(settings.storage, database, bus, spool, clock, steady.now_ms)
         )
@@ -135,9 +137,8 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
                 Route("/healthz", _healthz),
                 Route("/metrics", metrics.endpoint),
                 Mount("/whip", whip),
-                Route(
-                    "/whip", whip
-                ),  # which says that it is no endpoint; the API would answer else
+                # Which says that it is no endpoint; the API would answer else.
+                Route("/whip", whip),
                 Route("/", gateway),
                 # Clients sign "/" whatever path their endpoint has.
                 Route("/{prefix:path}", gateway, methods=["POST"]),
