@@ -14,9 +14,17 @@ from cloudslice.database import Database
 from cloudslice.events import Bus, RobotEntered, RobotLeft
 from cloudslice.migrations import Schema
 from cloudslice.secrets import SecretBox
-from cloudslice.slices import Bucket, Repaired, Slice, SliceKind, SliceOrigin, TaskRef, Vendor
+from cloudslice.slices import (
+    Bucket,
+    Repair,
+    Repaired,
+    Slice,
+    SliceKind,
+    SliceOrigin,
+    TaskRef,
+    Vendor,
+)
 from cloudslice.slicing.store import GrowingSlice
-from cloudslice.spool.drafts import Repair
 from cloudslice.spool.quarantine import DIRECTORY
 from cloudslice.spool.slice_format import PART, WHOLE, read_slice
 from cloudslice.spool.spool import Spool
