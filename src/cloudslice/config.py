@@ -214,6 +214,10 @@ class CallbackSettings(_Section):
     timeout_s: Annotated[float, Field(gt=0)] = 5
     retention_hours: Annotated[float, Field(ge=0)] = 24
     """How long a webhook is tried; receivers count on one minute."""
+    history_hours: Annotated[float, Field(ge=0)] = 24
+    """How long events can be listed and replayed after they were delivered or given up."""
+    history_mib: Annotated[float, Field(ge=0)] = 64
+    """So much of them is kept; the oldest are deleted first."""
 
 
 class LogSettings(_Section):

@@ -38,7 +38,7 @@ from cloudslice.tick import Tick
 from cloudslice.uploads import progress
 from cloudslice.uploads.losses import Losses
 from cloudslice.uploads.uploader import Uploader
-from cloudslice.webhooks import schema as webhooks_schema
+from cloudslice.webhooks import sql_schema as webhooks_schema
 from cloudslice.webhooks.webhooks import Webhooks
 from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.port import UdpPort
@@ -128,7 +128,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         )
         await uploader.end_others(worker.taken_up)
         tasks = Tasks(settings, store, worker, lambda: uploader.is_full, providers, steady.now_ms)
-        gateway = Gateway(settings, tasks, rooms, clock)
+        gateway = Gateway(settings, tasks, rooms, webhooks, clock)
         delivery = DeliveryParts(spool, uploader, losses, webhooks)
         metrics = NodeMetrics(worker, rooms, port, pictures, delivery, bus, tick)
         whip = whip_app(settings, rooms, clock)

@@ -47,11 +47,14 @@ def change(node: Node, old: str, new: str) -> None:
 
 def test_help_names_every_command_and_where_to_begin() -> None:
     text = run("--help").stdout
-    for word in ("serve", "demo", "publish", "usersig", "token", "version", "cloudslice demo"):
+    for word in (
+        *("serve", "demo", "publish", "usersig", "token", "events", "version"),
+        "cloudslice demo",
+    ):
         assert word in text
 
 
-@pytest.mark.parametrize("command", ["serve", "demo", "publish", "usersig", "token"])
+@pytest.mark.parametrize("command", ["serve", "demo", "publish", "usersig", "token", "events"])
 def test_every_command_explains_itself(command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0

@@ -34,7 +34,7 @@ from cloudslice.uploads.losses import Losses
 from cloudslice.uploads.pace import UploadPace
 from cloudslice.uploads.stores import BucketOpener
 from cloudslice.uploads.uploader import Uploader
-from cloudslice.webhooks import schema
+from cloudslice.webhooks import sql_schema as schema
 from cloudslice.webhooks.pace import CallbackPace
 from cloudslice.webhooks.webhooks import Webhooks
 from helpers.s3_server import S3Server

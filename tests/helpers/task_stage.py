@@ -22,7 +22,15 @@ from cloudslice.tasks.service import Tasks
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
 from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
-from helpers.api_fakes import APP, APP_KEY, KEYS, OTHER_APP, GatewayCaller, create_parameters
+from helpers.api_fakes import (
+    APP,
+    APP_KEY,
+    KEYS,
+    OTHER_APP,
+    FakeEvents,
+    GatewayCaller,
+    create_parameters,
+)
 from helpers.delivery import BOX, open_delivery
 from helpers.manual_rooms import ManualRooms
 from helpers.slice_store import ManualClock
@@ -73,7 +81,7 @@ async def open_task_stage(
     )
     rooms = ManualRooms()
     async with open_tasks(settings, rooms, clock, leave_codes) as parts:
-        gateway = Gateway(settings, parts.tasks, rooms, clock)
+        gateway = Gateway(settings, parts.tasks, rooms, FakeEvents(), clock)
         yield TaskStage(GatewayCaller(gateway, clock), parts.worker, rooms, clock)
 
 

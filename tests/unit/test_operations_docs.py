@@ -21,7 +21,7 @@ from cloudslice.tick import Tick
 from cloudslice.uploads.losses import Losses
 from cloudslice.uploads.shared import UploadCounters
 from cloudslice.uploads.uploader import Uploader
-from cloudslice.webhooks.sender import CallbackCounters
+from cloudslice.webhooks.attempts import CallbackCounters
 from cloudslice.webhooks.webhooks import Webhooks
 from cloudslice.webrtc.udp.port import UdpPort
 from helpers.meeting import meeting

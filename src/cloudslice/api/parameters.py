@@ -241,6 +241,36 @@ _USER_IDS = Parameter(
     note="whom to put out; who is not in the room is ignored",
 )
 
+_ANY_NUMBER = Integer(0, 2**63 - 1)
+_EVENT_STATE = Text(
+    pattern=re.compile("waiting|delivered|given-up"),
+    rule=Phrase("waiting, delivered or given-up", " waiting、delivered 或 given-up"),
+)
+_EVENTS = (
+    _SDK_APP_ID,
+    Parameter(name="EventId", type=_ANY_NUMBER, note="one event, as a list of events names it"),
+    Parameter(name="TaskId", type=Text(), note="of one task; may have ended long ago"),
+    Parameter(
+        name="Since", type=_ANY_NUMBER, note="recorded at this time or later, UTC milliseconds"
+    ),
+    Parameter(name="EventType", type=_ANY_NUMBER, note="of one type, such as 1004"),
+    Parameter(name="State", type=_EVENT_STATE, note="how far they have come"),
+)
+
+DESCRIBE_EVENTS = Object(
+    (
+        *_EVENTS,
+        Parameter(
+            name="Marker",
+            type=_ANY_NUMBER,
+            default=0,
+            note="the `NextMarker` of the page before",
+        ),
+        Parameter(name="Limit", type=Integer(1, 100), default=20, note="events on a page"),
+    )
+)
+REPLAY_EVENTS = Object(_EVENTS)
+
 REMOVE_USER = Object((_SDK_APP_ID, _ROOM_NUMBER, _USER_IDS))
 REMOVE_USER_BY_STR_ROOM_ID = Object((_SDK_APP_ID, _ROOM_NAME, _USER_IDS))
 DISMISS_ROOM = Object((_SDK_APP_ID, _ROOM_NUMBER))
