@@ -13,11 +13,15 @@ from starlette.responses import Response
 
 from cloudslice import __version__
 from cloudslice.delivery.service import Delivery
+from cloudslice.recent import Recent
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.tasks.supervisor import Supervisor
 from cloudslice.tick import Tick
 from cloudslice.webrtc.udp.port import UdpPort
+
+_COUNT_EVERY_S = 1.0
+"""Counting takes the database's one writer, so that scrapes must not come between commits often."""
 
 Metric = CounterMetricFamily | GaugeMetricFamily
 
@@ -41,15 +45,19 @@ class NodeMetrics(Collector):
         self._pictures = pictures
         self._tick = tick
         self._waiting = {"slices": 0, "events": 0}
+        self._counts = Recent(self._count_waiting, _COUNT_EVERY_S)
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
     async def endpoint(self, _request: Request) -> Response:
         """GET /metrics."""
-        slices, events = await self._delivery.count_waiting()
+        slices, events = await self._counts.get()
         self._waiting = {"slices": slices, "events": events}
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def _count_waiting(self) -> tuple[int, int]:
+        return await self._delivery.count_waiting()
 
     def collect(self) -> Iterator[Metric]:
         yield _gauge("cloudslice_info", "The running version.", "version", {__version__: 1})
