@@ -11,8 +11,9 @@ from cloudslice.api.schema import Integer, Object, Parameter, Text, TextList
 STRING_ROOM_ID = Text(
     pattern=ids.STRING_ROOM_ID,
     rule=Phrase(
-        "1 to 64 of: letters, digits, space and !#$%&()+-:;<=.>?@[]^_{{}}|~,",
-        " 1 到 64 个字符，可用字母、数字、空格及 !#$%&()+-:;<=.>?@[]^_{{}}|~,",
+        "1 to 64 of: letters, digits, space and !#$%&()+-:;<=.>?@[]^_{{}}|~, (but not `.` or `..`)",
+        " 1 到 64 个字符，可用字母、数字、空格及 !#$%&()+-:;<=.>?@[]^_{{}}|~,"
+        "（不能是 `.` 或 `..`）",
     ),
 )
 _USER_ID = Text(
@@ -156,7 +157,7 @@ CREATE = Object(
             type=Text(),
             missing=Code.MISSING_ROOM_ID,
             note=f"`RoomIdType` 1: 1 to {ids.MAX_ROOM_NUMBER} in decimal; 0: up to 64 of the 89 "
-            "characters of string rooms; else `InvalidParameter.OutOfRange`",
+            "characters of string rooms, but not `.` or `..`; else `InvalidParameter.OutOfRange`",
         ),
         Parameter(
             name="UserId", type=_USER_ID, missing=Code.MISSING_USER_ID, note="the robot's id"

@@ -11,7 +11,7 @@ from cloudslice.config import SettingsError
 from cloudslice.database import DatabaseError
 from cloudslice.logs import set_up_logging
 from cloudslice.node import ListenError, serve
-from cloudslice.process import keep_freed_memory, take_short_turns
+from cloudslice.process import allow_many_files, keep_freed_memory, take_short_turns
 from cloudslice.secrets import SecretKeyError
 from cloudslice.tasks.store import StoreError
 from cloudslice.webrtc.udp.sockets import PortInUseError
@@ -39,6 +39,7 @@ def serve_command(path: Path) -> None:
     set_up_logging(settings.log)
     keep_freed_memory()
     take_short_turns()
+    allow_many_files()
     try:
         uvloop.run(serve(settings))
     except _REASONS as error:
