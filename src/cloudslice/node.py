@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from cloudslice import secrets, steady_clock
+from cloudslice import former, secrets, steady_clock
 from cloudslice.api.gateway import Gateway
 from cloudslice.clock import SystemClock
 from cloudslice.config import RtcSettings, Settings, SettingsError
@@ -90,16 +90,16 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         stack.callback(port.close)
         stack.callback(tick.close)
         tick.add(port)
-        database = await stack.enter_async_context(
-            Database(settings.data_dir / "cloudslice.db", _SCHEMAS)
-        )
         box = SecretBox(load_key(settings.data_dir, settings.encryption_key.get_secret_value()))
+        path, spool_path = settings.data_dir / "cloudslice.db", settings.data_dir / "spool"
+        await asyncio.to_thread(former.take_over, path, spool_path, box)
+        database = await stack.enter_async_context(Database(path, _SCHEMAS))
         await database.run(lambda connection: check_key(connection, box))
         bus = Bus(database)
         steady = await stack.enter_async_context(SteadyClock(database, clock, "tasks"))
         webhooks = await stack.enter_async_context(Webhooks(settings, database, bus, clock))
         spool = Spool(
-            settings.data_dir / "spool",
+            spool_path,
             box,
             {SliceKind.AUDIO: repair_ogg},
             bus,
