@@ -39,8 +39,8 @@ from cloudslice.spool.recovery import Recovery
 from cloudslice.spool.slice_files import whole_path
 from cloudslice.spool.slice_format import new_name, read_slice
 from cloudslice.spool.spool_thread import Call, SpoolThread
-from cloudslice.spool.task_directory import TaskDirectory
 from cloudslice.spool.spooled_tasks import SpooledTasks
+from cloudslice.spool.task_directory import TaskDirectory
 from cloudslice.spool.writer import Outcome, SliceWriter
 
 _GATHER_S = 0.05

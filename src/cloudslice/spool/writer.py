@@ -22,8 +22,8 @@ from cloudslice.spool.drafts import Draft, Finish
 from cloudslice.spool.files import sync_directory
 from cloudslice.spool.quarantine import Quarantine
 from cloudslice.spool.slice_files import Completed, part_path
-from cloudslice.spool.task_directory import TaskDirectory
 from cloudslice.spool.spooled_tasks import SpooledTasks, remove_file
+from cloudslice.spool.task_directory import TaskDirectory
 
 RETRY_S = 0.5
 """Seconds until what was refused is tried again."""
