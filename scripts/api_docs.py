@@ -21,7 +21,7 @@ _BLOCK = re.compile(r"(<!-- made by scripts/api_docs.py -->\n).*?(\n<!-- end -->
 def all_actions() -> dict[str, Action]:
     """Every action of the API; nothing behind it is called."""
     nothing: Any = None
-    return action_table(nothing, nothing, nothing, nothing)
+    return action_table(nothing, nothing, nothing, nothing, nothing)
 
 
 def render(page: str) -> str:

@@ -2,7 +2,8 @@
 
 A variable ``CLOUDSLICE_<KEY>`` overrides a key; ``__`` steps into a table or, by index, into a
 list of tables: ``CLOUDSLICE_RTC__UDP_PORT=7000``, ``CLOUDSLICE_APPS__0__SECRET_KEY=...``. A value
-that starts like a TOML list, table or quoted text is read as that, any other as the text it is.
+that starts like a TOML list, table or quoted text is read as that, any other as the text it is, but
+without line ends behind it, which come with what is read from a file.
 """
 
 import os
@@ -34,6 +35,8 @@ from cloudslice.setting_values import (
     Listen,
     Port,
     SdkAppId,
+    SecretId,
+    SecretKey,
     check_addressing,
 )
 from cloudslice.slices import Vendor
@@ -103,7 +106,7 @@ class AppSettings(_Section):
     """One SdkAppId."""
 
     sdk_app_id: SdkAppId
-    secret_key: SecretStr = Field(min_length=1)
+    secret_key: SecretKey
     """Signs UserSig and PrivateMapKey."""
     callback_url: CallbackUrl = ""
     """Where webhooks go; none are sent without it."""
@@ -120,8 +123,8 @@ class AppSettings(_Section):
 class CredentialSettings(_Section):
     """A key pair that signs API calls."""
 
-    secret_id: str = Field(min_length=1)
-    secret_key: SecretStr = Field(min_length=1)
+    secret_id: SecretId
+    secret_key: SecretKey
     sdk_app_ids: tuple[SdkAppId, ...]
     """The apps it may touch."""
 
@@ -214,6 +217,10 @@ class CallbackSettings(_Section):
     timeout_s: Annotated[float, Field(gt=0)] = 5
     retention_hours: Annotated[float, Field(ge=0)] = 24
     """How long a webhook is tried; receivers count on one minute."""
+    history_hours: Annotated[float, Field(ge=0)] = 24
+    """How long events can be listed and replayed after they were delivered or given up."""
+    history_mib: Annotated[float, Field(ge=0)] = 64
+    """So much of them is kept; the oldest are deleted first."""
 
 
 class LogSettings(_Section):
@@ -321,6 +328,7 @@ def _step_into(table: Any, step: str, name: str) -> tuple[Any, str | int]:
 
 
 def _parse_value(text: str, name: str) -> Any:
+    text = text.rstrip("\r\n")
     if not text.startswith(("[", "{", '"', "'")):
         return text
     try:

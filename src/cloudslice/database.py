@@ -12,9 +12,11 @@ in no hurry can say so, and goes along with what is.
 """
 
 import asyncio
+import math
 import queue
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -59,6 +61,17 @@ _REFUSALS = frozenset(
 """SQLite's primary result codes that speak of the file and its disk, not of the statement."""
 _DAMAGES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _COMPACT_FROM_BYTES = 64 * 1024**2
+_CONVERT_UP_TO_BYTES = 256 * 1024**2
+"""A larger file of a former version is not rewritten for the sake of giving back pages later: that
+takes some seconds for each GiB."""
+_INCREMENTAL = 2
+"""PRAGMA auto_vacuum's word for it."""
+_SPARE_PAGES = 4096
+"""16 MiB of free pages are kept: new rows use them again."""
+_PAGES_AT_ONCE = 256
+"""1 MiB: given back in some milliseconds."""
+_SHRINK_PAUSE_S = 60.0
+"""After an error, such as a full disk."""
 _LOG_LIMIT_BYTES = 64 * 1024**2
 """What the write-ahead log is cut to when a large transaction has made it larger."""
 
@@ -110,6 +123,7 @@ class Database:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None  # with the lock only
         self._current: _Job | None = None  # likewise
+        self._shrink_from = -math.inf  # likewise: not before this monotonic second
 
     async def __aenter__(self) -> Self:
         """Open or create the file and bring its tables up to date.
@@ -236,6 +250,22 @@ class Database:
         with self._lock:
             while group := self._gather():
                 self._commit(group)
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Give some of many free pages back to the disk, in a transaction of its own."""
+        connection = self._connection
+        assert connection is not None  # noqa: S101 - it is open as long as there is a thread
+        if time.monotonic() < self._shrink_from:
+            return
+        try:
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            if free > _SPARE_PAGES:
+                # Not by `execute`, which takes one step of the statement: one page.
+                connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+        except sqlite3.Error as error:
+            self._shrink_from = time.monotonic() + _SHRINK_PAUSE_S
+            _log.warning("database not made smaller", path=str(self._path), error=str(error))
 
     def _gather(self) -> list[_Job]:
         """What is queued, in order, less what was cancelled."""
@@ -282,6 +312,7 @@ def _open(path: Path, schemas: Sequence[Schema]) -> sqlite3.Connection:
         # An exclusive lock for as long as we run: two processes over one spool would upload and
         # delete each other's slices. It also spares WAL its shared-memory file.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -298,16 +329,20 @@ def _open(path: Path, schemas: Sequence[Schema]) -> sqlite3.Connection:
 
 
 def _compact(connection: sqlite3.Connection, path: Path) -> None:
-    """Give free pages back to the disk, if they are many and most of the file.
+    """Write the file anew if most of it is free, or if it cannot shrink while it is open.
 
-    While running they are used again; how many there are tells of the largest backlog ever.
+    Files of former versions cannot; this makes them such that can.
     """
     (page_size,) = connection.execute("PRAGMA page_size").fetchone()
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-    if free * page_size < _COMPACT_FROM_BYTES or free * 2 < pages:
+    (auto_vacuum,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+    is_mostly_free = free * page_size >= _COMPACT_FROM_BYTES and free * 2 >= pages
+    is_former = auto_vacuum != _INCREMENTAL and pages * page_size <= _CONVERT_UP_TO_BYTES
+    if not (is_mostly_free or is_former):
         return
     try:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.OperationalError as error:

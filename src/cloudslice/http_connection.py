@@ -27,7 +27,7 @@ from cloudslice.config import HttpSettings
 
 _GRACE_S = 5.0
 """What the application has to answer a body that is late, before its connection is closed."""
-_CLOSE_S = 5.0
+_CLOSE_S = 10.0
 """What a client has to take the last bytes of a connection."""
 _LOG_EVERY_S = 60.0
 

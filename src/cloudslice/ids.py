@@ -39,13 +39,18 @@ class TrackKind(Enum):
 
 
 MAX_ROOM_NUMBER = 4_294_967_294
-STRING_ROOM_ID = re.compile(r"[A-Za-z0-9 !#$%&()+\-:;<=.>?@\[\]^_{}|~,]{1,64}", re.ASCII)
+STRING_ROOM_ID = re.compile(
+    r"(?!\.{1,2}\Z)[A-Za-z0-9 !#$%&()+\-:;<=.>?@\[\]^_{}|~,]{1,64}", re.ASCII
+)
+"""Not ``.`` and ``..``: clients take them out of a URL's path, also when they are percent-encoded
+(https://url.spec.whatwg.org/#double-dot-path-segment), so that nobody could come in."""
 _NUMBER_ROOM_ID = re.compile(r"[0-9]{1,64}", re.ASCII)
 USER_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 
 ROOM_ID_RULES = {
     RoomIdType.NUMBER: f"a decimal number from 1 to {MAX_ROOM_NUMBER}",
-    RoomIdType.STRING: "1 to 64 letters, digits, spaces or !#$%&()+-:;<=.>?@[]^_{}|~,",
+    RoomIdType.STRING: "1 to 64 letters, digits, spaces or !#$%&()+-:;<=.>?@[]^_{}|~, (but not "
+    "`.` or `..`)",
 }
 USER_ID_RULE = "1 to 32 letters, digits, _ or -"
 

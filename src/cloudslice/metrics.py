@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from cloudslice import __version__
 from cloudslice.events import Bus
+from cloudslice.recent import Recent
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.spool.spool import Spool
@@ -22,6 +23,9 @@ from cloudslice.uploads.losses import Losses
 from cloudslice.uploads.uploader import Uploader
 from cloudslice.webhooks.webhooks import Webhooks
 from cloudslice.webrtc.udp.port import UdpPort
+
+_COUNT_EVERY_S = 1.0
+"""Counting takes the database's one writer, so that scrapes must not come between commits often."""
 
 Metric = CounterMetricFamily | GaugeMetricFamily
 
@@ -57,6 +61,7 @@ class NodeMetrics(Collector):
         self._pictures = pictures
         self._tick = tick
         self._waiting = {"slices": 0, "events": 0}
+        self._webhooks_waiting = Recent(delivery.webhooks.count_waiting, _COUNT_EVERY_S)
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -65,7 +70,7 @@ class NodeMetrics(Collector):
         """GET /metrics."""
         self._waiting = {
             "slices": self._delivery.uploader.count_waiting(),
-            "events": await self._delivery.webhooks.count_waiting(),
+            "events": await self._webhooks_waiting.get(),
         }
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 

@@ -38,7 +38,7 @@ from cloudslice.tick import Tick
 from cloudslice.uploads import progress
 from cloudslice.uploads.losses import Losses
 from cloudslice.uploads.uploader import Uploader
-from cloudslice.webhooks import schema as webhooks_schema
+from cloudslice.webhooks import sql_schema as webhooks_schema
 from cloudslice.webhooks.webhooks import Webhooks
 from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.port import UdpPort
@@ -76,7 +76,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
 
     Raises:
         SettingsError: the settings ask for something that is not there.
-        DatabaseError, SecretKeyError, PortInUseError: the node cannot run here.
+        DatabaseError, StoreError, SecretKeyError, PortInUseError: the node cannot run here.
     """
     _check(settings)
     # What people said and how they looked waits in here for its upload.
@@ -112,6 +112,8 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
             Losses(database, bus, spool.find_task, settings.data_dir / "reserve")
         )
         await stack.enter_async_context(spool)
+        watching = await stack.enter_async_context(asyncio.TaskGroup())
+        stack.callback(watching.create_task(spool.watch()).cancel)
         uploader = await stack.enter_async_context(
             Uploader(settings.storage, database, bus, spool, clock, steady.now_ms)
         )
@@ -126,7 +128,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         )
         await uploader.end_others(worker.taken_up)
         tasks = Tasks(settings, store, worker, lambda: uploader.is_full, providers, steady.now_ms)
-        gateway = Gateway(settings, tasks, rooms, clock)
+        gateway = Gateway(settings, tasks, rooms, webhooks, clock)
         delivery = DeliveryParts(spool, uploader, losses, webhooks)
         metrics = NodeMetrics(worker, rooms, port, pictures, delivery, bus, tick)
         whip = whip_app(settings, rooms, clock)
@@ -135,9 +137,8 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
                 Route("/healthz", _healthz),
                 Route("/metrics", metrics.endpoint),
                 Mount("/whip", whip),
-                Route(
-                    "/whip", whip
-                ),  # which says that it is no endpoint; the API would answer else
+                # Which says that it is no endpoint; the API would answer else.
+                Route("/whip", whip),
                 Route("/", gateway),
                 # Clients sign "/" whatever path their endpoint has.
                 Route("/{prefix:path}", gateway, methods=["POST"]),
@@ -151,7 +152,7 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         ListenError: the HTTP address cannot be had.
-        SettingsError, DatabaseError, SecretKeyError, PortInUseError: see `open_node`.
+        SettingsError, DatabaseError, StoreError, SecretKeyError, PortInUseError: see `open_node`.
     """
     with contextlib.closing(_listen(settings)) as listener:
         async with open_node(settings) as node:

@@ -33,6 +33,19 @@ def _check_callback_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _check_edges(text: str) -> str:
+    """What is pasted or read from a file easily has a blank or line end too many, and then no
+    signature fits."""
+    if text != text.strip():
+        raise ValueError("expected no blank or line end before or behind it")
+    return text
+
+
+def _check_secret(secret: SecretStr) -> SecretStr:
+    _check_edges(secret.get_secret_value())
+    return secret
+
+
 def _check_directory(path: object) -> object:
     if path == "":  # to `pathlib` it is the working directory, whose name is "."
         raise ValueError("expected a directory")
@@ -115,6 +128,8 @@ IceServer = Annotated[
     ),
 ]
 Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
+SecretId = Annotated[str, Field(min_length=1), AfterValidator(_check_edges)]
+SecretKey = Annotated[SecretStr, Field(min_length=1), AfterValidator(_check_secret)]
 Directory = Annotated[Path, BeforeValidator(_check_directory)]
 HeaderValue = Annotated[str, AfterValidator(_check_header)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_check_header_secret)]

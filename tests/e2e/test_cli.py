@@ -47,11 +47,14 @@ def change(node: Node, old: str, new: str) -> None:
 
 def test_help_names_every_command_and_where_to_begin() -> None:
     text = run("--help").stdout
-    for word in ("serve", "demo", "publish", "usersig", "token", "version", "cloudslice demo"):
+    for word in (
+        *("serve", "demo", "publish", "usersig", "token", "events", "version"),
+        "cloudslice demo",
+    ):
         assert word in text
 
 
-@pytest.mark.parametrize("command", ["serve", "demo", "publish", "usersig", "token"])
+@pytest.mark.parametrize("command", ["serve", "demo", "publish", "usersig", "token", "events"])
 def test_every_command_explains_itself(command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0
@@ -261,6 +264,7 @@ def test_signals_end_the_demo_and_leave_nothing_running(
         [sys.executable, "-m", "cloudslice", "demo", "--dir", str(tmp_path / "demo")],
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=_take_hangups,
     )
     assert demo.stdout is not None
     with demo.stdout:
@@ -273,6 +277,11 @@ def test_signals_end_the_demo_and_leave_nothing_running(
     assert demo.wait(_TIMEOUT_S) == 0
     assert "nothing of it is left running" in rest
     assert not processes_that_mention(str(tmp_path / "demo"))
+
+
+def _take_hangups() -> None:
+    """As a terminal starts its programs; the tests themselves may run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def processes_that_mention(text: str) -> list[str]:

@@ -16,6 +16,7 @@ from cloudslice.ids import RoomKey
 from cloudslice.rooms.management import RoomNotFoundError
 from cloudslice.slicing.params import ParamChanges, SubscriptionLists
 from cloudslice.tasks.model import TaskNotFoundError, TaskSpec, TaskStatus
+from cloudslice.webhooks.history import EventQuery, Page
 from helpers.signing import KeyPair, flatten, multipart, tc3_headers, v1_fields
 
 NOW = 1_700_000_000
@@ -119,6 +120,23 @@ class FakeRooms:
             raise self.failure
         if room not in self.rooms:
             raise RoomNotFoundError(str(room))
+
+
+@dataclass
+class FakeEvents:
+    """Remembers which events were asked for, and answers with `page`."""
+
+    page: Page = field(default_factory=lambda: Page([], None))
+    asked: list[tuple[EventQuery, int, int]] = field(default_factory=list)
+    replayed: list[EventQuery] = field(default_factory=list)
+
+    async def find(self, query: EventQuery, marker: int, limit: int) -> Page:
+        self.asked.append((query, marker, limit))
+        return self.page
+
+    async def replay(self, query: EventQuery) -> int:
+        self.replayed.append(query)
+        return 7
 
 
 def make_settings(**sections: Mapping[str, Any]) -> Settings:
@@ -253,7 +271,10 @@ class GatewayBench(GatewayCaller):
         self.tasks = FakeTasks()
         self.rooms = FakeRooms()
         self.clock = FakeClock()
-        self.gateway = Gateway(settings or make_settings(), self.tasks, self.rooms, self.clock)
+        self.events = FakeEvents()
+        self.gateway = Gateway(
+            settings or make_settings(), self.tasks, self.rooms, self.events, self.clock
+        )
         super().__init__(self.gateway, self.clock, client)
 
 

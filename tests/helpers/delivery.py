@@ -14,9 +14,17 @@ from cloudslice.database import Database
 from cloudslice.events import Bus, RobotEntered, RobotLeft
 from cloudslice.migrations import Schema
 from cloudslice.secrets import SecretBox
-from cloudslice.slices import Bucket, Slice, SliceKind, SliceOrigin, TaskRef, Vendor
+from cloudslice.slices import (
+    Bucket,
+    Repair,
+    Repaired,
+    Slice,
+    SliceKind,
+    SliceOrigin,
+    TaskRef,
+    Vendor,
+)
 from cloudslice.slicing.store import GrowingSlice
-from cloudslice.spool.drafts import Repair, Repaired
 from cloudslice.spool.quarantine import DIRECTORY
 from cloudslice.spool.slice_format import PART, WHOLE, read_slice
 from cloudslice.spool.spool import Spool
@@ -26,7 +34,7 @@ from cloudslice.uploads.losses import Losses
 from cloudslice.uploads.pace import UploadPace
 from cloudslice.uploads.stores import BucketOpener
 from cloudslice.uploads.uploader import Uploader
-from cloudslice.webhooks import schema
+from cloudslice.webhooks import sql_schema as schema
 from cloudslice.webhooks.pace import CallbackPace
 from cloudslice.webhooks.webhooks import Webhooks
 from helpers.s3_server import S3Server

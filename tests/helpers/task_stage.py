@@ -12,9 +12,9 @@ from cloudslice.config import Settings
 from cloudslice.events import RobotLeft
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomKey
-from cloudslice.node import _repair_audio as repair_audio
 from cloudslice.rooms.base import LeaveCode, RoomProvider
 from cloudslice.slices import SliceKind
+from cloudslice.slicing.audio.ogg import repair_ogg
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks import sqlite_store
@@ -22,7 +22,15 @@ from cloudslice.tasks.service import Tasks
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
 from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
-from helpers.api_fakes import APP, APP_KEY, KEYS, OTHER_APP, GatewayCaller, create_parameters
+from helpers.api_fakes import (
+    APP,
+    APP_KEY,
+    KEYS,
+    OTHER_APP,
+    FakeEvents,
+    GatewayCaller,
+    create_parameters,
+)
 from helpers.delivery import BOX, open_delivery
 from helpers.manual_rooms import ManualRooms
 from helpers.slice_store import ManualClock
@@ -73,7 +81,7 @@ async def open_task_stage(
     )
     rooms = ManualRooms()
     async with open_tasks(settings, rooms, clock, leave_codes) as parts:
-        gateway = Gateway(settings, parts.tasks, rooms, clock)
+        gateway = Gateway(settings, parts.tasks, rooms, FakeEvents(), clock)
         yield TaskStage(GatewayCaller(gateway, clock), parts.worker, rooms, clock)
 
 
@@ -100,7 +108,7 @@ async def open_tasks(
         delivery = await stack.enter_async_context(
             open_delivery(
                 settings,
-                repairs={SliceKind.AUDIO: repair_audio},
+                repairs={SliceKind.AUDIO: repair_ogg},
                 schemas=(sqlite_store.SCHEMA,),
             )
         )

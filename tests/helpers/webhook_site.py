@@ -1,6 +1,7 @@
 """What tests of webhooks need to set them up."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,9 +14,9 @@ from cloudslice.config import Settings
 from cloudslice.database import Database
 from cloudslice.events import Bus, RobotEntered
 from cloudslice.slices import TaskRef
+from cloudslice.webhooks.attempts import CallbackCounters
 from cloudslice.webhooks.pace import CallbackPace
-from cloudslice.webhooks.schema import SCHEMA
-from cloudslice.webhooks.sender import CallbackCounters
+from cloudslice.webhooks.sql_schema import SCHEMA
 from cloudslice.webhooks.webhooks import Webhooks
 
 APP = 1400000000
@@ -24,6 +25,14 @@ TASK = TaskRef("9-EXAMPLE+TaskId..", APP, 150, "slice_bot_150")
 SCHEMAS = (SCHEMA, steady_clock.SCHEMA)
 # A twentieth of the real pace, so that tests need not wait for long.
 FAST_CALLBACKS = CallbackPace(0.5, 3, late_first_s=0.5, late_ceiling_s=1, retention_s=60)
+
+
+def open_memory() -> sqlite3.Connection:
+    """A database in memory with the table of webhooks."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for script in SCHEMA.migrations:
+        connection.executescript(script)
+    return connection
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from cloudslice.slices import Slice, SliceKind, SliceOrigin
 from cloudslice.spool.drafts import Draft, Finish
 from cloudslice.spool.quarantine import Quarantine
 from cloudslice.spool.slice_format import read_slice
-from cloudslice.spool.task_directory import TaskDirectory
 from cloudslice.spool.spooled_tasks import SpooledTasks
+from cloudslice.spool.task_directory import TaskDirectory
 from cloudslice.spool.writer import RETRY_S, Outcome, SliceWriter
 from helpers.slice_store import ManualClock
 from helpers.spool_site import AUDIO, BOX, BUCKET, START_MS, TASK, repair_by_length

@@ -127,6 +127,22 @@ def test_a_secret_that_looks_like_something_else_is_the_text_it_is(file: Path, k
     assert settings.apps[0].secret_key.get_secret_value() == key
 
 
+def test_a_line_end_behind_a_variable_is_not_of_it(file: Path) -> None:
+    """It comes with what is read from a file, as secrets are."""
+    settings = load(
+        file,
+        APP + CREDENTIAL,
+        APPS__0__SECRET_KEY="abc\n",
+        CREDENTIALS__0__SECRET_KEY="d ef\r\n",
+        RTC__UDP_PORT="7001\n",
+        API__REGIONS='["ap-tokyo"]\n',
+    )
+    assert settings.apps[0].secret_key.get_secret_value() == "abc"
+    assert settings.credentials[0].secret_key.get_secret_value() == "d ef"
+    assert settings.rtc.udp_port == 7001
+    assert settings.api.regions == ("ap-tokyo",)
+
+
 def test_other_variables_do_not_matter(file: Path) -> None:
     file.write_text("")
     assert load_settings(file, {"PATH": "/bin", "CLOUDSLICER": "x"}) == Settings()
@@ -257,6 +273,18 @@ def test_other_variables_do_not_matter(file: Path) -> None:
             "FILE: rtc.advertise_ip: expected an IP address, such as 203.0.113.7, "
             "but it is 'rtc.example.com'",
             id="not-an-address",
+        ),
+        pytest.param(
+            '[[apps]]\nsdk_app_id = 1\nsecret_key = "abc\\n"',
+            "FILE: apps[0].secret_key: expected no blank or line end before or behind it",
+            id="line-end-behind-a-key",
+        ),
+        pytest.param(
+            '[[credentials]]\nsecret_id = "AKID "\nsecret_key = "\\tabc"\nsdk_app_ids = []',
+            "FILE: credentials[0].secret_id: expected no blank or line end before or behind it, "
+            "but it is 'AKID '\n"
+            "FILE: credentials[0].secret_key: expected no blank or line end before or behind it",
+            id="blanks-around-a-pair",
         ),
         pytest.param(
             '[rtc]\nadvertise_ip = ["203.0.113.7", "rtc.example.com"]',

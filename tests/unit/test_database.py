@@ -31,6 +31,12 @@ def insert(n: int):
     return lambda c: c.execute("INSERT INTO numbers (n) VALUES (?)", (n,)).lastrowid
 
 
+def count_pages(connection: sqlite3.Connection) -> int:
+    pages: int
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    return pages
+
+
 def all_numbers(connection: sqlite3.Connection) -> list[int]:
     return [n for (n,) in connection.execute("SELECT n FROM numbers ORDER BY rowid")]
 
@@ -391,3 +397,48 @@ async def test_a_file_that_is_in_use_is_not_compacted(
         await database.run(lambda c: c.execute("DELETE FROM blobs WHERE rowid <= 30"))
     async with Database(path, [blobs]):
         assert path.stat().st_size > 1_000_000
+
+
+async def test_a_file_shrinks_while_it_is_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In small steps, after what others do; some free pages are kept for new rows."""
+    monkeypatch.setattr("cloudslice.database._SPARE_PAGES", 100)
+    async with Database(path, [NUMBERS]) as opened:
+        await opened.run(lambda c: c.execute("CREATE TABLE blobs (data BLOB)"))
+        for _ in range(8):
+            await opened.run(lambda c: c.execute("INSERT INTO blobs VALUES (zeroblob(1000000))"))
+        await opened.run(lambda c: c.execute("DELETE FROM blobs"))
+        left = [await opened.run(count_pages) for _ in range(12)]
+    assert 0 < left[0] - left[1] <= 256
+    assert left == sorted(left, reverse=True)
+    assert left[-1] < 200
+
+
+async def test_a_file_of_a_former_version_is_made_such_that_it_can_shrink(path: Path) -> None:
+    """Its rows are kept."""
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE kept (n INTEGER)")
+        connection.execute("INSERT INTO kept VALUES (7)")
+        connection.commit()
+        assert connection.execute("PRAGMA auto_vacuum").fetchone() == (0,)
+    async with Database(path, [NUMBERS]) as opened:
+        mode, n = await opened.run(
+            lambda c: (
+                c.execute("PRAGMA auto_vacuum").fetchone()[0],
+                c.execute("SELECT n FROM kept").fetchone()[0],
+            )
+        )
+    assert (mode, n) == (2, 7)
+
+
+async def test_a_file_that_cannot_be_made_smaller_works_as_well(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is told once a minute at most."""
+    monkeypatch.setattr("cloudslice.database._SPARE_PAGES", -1)
+    monkeypatch.setattr("cloudslice.database._PAGES_AT_ONCE", "1) no SQL (")
+    async with Database(path, [NUMBERS]) as opened:
+        for n in range(3):
+            await opened.run(insert(n))
+        assert await opened.run(all_numbers) == [0, 1, 2]
+    assert capsys.readouterr().out.count("database not made smaller") == 1

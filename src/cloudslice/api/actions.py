@@ -8,6 +8,12 @@ from typing import Any
 from cloudslice.api import parameters
 from cloudslice.api.entry import check_entry
 from cloudslice.api.errors import ApiError, Code, Phrase
+from cloudslice.api.event_actions import (
+    EventActions,
+    EventService,
+    parse_describe_events,
+    parse_replay_events,
+)
 from cloudslice.api.requests import (
     ModifyRequest,
     RoomRequest,
@@ -79,11 +85,16 @@ class Action:
 
 
 def action_table(
-    tasks: TaskService, rooms: RoomService, clock: Clock, endpoints: EndpointSettings
+    tasks: TaskService,
+    rooms: RoomService,
+    events: EventService,
+    clock: Clock,
+    endpoints: EndpointSettings,
 ) -> dict[str, Action]:
     """Every action by its name, which is case-sensitive."""
     slicing = _SlicingActions(tasks, rooms, clock)
     room = _RoomActions(rooms)
+    event = EventActions(events)
     create = partial(parse_create, endpoints=endpoints)
     by_number, by_name = parse_numeric_room, parse_string_room
     p = parameters
@@ -96,6 +107,17 @@ def action_table(
         _room("RemoveUserByStrRoomId", p.REMOVE_USER_BY_STR_ROOM_ID, by_name, room.remove_users),
         _room("DismissRoom", p.DISMISS_ROOM, by_number, room.dismiss),
         _room("DismissRoomByStrRoomId", p.DISMISS_ROOM_BY_STR_ROOM_ID, by_name, room.dismiss),
+        _event(
+            "DescribeCloudSliceEvents",
+            p.DESCRIBE_EVENTS,
+            parse_describe_events,
+            event.describe,
+            "Events",
+            "NextMarker",
+        ),
+        _event(
+            "ReplayCloudSliceEvents", p.REPLAY_EVENTS, parse_replay_events, event.replay, "Count"
+        ),
     )
     return {action.name: action for action in table}
 
@@ -121,6 +143,18 @@ def _room(name: str, schema: Object, parse: _Parse, perform: _Perform) -> Action
         outputs=(),
         forbidden=Code.UNAUTHORIZED_SDK_APP_ID,
         internal_error=Code.INTERNAL_ERROR,
+    )
+
+
+def _event(name: str, schema: Object, parse: _Parse, perform: _Perform, *outputs: str) -> Action:
+    return Action(
+        name,
+        schema,
+        parse,
+        perform,
+        outputs=outputs,
+        forbidden=Code.AUTH_UNAUTHORIZED_OPERATION,
+        internal_error=Code.INTERNAL_CLOUD_SLICE,
     )
 
 

@@ -14,6 +14,7 @@ from cloudslice.api.callers import check_caller
 from cloudslice.api.calls import Common, decode_call, decode_head
 from cloudslice.api.envelope import render_error, render_success
 from cloudslice.api.errors import ApiError, Code, Language, Phrase
+from cloudslice.api.event_actions import EventService
 from cloudslice.api.limits import RateLimiter
 from cloudslice.api.regions import check_api_region
 from cloudslice.api.schema import check
@@ -71,11 +72,16 @@ class Gateway:
     """
 
     def __init__(
-        self, settings: Settings, tasks: TaskService, rooms: RoomService, clock: Clock
+        self,
+        settings: Settings,
+        tasks: TaskService,
+        rooms: RoomService,
+        events: EventService,
+        clock: Clock,
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._actions = action_table(tasks, rooms, clock, settings.storage.endpoints)
+        self._actions = action_table(tasks, rooms, events, clock, settings.storage.endpoints)
         self._authenticator = Authenticator(settings.credentials, settings.api)
         self._bodies = BodyReader(
             settings.http.body_timeout_s, round(settings.http.body_memory_mib * 1024**2)

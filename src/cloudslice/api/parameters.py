@@ -11,8 +11,9 @@ from cloudslice.api.schema import Integer, Object, Parameter, Text, TextList
 STRING_ROOM_ID = Text(
     pattern=ids.STRING_ROOM_ID,
     rule=Phrase(
-        "1 to 64 of: letters, digits, space and !#$%&()+-:;<=.>?@[]^_{{}}|~,",
-        " 1 到 64 个字符，可用字母、数字、空格及 !#$%&()+-:;<=.>?@[]^_{{}}|~,",
+        "1 to 64 of: letters, digits, space and !#$%&()+-:;<=.>?@[]^_{{}}|~, (but not `.` or `..`)",
+        " 1 到 64 个字符，可用字母、数字、空格及 !#$%&()+-:;<=.>?@[]^_{{}}|~,"
+        "（不能是 `.` 或 `..`）",
     ),
 )
 _USER_ID = Text(
@@ -156,7 +157,7 @@ CREATE = Object(
             type=Text(),
             missing=Code.MISSING_ROOM_ID,
             note=f"`RoomIdType` 1: 1 to {ids.MAX_ROOM_NUMBER} in decimal; 0: up to 64 of the 89 "
-            "characters of string rooms; else `InvalidParameter.OutOfRange`",
+            "characters of string rooms, but not `.` or `..`; else `InvalidParameter.OutOfRange`",
         ),
         Parameter(
             name="UserId", type=_USER_ID, missing=Code.MISSING_USER_ID, note="the robot's id"
@@ -240,6 +241,36 @@ _USER_IDS = Parameter(
     out_of_range=Code.INVALID_USER_IDS,
     note="whom to put out; who is not in the room is ignored",
 )
+
+_ANY_NUMBER = Integer(0, 2**63 - 1)
+_EVENT_STATE = Text(
+    pattern=re.compile("waiting|delivered|given-up"),
+    rule=Phrase("waiting, delivered or given-up", " waiting、delivered 或 given-up"),
+)
+_EVENTS = (
+    _SDK_APP_ID,
+    Parameter(name="EventId", type=_ANY_NUMBER, note="one event, as a list of events names it"),
+    Parameter(name="TaskId", type=Text(), note="of one task; may have ended long ago"),
+    Parameter(
+        name="Since", type=_ANY_NUMBER, note="recorded at this time or later, UTC milliseconds"
+    ),
+    Parameter(name="EventType", type=_ANY_NUMBER, note="of one type, such as 1004"),
+    Parameter(name="State", type=_EVENT_STATE, note="how far they have come"),
+)
+
+DESCRIBE_EVENTS = Object(
+    (
+        *_EVENTS,
+        Parameter(
+            name="Marker",
+            type=_ANY_NUMBER,
+            default=0,
+            note="the `NextMarker` of the page before",
+        ),
+        Parameter(name="Limit", type=Integer(1, 100), default=20, note="events on a page"),
+    )
+)
+REPLAY_EVENTS = Object(_EVENTS)
 
 REMOVE_USER = Object((_SDK_APP_ID, _ROOM_NUMBER, _USER_IDS))
 REMOVE_USER_BY_STR_ROOM_ID = Object((_SDK_APP_ID, _ROOM_NAME, _USER_IDS))

@@ -53,3 +53,10 @@ def choose_app(settings: Settings, sdk_app_id: int | None) -> AppSettings:
     if app is None:
         fail(f"--app: {sdk_app_id} is not in the settings, which have {served}")
     return app
+
+
+def base_url(settings: Settings) -> str:
+    """Of the server of these settings, on the same machine."""
+    host, port = settings.listen_address
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

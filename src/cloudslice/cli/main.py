@@ -6,7 +6,7 @@ import click
 
 from cloudslice import __version__
 
-_COMMANDS = ("serve", "publish", "demo", "usersig", "token", "spool")
+_COMMANDS = ("serve", "publish", "demo", "usersig", "token", "events", "spool")
 """Each is `..._command` in a module of its own."""
 
 
@@ -38,6 +38,7 @@ def main() -> None:
     Run it:               cloudslice serve --config cloudslice.toml
     Let somebody in:      cloudslice usersig --user anchor_1
     Send a file:          cloudslice publish talk.mp4 --room 150 --user anchor_1
+    Look at webhooks:     cloudslice events list --since 1h
     """
 
 

@@ -12,13 +12,13 @@ import uvloop
 
 from cloudslice.cli.common import (
     app_option,
+    base_url,
     choose_app,
     fail,
     read_settings,
     room_type_option,
     settings_option,
 )
-from cloudslice.config import Settings
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import (
     ROOM_ID_RULES,
@@ -89,7 +89,7 @@ def publish_command(
     video = None if no_video else _video_spec(codec, size, fps, bitrate)
     media = _encode(file, user_id, video, has_audio=not no_audio)
     config = PublishConfig(
-        url=(url or _base_url(settings)).rstrip("/") + whip_path(room, user_id),
+        url=(url or base_url(settings)).rstrip("/") + whip_path(room, user_id),
         bearer=make_user_sig(
             app.secret_key.get_secret_value(),
             app.sdk_app_id,
@@ -143,12 +143,6 @@ def _encode(
             return synthetic_media(Look(user_id), video=video, audio=audio, on_progress=show)
         except MediaError as error:
             fail(str(error))
-
-
-def _base_url(settings: Settings) -> str:
-    host, port = settings.listen_address
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _say_state(state: "PublisherState", detail: str) -> None:

@@ -6,6 +6,7 @@ calls gather for a moment before the thread is woken; they share flushes then.
 """
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -235,6 +236,11 @@ class Spool:
         if found.origin.task_id != task_id:
             raise DamagedSliceError("it is another task's")
         return found, content
+
+    def is_there(self, task_id: str, name: str) -> bool:
+        """Whether the file of a whole slice is still there; for any thread."""
+        directory = self._tasks.find(task_id)
+        return directory is not None and os.path.lexists(whole_path(directory, name))
 
     def remove(self, task_id: str, name: str) -> None:
         """A whole slice is done with: remove its file."""

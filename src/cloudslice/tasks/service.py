@@ -18,9 +18,10 @@ from cloudslice.tasks.model import (
     TaskStatus,
     TooManyTasksError,
 )
+from cloudslice.tasks.running import RunningTask
 from cloudslice.tasks.store import StoredTask, TaskStore
 from cloudslice.tasks.task_id import new_task_id
-from cloudslice.tasks.worker import RunningTask, Worker
+from cloudslice.tasks.worker import Worker
 
 _log = structlog.get_logger(__name__)
 
@@ -94,13 +95,12 @@ class Tasks:
             return
         # The cut is here, at the call, however long the disk takes: what has arrived by now counts
         # by the former ones. An app that blocks somebody must not find him recorded later.
-        self._worker.change(task, lists, slicing)
+        task.change(lists, slicing)
         try:
             await self._store.modify(task_id, lists=lists, slicing=slicing)
         except Exception:
             # Unless a later call has set others.
-            self._worker.change(
-                task,
+            task.change(
                 task.stored.lists if task.robot.lists is lists else None,
                 task.stored.slicing if task.robot.params is slicing else None,
             )
@@ -113,7 +113,7 @@ class Tasks:
         """Begin a task's stop (TaskService.delete)."""
         task = self._find(sdk_app_id, task_id)
         if task.stored.leave_code is None:
-            self._worker.stop(task, LeaveCode.STOPPED)
+            task.stop(LeaveCode.STOPPED)
             await self._store.set_stopping(task_id, LeaveCode.STOPPED)
 
     def _admit(self, spec: TaskSpec, task: StoredTask, since_ms: int) -> AppSettings:

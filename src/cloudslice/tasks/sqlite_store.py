@@ -79,10 +79,9 @@ class SqliteTaskStore:
             if repeated is not None:
                 return repeated[0]
             row = _to_row(task, self._box)
-            marks = ", ".join("?" * len(row))
             connection.execute(
-                f"INSERT INTO tasks ({', '.join(row)}) VALUES ({marks})",  # noqa: S608
-                tuple(row.values()),
+                f"INSERT INTO tasks ({', '.join(row)}) VALUES (:{', :'.join(row)})",  # noqa: S608
+                row,
             )
             return task.task_id
 

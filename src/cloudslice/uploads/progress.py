@@ -5,8 +5,16 @@ cause without its event. A task without a row has neither begun to upload nor lo
 """
 
 import sqlite3
+from collections.abc import Iterable
 
-from cloudslice.events import Bus, UploadFailed, UploadsEnded, UploadsOutcome, UploadsStarted
+from cloudslice.events import (
+    Bus,
+    SliceStored,
+    UploadFailed,
+    UploadsEnded,
+    UploadsOutcome,
+    UploadsStarted,
+)
 from cloudslice.migrations import Schema
 from cloudslice.slices import TaskRef
 from cloudslice.uploads.storage_errors import StorageError
@@ -28,6 +36,9 @@ CREATE TABLE upload_failures (
     status INTEGER NOT NULL,
     code TEXT NOT NULL,
     PRIMARY KEY (task_id, status, code)
+) WITHOUT ROWID;
+CREATE TABLE stored_slices (
+    name TEXT PRIMARY KEY                       -- 1004 is recorded; its file may still be there
 ) WITHOUT ROWID;
 """,
     ),
@@ -84,6 +95,25 @@ class Progress:
             "UPDATE uploads SET lost = lost + ? WHERE task_id = ?", (count, task.task_id)
         )
         self._bus.record(connection, UploadFailed(task, error.status, str(error)))
+
+    def store(self, connection: sqlite3.Connection, stored: SliceStored) -> None:
+        """A slice is in its bucket: event 1004, once, also if its file outlives the process."""
+        cursor = connection.execute(
+            "INSERT OR IGNORE INTO stored_slices VALUES (?)", (stored.slice.name,)
+        )
+        if cursor.rowcount:
+            self._bus.record(connection, stored)
+
+    def load_stored(self, connection: sqlite3.Connection) -> set[str]:
+        """The slices that are stored and whose files may still be there, by their names."""
+        forget_odd(connection, "stored_slices")
+        return {name for (name,) in connection.execute("SELECT name FROM stored_slices")}
+
+    def forget_stored(self, connection: sqlite3.Connection, names: Iterable[str]) -> None:
+        """The files of stored slices are gone."""
+        connection.executemany(
+            "DELETE FROM stored_slices WHERE name = ?", [(name,) for name in names]
+        )
 
     def settle(
         self, connection: sqlite3.Connection, task: TaskRef, *, has_slices: bool, is_over: bool

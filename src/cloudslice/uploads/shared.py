@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -59,6 +60,10 @@ class SliceSource(Protocol):
 
     def read(self, task_id: str, name: str) -> tuple[Slice, bytes]:
         """A slice and its content; blocking; raises DamagedSliceError and OSError."""
+        ...
+
+    def is_there(self, task_id: str, name: str) -> bool:
+        """Whether a slice's file is still there; for any thread."""
         ...
 
     def remove(self, task_id: str, name: str) -> None:
@@ -127,6 +132,8 @@ class Shared:
     progress: Progress = field(init=False)
     receipts: Gatherer[Receipt] = field(init=False)
     """Has the events of stored slices on record, then has their files removed."""
+    _removed: deque[tuple[str, str]] = field(default_factory=deque)
+    """Stored slices, by task and name, whose files may still be there."""
     _faults: Faults = field(default_factory=lambda: Faults("uploads"))
 
     def __post_init__(self) -> None:
@@ -134,7 +141,7 @@ class Shared:
         self.receipts = Gatherer(
             self.database,
             self._record,
-            self._remove,
+            self._note_recorded,
             within_s=_RECORD_WITHIN_S,
             what="record stored slices",
             caught=self.caught,
@@ -167,16 +174,31 @@ class Shared:
         )
         return found, item
 
-    def _record(self, connection: sqlite3.Connection, receipt: Receipt) -> None:
-        self.bus.record(connection, SliceStored(receipt.task, receipt.slice, receipt.url))
+    def remove(self, task_id: str, name: str) -> None:
+        """Remove a stored slice's file; that it was stored is forgotten some time after that."""
+        self.spool.remove(task_id, name)
+        self._removed.append((task_id, name))
 
-    def _remove(self, receipts: Sequence[Receipt]) -> None:
+    def _record(self, connection: sqlite3.Connection, receipt: Receipt) -> None:
+        stored = SliceStored(receipt.task, receipt.slice, receipt.url)
+        self.progress.store(connection, stored)
+        # Along with it, as that takes no transaction of its own.
+        gone: list[str] = []
+        for _ in range(len(self._removed)):
+            task_id, name = self._removed.popleft()
+            if self.spool.is_there(task_id, name):
+                self._removed.append((task_id, name))
+            else:
+                gone.append(name)
+        self.progress.forget_stored(connection, gone)
+
+    def _note_recorded(self, receipts: Sequence[Receipt]) -> None:
         for receipt in receipts:
             stored = receipt.slice
             self.counters.stored += 1
             self.counters.stored_bytes += stored.size
             try:
-                self.spool.remove(receipt.task.task_id, stored.name)
+                self.remove(receipt.task.task_id, stored.name)
                 receipt.on_recorded()
             except Exception as error:
                 self.caught(error, key=stored.object_key)

@@ -17,7 +17,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-from cloudslice.http_client import HeadFirstConnector, find_proxy
+from cloudslice.http_client import HeadFirstConnector
 from cloudslice.uploads.storage_errors import Answer
 
 _CONNECT_S = 5.0
@@ -37,7 +37,10 @@ class Request:
     method: str
     url: URL
     headers: Mapping[str, str]
-    data: bytes | None = None
+    data: bytes | None
+    proxy: URL | None
+    tls: ssl.SSLContext | bool
+    """How the store's certificate is checked; True: by the system's authorities."""
 
 
 class _HungUpError(Exception):
@@ -49,7 +52,6 @@ class StoreClient:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self._proxies: dict[URL, URL | None] = {}
 
     async def __aenter__(self) -> Self:
         self._session = _open_session(_KEEP_IDLE_S)
@@ -64,12 +66,8 @@ class StoreClient:
         if self._session is not None:
             await self._session.close()
 
-    async def ask(self, request: Request, tls: ssl.SSLContext | bool) -> Answer:
+    async def ask(self, request: Request) -> Answer:
         """A store's answer to a request that may be repeated. Bound its time by a timeout.
-
-        Args:
-            request: what to send.
-            tls: how the store's certificate is checked; True: by the system's authorities.
 
         Raises:
             TimeoutError: no connection came about in time.
@@ -78,39 +76,31 @@ class StoreClient:
         if self._session is None:
             raise RuntimeError("the client is not open")
         try:
-            answer = await self._send(self._session, request, tls)
+            answer = await _send(self._session, request)
         except _HungUpError:
             answer = None
         if answer is not None and not answer.gave_up_waiting:
             return answer
         async with _open_session(0) as fresh:
             try:
-                return await self._send(fresh, request, tls)
+                return await _send(fresh, request)
             except _HungUpError as error:
                 raise error.__cause__ or error from None
 
-    async def _send(
-        self, session: aiohttp.ClientSession, request: Request, tls: ssl.SSLContext | bool
-    ) -> Answer:
-        data = request.data
-        async with session.request(
-            request.method,
-            request.url,
-            headers=request.headers,
-            data=io.BytesIO(data) if data is not None and len(data) > _PLAIN_BYTES else data,
-            proxy=self._find_proxy(request.url),
-            ssl=tls,
-            allow_redirects=False,
-        ) as response:
-            body = b"" if 200 <= response.status < 300 else await _read_beginning(response)
-            return Answer(response.status, response.headers, body)
 
-    def _find_proxy(self, url: URL) -> URL | None:
-        """The environment's proxy for a URL, looked up once for each store."""
-        origin = url.origin()
-        if origin not in self._proxies:
-            self._proxies[origin] = find_proxy(origin)
-        return self._proxies[origin]
+async def _send(session: aiohttp.ClientSession, request: Request) -> Answer:
+    data = request.data
+    async with session.request(
+        request.method,
+        request.url,
+        headers=request.headers,
+        data=io.BytesIO(data) if data is not None and len(data) > _PLAIN_BYTES else data,
+        proxy=request.proxy,
+        ssl=request.tls,
+        allow_redirects=False,
+    ) as response:
+        body = b"" if 200 <= response.status < 300 else await _read_beginning(response)
+        return Answer(response.status, response.headers, body)
 
 
 def _open_session(keep_idle_s: float) -> aiohttp.ClientSession:

@@ -260,8 +260,9 @@ class TaskQueue:
             self._trouble.note_failure(refused=error.refused, at_least_s=error.retry_after_s or 0.0)
         attempts = self._attempts.pop(waiting.name, 0) + 1
         due_at = self._trouble.next_try_at(attempts, refused=error.refused)
-        heapq.heappush(self._failed, (due_at, waiting.name, waiting, attempts))
         await self._report(error)
+        # Not before: until this is on record, the slice is under way.
+        heapq.heappush(self._failed, (due_at, waiting.name, waiting, attempts))
 
     async def _report(self, error: StorageError) -> None:
         """Record event 1006, if the reason is new."""

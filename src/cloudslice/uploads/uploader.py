@@ -93,6 +93,7 @@ class Uploader:
         """
         shared = self._shared
         ended = await shared.database.run(shared.progress.load_ended)
+        stored = await shared.database.run(shared.progress.load_stored)
         async with AsyncExitStack() as stack:
             stack.callback(self._readers.shutdown)
             await stack.enter_async_context(self._stores)
@@ -100,8 +101,13 @@ class Uploader:
             for work in (shared.receipts.run(), self._keep_limit()):
                 stack.callback(self._group.create_task(work).cancel)
             stack.callback(self._stop)
+            there: set[str] = set()
             for task, waiting in self._spool.take_waiting().items():
-                self._add_queue(task, waiting)
+                there |= stored.intersection(each.name for each in waiting)
+                self._add_queue(task, (each for each in waiting if each.name not in stored))
+                for name in there.intersection(each.name for each in waiting):
+                    shared.remove(task.task_id, name)
+            await shared.database.run(partial(shared.progress.forget_stored, names=stored - there))
             for task_id in ended & self._queues.keys():
                 self._queues[task_id].end()
             self._bus.keep(RobotLeft, lambda c, event: shared.progress.end(c, event.task.task_id))

@@ -22,7 +22,15 @@ _ANSWER_BYTES = 64 * 1024
 
 
 class WebhookError(Exception):
-    """A webhook was not taken; the text says why."""
+    """A webhook was not taken; the text says why.
+
+    Attributes:
+        has_answer: whether the receiver has answered.
+    """
+
+    def __init__(self, reason: str, *, has_answer: bool = False) -> None:
+        super().__init__(reason)
+        self.has_answer = has_answer
 
 
 def sign(body: bytes, key: str) -> str:
@@ -87,7 +95,7 @@ class WebhookClient:
             if status is None:
                 raise WebhookError(self._explain(error)) from error
         if not 200 <= status < 300:
-            raise WebhookError(f"HTTP status {status}")
+            raise WebhookError(f"HTTP status {status}", has_answer=True)
 
     def _find_proxy(self, url: URL) -> URL | None:
         """The environment's proxy for a URL, looked up once."""

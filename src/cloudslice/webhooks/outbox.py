@@ -1,15 +1,29 @@
-"""The webhooks that are still to be delivered: operations on the database.
+"""The webhooks on record: operations on the database.
 
-A body is made once, when its event happens, and never again: a receiver tells repeated events by
-their identical bytes (docs/wire.md, 10.1).
+1. A body is made once, when its event happens, and never again: a receiver tells repeated events by
+   their identical bytes (docs/wire.md, 10.1).
+2. What is IN_LINE is sent in the order of its ids within its subject. What is REPEATED has failed
+   and is tried again when it is due.
+3. What is DELIVERED or GIVEN_UP is kept for a while, so that it can be listed and replayed
+   (`history`).
 """
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from enum import IntEnum
 
 from cloudslice.vetting import forget_odd
 from cloudslice.webhooks.bodies import Notice
+
+
+class State(IntEnum):
+    """How far an event's webhook has come."""
+
+    IN_LINE = 0
+    REPEATED = 1
+    DELIVERED = 2
+    GIVEN_UP = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +31,11 @@ class OutboxEvent:
     """An event that has to be sent.
 
     Attributes:
-        subject: what it is about; see `Event`.
-        due_at: monotonic second of its recording or, after a failure, of its next attempt.
-        first_at: monotonic second at which its first attempt started, if that has failed.
+        subject: what it is about; see `Notice`.
+        attempts: that have failed so far.
+        since_ms: from when on its retention counts, of the clock that is steady over restarts.
+        queued_at: monotonic second from which it has been held in memory.
+        first_at: monotonic second at which its first attempt started, while it is REPEATED.
     """
 
     id: int
@@ -27,124 +43,168 @@ class OutboxEvent:
     event_type: int
     body: bytes
     attempts: int
-    due_at: float
-    first_at: float | None
+    since_ms: int
+    queued_at: float
+    first_at: float | None = None
 
 
-_COLUMNS = "id, subject, event_type, body, attempts, due_at, first_at"
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An event is delivered or given up."""
+
+    event_id: int
+    size: int
+    """Of its body, in bytes."""
+    state: State
+    attempts: int
+    """How many were made."""
+    error: str | None
+    """Of its last attempt, if that has failed."""
+    utc_ms: int
+    steady_ms: int
+
+
+_Row = tuple[int, str, int, bytes, int, int, float | None]
+_COLUMNS = "id, subject, event_type, body, attempts, since_ms, first_at"
 
 
 def insert(
-    connection: sqlite3.Connection, notice: Notice, body: bytes, now_ms: int, now_at: float
+    connection: sqlite3.Connection,
+    notice: Notice,
+    body: bytes,
+    *,
+    created_ms: int,
+    since_ms: int,
+    now_at: float,
 ) -> OutboxEvent:
-    """Put an event on record: UTC now, and the monotonic second."""
+    """Put an event on record."""
     cursor = connection.execute(
-        "INSERT INTO events (subject, sdk_app_id, event_type, body, created_ms, due_at)"
+        "INSERT INTO webhooks (subject, sdk_app_id, event_type, body, created_ms, since_ms)"
         " VALUES (?, ?, ?, ?, ?, ?)",
-        (notice.subject, notice.sdk_app_id, notice.type, body, now_ms, now_at),
+        (notice.subject, notice.sdk_app_id, notice.type, body, created_ms, since_ms),
     )
     assert cursor.lastrowid is not None  # noqa: S101 - an INSERT has one
-    return OutboxEvent(
-        cursor.lastrowid, notice.subject, notice.type, body, attempts=0, due_at=now_at,
-        first_at=None,
-    )  # fmt: skip
+    return OutboxEvent(cursor.lastrowid, notice.subject, notice.type, body, 0, since_ms, now_at)
 
 
-def rebase(connection: sqlite3.Connection, now_at: float, now_ms: int) -> list[int]:
-    """Take up the unsent events of a former process; returns the apps that have some.
+def take_up(connection: sqlite3.Connection) -> list[int]:
+    """Put what a former process has left in line; returns the apps that have some.
 
-    Their monotonic times were another process's: first attempts are put on this one's time axis
-    by `now_ms` of the clock that is steady over restarts, and all are due at once. Rows that cannot
-    be read are deleted and logged.
+    Rows that cannot be read are deleted and logged.
     """
-    forget_odd(connection, "events")
+    forget_odd(connection, "webhooks")
     connection.execute(
-        "UPDATE events SET due_at = ?1, first_at = ?1 - (?2 - first_ms) / 1000.0",
-        (now_at, now_ms),
+        "UPDATE webhooks SET state = 0, first_at = NULL, due_at = NULL WHERE state = 1"
     )
-    rows = connection.execute("SELECT DISTINCT sdk_app_id FROM events")
+    rows = connection.execute("SELECT DISTINCT sdk_app_id FROM webhooks WHERE state = 0")
     return [sdk_app_id for (sdk_app_id,) in rows]
 
 
 def count_from(connection: sqlite3.Connection, now_ms: int) -> None:
-    """The retention of all events begins now."""
-    connection.execute("UPDATE events SET first_ms = ? WHERE first_ms IS NOT NULL", (now_ms,))
+    """All times that are counted begin now, of the clock that is steady over restarts."""
+    connection.execute("UPDATE webhooks SET since_ms = ?", (now_ms,))
+    connection.execute("UPDATE webhooks SET kept_from_ms = ? WHERE state >= 2", (now_ms,))
 
 
-def find_new(
-    connection: sqlite3.Connection, sdk_app_id: int, after_id: int, limit: int
+def find_in_line(
+    connection: sqlite3.Connection, sdk_app_id: int, after_id: int, limit: int, now_at: float
 ) -> list[OutboxEvent]:
-    """An app's events that were never tried, in order, from behind `after_id` on."""
+    """An app's events that are in line, in order, from behind `after_id` on."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM events"  # noqa: S608
-        " WHERE attempts = 0 AND sdk_app_id = ? AND id > ?"
-        " ORDER BY id LIMIT ?",
+        f"SELECT {_COLUMNS} FROM webhooks"  # noqa: S608
+        " WHERE state = 0 AND sdk_app_id = ? AND id > ? ORDER BY id LIMIT ?",
         (sdk_app_id, after_id, limit),
     )
-    return [_to_event(row) for row in rows]
+    return _to_events(rows, now_at)
 
 
-def find_retries(
+def find_due(
     connection: sqlite3.Connection,
     sdk_app_id: int,
     now_at: float,
     limit: int,
     exclude: Collection[int],
 ) -> list[OutboxEvent]:
-    """An app's failed events that are due again, the longest due first."""
+    """An app's repeated events that are due, the longest due first."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM events"  # noqa: S608
-        " WHERE attempts > 0 AND sdk_app_id = ? AND due_at <= ?"
-        " ORDER BY due_at LIMIT ?",
+        f"SELECT {_COLUMNS} FROM webhooks"  # noqa: S608
+        " WHERE state = 1 AND sdk_app_id = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?",
         (sdk_app_id, now_at, limit + len(exclude)),
     )
-    return [_to_event(row) for row in rows if row[0] not in exclude][:limit]
+    return [each for each in _to_events(rows, now_at) if each.id not in exclude][:limit]
 
 
-def find_next_retry(
+def find_next_due(
     connection: sqlite3.Connection, sdk_app_id: int, exclude: Collection[int]
 ) -> float | None:
-    """When the next of an app's failed events is due again."""
+    """When the next of an app's repeated events is due."""
     rows = connection.execute(
-        "SELECT id, due_at FROM events"
-        " WHERE attempts > 0 AND sdk_app_id = ? ORDER BY due_at LIMIT ?",
+        "SELECT id, due_at FROM webhooks"
+        " WHERE state = 1 AND sdk_app_id = ? ORDER BY due_at LIMIT ?",
         (sdk_app_id, 1 + len(exclude)),
     )
     return next((due_at for event_id, due_at in rows if event_id not in exclude), None)
 
 
-def count_unsent(connection: sqlite3.Connection) -> int:
+def count_waiting(connection: sqlite3.Connection) -> int:
     """How many events are still to be delivered."""
     count: int
     # In two parts, as each has an index.
     (count,) = connection.execute(
-        "SELECT (SELECT count(*) FROM events WHERE attempts = 0)"
-        " + (SELECT count(*) FROM events WHERE attempts > 0)"
+        "SELECT (SELECT count(*) FROM webhooks WHERE state = 0)"
+        " + (SELECT count(*) FROM webhooks WHERE state = 1)"
     ).fetchone()
     return count
 
 
-def mark_failed(
-    connection: sqlite3.Connection,
-    event_id: int,
-    error: str,
-    *,
-    first_at: float,
-    first_ms: int,
-    due_at: float,
+def repeat(
+    connection: sqlite3.Connection, event_id: int, error: str, *, first_at: float, due_at: float
 ) -> None:
     """An attempt failed and is to be repeated at `due_at`."""
     connection.execute(
-        "UPDATE events SET attempts = attempts + 1, last_error = ?, first_at = ?,"
-        " first_ms = coalesce(first_ms, ?), due_at = ? WHERE id = ?",
-        (error, first_at, first_ms, due_at, event_id),
+        "UPDATE webhooks SET state = 1, attempts = attempts + 1, last_error = ?, first_at = ?,"
+        " due_at = ? WHERE id = ?",
+        (error, first_at, due_at, event_id),
     )
 
 
-def delete(connection: sqlite3.Connection, event_id: int) -> None:
-    """The event is delivered or given up: it is not to be sent again."""
-    connection.execute("DELETE FROM events WHERE id = ?", (event_id,))
+def put_back(connection: sqlite3.Connection, event_id: int, error: str) -> None:
+    """An attempt failed, and the event waits in line."""
+    connection.execute(
+        "UPDATE webhooks SET state = 0, attempts = attempts + 1, last_error = ?, first_at = NULL,"
+        " due_at = NULL WHERE id = ?",
+        (error, event_id),
+    )
 
 
-def _to_event(row: tuple[int, str, int, bytes, int, float, float | None]) -> OutboxEvent:
-    return OutboxEvent(*row)
+def line_up(connection: sqlite3.Connection, sdk_app_id: int, failing_since: float) -> None:
+    """Put an app's repeated events that were first tried at `failing_since` or later in line."""
+    connection.execute(
+        "UPDATE webhooks SET state = 0, first_at = NULL, due_at = NULL"
+        " WHERE state = 1 AND sdk_app_id = ? AND first_at >= ?",
+        (sdk_app_id, failing_since),
+    )
+
+
+def find_expired(
+    connection: sqlite3.Connection, sdk_app_id: int, before_ms: int, limit: int
+) -> list[OutboxEvent]:
+    """The first of an app's events in line whose retention began before `before_ms`."""
+    found = find_in_line(connection, sdk_app_id, 0, limit, 0.0)
+    return [event for event in found if event.since_ms < before_ms]
+
+
+def end(connection: sqlite3.Connection, endings: Iterable[Ending]) -> None:
+    """Events are delivered or given up: they are not to be sent again."""
+    connection.executemany(
+        "UPDATE webhooks SET state = ?, attempts = ?, last_error = ?, first_at = NULL,"
+        " due_at = NULL, ended_ms = ?, kept_from_ms = ? WHERE id = ?",
+        [
+            (each.state, each.attempts, each.error, each.utc_ms, each.steady_ms, each.event_id)
+            for each in endings
+        ],
+    )
+
+
+def _to_events(rows: Iterable[_Row], now_at: float) -> list[OutboxEvent]:
+    return [OutboxEvent(*row[:6], queued_at=now_at, first_at=row[6]) for row in rows]

@@ -12,7 +12,9 @@ from cloudslice.config import Settings
 from cloudslice.database import Database
 from cloudslice.events import Bus
 from cloudslice.steady_clock import SteadyClock
-from cloudslice.webhooks import outbox
+from cloudslice.webhooks import history, outbox
+from cloudslice.webhooks.app_outbox import SenderContext
+from cloudslice.webhooks.attempts import Attempts, CallbackCounters
 from cloudslice.webhooks.bodies import (
     Notice,
     RoomEvent,
@@ -21,9 +23,16 @@ from cloudslice.webhooks.bodies import (
     room_notice,
     task_notice,
 )
+from cloudslice.webhooks.client import WebhookClient
+from cloudslice.webhooks.history import EventQuery, Page
+from cloudslice.webhooks.keeper import HistoryKeeper
 from cloudslice.webhooks.outbox import OutboxEvent
 from cloudslice.webhooks.pace import CallbackPace
-from cloudslice.webhooks.sender import CallbackCounters, CallbackSender
+from cloudslice.webhooks.senders import Senders
+
+
+class NoReceiverError(Exception):
+    """An app has no callback URL."""
 
 
 class Webhooks:
@@ -45,7 +54,7 @@ class Webhooks:
         """
         Args:
             settings: callbacks and apps.
-            database: open, with the SCHEMA of `delivery.schema` and that of `steady_clock`.
+            database: open, with the SCHEMA of `webhooks.sql_schema` and that of `steady_clock`.
             bus: tells what happens, and is told what was delivered.
             clock: labels and paces everything.
             pace: when webhooks are repeated; default: by the settings' retention.
@@ -56,14 +65,24 @@ class Webhooks:
         self._steady = SteadyClock(database, clock, "webhooks")
         self._stack = AsyncExitStack()
         self._loop = asyncio.get_running_loop()
-        self._sender = CallbackSender(
+        callbacks = settings.callbacks
+        self._client = WebhookClient(callbacks.timeout_s)
+        self._attempts = Attempts(self._client, settings.app, bus, clock)
+        self._keeper = HistoryKeeper(
             database,
-            settings.app,
-            bus,
-            clock,
             self._steady.now_ms,
-            timeout_s=settings.callbacks.timeout_s,
-            pace=pace or CallbackPace(retention_s=settings.callbacks.retention_hours * 3600),
+            hours=callbacks.history_hours,
+            mib=callbacks.history_mib,
+        )
+        self._senders = Senders(
+            SenderContext(
+                database,
+                clock,
+                self._steady.now_ms,
+                pace or CallbackPace(retention_s=callbacks.retention_hours * 3600),
+                self._attempts,
+                self._keeper.note_ended,
+            )
         )
         for task_event in get_args(TaskEvent):
             bus.keep(task_event, self._keep_task_event)
@@ -81,9 +100,11 @@ class Webhooks:
             if self._steady.is_new:
                 # Since when events wait nobody knows: their retention begins.
                 await self._database.run(lambda c: outbox.count_from(c, self._steady.now_ms()))
+            await stack.enter_async_context(self._client)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             is_ready = asyncio.Event()
-            stack.callback(group.create_task(self._sender.run(is_ready)).cancel)
+            for work in (self._senders.run(is_ready), self._keeper.run()):
+                stack.callback(group.create_task(work).cancel)
             await is_ready.wait()
             self._stack = stack.pop_all()
         return self
@@ -99,11 +120,36 @@ class Webhooks:
     @property
     def counters(self) -> CallbackCounters:
         """What has become of webhooks since the start."""
-        return self._sender.counters
+        return self._attempts.counters
 
     async def count_waiting(self) -> int:
         """How many events wait for their delivery."""
-        return await self._database.run(outbox.count_unsent)
+        return await self._database.run(outbox.count_waiting)
+
+    async def find(self, query: EventQuery, marker: int, limit: int) -> Page:
+        """Events on record, from behind the id `marker` on; see `history.find`."""
+        return await self._database.run(lambda c: history.find(c, query, marker, limit))
+
+    async def replay(self, query: EventQuery) -> int:
+        """Send ended events again, in order, with the same bodies; returns how many.
+
+        Raises:
+            NoReceiverError: there is nobody to send them to.
+        """
+        app = self._settings.app(query.sdk_app_id)
+        if app is None or not app.callback_url:
+            raise NoReceiverError
+        since_ms, count = self._steady.now_ms(), 0
+        marker: int | None = 0 if query.event_id is None else query.event_id - 1
+        while marker is not None:
+            replayed, size, marker = await self._database.run(
+                partial(history.replay, query=query, marker=marker, since_ms=since_ms)
+            )
+            count += replayed
+            self._keeper.note_replayed(size)
+        if count:
+            self._senders.replay(query.sdk_app_id)
+        return count
 
     def _keep_task_event(self, connection: sqlite3.Connection, event: TaskEvent) -> None:
         self._keep(connection, task_notice(event), self._clock.utc_ms())
@@ -121,11 +167,18 @@ class Webhooks:
         app = self._settings.app(notice.sdk_app_id)
         if app is None or not app.callback_url:
             return
-        now_ms, now_at = self._clock.utc_ms(), self._clock.monotonic()
+        now_ms = self._clock.utc_ms()
         body = build_body(notice, event_ms=event_ms, callback_ms=now_ms)
-        event = outbox.insert(connection, notice, body, now_ms, now_at)
+        event = outbox.insert(
+            connection,
+            notice,
+            body,
+            created_ms=now_ms,
+            since_ms=self._steady.now_ms(),
+            now_at=self._clock.monotonic(),
+        )
         self._database.after_commit(partial(self._hand_over, notice.sdk_app_id, event))
 
     def _hand_over(self, sdk_app_id: int, event: OutboxEvent) -> None:
         """On the database's thread."""
-        self._loop.call_soon_threadsafe(self._sender.take, sdk_app_id, event)
+        self._loop.call_soon_threadsafe(self._senders.take, sdk_app_id, event)

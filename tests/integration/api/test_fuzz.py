@@ -20,6 +20,7 @@ from helpers.api_fakes import (
     KEYS,
     NOW,
     TASK_ID,
+    FakeEvents,
     FakeRooms,
     FakeTasks,
     GatewayBench,
@@ -179,7 +180,7 @@ async def call_asgi(app: Any, scope: dict[str, Any], body: bytes) -> httpx.Respo
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    gateway = Gateway(make_settings(), FakeTasks(), FakeRooms(), SystemClock())
+    gateway = Gateway(make_settings(), FakeTasks(), FakeRooms(), FakeEvents(), SystemClock())
     async with serving(gateway) as port:
         yield port
 

@@ -18,6 +18,7 @@ from helpers.api_fakes import (
     APP,
     KEYS,
     TASK_ID,
+    FakeEvents,
     FakeRooms,
     FakeTasks,
     create_parameters,
@@ -83,7 +84,7 @@ def served() -> Iterator[tuple[Served, int]]:
 def server(served: tuple[Served, int]) -> Server:
     app, port = served
     tasks, rooms = FakeTasks(), FakeRooms()
-    app.gateway = Gateway(make_settings(), tasks, rooms, SystemClock())
+    app.gateway = Gateway(make_settings(), tasks, rooms, FakeEvents(), SystemClock())
     return Server(port, tasks, rooms)
 
 

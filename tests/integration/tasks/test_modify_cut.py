@@ -63,14 +63,22 @@ class Stage:
             payload = _MARK + number.to_bytes(2)
             self.udp.socket.send(self.udp.peer.rtp(AUDIO, number, 960 * number, payload))
 
-    async def create(self) -> str:
+    async def talk(self, first: int, count: int) -> None:
+        """Send packets as they would be spoken."""
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        for number in range(first, first + count):
+            await asyncio.sleep(start + (number - first) * 0.02 - loop.time())
+            self.send(number)
+
+    async def create(self, audio_slice_s: int = 15) -> str:
         clock = SystemClock()
         spec = TaskSpec(
             room=ROOM,
             robot_user_id=ROBOT,
             user_sig=make_user_sig(KEY, APP, ROBOT, now_s=clock.utc_ms() / 1000, lifetime_s=600),
             private_map_key=None,
-            slicing=SliceParams(audio=True, video=False),
+            slicing=SliceParams(audio=True, video=False, audio_slice_s=audio_slice_s),
             lists=EVERYBODY,
             bucket=Bucket(Vendor.COS, "ap-guangzhou", "demo-1250000000", "a", "s"),
         )
@@ -86,11 +94,15 @@ class Stage:
 
     async def recorded(self, task_id: str) -> list[int]:
         """The numbers of the packets in all files, once the task has ended."""
+        files = [read_opus_file(each.read_bytes()) for each in await self.files(task_id)]
+        packets = [packet for each in files for packet in each.packets]
+        return [int.from_bytes(each[3:]) for each in packets if each.startswith(_MARK)]
+
+    async def files(self, task_id: str) -> list[Path]:
+        """All files, once the task has ended."""
         await eventually(lambda: self.worker.find(task_id) is None)
         await eventually(lambda: not list(self.directory.glob("spool/*")))
-        files = sorted(self.directory.glob("buckets/**/*.ogg"))
-        packets = [packet for each in files for packet in read_opus_file(each.read_bytes()).packets]
-        return [int.from_bytes(each[3:]) for each in packets if each.startswith(_MARK)]
+        return sorted(self.directory.glob("buckets/**/*.ogg"))
 
 
 @pytest.fixture
@@ -196,3 +208,37 @@ async def test_a_robot_that_is_put_out_has_heard_all_until_then(stage: Stage) ->
     stage.send(*range(10), 11)
     await stage.rooms.remove_users(ROOM, [ROBOT])
     assert await stage.recorded(task_id) == [*range(10), 11]
+
+
+async def test_an_audio_slice_under_way_ends_at_its_old_length(stage: Stage) -> None:
+    """Those that follow have the new one, and what was said is in them without a hole."""
+    stage.join()
+    task_id = await stage.create(audio_slice_s=1)
+    await stage.talk(0, 25)
+    await stage.tasks.modify(APP, task_id, None, {"audio_slice_s": 2})
+    await stage.talk(25, 150)
+    await stage.tasks.delete(APP, task_id)
+    files = [read_opus_file(each.read_bytes()) for each in await stage.files(task_id)]
+    assert [each.samples / 48_000 for each in files] == [1, 2, 0.5]
+    assert sorted(set(await stage.recorded(task_id))) == list(range(175))
+
+
+async def test_parameters_of_a_call_that_fails_do_not_stay(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.join()
+    task_id = await stage.create(audio_slice_s=1)
+
+    async def fail(*_given: Any, **_named: Any) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(SqliteTaskStore, "modify", fail)
+    with pytest.raises(StoreError):
+        await stage.tasks.modify(APP, task_id, BLOCKED, {"audio_slice_s": 2})
+    task = stage.worker.find(task_id)
+    assert task is not None
+    assert (task.robot.lists, task.robot.params.audio_slice_s) == (EVERYBODY, 1)
+    await stage.talk(0, 75)
+    await stage.tasks.delete(APP, task_id)
+    files = [read_opus_file(each.read_bytes()) for each in await stage.files(task_id)]
+    assert [each.samples / 48_000 for each in files] == [1, 0.5]

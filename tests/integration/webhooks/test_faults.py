@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cloudslice.webhooks import dispatcher, outbox
+from cloudslice.webhooks import app_outbox, app_sender, outbox
 from cloudslice.webhooks.client import WebhookClient
 from helpers.failing import Failing
 from helpers.webhook_site import CALLBACK_KEY, WebhookSite
@@ -16,20 +16,21 @@ from helpers.webhooks import WebhookReceiver
     ("owner", "name"),
     [
         pytest.param(WebhookClient, "post", id="sending"),
-        pytest.param(outbox, "delete", id="recording a delivery"),
-        pytest.param(outbox, "mark_failed", id="recording a failure"),
-        pytest.param(outbox, "find_retries", id="asking for retries"),
-        pytest.param(outbox, "find_next_retry", id="asking for the next retry"),
-        pytest.param(dispatcher.Dispatcher, "_start_new", id="starting"),
-        pytest.param(dispatcher.Dispatcher, "run", id="an app's webhooks as a whole"),
+        pytest.param(outbox, "end", id="recording a delivery"),
+        pytest.param(outbox, "repeat", id="recording a failure"),
+        pytest.param(outbox, "find_due", id="asking for repeated ones"),
+        pytest.param(outbox, "find_next_due", id="asking for the next repeated one"),
+        pytest.param(app_sender.AppSender, "_start_line", id="starting"),
+        pytest.param(app_sender.AppSender, "run", id="an app's webhooks as a whole"),
     ],
 )
 async def test_a_webhook_that_meets_a_fault_is_sent_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
 ) -> None:
     """So are those after it, and nothing is left on record."""
-    monkeypatch.setattr(dispatcher, "_FAULT_PAUSE_S", 0.05)
-    monkeypatch.setattr("cloudslice.webhooks.sender._RESTART_S", 0.05)
+    for module in (app_sender, app_outbox):
+        monkeypatch.setattr(module, "_FAULT_PAUSE_S", 0.05)
+    monkeypatch.setattr("cloudslice.webhooks.senders._RESTART_S", 0.05)
     async with WebhookReceiver(CALLBACK_KEY) as receiver:
         site = WebhookSite(tmp_path / "data", receiver.url)
         async with site.open() as opened:

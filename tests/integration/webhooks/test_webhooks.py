@@ -2,9 +2,7 @@
 
 import asyncio
 import itertools
-import sqlite3
 from collections import Counter
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 
 from cloudslice.events import MediaStarted, RobotEntered, RoomDismissed
 from cloudslice.ids import RoomIdType, RoomKey, TrackKind
-from cloudslice.webhooks import dispatcher
+from cloudslice.webhooks import app_sender
 from helpers.delivery import SteppingClock
 from helpers.waiting import eventually
 from helpers.webhook_site import APP, CALLBACK_KEY, FAST_CALLBACKS, TASK, WebhookSite
@@ -71,7 +69,7 @@ async def test_more_events_than_memory_holds_come_in_order(
     site: WebhookSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those beyond are fetched from the record when there is room; none is left out or doubled."""
-    monkeypatch.setattr(dispatcher, "_WINDOW", 2)
+    monkeypatch.setattr(app_sender, "_WINDOW", 2)
     async with WebhookReceiver(CALLBACK_KEY) as receiver:
         site.callback_url = receiver.url
         async with site.open() as opened:
@@ -91,29 +89,12 @@ async def test_events_come_without_asking_the_database(
     def refuse(*_args: object) -> None:
         raise AssertionError("the database was asked")
 
-    monkeypatch.setattr("cloudslice.webhooks.outbox.find_new", refuse)
+    monkeypatch.setattr("cloudslice.webhooks.outbox.find_in_line", refuse)
     async with WebhookReceiver(CALLBACK_KEY) as receiver:
         site.callback_url = receiver.url
         async with site.open() as opened:
             await opened.record_starts(3)
             await receiver.wait_for_type(1001, count=2)
-
-
-async def test_a_delivered_event_is_not_kept(site: WebhookSite) -> None:
-    """Nor is one that was given up: the database does not grow with what nobody reads."""
-
-    def answer(request: Request) -> int:
-        return 500 if request.event["EventInfo"]["Payload"]["Status"] else 200
-
-    async with WebhookReceiver(CALLBACK_KEY, answer=answer) as receiver:
-        site.callback_url = receiver.url
-        site.pace = replace(FAST_CALLBACKS, repeat_s=0.1, contract_s=0.1, retention_s=0)
-        async with site.open() as opened:
-            await opened.record_starts(2)
-            await eventually(lambda: opened.counters.given_up and opened.counters.delivered)
-            await opened.none_waits()
-    with closing(sqlite3.connect(site.data_dir / "test.db")) as connection:
-        assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
 
 
 async def test_a_delivered_event_is_not_repeated_after_a_restart(site: WebhookSite) -> None:
@@ -243,6 +224,7 @@ async def test_a_dead_receiver_delays_no_other_app(site: WebhookSite) -> None:
              "callback_key": CALLBACK_KEY},
         ]  # fmt: skip
         async with site.open() as opened:
+            begun = asyncio.get_running_loop().time()
             for n in range(100):
                 task = replace(TASK, task_id=f"dead{n}", sdk_app_id=1)
                 await opened.record_starts(2, task)
@@ -251,7 +233,8 @@ async def test_a_dead_receiver_delays_no_other_app(site: WebhookSite) -> None:
             await opened.record_starts(20, replace(TASK, sdk_app_id=2))
             await alive.wait_for(lambda r: len(r.requests) == 20)
             assert asyncio.get_running_loop().time() - started < 2
-            assert len(dead.requests) < 250  # bounded: most of the 200 events still wait
+            rounds = (asyncio.get_running_loop().time() - begun) / 0.5 + 2
+            assert len(dead.requests) <= 64 * rounds  # so many under way at a time
 
 
 async def test_unsent_events_survive_a_restart(site: WebhookSite) -> None:

@@ -10,6 +10,7 @@ import pytest
 from cloudslice.database import Database
 from cloudslice.events import Bus
 from cloudslice.migrations import Schema
+from cloudslice.rooms.base import LeaveCode
 from cloudslice.secrets import SecretBox
 from cloudslice.tasks.sqlite_store import SCHEMA, SqliteTaskStore
 from helpers.task_stores import DATABASE, SINCE_MS, TASK
@@ -78,6 +79,20 @@ async def test_a_row_of_no_task_id_is_forgotten(
     assert await store.load() == ([OTHER], [])
     assert "row deleted" in capsys.readouterr().out
     assert await database.run(lambda c: c.execute("SELECT count(*) FROM tasks").fetchone()) == (1,)
+
+
+async def test_rows_that_are_damaged_later_keep_nothing_from_being_written(
+    database: Database, store: SqliteTaskStore
+) -> None:
+    """Nothing reads them while the process runs."""
+    for column in ("slicing", "lists", "robot_user_id", "user_sig"):
+        await damage(database, column, "CAST(x'c328' AS TEXT)")
+    another = dataclasses.replace(TASK, task_id="task-3", request=b"another")
+    assert await store.create(another, since_ms=SINCE_MS) == "task-3"
+    await store.note_entered(TASK.ref, has_failed=False)
+    await store.set_stopping(TASK.task_id, LeaveCode.IDLE)
+    await store.finish(TASK.ref, LeaveCode.IDLE)
+    assert await store.load() == ([OTHER, another], [])
 
 
 async def test_tasks_of_an_older_version_are_known(tmp_path: Path) -> None:

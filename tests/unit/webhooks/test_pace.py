@@ -22,7 +22,7 @@ from cloudslice.webhooks.pace import CallbackPace
 )
 def test_callback_attempts(failures: int, failed_at: float, expected: float | None) -> None:
     """The first attempt of all started at second 100."""
-    assert CallbackPace().next_attempt_at(100, failures, failed_at) == expected
+    assert CallbackPace().next_attempt_at(100, failures, failed_at, 100) == expected
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_without_retention_the_contracts_minute_is_all(
     failed_at: float, expected: float | None
 ) -> None:
     pace = CallbackPace(retention_s=0)
-    assert pace.next_attempt_at(100, 3, failed_at) == expected
+    assert pace.next_attempt_at(100, 3, failed_at, 100) == expected
 
 
 def test_a_receiver_that_never_answers_sees_the_contracts_attempts() -> None:
@@ -42,8 +42,20 @@ def test_a_receiver_that_never_answers_sees_the_contracts_attempts() -> None:
     starts, next_at = [0.0], 0.0
     while True:
         failed_at = starts[-1] + 5
-        next_at = pace.next_attempt_at(first_at, len(starts), failed_at)
+        next_at = pace.next_attempt_at(first_at, len(starts), failed_at, first_at)
         if next_at is None:
             break
         starts.append(next_at)
     assert starts == [0, 5, 20, 35, 50]
+
+
+def test_retention_counts_from_the_event() -> None:
+    """However late its attempts began; they are granted their first minute."""
+    pace = CallbackPace(retention_s=3600)
+    assert pace.next_attempt_at(5000, 2, 5030, 100) == 5040
+    assert pace.next_attempt_at(5000, 6, 5060, 100) is None
+
+
+def test_without_retention_no_outage_is_waited_for() -> None:
+    assert CallbackPace().waits_for_receivers
+    assert not CallbackPace(retention_s=0).waits_for_receivers
