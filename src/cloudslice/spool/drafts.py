@@ -1,9 +1,10 @@
-"""A slice that is being written, as the spool's thread keeps it."""
+"""Slices that are being written, as the spool's thread keeps them, and what becomes of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cloudslice.slices import Repaired, SliceOrigin
+from cloudslice.events import SliceLost
+from cloudslice.slices import Repaired, Slice, SliceOrigin
 from cloudslice.spool.slice_format import Head
 
 
@@ -76,3 +77,16 @@ class Draft:
     def kept(self) -> int:
         """Bytes of its content that are in its file."""
         return max(self.written - len(self.head), 0)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a batch."""
+
+    ready: list[Slice] = field(default_factory=list)
+    """Slices that are whole now."""
+    lost: list[SliceLost] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    """The task of each slice that came to nothing: lost or discarded."""
+    freed: int = 0
+    """Bytes that the spool holds no more."""

@@ -40,6 +40,8 @@ from cloudslice.spool.slice_format import (
 from cloudslice.spool.spooled_tasks import SpooledTasks
 from cloudslice.spool.task_directory import DRAFT, OURS, TaskDirectory
 
+_TOGETHER = 64
+"""Growing slices whose contents are in memory at a time, and those of one task more."""
 _NO_TASKS = (quarantine_module.DIRECTORY, "lost+found")
 
 _log = structlog.get_logger(__name__)
@@ -85,6 +87,10 @@ class Recovery:
         self._quarantine = quarantine
         self._now_ms = now_ms
         self._taken_up = TakenUp()
+        self._growing: dict[Draft, TaskDirectory] = {}
+        """Slices that are to be completed."""
+        self._changed: set[Path] = set()
+        """Directories in which names were made that are to be durable."""
         self._renamed = 0
 
     def run(self) -> TakenUp:
@@ -106,6 +112,11 @@ class Recovery:
             else:
                 self._tasks.add(directory)
                 self._take_up_task(directory)
+        self._complete()
+        for waiting in self._taken_up.waiting.values():
+            waiting.sort(key=lambda each: each.name)
+        for changed in self._changed:
+            sync_directory(changed)
         return self._taken_up
 
     def _take_up_unknown(self, path: Path, reason: str) -> None:
@@ -117,8 +128,7 @@ class Recovery:
             self._quarantine.take(path, f"its task is not known: {reason}")
 
     def _take_up_task(self, directory: TaskDirectory) -> None:
-        waiting: list[WaitingSlice] = []
-        growing: dict[Draft, TaskDirectory] = {}
+        waiting = self._taken_up.waiting[directory.task.task_id] = []
         for path in sorted(directory.path.iterdir()):
             if not stat.S_ISREG(path.lstat().st_mode):
                 self._quarantine.take(path, "it is no regular file")
@@ -134,18 +144,23 @@ class Recovery:
                 path = path.rename(path.with_name(name + path.suffix))
             found = path if path.suffix == WHOLE else self._take_up_growing(directory, path)
             if isinstance(found, Draft):
-                growing[found] = directory
+                self._growing[found] = directory
             elif found is not None:
                 waiting.append(WaitingSlice(found.stem, found.stat().st_size))
-        for draft, result in slice_files.complete(growing).items():
+        if len(self._growing) >= _TOGETHER:
+            self._complete()
+
+    def _complete(self) -> None:
+        """Make growing slices whole, many together: they share commits of the file system."""
+        for draft, result in slice_files.complete(self._growing).items():
             if isinstance(result, Completed):
                 _log.info("slice repaired", key=result.slice.object_key)
-                waiting.append(WaitingSlice(draft.name, result.file_size))
+                found = WaitingSlice(draft.name, result.file_size)
+                self._taken_up.waiting[draft.origin.task_id].append(found)
+                self._changed.add(self._growing[draft].path)
             else:
                 self._taken_up.refused.append(draft)
-        sync_directory(directory.path)
-        waiting.sort(key=lambda each: each.name)
-        self._taken_up.waiting[directory.task.task_id] = waiting
+        self._growing.clear()
 
     def _take_up_growing(self, directory: TaskDirectory, path: Path) -> Draft | Path | None:
         """A slice that is to be completed, or the file of one that was; None if nothing is left
@@ -163,6 +178,7 @@ class Recovery:
                 self._quarantine.take(path, "it is another task's")
                 return None
             if _is_whole(path.stem, data):
+                self._changed.add(directory.path)
                 return _name_whole(path)
             repair = self._repairs.get(origin.kind)
             repaired = None if repair is None else repair(data[content_at:])

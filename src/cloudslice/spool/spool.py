@@ -1,16 +1,11 @@
 """The spool: a finished slice is durable here before anything else happens to it.
 
-Its calls come from the event loop and return at once; one thread carries them out in order. Not a
-pool: a group of slices costs little more than one (see `writer`), and order needs no locks. So
-calls gather for a moment before the thread is woken; they share flushes then.
+Its calls come from the event loop and return at once; a thread carries them out in order.
 """
 
-import asyncio
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -22,7 +17,6 @@ from cloudslice.faults import Faults
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import (
     Bucket,
-    DamagedSliceError,
     Repair,
     Slice,
     SliceKind,
@@ -32,21 +26,17 @@ from cloudslice.slices import (
 )
 from cloudslice.slicing.store import GrowingSlice
 from cloudslice.spool.directory_lock import locked
-from cloudslice.spool.drafts import Draft
-from cloudslice.spool.files import read_regular, sync_directory
+from cloudslice.spool.drafts import Draft, Outcome
+from cloudslice.spool.files import sync_directory
 from cloudslice.spool.growth import Growth
 from cloudslice.spool.quarantine import Quarantine
 from cloudslice.spool.recovery import Recovery
-from cloudslice.spool.slice_files import whole_path
-from cloudslice.spool.slice_format import new_name, read_slice
-from cloudslice.spool.spool_thread import Call, SpoolThread
+from cloudslice.spool.slice_format import new_name
+from cloudslice.spool.spool_thread import SpoolThread
 from cloudslice.spool.spooled_tasks import SpooledTasks
 from cloudslice.spool.task_directory import TaskDirectory
-from cloudslice.spool.writer import Outcome, SliceWriter
+from cloudslice.spool.writer import SliceWriter
 
-_GATHER_S = 0.05
-"""Seconds that calls are gathered before the spool thread wakes. Adds as much to the time until
-audio is in its file."""
 _BACKLOG_BYTES = 64 * 1024 * 1024
 """What may wait in memory for a slow or full disk: several seconds of what a thousand anchors
 send."""
@@ -98,8 +88,6 @@ class Spool:
         self._thread = SpoolThread(directory, self._writer, self._report, sync_interval_s)
         self._bytes_in = 0
         self._serial = 0
-        self._gathered: list[Call] = []
-        self._timer: asyncio.TimerHandle | None = None
         self._lock = ExitStack()
 
     async def __aenter__(self) -> Self:
@@ -120,6 +108,7 @@ class Spool:
         )
         with ExitStack() as stack:
             stack.enter_context(locked(self._directory))
+            stack.callback(self._thread.end)
             taken_up = await self._thread.start(recovery)
             self._lock = stack.pop_all()
         waiting = self._waiting or {}  # refused ones of which the disk took the second try
@@ -142,7 +131,6 @@ class Spool:
         traceback: TracebackType | None,
     ) -> None:
         """Carry out what was handed in; slices that still grow are repaired at the next start."""
-        self._hand_over()
         await self._thread.stop()
         self._lock.close()
 
@@ -167,26 +155,12 @@ class Spool:
         if known is not None and known.goes_to(bucket):
             return
         directory = TaskDirectory.make(self._directory / task.task_id, task, bucket, self._box)
-        done: Future[None] = Future()
-
-        def write() -> None:
-            if not done.set_running_or_notify_cancel():
-                return
-            try:
-                self._tasks.open(directory)
-            except Exception as error:
-                done.set_exception(error)
-            else:
-                done.set_result(None)
-
-        self._gather(write)
-        self._hand_over()
-        await self._thread.wait_for(done)
+        await self._thread.run(partial(self._tasks.open, directory))
 
     def close(self, task_id: str) -> None:
         """A task has no slices any more, and there will be none: forget it."""
         self._open.pop(task_id, None)
-        self._gather(partial(self._tasks.close, task_id))
+        self._thread.gather(partial(self._tasks.close, task_id))
 
     def find_task(self, task_id: str) -> TaskRef | None:
         """The task as its events name it, if the spool knows it."""
@@ -209,7 +183,7 @@ class Spool:
         self._serial += 1
         draft = Draft(origin, start_utc_ms, new_name(self._now_ms(), self._serial))
         self._open[origin.task_id] += 1
-        return Growth(draft, self._writer, self._append, self._gather)
+        return Growth(draft, self._writer, self._append, self._thread.gather)
 
     def put(
         self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
@@ -230,25 +204,19 @@ class Spool:
             DamagedSliceError: it is not what was written.
             OSError: it cannot be read.
         """
-        if (directory := self._tasks.find(task_id)) is None:
-            raise FileNotFoundError(f"no task {task_id}")
-        found, content = read_slice(name, read_regular(whole_path(directory, name)))
-        if found.origin.task_id != task_id:
-            raise DamagedSliceError("it is another task's")
-        return found, content
+        return self._tasks.read(task_id, name)
 
     def is_there(self, task_id: str, name: str) -> bool:
         """Whether the file of a whole slice is still there; for any thread."""
-        directory = self._tasks.find(task_id)
-        return directory is not None and os.path.lexists(whole_path(directory, name))
+        return self._tasks.is_there(task_id, name)
 
     def remove(self, task_id: str, name: str) -> None:
         """A whole slice is done with: remove its file."""
-        self._gather(partial(self._tasks.remove, task_id, name))
+        self._thread.gather(partial(self._tasks.remove, task_id, name))
 
     def set_aside(self, task_id: str, name: str, reason: str) -> None:
         """Keep the file of a whole slice apart."""
-        self._gather(partial(self._tasks.set_aside, task_id, name, reason))
+        self._thread.gather(partial(self._tasks.set_aside, task_id, name, reason))
 
     @property
     def files_set_aside(self) -> int:
@@ -267,32 +235,16 @@ class Spool:
     async def flush(self) -> None:
         """Wait until all that was handed in so far is whole and durable, or lost, and that is
         published. What a full disk refuses meanwhile is not waited for."""
-        done: Future[None] = Future()
-        self._gather(lambda: self._thread.after_flush(done))
-        self._hand_over()
-        await self._thread.wait_for(done)
+        await self._thread.flush()
 
     def _append(self, draft: Draft, data: bytes) -> None:
         """Have the writer append a piece to a slice; beyond the bound of memory it is cut."""
         if self._bytes_in - self._writer.bytes_out + len(data) > _BACKLOG_BYTES:
-            self._gather(lambda: self._writer.abandon(draft, "the disk is too slow"))
+            self._thread.gather(lambda: self._writer.abandon(draft, "the disk is too slow"))
             return
         self._bytes_in += len(data)
         self.used_bytes += len(data)
-        self._gather(lambda: self._writer.append(draft, data))
-
-    def _gather(self, call: Call) -> None:
-        self._gathered.append(call)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_GATHER_S, self._hand_over)
-
-    def _hand_over(self) -> None:
-        """Wake the thread for what has been gathered."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        gathered, self._gathered = self._gathered, []
-        self._thread.carry_out(gathered)
+        self._thread.gather(lambda: self._writer.append(draft, data))
 
     def _report(self, outcome: Outcome) -> None:
         self.used_bytes -= outcome.freed

@@ -1,4 +1,8 @@
-"""The one thread that writes in the spool's directory."""
+"""The one thread that writes in the spool's directory.
+
+Not a pool: a group of slices costs little more than one (see `slice_files`), and order needs no
+locks. So calls gather for a moment before the thread is woken; they share flushes then.
+"""
 
 import asyncio
 import queue
@@ -10,10 +14,14 @@ from pathlib import Path
 
 import structlog
 
+from cloudslice.spool.drafts import Outcome
 from cloudslice.spool.files import sync_file_system
 from cloudslice.spool.recovery import Recovery, TakenUp
-from cloudslice.spool.writer import RETRY_S, Outcome, SliceWriter
+from cloudslice.spool.writer import RETRY_S, SliceWriter
 
+_GATHER_S = 0.05
+"""Seconds that calls are gathered before the thread wakes. Adds as much to the time until audio
+is in its file."""
 _BATCH = 256
 """Calls carried out together: bounds how long a picture waits for others' flushes."""
 
@@ -46,6 +54,8 @@ class SpoolThread:
         self._calls: queue.SimpleQueue[Sequence[Call] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._crash: asyncio.Future[None] = self._loop.create_future()
+        self._gathered: list[Call] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._flushes: list[Future[None]] = []
         self._is_dirty = False
         """Something was written that may not be on the device."""
@@ -59,22 +69,41 @@ class SpoolThread:
         self._thread.start()
         return await asyncio.wrap_future(started)
 
-    def carry_out(self, calls: Sequence[Call]) -> None:
-        """Carry out calls after those before them; returns at once."""
-        self._calls.put(calls)
+    def gather(self, call: Call) -> None:
+        """Carry out a call soon, after those before it; returns at once."""
+        self._gathered.append(call)
+        if self._timer is None:
+            self._timer = self._loop.call_later(_GATHER_S, self._hand_over)
 
-    def after_flush(self, done: Future[None]) -> None:
-        """For a call: `done` is to be set once all before it is whole or lost, and reported."""
-        self._flushes.append(done)
+    async def run(self, call: Call) -> None:
+        """Carry out a call now, after those before it; raises what it raises, or what has ended
+        the thread."""
+        done: Future[None] = Future()
 
-    async def wait_for(self, done: Future[None]) -> None:
-        """Wait until a call has set `done`; raises what has ended the thread meanwhile."""
-        waiting = asyncio.wrap_future(done)
-        await asyncio.wait((waiting, self._crash), return_when=asyncio.FIRST_COMPLETED)
-        if self._crash.done():
-            waiting.cancel()
-            await self._crash
-        await waiting
+        def carry_out() -> None:
+            if not done.set_running_or_notify_cancel():
+                return
+            try:
+                call()
+            except Exception as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        self.gather(carry_out)
+        await self._wait_for(done)
+
+    async def flush(self) -> None:
+        """Wait until all that was gathered is whole or lost, and reported; raises what has ended
+        the thread."""
+        done: Future[None] = Future()
+
+        def note() -> None:
+            if done.set_running_or_notify_cancel():
+                self._flushes.append(done)
+
+        self.gather(note)
+        await self._wait_for(done)
 
     async def watch(self) -> None:
         """Never returns; raises what ended the thread, should that ever happen."""
@@ -83,11 +112,35 @@ class SpoolThread:
     async def stop(self) -> None:
         """Carry out all calls, and end; all is reported then."""
         if self._thread is not None:
-            self._calls.put(None)
+            self._hand_over()
+            self.end()
             await asyncio.to_thread(self._thread.join)
             await asyncio.sleep(0)  # for the loop to call what the thread has asked it to
 
+    def end(self) -> None:
+        """End soon, without waiting for it."""
+        self._calls.put(None)
+
+    def _hand_over(self) -> None:
+        """Wake the thread for what has been gathered."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        gathered, self._gathered = self._gathered, []
+        self._calls.put(gathered)
+
+    async def _wait_for(self, done: Future[None]) -> None:
+        self._hand_over()
+        waiting = asyncio.wrap_future(done)
+        await asyncio.wait((waiting, self._crash), return_when=asyncio.FIRST_COMPLETED)
+        if self._crash.done():
+            waiting.cancel()
+            await self._crash
+        await waiting
+
     def _run(self, recovery: Recovery, started: "Future[TakenUp]") -> None:
+        if not started.set_running_or_notify_cancel():
+            return
         try:
             taken_up = recovery.run()
         except Exception as error:  # whatever it is, the one who starts us is to know
@@ -109,8 +162,7 @@ class SpoolThread:
             for call in calls:
                 self._carry_out(call)
             self._tell(self._writer.work())
-            if self._writer.take_has_written() and self._sync_interval_s:
-                self._is_dirty = True
+            self._is_dirty = self._writer.has_written and self._sync_interval_s > 0
             if self._is_dirty and (not may_come_more or self._until_sync() <= 0):
                 self._sync()
         self._tell(self._writer.close())
@@ -159,7 +211,7 @@ class SpoolThread:
             sync_file_system(self._directory)
         except OSError as error:
             _log.warning("growing slices cannot be flushed", why=error.strerror)
-        self._is_dirty = False
+        self._writer.has_written = self._is_dirty = False
         self._synced_at = time.monotonic()
 
     def _fail(self, error: Exception) -> None:

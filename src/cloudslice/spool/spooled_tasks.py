@@ -5,9 +5,11 @@ from pathlib import Path
 
 import structlog
 
+from cloudslice.slices import DamagedSliceError, Slice
+from cloudslice.spool.files import read_regular
 from cloudslice.spool.quarantine import Quarantine
 from cloudslice.spool.slice_files import whole_path
-from cloudslice.spool.slice_format import WHOLE
+from cloudslice.spool.slice_format import WHOLE, read_slice
 from cloudslice.spool.task_directory import OURS, TaskDirectory
 
 _log = structlog.get_logger(__name__)
@@ -52,6 +54,25 @@ class SpooledTasks:
             directory.remove()
         except OSError as error:
             _log.warning("directory cannot be removed", task_id=task_id, why=error.strerror)
+
+    def read(self, task_id: str, name: str) -> tuple[Slice, bytes]:
+        """A whole slice and its content; for any thread.
+
+        Raises:
+            DamagedSliceError: it is not what was written.
+            OSError: it cannot be read.
+        """
+        if (directory := self.find(task_id)) is None:
+            raise FileNotFoundError(f"no task {task_id}")
+        found, content = read_slice(name, read_regular(whole_path(directory, name)))
+        if found.origin.task_id != task_id:
+            raise DamagedSliceError("it is another task's")
+        return found, content
+
+    def is_there(self, task_id: str, name: str) -> bool:
+        """Whether the file of a whole slice is still there; for any thread."""
+        directory = self.find(task_id)
+        return directory is not None and os.path.lexists(whole_path(directory, name))
 
     def remove(self, task_id: str, name: str) -> None:
         """A whole slice is done with."""

@@ -20,8 +20,8 @@ from cloudslice.spool.files import open_regular, read_regular, write_all
 from cloudslice.spool.slice_format import TAIL_BYTES, WHOLE, read_key
 
 FILE = "names"
-_FIRST_READ = 1 << 16
-"""Bytes of the file's end that are read at first: some hundred names."""
+_FIRST_READ = 1 << 12
+"""Bytes of the file's end that are read at first: some dozen names."""
 _NEVER = 1 << 62
 
 _Series = tuple[str, str]

@@ -10,15 +10,14 @@ Everything here blocks: it belongs on the spool's own thread.
 
 import errno
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 import structlog
 
 from cloudslice.events import SliceLost
 from cloudslice.faults import Faults
-from cloudslice.slices import Repair, Slice, SliceKind
+from cloudslice.slices import Repair, SliceKind
 from cloudslice.spool import slice_files
-from cloudslice.spool.drafts import Draft, Finish
+from cloudslice.spool.drafts import Draft, Finish, Outcome
 from cloudslice.spool.files import sync_directory
 from cloudslice.spool.quarantine import Quarantine
 from cloudslice.spool.slice_files import Completed, part_path
@@ -34,25 +33,14 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What became of a batch."""
-
-    ready: list[Slice] = field(default_factory=list)
-    """Slices that are whole now."""
-    lost: list[SliceLost] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
-    """The task of each slice that came to nothing: lost or discarded."""
-    freed: int = 0
-    """Bytes that the spool holds no more."""
-
-
 class SliceWriter:
     """Writes drafts into files. What is handed in is carried out by `work`.
 
     Attributes:
         bytes_out: of all that was ever handed in, what does not wait in memory any more.
         faults: errors that nobody foresaw; each has cost a slice.
+        has_written: files were written that may not be on the device; to be set back by who has
+            flushed them.
     """
 
     def __init__(
@@ -81,7 +69,7 @@ class SliceWriter:
         """Drafts whose files have their final names, but not durably."""
         self._outcome = Outcome()
         self._is_refused = False
-        self._has_written = False
+        self.has_written = False
         self._taken_bytes = 0
 
     @property
@@ -135,11 +123,6 @@ class SliceWriter:
         outcome.freed += self._tasks.take_freed()
         return outcome
 
-    def take_has_written(self) -> bool:
-        """Whether files were written since this was asked last that may not be on the device."""
-        has_written, self._has_written = self._has_written, False
-        return has_written
-
     def close(self) -> Outcome:
         """Try all that was refused once more. What is on the disk then is repaired by the next
         start; what is not is lost."""
@@ -165,7 +148,7 @@ class SliceWriter:
             else:
                 self._grow(directory, draft, now)
         for draft, result in slice_files.complete(finished).items():
-            self._has_written = True
+            self.has_written = True
             if isinstance(result, Exception):
                 self._hold(finished[draft], draft, result, now)
             else:
@@ -177,7 +160,7 @@ class SliceWriter:
         try:
             if draft.pieces:
                 slice_files.append(directory, draft)
-                self._has_written = True
+                self.has_written = True
             if draft.is_cut:
                 self._end_cut(directory, draft)
             else:
@@ -201,21 +184,22 @@ class SliceWriter:
             self.faults.caught(error, task_id=draft.origin.task_id, name=draft.name)
             self._set_aside(directory, draft, f"it cannot be completed: {error}")
             return
+        reason = error.strerror or str(error)
         if draft.failing_since is None:
             draft.failing_since = now
         if not self._is_refused:
             self._is_refused = True
-            _log.error("the disk refuses slices: they wait in memory", why=_explain(error))
+            _log.error("the disk refuses slices: they wait in memory", why=reason)
         draft.retry_at = now + RETRY_S
         if isinstance(error, FileNotFoundError) and draft.has_file:
             self._lose(draft, "its file is gone from the spool")
         elif error.errno in _FULL or now - draft.failing_since < _PATIENCE_S:
             return
         elif draft.is_cut or not draft.kept:
-            self._set_aside(directory, draft, _explain(error))
+            self._set_aside(directory, draft, reason)
         else:
             draft.failing_since = None
-            self._cut(draft, _explain(error), up_to_disk=True)
+            self._cut(draft, reason, up_to_disk=True)
 
     def _cut(self, draft: Draft, reason: str, *, up_to_disk: bool = False) -> None:
         """Have a slice end with what was handed in until now, or with what is on the disk."""
@@ -242,7 +226,7 @@ class SliceWriter:
             except FileNotFoundError:
                 pass  # somebody has taken it away: who reads the slices finds out
             except OSError as error:
-                _log.error("a directory cannot be flushed", task_id=task_id, why=_explain(error))
+                _log.error("a directory cannot be flushed", task_id=task_id, why=error.strerror)
                 continue
             self._outcome.ready += [self._renamed.pop(draft).slice for draft in drafts]
 
@@ -269,7 +253,3 @@ class SliceWriter:
         draft.is_gone = True
         draft.pieces.clear()
         self._pending.pop(draft, None)
-
-
-def _explain(error: OSError) -> str:
-    return error.strerror or str(error)

@@ -311,6 +311,7 @@ async def test_a_spool_that_cannot_be_read(
     site: SpoolSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One clear error."""
+    put(site, f"{NAME}.part", HEAD + b"heard")
     FaultyDisk(monkeypatch).errors["fsync", TASK.task_id] = errno.EIO
     with pytest.raises(OSError, match="Input/output error"):
         async with site.open():

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from cloudslice.events import SliceLost
 from cloudslice.secrets import SecretBox, SecretKeyError
 from cloudslice.slices import DamagedSliceError, Vendor
 from cloudslice.spool import spool as spool_module
+from cloudslice.spool.recovery import Recovery, TakenUp
 from cloudslice.spool.task_directory import TaskDirectory
 from helpers.faulty_disk import FaultyDisk
 from helpers.odd_files import ODD_FILES, make_odd_file
@@ -424,3 +426,26 @@ async def test_another_key_than_ours(site: SpoolSite) -> None:
     assert TaskDirectory.load(site.task_path(), BOX).load_bucket() == BUCKET
     with pytest.raises(SecretKeyError):
         TaskDirectory.load(site.task_path(), SecretBox(bytes(31) + b"x")).load_bucket()
+
+
+async def test_a_start_that_is_given_up_leaves_no_thread(
+    site: SpoolSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the process would never end."""
+    entered, leave, run = threading.Event(), threading.Event(), Recovery.run
+
+    def run_slowly(recovery: Recovery) -> TakenUp:
+        entered.set()
+        leave.wait()
+        return run(recovery)
+
+    monkeypatch.setattr(Recovery, "run", run_slowly)
+    starting = asyncio.create_task(site.make_spool().__aenter__())
+    await asyncio.to_thread(entered.wait)
+    (thread,) = (each for each in threading.enumerate() if each.name == "spool")
+    starting.cancel()
+    await asyncio.wait([starting])
+    leave.set()
+    await asyncio.to_thread(thread.join)
+    async with site.open(TASK):
+        pass
