@@ -101,9 +101,9 @@ class KeyframeAssembler:
             self._note_pair(before, sequence)
             self._note_pair(sequence, behind)
         found = None
-        for each in (before, sequence, behind):  # so that the newest key frame is the last one
-            if each is not None:
-                found = self._complete(self._pieces[each].timestamp) or found
+        touched = [self._pieces[each] for each in (before, sequence, behind) if each is not None]
+        for timestamp in dict.fromkeys(each.timestamp for each in touched):  # the newest one last
+            found = self._complete(timestamp) or found
         while len(self._pieces) > self._PACKETS:
             self._drop_oldest_frame()
         return found
