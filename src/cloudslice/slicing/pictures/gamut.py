@@ -61,12 +61,17 @@ def _convert_blocks(
 
 
 def _rows_with_ends(luma: Plane, blue_chroma: Plane, red_chroma: Plane) -> NDArray[np.intp]:
-    """The rows of blocks with a sample of 0 or 255. In most pictures they are few, and to find them
-    takes a third of the time that a look at each block takes."""
-    if any(chroma.min() == 0 or chroma.max() == 255 for chroma in (blue_chroma, red_chroma)):
-        return np.arange(len(blue_chroma))
-    ends = (luma.min(axis=1) == 0) | (luma.max(axis=1) == 255)
-    return np.unique(np.flatnonzero(ends) // 2)
+    """The rows of blocks with a sample of 0 or 255, or all. In most pictures they are few, and
+    found in a third of the time that a look at each block takes."""
+    rows = len(blue_chroma)
+    if len(luma) % 2 or any(map(_has_end, (blue_chroma, red_chroma))):
+        return np.arange(rows)
+    pairs = luma.reshape(rows, -1)
+    return np.flatnonzero((pairs.min(axis=1) == 0) | (pairs.max(axis=1) == 255))
+
+
+def _has_end(plane: Plane) -> bool:
+    return bool(plane.min() == 0 or plane.max() == 255)
 
 
 def _cut_off(luma: Plane, blue_chroma: Plane, red_chroma: Plane) -> NDArray[np.bool_]:
