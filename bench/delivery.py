@@ -1,4 +1,4 @@
-"""What a slice costs from slicing's hand to bucket and webhook: a real `Delivery`, nothing else.
+"""What a slice costs from slicing's hand to bucket and webhook: spool, uploads and webhooks alone.
 
 Anchors append a second of audio each second and finish a slice every 15 s; pictures are put in
 between, evenly. An S3 endpoint that drops what it gets and a webhook receiver run in a process of
@@ -33,11 +33,11 @@ import aiohttp
 import uvloop
 
 from cloudslice.config import LogSettings
-from cloudslice.delivery.retries import UploadPace
 from cloudslice.logs import set_up_logging
 from cloudslice.process import keep_freed_memory
 from cloudslice.slices import Bucket, SliceKind, SliceOrigin, TaskRef, Vendor
 from cloudslice.slicing.store import GrowingSlice, SliceStore
+from cloudslice.uploads.pace import UploadPace
 from cloudslice.webhooks.pace import CallbackPace
 from harness.bare_delivery import WEBHOOK, Bare, Nowhere
 from harness.buckets import open_bucket

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
-from pydantic import BaseModel, IPvAnyNetwork, SecretStr
+from pydantic import BaseModel, BeforeValidator, IPvAnyNetwork, SecretStr
 from pydantic.fields import FieldInfo
 
 from cloudslice.config import Settings
@@ -116,7 +116,8 @@ def _type(field: FieldInfo) -> str:
     if get_origin(kind) is tuple:
         item = get_args(kind)[0]
         item = getattr(item, "__origin__", item)  # out of Annotated
-        return f"list of {_TYPES[item]}s"
+        one = f"{_TYPES[item]} or " if _is_one_taken(field) else ""
+        return f"{one}list of {_TYPES[item]}s"
     if get_origin(kind) is Literal:
         return " or ".join(f'`"{each}"`' for each in get_args(kind))
     low = high = ""
@@ -133,6 +134,11 @@ def _type(field: FieldInfo) -> str:
             case MaxLen(max_length=bound):
                 high = f"at most {bound} characters"
     return ", ".join(part for part in (_TYPES[kind], low, high) if part)
+
+
+def _is_one_taken(field: FieldInfo) -> bool:
+    """Whether a list's only value may stand there by itself."""
+    return any(isinstance(each, BeforeValidator) for each in field.metadata)
 
 
 def _default(field: FieldInfo) -> str:

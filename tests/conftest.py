@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
 
-from cloudslice.delivery import slices
 from helpers.client_programs import ClientProgram, all_programs
 from helpers.s3_server import S3Server
 
@@ -70,9 +69,3 @@ def client_programs() -> Iterator[Mapping[str, ClientProgram]]:
     yield programs
     for program in programs.values():
         program.close()
-
-
-@pytest.fixture
-def ids_from_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """New slices are called 1, 2 and so on: no start leaves out ids."""
-    monkeypatch.setattr(slices, "_LARGEST_GAP", 1)

@@ -2,7 +2,8 @@
 
 A variable ``CLOUDSLICE_<KEY>`` overrides a key; ``__`` steps into a table or, by index, into a
 list of tables: ``CLOUDSLICE_RTC__UDP_PORT=7000``, ``CLOUDSLICE_APPS__0__SECRET_KEY=...``. A value
-that starts like a TOML list, table or quoted text is read as that, any other as the text it is.
+that starts like a TOML list, table or quoted text is read as that, any other as the text it is, but
+without line ends behind it, which come with what is read from a file.
 """
 
 import os
@@ -22,16 +23,23 @@ from pydantic import (
 )
 
 from cloudslice.setting_values import (
+    Addresses,
+    CaFile,
     CallbackKey,
     CallbackUrl,
     Directory,
     Endpoint,
+    HeaderSecret,
+    HeaderValue,
     IceServer,
-    IpOrNothing,
     Listen,
     Port,
     SdkAppId,
+    SecretId,
+    SecretKey,
+    check_addressing,
 )
+from cloudslice.slices import Vendor
 
 _PREFIX = "CLOUDSLICE_"
 
@@ -49,8 +57,12 @@ class RtcSettings(_Section):
 
     udp_port: Port = 7882
     """One UDP port for all anchors."""
-    advertise_ip: IpOrNothing = ""
-    """The address that anchors reach us by, where it is not one of this machine's (NAT)."""
+    advertise_ip: Addresses = ()
+    """The addresses that anchors are told, where this machine's own do not do (NAT)."""
+    networks: tuple[IPvAnyNetwork, ...] = ()
+    """Which of this machine's addresses anchors are told; all that are of use, if empty."""
+    interfaces: tuple[str, ...] = ()
+    """The same, by the interfaces that have them."""
     ice_servers: tuple[IceServer, ...] = ()
     """STUN or TURN URLs that WHIP clients are told to use."""
     max_video_bitrate_kbps: Annotated[int, Field(ge=100, le=100_000)] = 2500
@@ -63,6 +75,21 @@ class RtcSettings(_Section):
     """The same of all UserIds of one app."""
     connecting_per_node: Annotated[int, Field(ge=1)] = 2000
     """The same of all apps."""
+
+
+class HttpSettings(_Section):
+    """Connections to the API, WHIP and /metrics."""
+
+    keep_alive_s: Annotated[int, Field(ge=1)] = 150
+    """How long a connection may be idle between two requests. A proxy that closes its idle ones
+    later than we do meets some that are just being closed, and answers 502."""
+    header_timeout_s: Annotated[float, Field(gt=0)] = 15
+    body_timeout_s: Annotated[float, Field(gt=0)] = 60
+    """The official clients' own default timeout: after that nobody waits for an answer."""
+    connections: Annotated[int, Field(ge=1)] = 1000
+    connections_per_address: Annotated[int, Field(ge=1)] = 250
+    body_memory_mib: Annotated[float, Field(ge=1)] = 32
+    """What all bodies that are being read may take, beside the first 64 KiB of each."""
 
 
 class LimitSettings(_Section):
@@ -79,7 +106,7 @@ class AppSettings(_Section):
     """One SdkAppId."""
 
     sdk_app_id: SdkAppId
-    secret_key: SecretStr = Field(min_length=1)
+    secret_key: SecretKey
     """Signs UserSig and PrivateMapKey."""
     callback_url: CallbackUrl = ""
     """Where webhooks go; none are sent without it."""
@@ -96,8 +123,8 @@ class AppSettings(_Section):
 class CredentialSettings(_Section):
     """A key pair that signs API calls."""
 
-    secret_id: str = Field(min_length=1)
-    secret_key: SecretStr = Field(min_length=1)
+    secret_id: SecretId
+    secret_key: SecretKey
     sdk_app_ids: tuple[SdkAppId, ...]
     """The apps it may touch."""
 
@@ -126,15 +153,64 @@ class EndpointSettings(_Section):
     oss: Endpoint = ""
 
 
+class VendorSettings(_Section):
+    """What requests to a vendor's buckets are like."""
+
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    """Where requests name the bucket: in the path or in the host name."""
+    checksum: Literal["Content-MD5", "x-amz-checksum-sha256", "none"] = "Content-MD5"
+    """The header with a hash that the store compares; Object Lock wants one."""
+    encryption: HeaderValue = ""
+    """``x-amz-server-side-encryption``; not sent without it."""
+    kms_key_id: HeaderValue = ""
+    """``x-amz-server-side-encryption-aws-kms-key-id``; not sent without it."""
+    acl: HeaderValue = ""
+    """``x-amz-acl``; not sent without it."""
+    ca_file: CaFile = ""
+    """PEM certificates that stores' certificates must come from; without it, the system's."""
+    session_token: HeaderSecret = SecretStr("")
+    """``x-amz-security-token``, for tasks whose keys are temporary; not sent without it."""
+
+    @model_validator(mode="after")
+    def _check_encryption(self) -> "VendorSettings":
+        if self.kms_key_id and not self.encryption:
+            raise ValueError('kms_key_id needs encryption, such as "aws:kms"')
+        return self
+
+
 class StorageSettings(_Section):
     endpoints: EndpointSettings = EndpointSettings()
     """``http(s)://`` of an S3 server or ``file://`` of a directory; {region} and {bucket} are
     filled in. With {bucket} in the host name, requests are virtual-hosted, else path style."""
+    cos: VendorSettings = VendorSettings()
+    s3: VendorSettings = VendorSettings()
+    oss: VendorSettings = VendorSettings()
     upload_timeout_s: Annotated[float, Field(gt=0)] = 30
     retention_hours: Annotated[float, Field(gt=0)] = 24
     """How long the upload of a slice is tried."""
     spool_limit_gib: Annotated[float, Field(gt=0)] = 20
     """Slices that wait for their upload may take so much; at the limit no task starts."""
+    sync_interval_s: Annotated[float, Field(ge=0, le=60)] = 1
+    """So often growing slices reach the device; 0 leaves it to the kernel."""
+
+    @model_validator(mode="after")
+    def _check_addressing(self) -> "StorageSettings":
+        for vendor in Vendor:
+            check_addressing(
+                vendor.name.lower(), self.of(vendor).addressing, self.endpoint_of(vendor)
+            )
+        return self
+
+    def of(self, vendor: Vendor) -> VendorSettings:
+        """What requests to a vendor's buckets are like."""
+        return {Vendor.COS: self.cos, Vendor.S3: self.s3, Vendor.OSS: self.oss}[vendor]
+
+    def endpoint_of(self, vendor: Vendor) -> str:
+        """Where the vendor's buckets are; empty: at its public endpoint."""
+        endpoints = self.endpoints
+        return {Vendor.COS: endpoints.cos, Vendor.S3: endpoints.s3, Vendor.OSS: endpoints.oss}[
+            vendor
+        ]
 
 
 class CallbackSettings(_Section):
@@ -161,6 +237,7 @@ class Settings(_Section):
     """Encrypts storage keys and UserSigs at rest: 32 bytes in Base64. Without it, a key is made
     and kept in data_dir/secret.key."""
     rtc: RtcSettings = RtcSettings()
+    http: HttpSettings = HttpSettings()
     apps: tuple[AppSettings, ...] = ()
     credentials: tuple[CredentialSettings, ...] = ()
     api: ApiSettings = ApiSettings()
@@ -251,6 +328,7 @@ def _step_into(table: Any, step: str, name: str) -> tuple[Any, str | int]:
 
 
 def _parse_value(text: str, name: str) -> Any:
+    text = text.rstrip("\r\n")
     if not text.startswith(("[", "{", '"', "'")):
         return text
     try:
@@ -306,5 +384,5 @@ def _describe(kind: str, place: _Place, problem: Mapping[str, Any]) -> str:
     else:
         reason = problem["msg"]
     value, name = problem["input"], str(place[-1]) if place else ""
-    is_shown = isinstance(value, str | int | float) and not name.endswith("_key")
+    is_shown = isinstance(value, str | int | float) and not name.endswith(("_key", "_token"))
     return f"{reason}, but it is {value!r}" if is_shown else reason

@@ -109,6 +109,13 @@ class SliceLost:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceGone:
+    """A slice of a task that was begun came to nothing: it was lost or discarded."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class RoomCreated:
     """The first anchor is about to enter a room. Robots do not count."""
 

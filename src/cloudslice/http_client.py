@@ -23,8 +23,12 @@ def find_proxy(url: URL) -> URL | None:
 class HeadFirstConnector(aiohttp.TCPConnector):
     """Connections, in any number, of which an answer's head is told whatever follows it."""
 
-    def __init__(self) -> None:
-        super().__init__(limit=0)
+    def __init__(self, *, keep_idle_s: float = 15.0) -> None:
+        """Takes the seconds that an idle connection is kept; with 0 none is used again."""
+        if keep_idle_s:
+            super().__init__(limit=0, keepalive_timeout=keep_idle_s)
+        else:
+            super().__init__(limit=0, force_close=True)
         # aiohttp has no other way to choose it.
         handler: type[ResponseHandler] = _HeadFirst
         self._factory = partial(handler, loop=self._loop)

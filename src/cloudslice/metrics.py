@@ -2,7 +2,7 @@
 that counting costs a packet nothing more than an addition."""
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -12,16 +12,32 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cloudslice import __version__
-from cloudslice.delivery.service import Delivery
 from cloudslice.events import Bus
+from cloudslice.recent import Recent
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.slicing.pictures.pool import PicturePool
-from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.spool.spool import Spool
+from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
+from cloudslice.uploads.losses import Losses
+from cloudslice.uploads.uploader import Uploader
 from cloudslice.webhooks.webhooks import Webhooks
 from cloudslice.webrtc.udp.port import UdpPort
 
+_COUNT_EVERY_S = 1.0
+"""Counting takes the database's one writer, so that scrapes must not come between commits often."""
+
 Metric = CounterMetricFamily | GaugeMetricFamily
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryParts:
+    """The parts between slicing and those who get the slices."""
+
+    spool: Spool
+    uploader: Uploader
+    losses: Losses
+    webhooks: Webhooks
 
 
 class NodeMetrics(Collector):
@@ -29,24 +45,23 @@ class NodeMetrics(Collector):
 
     def __init__(
         self,
-        supervisor: Supervisor,
+        worker: Worker,
         rooms: BuiltinRooms,
         port: UdpPort,
         pictures: PicturePool,
-        delivery: Delivery,
-        webhooks: Webhooks,
+        delivery: DeliveryParts,
         bus: Bus,
         tick: Tick,
     ) -> None:
-        self._supervisor = supervisor
+        self._worker = worker
         self._rooms = rooms
         self._port = port
         self._delivery = delivery
-        self._webhooks = webhooks
         self._bus = bus
         self._pictures = pictures
         self._tick = tick
         self._waiting = {"slices": 0, "events": 0}
+        self._webhooks_waiting = Recent(delivery.webhooks.count_waiting, _COUNT_EVERY_S)
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -54,8 +69,8 @@ class NodeMetrics(Collector):
     async def endpoint(self, _request: Request) -> Response:
         """GET /metrics."""
         self._waiting = {
-            "slices": await self._delivery.count_waiting(),
-            "events": await self._webhooks.count_waiting(),
+            "slices": self._delivery.uploader.count_waiting(),
+            "events": await self._webhooks_waiting.get(),
         }
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -65,7 +80,7 @@ class NodeMetrics(Collector):
             "cloudslice_tasks",
             "Unfinished tasks.",
             "status",
-            {status.value: n for status, n in self._supervisor.count_by_status().items()},
+            {status.value: n for status, n in self._worker.count_by_status().items()},
         )
         yield _gauge(
             "cloudslice_anchors",
@@ -73,7 +88,7 @@ class NodeMetrics(Collector):
             "rooms",
             {"builtin": self._rooms.anchor_count},
         )
-        slicing = self._supervisor.slicing_counters()
+        slicing = self._worker.slicing_counters()
         yield _counter(
             "cloudslice_slicing",
             "What robots have made and left out.",
@@ -109,7 +124,7 @@ class NodeMetrics(Collector):
             "Errors that nobody foresaw.",
             "part",
             {
-                "tasks": self._supervisor.faults.errors,
+                "tasks": self._worker.faults.errors,
                 "rooms": self._rooms.faults.errors,
                 "pictures": self._pictures.faults.errors,
                 "tick": self._tick.faults.errors,
@@ -120,13 +135,16 @@ class NodeMetrics(Collector):
 
     def _collect_delivery(self) -> Iterator[Metric]:
         yield _gauge("cloudslice_waiting", "What waits for its delivery.", "what", self._waiting)
-        uploads, callbacks = self._delivery.uploads, self._webhooks.counters
+        uploads, callbacks = self._delivery.uploader.counters, self._delivery.webhooks.counters
         yield _counter(
             "cloudslice_uploads",
             "What has become of slices.",
             "what",
             {each.name: getattr(uploads, each.name) for each in fields(uploads)}
-            | {"lost": self._delivery.lost, "set_aside": self._delivery.files_set_aside},
+            | {
+                "lost": self._delivery.losses.count,
+                "set_aside": self._delivery.spool.files_set_aside,
+            },
         )
         yield _counter(
             "cloudslice_callbacks",
@@ -135,7 +153,7 @@ class NodeMetrics(Collector):
             {each.name: getattr(callbacks, each.name) for each in fields(callbacks)},
         )
         yield GaugeMetricFamily(
-            "cloudslice_spool_bytes", "Bytes in the spool.", value=self._delivery.spool_bytes
+            "cloudslice_spool_bytes", "Bytes in the spool.", value=self._delivery.spool.used_bytes
         )
 
 

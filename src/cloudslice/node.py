@@ -14,27 +14,33 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from cloudslice import secrets, steady_clock
+from cloudslice import former, secrets, steady_clock
 from cloudslice.api.gateway import Gateway
 from cloudslice.clock import SystemClock
-from cloudslice.config import Settings, SettingsError
+from cloudslice.config import RtcSettings, Settings, SettingsError
 from cloudslice.database import Database
-from cloudslice.delivery import schema as delivery_schema
-from cloudslice.delivery.service import Delivery
 from cloudslice.events import Bus
 from cloudslice.http_server import HttpServer
-from cloudslice.metrics import NodeMetrics
+from cloudslice.metrics import DeliveryParts, NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.slices import SliceKind
 from cloudslice.slicing.audio.ogg import repair_ogg
 from cloudslice.slicing.pictures.pool import PicturePool
-from cloudslice.tasks import registry
-from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.spool.spool import Spool
+from cloudslice.steady_clock import SteadyClock
+from cloudslice.tasks import sqlite_store
+from cloudslice.tasks.service import Tasks
+from cloudslice.tasks.sqlite_store import SqliteTaskStore
+from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
+from cloudslice.uploads import progress
+from cloudslice.uploads.losses import Losses
+from cloudslice.uploads.uploader import Uploader
 from cloudslice.webhooks import sql_schema as webhooks_schema
 from cloudslice.webhooks.webhooks import Webhooks
+from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.port import UdpPort
 
 _log = structlog.get_logger(__name__)
@@ -42,9 +48,9 @@ _log = structlog.get_logger(__name__)
 _SCHEMAS = (
     secrets.SCHEMA,
     steady_clock.SCHEMA,
-    delivery_schema.SCHEMA,
     webhooks_schema.SCHEMA,
-    registry.SCHEMA,
+    progress.SCHEMA,
+    sqlite_store.SCHEMA,
 )
 
 
@@ -70,7 +76,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
 
     Raises:
         SettingsError: the settings ask for something that is not there.
-        DatabaseError, SecretKeyError, PortInUseError: the node cannot run here.
+        DatabaseError, StoreError, SecretKeyError, PortInUseError: the node cannot run here.
     """
     _check(settings)
     # What people said and how they looked waits in here for its upload.
@@ -80,38 +86,59 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         # What can fail for the operator to mend comes first, outside of all task groups, which
         # would wrap the error.
         tick = Tick(clock)
-        port = UdpPort(settings.rtc.udp_port, settings.rtc.advertise_ip, clock)
+        port = UdpPort(settings.rtc.udp_port, _address_rules(settings.rtc), clock)
         stack.callback(port.close)
         stack.callback(tick.close)
         tick.add(port)
-        database = await stack.enter_async_context(
-            Database(settings.data_dir / "cloudslice.db", _SCHEMAS)
-        )
         box = SecretBox(load_key(settings.data_dir, settings.encryption_key.get_secret_value()))
+        path, spool_path = settings.data_dir / "cloudslice.db", settings.data_dir / "spool"
+        await asyncio.to_thread(former.take_over, path, spool_path, box)
+        database = await stack.enter_async_context(Database(path, _SCHEMAS))
         await database.run(lambda connection: check_key(connection, box))
         bus = Bus(database)
+        steady = await stack.enter_async_context(SteadyClock(database, clock, "tasks"))
         webhooks = await stack.enter_async_context(Webhooks(settings, database, bus, clock))
-        delivery = await stack.enter_async_context(
-            Delivery(settings, database, box, bus, clock, repair={SliceKind.AUDIO: repair_ogg})
+        spool = Spool(
+            spool_path,
+            box,
+            {SliceKind.AUDIO: repair_ogg},
+            bus,
+            steady.now_ms,
+            is_new_clock=steady.is_new,
+            sync_interval_s=settings.storage.sync_interval_s,
+        )
+        # Around the spool, which may tell of losses until it is closed.
+        losses = await stack.enter_async_context(
+            Losses(database, bus, spool.find_task, settings.data_dir / "reserve")
+        )
+        await stack.enter_async_context(spool)
+        watching = await stack.enter_async_context(asyncio.TaskGroup())
+        stack.callback(watching.create_task(spool.watch()).cancel)
+        uploader = await stack.enter_async_context(
+            Uploader(settings.storage, database, bus, spool, clock, steady.now_ms)
         )
         pictures = stack.enter_context(PicturePool())
         rooms = BuiltinRooms(port, settings.rtc, clock, tick, bus)
         # While webhooks still take the events of the anchors' leaving.
         stack.callback(rooms.close)
-        supervisor = await stack.enter_async_context(
-            Supervisor(settings, database, box, delivery, {"builtin": rooms}, pictures, clock, tick)
+        store = SqliteTaskStore(database, box, bus)
+        providers = {"builtin": rooms}
+        worker = await stack.enter_async_context(
+            Worker(settings, store, spool, providers, pictures, clock, tick)
         )
-        gateway = Gateway(settings, supervisor, rooms, webhooks, clock)
-        metrics = NodeMetrics(supervisor, rooms, port, pictures, delivery, webhooks, bus, tick)
+        await uploader.end_others(worker.taken_up)
+        tasks = Tasks(settings, store, worker, lambda: uploader.is_full, providers, steady.now_ms)
+        gateway = Gateway(settings, tasks, rooms, webhooks, clock)
+        delivery = DeliveryParts(spool, uploader, losses, webhooks)
+        metrics = NodeMetrics(worker, rooms, port, pictures, delivery, bus, tick)
         whip = whip_app(settings, rooms, clock)
         app = Starlette(
             routes=[
                 Route("/healthz", _healthz),
                 Route("/metrics", metrics.endpoint),
                 Mount("/whip", whip),
-                Route(
-                    "/whip", whip
-                ),  # which says that it is no endpoint; the API would answer else
+                # Which says that it is no endpoint; the API would answer else.
+                Route("/whip", whip),
                 Route("/", gateway),
                 # Clients sign "/" whatever path their endpoint has.
                 Route("/{prefix:path}", gateway, methods=["POST"]),
@@ -125,11 +152,11 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         ListenError: the HTTP address cannot be had.
-        SettingsError, DatabaseError, SecretKeyError, PortInUseError: see `open_node`.
+        SettingsError, DatabaseError, StoreError, SecretKeyError, PortInUseError: see `open_node`.
     """
     with contextlib.closing(_listen(settings)) as listener:
         async with open_node(settings) as node:
-            server = HttpServer(node.app)
+            server = HttpServer(node.app, settings.http)
             loop = asyncio.get_running_loop()
 
             def stop() -> None:
@@ -168,6 +195,10 @@ def _check(settings: Settings) -> None:
                 f"apps[{index}].rooms: {app.rooms!r} is not available in this version; "
                 "expected 'builtin'"
             )
+
+
+def _address_rules(rtc: RtcSettings) -> AddressRules:
+    return AddressRules(rtc.advertise_ip, rtc.networks, rtc.interfaces)
 
 
 async def _healthz(_request: Request) -> Response:

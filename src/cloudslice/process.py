@@ -1,7 +1,8 @@
-"""How a process that makes pictures and serves media uses the interpreter and the C library; for
-its entry point."""
+"""How a process that makes pictures and serves media uses the interpreter, the C library and the
+kernel; for its entry point."""
 
 import ctypes
+import resource
 import sys
 
 _TURN_S = 0.0002
@@ -11,6 +12,23 @@ _M_MMAP_THRESHOLD = -3
 _LARGEST_KEPT = 32 << 20
 """Bytes; glibc takes no more. A plane of 4K video has 8 MB."""
 _KEPT_FREE = 64 << 20
+
+
+_MOST_FILES = 65_536
+
+
+def allow_many_files() -> int:
+    """Raise the limit of open files as far as the process may; returns the limit then.
+
+    By default it is 1024, for programs that use select(). A thousand connections alone would take
+    it, and then a slice could not be opened.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return soft
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def take_short_turns() -> None:

@@ -1,6 +1,7 @@
 """What single settings may be, each with what was expected where it is not that."""
 
 import re
+import ssl
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -32,19 +33,45 @@ def _check_callback_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _check_edges(text: str) -> str:
+    """What is pasted or read from a file easily has a blank or line end too many, and then no
+    signature fits."""
+    if text != text.strip():
+        raise ValueError("expected no blank or line end before or behind it")
+    return text
+
+
+def _check_secret(secret: SecretStr) -> SecretStr:
+    _check_edges(secret.get_secret_value())
+    return secret
+
+
 def _check_directory(path: object) -> object:
     if path == "":  # to `pathlib` it is the working directory, whose name is "."
         raise ValueError("expected a directory")
     return path
 
 
-def _check_ip(text: str) -> str:
-    if text:
-        try:
-            ip_address(text)
-        except ValueError:
-            raise ValueError("expected an IP address, such as 203.0.113.7") from None
-    return text
+def _read_addresses(given: object) -> object:
+    """One IP address or a list of them, as a tuple; an empty text is none."""
+    expected = "expected an IP address, such as 203.0.113.7"
+    if isinstance(given, str):
+        texts, wrong = (given,) if given else (), ""
+    elif isinstance(given, list | tuple):
+        texts, wrong = tuple(given), ", but one is {text!r}"
+    else:
+        raise ValueError(f"{expected}, or a list of them")  # noqa: TRY004 - as pydantic wants it
+    for text in texts:
+        if not _is_ip(text):
+            raise ValueError(expected + wrong.format(text=text))
+    return texts
+
+
+def _is_ip(text: object) -> bool:
+    try:
+        return isinstance(text, str) and bool(ip_address(text))
+    except ValueError:
+        return False
 
 
 def _check_endpoint(text: str) -> str:
@@ -54,6 +81,36 @@ def _check_endpoint(text: str) -> str:
         raise ValueError("expected no other braces than {region} and {bucket}")
     return text
 
+
+def check_addressing(vendor: str, addressing: str, endpoint: str) -> None:
+    """Raises ValueError where an endpoint contradicts how buckets are to be addressed."""
+    host = endpoint.partition("://")[2].partition("/")[0]
+    where, value = f"{vendor}.addressing", f'"{addressing}"'
+    if addressing == "path" and "{bucket}" in host:
+        raise ValueError(f"{where}: {value} contradicts {{bucket}} in endpoints.{vendor}")
+    if addressing == "virtual" and re.fullmatch(r"[\d.]+(:\d+)?|\[.*", host):
+        raise ValueError(
+            f"{where}: {value} needs a host name in endpoints.{vendor}, not an address"
+        )
+
+
+def _check_ca_file(text: str) -> str:
+    if text:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(text)
+        except ssl.SSLError:
+            raise ValueError("expected a file with certificates in PEM") from None
+        except OSError as error:
+            raise ValueError(f"cannot be read: {error.strerror}") from None
+    return text
+
+
+def _check_header_secret(secret: SecretStr) -> SecretStr:
+    _check_header(secret.get_secret_value())
+    return secret
+
+
+_check_header = _shaped("[!-~]*", "ASCII characters without blanks, as a header has them")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 SdkAppId = Annotated[int, Field(ge=1, le=4294967295)]
@@ -71,5 +128,10 @@ IceServer = Annotated[
     ),
 ]
 Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
+SecretId = Annotated[str, Field(min_length=1), AfterValidator(_check_edges)]
+SecretKey = Annotated[SecretStr, Field(min_length=1), AfterValidator(_check_secret)]
 Directory = Annotated[Path, BeforeValidator(_check_directory)]
-IpOrNothing = Annotated[str, AfterValidator(_check_ip)]
+HeaderValue = Annotated[str, AfterValidator(_check_header)]
+HeaderSecret = Annotated[SecretStr, AfterValidator(_check_header_secret)]
+CaFile = Annotated[str, AfterValidator(_check_ca_file)]
+Addresses = Annotated[tuple[str, ...], BeforeValidator(_read_addresses)]

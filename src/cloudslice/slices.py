@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from pathlib import Path
 
 
 class Vendor(IntEnum):
@@ -62,7 +61,7 @@ class Slice:
     """A slice that is complete: what its file in the spool says of itself."""
 
     name: str
-    """Of its file in the spool; no other slice ever has it."""
+    """In the spool; no other slice ever has it. Names sort by age: see `created_ms`."""
     origin: SliceOrigin
     object_key: str
     start_ms: int
@@ -76,8 +75,38 @@ class Slice:
     """Of its content, in lower-case hexadecimal digits."""
 
 
-Repair = Callable[[Path], int | None]
-"""Makes a valid file of one that was cut off in its growth, in place; blocking.
+class DamagedSliceError(Exception):
+    """A file is not what was written as a slice; the text says what is wrong with it."""
 
-Returns the milliseconds that the repaired file covers, or None if nothing in it is worth keeping.
-"""
+
+class DamagedTaskError(Exception):
+    """What the spool holds of a task cannot be read; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingSlice:
+    """A slice of a former process that waits for its upload."""
+
+    name: str
+    """See `Slice`."""
+    size: int
+    """Bytes of its file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What a slice that was cut off in its growth is worth."""
+
+    content: bytes
+    """A valid file."""
+    duration_ms: int
+    """How much time it covers."""
+
+
+Repair = Callable[[bytes], Repaired | None]
+"""Makes a valid file of what one that was cut off holds; None if nothing in it is worth keeping."""
+
+
+def created_ms(name: str) -> int:
+    """When the slice of that name was begun, in ms of the clock that is steady over restarts."""
+    return int(name.partition("-")[0])

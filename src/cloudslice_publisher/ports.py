@@ -3,6 +3,7 @@
 import select
 
 from cloudslice.clock import Clock
+from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.port import PortOptions, UdpPort
 
 # A receiver sends a few datagrams a second.
@@ -16,7 +17,7 @@ class SenderPort(UdpPort):
     """While set, nothing leaves, as if its cable were cut."""
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(0, "", clock, _OPTIONS)
+        super().__init__(0, AddressRules(), clock, _OPTIONS)
 
     def send(self, data: bytes, path: bytes) -> None:
         if not self.is_cut:

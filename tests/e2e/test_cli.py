@@ -264,6 +264,7 @@ def test_signals_end_the_demo_and_leave_nothing_running(
         [sys.executable, "-m", "cloudslice", "demo", "--dir", str(tmp_path / "demo")],
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=_take_hangups,
     )
     assert demo.stdout is not None
     with demo.stdout:
@@ -276,6 +277,11 @@ def test_signals_end_the_demo_and_leave_nothing_running(
     assert demo.wait(_TIMEOUT_S) == 0
     assert "nothing of it is left running" in rest
     assert not processes_that_mention(str(tmp_path / "demo"))
+
+
+def _take_hangups() -> None:
+    """As a terminal starts its programs; the tests themselves may run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def processes_that_mention(text: str) -> list[str]:

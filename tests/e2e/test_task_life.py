@@ -14,9 +14,11 @@ from sysconfig import get_path
 from typing import Any
 
 import pytest
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
 from cloudslice_publisher.media import Media
 from cloudslice_publisher.publisher import Publisher, PublisherGroup, publisher_group
+from helpers.cut_answers import cut_answers
 from helpers.files import decode_audio
 from helpers.node import (
     APP_ID,
@@ -187,6 +189,50 @@ async def test_lists_change_running_streams(
     await stage.wait_for_stop(task_id)
 
 
+async def test_pictures_follow_new_parameters_of_a_running_task(
+    stage: Stage, h264_media: Media
+) -> None:
+    """A minute's interval becomes one of 5 s, and PNG becomes JPEG, from the call on."""
+    task_id = await stage.create("208", SliceVideo=60)
+    await stage.publish("208", "alice", h264_media)
+    await stage.wait_for_file(task_id, "alice")
+    await asyncio.to_thread(stage.sdk.change, task_id, SliceVideo=5, SliceImageType=1)
+    await stage.wait_for_file(task_id, "alice", 3)
+    await asyncio.to_thread(stage.sdk.delete, task_id)
+    assert await stage.wait_for_stop(task_id) == 0
+    pictures = [each for each in files(stage.receiver, task_id, "alice") if each["MediaType"] == 2]
+    pictures.sort(key=lambda each: each["StartTimeStamp"])
+    kinds = [each["FileName"].rpartition(".")[2] for each in pictures]
+    assert kinds == ["png", *["jpg"] * (len(kinds) - 1)]
+    times = [each["StartTimeStamp"] for each in pictures]
+    assert times[2] - times[1] == pytest.approx(5000, abs=1000)
+
+
+async def test_a_create_whose_answer_was_lost_is_repeated_by_the_sdk(
+    stage: Stage, h264_media: Media
+) -> None:
+    """And then by its caller. One task, one robot, and no slice twice."""
+    parameters = create_parameters("209", "robot_209", STORAGE)
+    with cut_answers(stage.node.http_port, 2) as (port, answers):
+        sdk = Sdk(stage.node, http_port=port, attempts=2)
+        with pytest.raises(TencentCloudSDKException, match="ClientNetworkError"):
+            await asyncio.to_thread(sdk.create, parameters)
+        task_id = await asyncio.to_thread(sdk.create, parameters)
+    task_ids = {json.loads(each)["Response"]["TaskId"] for each in answers}
+    assert (len(answers), task_ids) == (3, {task_id})
+    await stage.publish("209", "alice", h264_media)
+    await stage.wait_for_file(task_id, "alice", 2)
+    await asyncio.to_thread(stage.sdk.delete, task_id)
+    assert await stage.wait_for_stop(task_id) == 0
+    robots = [e for e in stage.receiver.of_type(1001) if e["EventInfo"]["RoomId"] == 209]
+    assert len(robots) == 1
+    slices = [
+        (each["MediaType"], each["StartTimeStamp"])
+        for each in files(stage.receiver, task_id, "alice")
+    ]
+    assert len(set(slices)) == len(slices)
+
+
 async def test_an_anchor_that_vanishes_leaves_and_the_empty_room_ends_the_task(
     stage: Stage, h264_media: Media
 ) -> None:
@@ -223,7 +269,7 @@ async def test_a_newer_task_of_the_same_robot_takes_over(stage: Stage, h264_medi
     older = await stage.create("205")
     await stage.publish("205", "alice", h264_media)
     await stage.wait_for_file(older, "alice")
-    newer = await stage.create("205")
+    newer = await stage.create("205", MaxIdleTime=31)
     assert await stage.wait_for_stop(older) == 101
     await stage.wait_for_file(newer, "alice")
     await asyncio.to_thread(stage.sdk.delete, newer)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from helpers.api_fakes import APP, HOST, KEYS, NOW, TASK_ID, Answer, GatewayBench, create_parameters
-from helpers.signing import tc3_headers, v1_fields
+from helpers.signing import KeyPair, tc3_headers, v1_fields
 
 DESCRIBE = {"SdkAppId": APP, "TaskId": TASK_ID}
 FLAT_DESCRIBE = {"SdkAppId": str(APP), "TaskId": TASK_ID}
@@ -48,5 +48,5 @@ async def describe_v1(bench: GatewayBench, method: str = "GET", **changes: str |
     return await bench.send_v1(method, fields)
 
 
-def describe_headers(**changes: Any) -> dict[str, str]:
-    return tc3_headers(KEYS, "DescribeCloudSliceTask", timestamp=NOW, host=HOST, **changes)
+def describe_headers(*, keys: KeyPair = KEYS, **changes: Any) -> dict[str, str]:
+    return tc3_headers(keys, "DescribeCloudSliceTask", timestamp=NOW, host=HOST, **changes)

@@ -14,7 +14,7 @@ from cloudslice.config import Settings
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.management import RoomNotFoundError
-from cloudslice.slicing.params import SubscriptionLists
+from cloudslice.slicing.params import ParamChanges, SubscriptionLists
 from cloudslice.tasks.model import TaskNotFoundError, TaskSpec, TaskStatus
 from cloudslice.webhooks.history import EventQuery, Page
 from helpers.signing import KeyPair, flatten, multipart, tc3_headers, v1_fields
@@ -51,6 +51,8 @@ class FakeTasks:
 
     created: list[TaskSpec] = field(default_factory=list)
     modified: list[tuple[int, str, SubscriptionLists | None]] = field(default_factory=list)
+    changes: list[ParamChanges] = field(default_factory=list)
+    """Of each of those calls."""
     deleted: list[tuple[int, str]] = field(default_factory=list)
     tasks: dict[tuple[int, str], TaskStatus] = field(
         default_factory=lambda: {(APP, TASK_ID): TaskStatus.IN_PROGRESS}
@@ -67,10 +69,17 @@ class FakeTasks:
         self._find(sdk_app_id, task_id)
         return self.tasks[sdk_app_id, task_id]
 
-    async def modify(self, sdk_app_id: int, task_id: str, lists: SubscriptionLists | None) -> None:
+    async def modify(
+        self,
+        sdk_app_id: int,
+        task_id: str,
+        lists: SubscriptionLists | None,
+        changes: ParamChanges | None = None,
+    ) -> None:
         self._fail()
         self._find(sdk_app_id, task_id)
         self.modified.append((sdk_app_id, task_id, lists))
+        self.changes.append(changes or {})
 
     async def delete(self, sdk_app_id: int, task_id: str) -> None:
         self._fail()

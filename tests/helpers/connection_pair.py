@@ -20,6 +20,7 @@ from cloudslice.webrtc.peer_connection import (
     PeerConnection,
 )
 from cloudslice.webrtc.remote_description import parse_remote_description
+from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.port import PortOptions, UdpPort
 from cloudslice.webrtc.video_receiver import VideoReceiver
 from cloudslice_publisher.encode import VideoSpec
@@ -64,7 +65,7 @@ class End:
         options = ConnectionOptions(policy, consent_timeout_s=10, is_controlling=is_controlling)
         self.heard: list[str] = []
         self.failure = ""
-        self.port = _Port(0, "127.0.0.1", clock, _PORT)
+        self.port = _Port(0, AddressRules(("127.0.0.1",)), clock, _PORT)
         self.connection = PeerConnection(self.port, _CERTIFICATE, options, self, clock)
 
     def on_connected(self) -> None:

@@ -1,8 +1,8 @@
 """What tests of delivery need to set it up."""
 
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -11,13 +11,30 @@ from cloudslice import secrets, steady_clock
 from cloudslice.clock import Clock, SystemClock
 from cloudslice.config import Settings
 from cloudslice.database import Database
-from cloudslice.delivery.retries import UploadPace
-from cloudslice.delivery.schema import SCHEMA
-from cloudslice.delivery.service import Delivery
-from cloudslice.events import Bus
+from cloudslice.events import Bus, RobotEntered, RobotLeft
+from cloudslice.migrations import Schema
 from cloudslice.secrets import SecretBox
-from cloudslice.slices import Bucket, SliceKind, SliceOrigin, TaskRef, Vendor
-from cloudslice.webhooks import sql_schema as webhooks_schema
+from cloudslice.slices import (
+    Bucket,
+    Repair,
+    Repaired,
+    Slice,
+    SliceKind,
+    SliceOrigin,
+    TaskRef,
+    Vendor,
+)
+from cloudslice.slicing.store import GrowingSlice
+from cloudslice.spool.quarantine import DIRECTORY
+from cloudslice.spool.slice_format import PART, WHOLE, read_slice
+from cloudslice.spool.spool import Spool
+from cloudslice.steady_clock import SteadyClock
+from cloudslice.uploads import progress
+from cloudslice.uploads.losses import Losses
+from cloudslice.uploads.pace import UploadPace
+from cloudslice.uploads.stores import BucketOpener
+from cloudslice.uploads.uploader import Uploader
+from cloudslice.webhooks import sql_schema as schema
 from cloudslice.webhooks.pace import CallbackPace
 from cloudslice.webhooks.webhooks import Webhooks
 from helpers.s3_server import S3Server
@@ -27,7 +44,9 @@ CALLBACK_KEY = "SliceCallbackKey0001"
 TASK = TaskRef("9-EXAMPLE+TaskId..", APP, 150, "slice_bot_150")
 AUDIO = SliceOrigin(TASK.task_id, "anchor_1", SliceKind.AUDIO, "ogg")
 PICTURE = SliceOrigin(TASK.task_id, "anchor_1", SliceKind.IMAGE, "png")
-_SCHEMAS = (SCHEMA, webhooks_schema.SCHEMA, secrets.SCHEMA, steady_clock.SCHEMA)
+SCHEMAS = (schema.SCHEMA, progress.SCHEMA, secrets.SCHEMA, steady_clock.SCHEMA)
+DATABASE = "test.db"
+"""Its name in the data directory."""
 START_MS = 1_700_000_001_007
 BOX = SecretBox(bytes(32))
 
@@ -45,13 +64,9 @@ class SteppingClock(SystemClock):
         return super().utc_ms(at) + self.step_ms
 
 
-def repair_by_length(path: Path) -> int | None:
+def repair_by_length(data: bytes) -> Repaired | None:
     """Stands in for the repair of Ogg files: a byte is a millisecond; nothing is worth nothing."""
-    size = path.stat().st_size
-    if size:
-        with path.open("ab") as file:
-            file.write(b" repaired")
-    return size or None
+    return Repaired(data + b" repaired", len(data)) if data else None
 
 
 REPAIRS = {SliceKind.AUDIO: repair_by_length}
@@ -62,6 +77,87 @@ def make_bucket(server: S3Server, name: str, vendor: Vendor = Vendor.COS) -> Buc
     return Bucket(
         vendor, "ap-guangzhou", name, S3Server.access_key, server.secret_key, ("prefix1",)
     )
+
+
+@dataclass
+class Delivery:
+    """The parts of delivery, joined as in a node, and the events of a task's life."""
+
+    database: Database
+    bus: Bus
+    spool: Spool
+    uploader: Uploader
+    losses: Losses
+    webhooks: Webhooks
+
+    async def open(self, task: TaskRef, bucket: Bucket) -> None:
+        await self.spool.open(task, bucket)
+
+    def grow(self, origin: SliceOrigin, start_ms: int) -> GrowingSlice:
+        return self.spool.grow(origin, start_ms)
+
+    def put(
+        self, origin: SliceOrigin, start_ms: int, data: bytes, details: Mapping[str, str]
+    ) -> None:
+        self.spool.put(origin, start_ms, data, details)
+
+    async def flush(self) -> None:
+        await self.spool.flush()
+
+    async def record_start(self, task: TaskRef = TASK, *, has_failed: bool = False) -> None:
+        """The task's robot has entered: event 1001."""
+        await self.database.run(lambda c: self.bus.record(c, RobotEntered(task, has_failed)))
+
+    async def record_stop(self, task: TaskRef = TASK, leave_code: int = 0) -> None:
+        """The task's robot has left: event 1002."""
+        await self.database.run(lambda c: self.bus.record(c, RobotLeft(task, leave_code)))
+
+
+@asynccontextmanager
+async def open_delivery(
+    settings: Settings,
+    clock: Clock | None = None,
+    *,
+    repairs: Mapping[SliceKind, Repair] = REPAIRS,
+    bucket_opener: BucketOpener | None = None,
+    upload_pace: UploadPace = FAST_UPLOADS,
+    patience_s: float = 0.5,
+    callback_pace: CallbackPace = FAST_CALLBACKS,
+    schemas: Sequence[Schema] = (),
+) -> AsyncIterator[Delivery]:
+    """All parts of delivery over a data directory, with fast paces."""
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        database = await enter(Database(settings.data_dir / DATABASE, (*SCHEMAS, *schemas)))
+        bus = Bus(database)
+        steady = await enter(SteadyClock(database, clock, "tasks"))
+        webhooks = await enter(Webhooks(settings, database, bus, clock, pace=callback_pace))
+        spool = Spool(
+            settings.data_dir / "spool",
+            BOX,
+            repairs,
+            bus,
+            steady.now_ms,
+            is_new_clock=steady.is_new,
+        )
+        reserve = settings.data_dir / "reserve"
+        losses = await enter(Losses(database, bus, spool.find_task, reserve))
+        await enter(spool)
+        uploader = await enter(
+            Uploader(
+                settings.storage,
+                database,
+                bus,
+                spool,
+                clock,
+                steady.now_ms,
+                bucket_opener=bucket_opener,
+                pace=upload_pace,
+                patience_s=patience_s,
+            )
+        )
+        yield Delivery(database, bus, spool, uploader, losses, webhooks)
 
 
 @dataclass
@@ -77,10 +173,6 @@ class Site:
     apps: list[dict[str, Any]] = field(default_factory=list)
     """Instead of the one with `callback_url` and `callback_key`."""
     callback_pace: CallbackPace = FAST_CALLBACKS
-    bus: Bus = field(init=False)
-    """While it is open."""
-    webhooks: Webhooks = field(init=False)
-    """While it is open."""
 
     @property
     def settings(self) -> Settings:
@@ -102,27 +194,35 @@ class Site:
 
     @asynccontextmanager
     async def open(self, clock: Clock | None = None, **options: Any) -> AsyncIterator[Delivery]:
-        """A delivery over the directory, with fast paces, and its webhooks."""
-        options = {
-            "repair": REPAIRS,
-            "upload_pace": FAST_UPLOADS,
-            "upload_patience_s": 0.5,
-            **options,
-        }
-        clock = clock or SystemClock()
-        async with Database(self.data_dir / "test.db", _SCHEMAS) as database:
-            self.bus = Bus(database)
-            self.webhooks = Webhooks(
-                self.settings, database, self.bus, clock, pace=self.callback_pace
-            )
-            delivery = Delivery(self.settings, database, BOX, self.bus, clock, **options)
-            async with self.webhooks, delivery:
-                yield delivery
+        """All parts of delivery over the directory."""
+        options = {"callback_pace": self.callback_pace, **options}
+        async with open_delivery(self.settings, clock, **options) as delivery:
+            yield delivery
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of slices in the spool, the oldest first."""
+        files = (self.data_dir / "spool").glob("*/*")
+        return sorted(
+            (
+                path
+                for path in files
+                if path.suffix in (PART, WHOLE) and path.parent.name != DIRECTORY
+            ),
+            key=lambda path: path.name,
+        )
 
     @property
     def spooled(self) -> list[str]:
-        """The names of the files in the spool."""
-        return sorted(path.name for path in (self.data_dir / "spool").iterdir())
+        """Their names."""
+        return [path.name for path in self.files]
+
+    @property
+    def slices(self) -> list[tuple[Slice, bytes]]:
+        """The whole slices in the spool, with their contents."""
+        return [
+            read_slice(path.stem, path.read_bytes()) for path in self.files if path.suffix == WHOLE
+        ]
 
 
 class KeptEvents:
@@ -143,8 +243,9 @@ def open_memory() -> sqlite3.Connection:
     """A database in memory with the tables of delivery."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.execute("PRAGMA foreign_keys = ON")
-    for script in SCHEMA.migrations:
-        connection.executescript(script)
+    for each in SCHEMAS:
+        for script in each.migrations:
+            connection.executescript(script)
     return connection
 
 

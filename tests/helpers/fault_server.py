@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import ssl
 from asyncio import StreamReader, StreamWriter
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -9,6 +10,9 @@ from typing import Self
 from urllib.parse import unquote
 
 _REASONS = {200: "OK", 201: "Created", 204: "No Content", 403: "Forbidden", 404: "Not Found"}
+_DENIAL = b"<Error><Code>AccessDenied</Code><Message>with an explicit deny</Message></Error>"
+_DENIED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(_DENIAL), _DENIAL)
+_ZEROS = bytes(50_000)
 _LOGIN = "/login"
 """Where its redirects lead: a page that answers anything alike."""
 
@@ -23,6 +27,10 @@ class FaultServer:
         connections: how many there were.
         put_status: what it answers to a PUT that has worked.
         login_status: what it answers to whoever follows its redirects.
+        put_lines: further header lines of its answers to PUT; Content-Length among them is taken.
+        put_body: what its answers to PUT say.
+        trailing_bytes: how many zeros follow `put_body`.
+        trailed: how many of them it could send.
         has_etag: whether its answers have an ETag.
         etag: the ETag of its answers; None: the body's MD5.
         keeps: whether it stores what it is given; one that does not lies.
@@ -32,6 +40,11 @@ class FaultServer:
         hangs_up_on_reuse: whether it closes a connection at its second request, unanswered.
         tires_on_reuse: whether it answers 408 to that and closes the connection.
         hangs_up_always: whether it does so at the first.
+        hangs_up_after: whether it closes a connection after its answer.
+        is_silent: whether it does not answer at all.
+        tls: its certificate, if it speaks TLS.
+        demands: a header line that a PUT must have, else it is refused; lower-case name.
+        reads_body: whether it takes a body before it answers; else it closes the connection then.
     """
 
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -39,6 +52,10 @@ class FaultServer:
     connections: int = 0
     put_status: int = 200
     login_status: int = 200
+    put_lines: str = ""
+    put_body: bytes = b""
+    trailing_bytes: int = 0
+    trailed: int = 0
     has_etag: bool = True
     etag: str | None = None
     keeps: bool = True
@@ -48,11 +65,16 @@ class FaultServer:
     hangs_up_on_reuse: bool = False
     tires_on_reuse: bool = False
     hangs_up_always: bool = False
+    hangs_up_after: bool = False
+    is_silent: bool = False
+    tls: ssl.SSLContext | None = None
+    demands: str = ""
+    reads_body: bool = True
     _server: asyncio.Server | None = None
     _writers: set[StreamWriter] = field(default_factory=set)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
         return self
 
     async def __aexit__(
@@ -71,7 +93,8 @@ class FaultServer:
     @property
     def url(self) -> str:
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         self._writers.add(writer)
@@ -79,7 +102,10 @@ class FaultServer:
         is_reused = False
         try:
             while True:
-                method, path, body = await _read(reader)
+                method, path, head, body = await _read(reader, with_body=self.reads_body)
+                if self.is_silent:
+                    await reader.read()
+                    return
                 if self.hangs_up_always or (is_reused and self.hangs_up_on_reuse):
                     return
                 if is_reused and self.tires_on_reuse:
@@ -88,8 +114,17 @@ class FaultServer:
                     return
                 is_reused = True
                 self.requests.append(method)
-                writer.write(self._reply(method, path, body))
+                if method == "PUT" and self.demands not in head.lower():
+                    writer.write(_DENIED)
+                else:
+                    writer.write(self._reply(method, path, body))
                 await writer.drain()
+                for _ in range(self.trailing_bytes // len(_ZEROS)):
+                    writer.write(_ZEROS)
+                    await writer.drain()
+                    self.trailed += len(_ZEROS)
+                if self.hangs_up_after or not self.reads_body:
+                    return
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -104,7 +139,9 @@ class FaultServer:
     def _put(self, path: str, body: bytes) -> bytes:
         if self.keeps:
             self.objects[path] = body
-        return self._answer(self.put_status, 0, body)
+        size = len(self.put_body) + self.trailing_bytes
+        head = self._answer(self.put_status, size, body, self.put_lines)
+        return head + self.put_body
 
     def _head(self, path: str) -> bytes:
         data = self.objects.get(path)
@@ -114,7 +151,8 @@ class FaultServer:
 
     def _answer(self, status: int, size: int, body: bytes, lines: str = "") -> bytes:
         head = f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}\r\n{lines}"
-        if status != 204 and "Transfer-Encoding" not in lines:  # RFC 9110, 8.6
+        is_framed = "Transfer-Encoding" in lines or "Content-Length" in lines
+        if status != 204 and not is_framed:  # RFC 9110, 8.6
             head += f"Content-Length: {size}\r\n"
         if 300 <= status < 400:
             head += f"Location: {_LOGIN}\r\n"
@@ -124,10 +162,12 @@ class FaultServer:
         return f"{head}\r\n".encode()
 
 
-async def _read(reader: StreamReader) -> tuple[str, str, bytes]:
-    """Method, path and body of the next request."""
-    lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+async def _read(reader: StreamReader, *, with_body: bool) -> tuple[str, str, str, bytes]:
+    """Method, path, head and body of the next request."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    lines = head.split("\r\n")
     method, target, _ = lines[0].split(" ")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return method, unquote(target.partition("?")[0]), body
+    size = int(headers.get("content-length", "0")) if with_body else 0
+    body = await reader.readexactly(size)
+    return method, unquote(target.partition("?")[0]), head, body

@@ -12,6 +12,7 @@ from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.dtls import DtlsCertificate
 from cloudslice.webrtc.peer_connection import CloseReason, ConnectionOptions, PeerConnection
 from cloudslice.webrtc.remote_description import parse_remote_description
+from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.paths import Path, make_path
 from cloudslice.webrtc.udp.port import UdpPort
 from cloudslice.webrtc.video_receiver import VideoReceiver
@@ -34,7 +35,7 @@ class MemoryPort(UdpPort):
     """A port whose datagrams come from the test, and stay here."""
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(0, "198.51.100.1", clock)
+        super().__init__(0, AddressRules(("198.51.100.1",)), clock)
         self.sent: list[tuple[bytes, Path]] = []
 
     def send(self, data: bytes, path: Path) -> None:

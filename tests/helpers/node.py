@@ -18,6 +18,7 @@ from urllib.request import urlopen
 from tencentcloud.common.credential import Credential
 from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.common.retry import StandardRetryer
 from tencentcloud.trtc.v20190722 import models
 from tencentcloud.trtc.v20190722.trtc_client import TrtcClient
 from TLSSigAPIv2 import TLSSigAPIv2
@@ -165,16 +166,31 @@ sdk_app_ids = [{APP_ID}]
 
 
 class Sdk:
-    """The slicing actions by the official Python SDK; blocking."""
+    """The slicing actions by the official Python SDK; blocking.
 
-    def __init__(self, node: Node, *, secret_key: str = SECRET_KEY) -> None:
+    Args:
+        http_port: of the node, or of what stands before it.
+        attempts: how often the SDK tries a call that gets no answer.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        secret_key: str = SECRET_KEY,
+        http_port: int | None = None,
+        attempts: int = 1,
+    ) -> None:
         self._client = TrtcClient(
             Credential(SECRET_ID, secret_key),
             "ap-singapore",
             ClientProfile(
                 httpProfile=HttpProfile(
-                    protocol="http", endpoint=f"127.0.0.1:{node.http_port}", reqTimeout=10
-                )
+                    protocol="http",
+                    endpoint=f"127.0.0.1:{http_port or node.http_port}",
+                    reqTimeout=10,
+                ),
+                retryer=StandardRetryer(attempts, lambda _attempt: 0.1),
             ),
         )
 
@@ -189,6 +205,12 @@ class Sdk:
     def modify(self, task_id: str, lists: dict[str, list[str]] | None) -> None:
         more = {} if lists is None else {"SubscribeStreamUserIds": lists}
         self.call("ModifyCloudSliceTask", _task(task_id) | more)
+
+    def change(self, task_id: str, **slice_params: int) -> None:
+        """ModifyCloudSliceTask with our extension, which typed requests do not know."""
+        self._client.call_json(
+            "ModifyCloudSliceTask", _task(task_id) | {"SliceParams": slice_params}
+        )
 
     def delete(self, task_id: str) -> None:
         self.call("DeleteCloudSliceTask", _task(task_id))

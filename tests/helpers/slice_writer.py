@@ -10,9 +10,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from cloudslice.delivery.service import Delivery
 from cloudslice.slices import SliceKind, SliceOrigin
-from helpers.delivery import START_MS, TASK, Site, make_bucket
+from helpers.delivery import START_MS, TASK, Delivery, Site, make_bucket
 from helpers.s3_server import S3Server
 
 PIECES = 3
@@ -31,7 +30,7 @@ async def main(data_dir: str, s3_url: str, callback_url: str, bucket: str, ancho
     site = Site(Path(data_dir), s3_url, callback_url)
     async with site.open() as delivery, asyncio.TaskGroup() as group:
         await delivery.open(TASK, make_bucket(S3Server(Path(data_dir) / "unused"), bucket))
-        await delivery.record_start(TASK.task_id, has_failed=False)
+        await delivery.record_start()
         for n in range(int(anchors)):
             group.create_task(_slice_anchor(delivery, f"anchor_{n}"))
 

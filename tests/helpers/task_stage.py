@@ -1,29 +1,26 @@
-"""The API over real tasks: gateway, supervisor, database, delivery; rooms and time by hand."""
+"""The API over real tasks: gateway, database, delivery; rooms and time by hand."""
 
 import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudslice import secrets, steady_clock
 from cloudslice.api.gateway import Gateway
-from cloudslice.clock import SystemClock
 from cloudslice.config import Settings
-from cloudslice.database import Database, Operation
-from cloudslice.delivery import schema as delivery_schema
-from cloudslice.delivery.service import Delivery
-from cloudslice.events import Bus
+from cloudslice.events import RobotLeft
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomProvider
-from cloudslice.secrets import SecretBox
 from cloudslice.slices import SliceKind
 from cloudslice.slicing.audio.ogg import repair_ogg
 from cloudslice.slicing.pictures.pool import PicturePool
-from cloudslice.tasks import registry
-from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.steady_clock import SteadyClock
+from cloudslice.tasks import sqlite_store
+from cloudslice.tasks.service import Tasks
+from cloudslice.tasks.sqlite_store import SqliteTaskStore
+from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
 from helpers.api_fakes import (
     APP,
@@ -34,26 +31,17 @@ from helpers.api_fakes import (
     GatewayCaller,
     create_parameters,
 )
+from helpers.delivery import BOX, open_delivery
 from helpers.manual_rooms import ManualRooms
 from helpers.slice_store import ManualClock
 
-DATABASE = "test.db"
-"""Its name in the data directory."""
-_SCHEMAS = (secrets.SCHEMA, steady_clock.SCHEMA, delivery_schema.SCHEMA, registry.SCHEMA)
-_BOX = SecretBox(bytes(32))
 
+@dataclass
+class TaskParts:
+    """The service and the worker of a node."""
 
-class WatchedDelivery(Delivery):
-    """Tells which tasks have ended, and why."""
-
-    leave_codes: dict[str, list[LeaveCode]]
-    """By task: what its events 1002 say, of which there is to be one."""
-
-    async def record_stop(
-        self, task_id: str, leave_code: int, *, also: Operation[object] | None = None
-    ) -> None:
-        await super().record_stop(task_id, leave_code, also=also)
-        self.leave_codes.setdefault(task_id, []).append(LeaveCode(leave_code))
+    tasks: Tasks
+    worker: Worker
 
 
 @dataclass
@@ -61,7 +49,7 @@ class TaskStage:
     """A node without a network, and signed calls to it."""
 
     api: GatewayCaller
-    supervisor: Supervisor
+    worker: Worker
     rooms: ManualRooms
     clock: ManualClock
 
@@ -92,49 +80,51 @@ async def open_task_stage(
         }
     )
     rooms = ManualRooms()
-    async with open_supervisor(settings, rooms, clock, leave_codes) as supervisor:
-        gateway = Gateway(settings, supervisor, rooms, FakeEvents(), clock)
-        yield TaskStage(GatewayCaller(gateway, clock), supervisor, rooms, clock)
+    async with open_tasks(settings, rooms, clock, leave_codes) as parts:
+        gateway = Gateway(settings, parts.tasks, rooms, FakeEvents(), clock)
+        yield TaskStage(GatewayCaller(gateway, clock), parts.worker, rooms, clock)
 
 
 @asynccontextmanager
-async def open_supervisor(
+async def open_tasks(
     settings: Settings,
     rooms: RoomProvider,
     clock: ManualClock,
     leave_codes: dict[str, list[LeaveCode]],
     tick: Tick | None = None,
-) -> AsyncIterator[Supervisor]:
-    """A supervisor over a real database and real delivery.
+) -> AsyncIterator[TaskParts]:
+    """Service and worker over a real database and real delivery.
 
     Args:
-        leave_codes: are filled by task.
+        leave_codes: are filled by task: what its events 1002 say, of which there is to be one.
         tick: of the rooms, too; else it has one of its own.
     """
-    async with Database(settings.data_dir / DATABASE, _SCHEMAS) as database:
-        delivery = WatchedDelivery(
-            settings,
-            database,
-            _BOX,
-            Bus(database),
-            SystemClock(),
-            repair={SliceKind.AUDIO: repair_ogg},
+    providers = {"builtin": rooms}
+
+    def note(event: RobotLeft) -> None:
+        leave_codes.setdefault(event.task.task_id, []).append(LeaveCode(event.leave_code))
+
+    async with AsyncExitStack() as stack:
+        delivery = await stack.enter_async_context(
+            open_delivery(
+                settings,
+                repairs={SliceKind.AUDIO: repair_ogg},
+                schemas=(sqlite_store.SCHEMA,),
+            )
         )
-        delivery.leave_codes = leave_codes
-        async with delivery:
-            own_tick = tick or Tick(clock)
-            with PicturePool(1) as pictures, contextlib.closing(own_tick):
-                async with Supervisor(
-                    settings,
-                    database,
-                    _BOX,
-                    delivery,
-                    {"builtin": rooms},
-                    pictures,
-                    clock,
-                    own_tick,
-                ) as supervisor:
-                    yield supervisor
+        database, bus, spool = delivery.database, delivery.bus, delivery.spool
+        bus.listen(RobotLeft, note)
+        pictures = stack.enter_context(PicturePool(1))
+        if tick is None:
+            tick = stack.enter_context(contextlib.closing(Tick(clock)))
+        store = SqliteTaskStore(database, BOX, bus)
+        steady = await stack.enter_async_context(SteadyClock(database, clock, "tasks"))
+        worker = Worker(settings, store, spool, providers, pictures, clock, tick)
+        await stack.enter_async_context(worker)
+        await delivery.uploader.end_others(worker.taken_up)
+        is_full = lambda: delivery.uploader.is_full  # noqa: E731
+        tasks = Tasks(settings, store, worker, is_full, providers, steady.now_ms)
+        yield TaskParts(tasks, worker)
 
 
 def task_parameters(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import av
 import numpy as np
 import pytest
+from aioice.ice import get_host_addresses
 from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 
@@ -165,8 +166,14 @@ class Performer:
 
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
+    async with open_stage() as opened:
+        yield opened
+
+
+@contextlib.asynccontextmanager
+async def open_stage(*advertised: str) -> AsyncIterator[Stage]:
     clock = SystemClock()
-    with media_port(clock) as (port, tick):
+    with media_port(clock, *advertised) as (port, tick):
         settings = RtcSettings(consent_timeout_s=2)
         rooms = BuiltinRooms(port, settings, clock, tick, make_bus())
         stage = Stage(rooms, port, Robot())
@@ -218,6 +225,17 @@ async def test_pictures_and_sound_arrive(stage: Stage, codec: VideoCodec) -> Non
     counts = performer.publication.connection.counts
     assert (counts["not_authentic"], counts["malformed"], counts["unassigned"]) == (0, 0, 0)
     assert counts["video_unread"] > 0
+
+
+@pytest.mark.parametrize("reachable", ["127.0.0.2", "::1"])
+async def test_one_of_several_advertised_addresses_is_enough(reachable: str) -> None:
+    """An anchor inside, or with IPv6, finds the one that it can reach; aiortc takes answers only
+    from the address that it asked."""
+    if ":" in reachable and not get_host_addresses(use_ipv4=False, use_ipv6=True):
+        pytest.skip("this machine has no IPv6 but of its own")
+    async with open_stage("203.0.113.9", reachable) as stage:
+        performer = await stage.publish()
+        assert_intact(await performer.keyframe(), performer)
 
 
 async def test_a_peer_that_is_the_dtls_server(stage: Stage) -> None:

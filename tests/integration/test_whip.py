@@ -15,7 +15,7 @@ from starlette.routing import Mount
 
 from cloudslice import node
 from cloudslice.clock import SystemClock
-from cloudslice.config import Settings
+from cloudslice.config import HttpSettings, Settings
 from cloudslice.identity.private_map_key import Privilege, make_private_map_key
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomIdType, RoomKey, TrackKind
@@ -65,7 +65,7 @@ class Endpoint:
         self,
         url: str = URL,
         *,
-        offer: str | bytes | None = None,
+        offer: str | bytes | AsyncIterator[bytes] | None = None,
         headers: dict[str, str] | None = None,
         sig: str | None = None,
     ) -> httpx.Response:
@@ -241,6 +241,18 @@ async def test_offers_that_are_refused(endpoint: Endpoint, offer: str | bytes, s
     """With the reason; nobody is in the room."""
     assert_problem(await endpoint.publish(offer=offer), status)
     assert not endpoint.rooms.holds_user(ROOM, "anchor")
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for_forever(rooms: BuiltinRooms) -> None:
+    async def cut_off() -> AsyncIterator[bytes]:
+        yield b"v=0"
+        await asyncio.get_running_loop().create_future()
+
+    configured = settings().model_copy(update={"http": HttpSettings(body_timeout_s=0.05)})
+    async for endpoint in open_endpoint(rooms, configured):
+        refused = await endpoint.publish(offer=cut_off())
+        assert_problem(refused, 408)
+        assert refused.headers["connection"] == "close"
 
 
 async def test_415_says_what_is_taken(endpoint: Endpoint) -> None:

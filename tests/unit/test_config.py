@@ -63,6 +63,24 @@ def test_a_file_sets_what_it_names(file: Path) -> None:
     assert settings.storage.endpoints.cos == "file:///srv/buckets"
 
 
+@pytest.mark.parametrize(
+    ("value", "addresses"),
+    [
+        ("", ()),
+        ("203.0.113.7", ("203.0.113.7",)),
+        ('["203.0.113.7", "2001:db8::5"]', ("203.0.113.7", "2001:db8::5")),
+        ("[]", ()),
+    ],
+)
+def test_there_may_be_one_advertised_address_or_several(
+    file: Path, value: str, addresses: tuple[str, ...]
+) -> None:
+    """By a variable as by the file."""
+    assert load(file, "", RTC__ADVERTISE_IP=value).rtc.advertise_ip == addresses
+    toml = value if value.startswith("[") else f'"{value}"'
+    assert load(file, f"[rtc]\nadvertise_ip = {toml}").rtc.advertise_ip == addresses
+
+
 def test_variables_override_the_file(file: Path) -> None:
     settings = load(
         file,
@@ -107,6 +125,22 @@ def test_variables_alone_can_make_an_app(file: Path) -> None:
 def test_a_secret_that_looks_like_something_else_is_the_text_it_is(file: Path, key: str) -> None:
     settings = load(file, APP, APPS__0__SECRET_KEY=key)
     assert settings.apps[0].secret_key.get_secret_value() == key
+
+
+def test_a_line_end_behind_a_variable_is_not_of_it(file: Path) -> None:
+    """It comes with what is read from a file, as secrets are."""
+    settings = load(
+        file,
+        APP + CREDENTIAL,
+        APPS__0__SECRET_KEY="abc\n",
+        CREDENTIALS__0__SECRET_KEY="d ef\r\n",
+        RTC__UDP_PORT="7001\n",
+        API__REGIONS='["ap-tokyo"]\n',
+    )
+    assert settings.apps[0].secret_key.get_secret_value() == "abc"
+    assert settings.credentials[0].secret_key.get_secret_value() == "d ef"
+    assert settings.rtc.udp_port == 7001
+    assert settings.api.regions == ("ap-tokyo",)
 
 
 def test_other_variables_do_not_matter(file: Path) -> None:
@@ -189,6 +223,47 @@ def test_other_variables_do_not_matter(file: Path) -> None:
             id="endpoint-unknown-part",
         ),
         pytest.param(
+            '[storage.s3]\nchecksum = "crc32"',
+            "FILE: storage.s3.checksum: expected one of 'Content-MD5', 'x-amz-checksum-sha256' "
+            "or 'none', but it is 'crc32'",
+            id="checksum",
+        ),
+        pytest.param(
+            '[storage.cos]\nacl = "a\\n"',
+            "FILE: storage.cos.acl: expected ASCII characters without blanks, as a header has "
+            "them, but it is 'a\\n'",
+            id="header",
+        ),
+        pytest.param(
+            '[storage.cos]\nkms_key_id = "k"',
+            'FILE: storage.cos: kms_key_id needs encryption, such as "aws:kms"',
+            id="key-without-encryption",
+        ),
+        pytest.param(
+            '[storage.oss]\nca_file = "/nowhere/ca.pem"',
+            "FILE: storage.oss.ca_file: cannot be read: No such file or directory, "
+            "but it is '/nowhere/ca.pem'",
+            id="no-ca-file",
+        ),
+        pytest.param(
+            '[storage.oss]\nca_file = "/dev/null"',
+            "FILE: storage.oss.ca_file: expected a file with certificates in PEM, "
+            "but it is '/dev/null'",
+            id="no-certificates",
+        ),
+        pytest.param(
+            '[storage.cos]\naddressing = "path"\n'
+            '[storage.endpoints]\ncos = "https://{bucket}.s3.example.com"',
+            'FILE: storage: cos.addressing: "path" contradicts {bucket} in endpoints.cos',
+            id="path-style-virtual-host",
+        ),
+        pytest.param(
+            '[storage.s3]\naddressing = "virtual"\n[storage.endpoints]\ns3 = "http://[::1]:9000"',
+            'FILE: storage: s3.addressing: "virtual" needs a host name in endpoints.s3, '
+            "not an address",
+            id="virtual-address",
+        ),
+        pytest.param(
             'data_dir = ""',
             "FILE: data_dir: expected a directory, but it is ''",
             id="no-directory",
@@ -198,6 +273,30 @@ def test_other_variables_do_not_matter(file: Path) -> None:
             "FILE: rtc.advertise_ip: expected an IP address, such as 203.0.113.7, "
             "but it is 'rtc.example.com'",
             id="not-an-address",
+        ),
+        pytest.param(
+            '[[apps]]\nsdk_app_id = 1\nsecret_key = "abc\\n"',
+            "FILE: apps[0].secret_key: expected no blank or line end before or behind it",
+            id="line-end-behind-a-key",
+        ),
+        pytest.param(
+            '[[credentials]]\nsecret_id = "AKID "\nsecret_key = "\\tabc"\nsdk_app_ids = []',
+            "FILE: credentials[0].secret_id: expected no blank or line end before or behind it, "
+            "but it is 'AKID '\n"
+            "FILE: credentials[0].secret_key: expected no blank or line end before or behind it",
+            id="blanks-around-a-pair",
+        ),
+        pytest.param(
+            '[rtc]\nadvertise_ip = ["203.0.113.7", "rtc.example.com"]',
+            "FILE: rtc.advertise_ip: expected an IP address, such as 203.0.113.7, "
+            "but one is 'rtc.example.com'",
+            id="not-an-address-in-a-list",
+        ),
+        pytest.param(
+            "[rtc]\nadvertise_ip = 1",
+            "FILE: rtc.advertise_ip: expected an IP address, such as 203.0.113.7, "
+            "or a list of them, but it is 1",
+            id="no-address-at-all",
         ),
         pytest.param(
             '[rtc]\nice_servers = ["stun.example.com:3478"]',
@@ -282,6 +381,7 @@ def test_a_list_in_a_variable_must_be_toml(file: Path) -> None:
         pytest.param('[apps]\nsdk_app_id = 1\nsecret_key = "TOPSECRET"', id="table-for-a-list"),
         pytest.param(APP + 'callback_key = "TOPSECRET!"', id="callback-key"),
         pytest.param('encryption_key = ["TOPSECRET"]', id="encryption-key"),
+        pytest.param('[storage.cos]\nsession_token = "TOPSECRET "', id="session-token"),
         pytest.param(
             CREDENTIAL.replace('"key"', '"TOPSECRET"') + "x = 1", id="another-key-of-its-table"
         ),

@@ -1,11 +1,12 @@
-"""Threads that wait for the interpreter are not kept waiting long."""
+"""Threads that wait for the interpreter are not kept waiting long; files can be opened."""
 
+import resource
 import sys
 from collections.abc import Iterator
 
 import pytest
 
-from cloudslice.process import take_short_turns
+from cloudslice.process import allow_many_files, take_short_turns
 
 
 @pytest.fixture(autouse=True)
@@ -18,3 +19,16 @@ def _as_before() -> Iterator[None]:
 def test_a_turn_is_far_shorter_than_what_a_picture_takes() -> None:
     take_short_turns()
     assert sys.getswitchinterval() < 0.001
+
+
+def test_the_limit_of_files_is_raised_as_far_as_it_may_be() -> None:
+    """Many programs start with 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+    try:
+        limit = allow_many_files()
+        assert limit == min(hard, 65_536)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (limit, hard)
+        assert allow_many_files() == limit
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

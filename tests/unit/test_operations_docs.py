@@ -8,17 +8,19 @@ from typing import cast
 
 import pytest
 
-from cloudslice.delivery.service import Delivery
-from cloudslice.delivery.uploads import UploadCounters
 from cloudslice.events import Bus
 from cloudslice.faults import Faults
-from cloudslice.metrics import NodeMetrics
+from cloudslice.metrics import DeliveryParts, NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.pictures.pool import PicturePool, PictureProcessCounters
+from cloudslice.spool.spool import Spool
 from cloudslice.tasks.model import TaskStatus
-from cloudslice.tasks.supervisor import Supervisor
+from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
+from cloudslice.uploads.losses import Losses
+from cloudslice.uploads.shared import UploadCounters
+from cloudslice.uploads.uploader import Uploader
 from cloudslice.webhooks.attempts import CallbackCounters
 from cloudslice.webhooks.webhooks import Webhooks
 from cloudslice.webrtc.udp.port import UdpPort
@@ -36,10 +38,6 @@ class IdleNode:
     unsent: int = 0
     errors: int = 0
     anchor_count: int = 0
-    lost: int = 0
-    files_set_aside: int = 0
-    spool_bytes: int = 0
-    uploads: UploadCounters = field(default_factory=UploadCounters)
     counters: PictureProcessCounters = field(default_factory=PictureProcessCounters)
     faults: Faults = field(default_factory=lambda: Faults("test"))
 
@@ -55,23 +53,31 @@ class IdleNode:
 
 
 @dataclass
-class IdleWebhooks:
-    """What metrics ask of webhooks."""
+class IdleDelivery:
+    """What metrics ask of the parts of delivery, but for what has become of slices or webhooks."""
 
-    counters: CallbackCounters = field(default_factory=CallbackCounters)
+    counters: UploadCounters | CallbackCounters
+    count: int = 0
+    files_set_aside: int = 0
+    used_bytes: int = 0
 
 
 @pytest.fixture(scope="module")
 def exported() -> dict[str, set[str]]:
     """The values of the label `what` (`status`, `rooms`) by the metric's name."""
-    node = IdleNode()
+    node, uploads = IdleNode(), IdleDelivery(UploadCounters())
+    delivery = DeliveryParts(
+        cast(Spool, uploads),
+        cast(Uploader, uploads),
+        cast(Losses, uploads),
+        cast(Webhooks, IdleDelivery(CallbackCounters())),
+    )
     metrics = NodeMetrics(
-        cast(Supervisor, node),
+        cast(Worker, node),
         cast(BuiltinRooms, node),
         cast(UdpPort, node),
         cast(PicturePool, node),
-        cast(Delivery, node),
-        cast(Webhooks, IdleWebhooks()),
+        delivery,
         cast(Bus, node),
         cast(Tick, node),
     )

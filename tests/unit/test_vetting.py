@@ -51,6 +51,21 @@ def test_another_type_is_odd(connection: sqlite3.Connection, column: str, value:
     assert connection.execute("SELECT name FROM things").fetchall() == [("a",)]
 
 
+@pytest.mark.parametrize("column", ["name", "note"])
+def test_a_text_that_is_no_utf8_is_odd(connection: sqlite3.Connection, column: str) -> None:
+    """Fetched as it is, it would end the start."""
+    insert(connection)
+    insert(connection, name="b", note="\N{SNOWMAN}")
+    insert(connection, name="c")
+    connection.execute(f"UPDATE things SET {column} = CAST(x'c328' AS TEXT) WHERE name = 'c'")  # noqa: S608
+    for judge in (None, lambda row: None):
+        (odd,) = vetting.find_odd(connection, "things", judge)
+        assert odd.fault == f"its {column} cannot be read"
+        assert odd.row[column] == b"\xc3("
+    vetting.forget_odd(connection, "things")
+    assert connection.execute("SELECT name FROM things").fetchall() == [("a",), ("b",)]
+
+
 def test_what_sqlite_converts_is_not_odd(connection: sqlite3.Connection) -> None:
     insert(connection, number="7", share=2, note=5)
     assert vetting.find_odd(connection, "things") == []

@@ -176,7 +176,9 @@ class _SlicingActions:
         return {"TaskId": request.task_id, "Status": status.value}
 
     async def modify(self, request: ModifyRequest, _: AppSettings) -> Outputs:
-        await self._tasks.modify(request.sdk_app_id, request.task_id, request.lists)
+        await self._tasks.modify(
+            request.sdk_app_id, request.task_id, request.lists, request.changes
+        )
         return {"TaskId": request.task_id}
 
     async def delete(self, request: TaskRequest, _: AppSettings) -> Outputs:

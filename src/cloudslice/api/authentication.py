@@ -74,6 +74,22 @@ class Authenticator:
         Raises:
             ApiError: no known one did, or not within five minutes of `now_s`.
         """
+        proof, credential, secret_key = self._identify(call, common, now_s)
+        hosts = self._possible_hosts(call.request.head.headers.get("host", ""))
+        if not proof.is_made_with(secret_key, hosts):
+            raise ApiError(Code.AUTH_SIGNATURE_FAILURE, _SIGNATURE_FAILURE)
+        if common.token and proof.secret_id == credential.secret_id:
+            raise ApiError(Code.AUTH_TOKEN_FAILURE, _NEEDS_NO_TOKEN)
+        return credential
+
+    def check_sender(self, call: Call, common: Common, now_s: float) -> None:
+        """As `authenticate`, as far as that goes without the body; raises ApiError."""
+        self._identify(call, common, now_s)
+
+    def _identify(
+        self, call: Call, common: Common, now_s: float
+    ) -> tuple["_Proof", CredentialSettings, str]:
+        """Who says that they made `call`, and the key that they would have signed it with."""
         proof = self._read_proof(call, common)
         credential, secret_key = self._find(proof.secret_id, common.token, now_s)
         seconds = abs(common.timestamp - now_s)
@@ -81,12 +97,9 @@ class Authenticator:
             raise ApiError(
                 Code.AUTH_SIGNATURE_EXPIRE, _EXPIRED, seconds=int(seconds), limit=_MAX_CLOCK_SKEW_S
             )
-        hosts = self._possible_hosts(call.request.head.headers.get("host", ""))
-        if not proof.is_made_with(secret_key, hosts):
-            raise ApiError(Code.AUTH_SIGNATURE_FAILURE, _SIGNATURE_FAILURE)
-        if common.token and proof.secret_id == credential.secret_id:
-            raise ApiError(Code.AUTH_TOKEN_FAILURE, _NEEDS_NO_TOKEN)
-        return credential
+        if isinstance(proof, Tc3Proof):
+            proof.check_date()
+        return proof, credential, secret_key
 
     def _find(self, secret_id: str, token: str, now_s: float) -> tuple[CredentialSettings, str]:
         """The credential behind a SecretId, and the key that its holder signs with."""

@@ -15,6 +15,7 @@ from cloudslice.api.encodings import (
     decode_flat,
     decode_form,
     decode_query,
+    unsupported_media_type,
 )
 from cloudslice.api.errors import ApiError, Code, Language, Phrase, missing_parameter
 from cloudslice.api.transport import Head, HttpRequest
@@ -100,6 +101,17 @@ class Call:
         )
 
 
+def decode_head(head: Head) -> Call:
+    """What the head of a POST tells of a call: all common parameters, if it is signed with TC3.
+
+    Raises:
+        ApiError: it is not, so that only its body could tell.
+    """
+    if not _is_tc3(head):
+        raise unsupported_media_type(head.media_type)
+    return Call(HttpRequest(head, b""), None, _common_headers(head), Parameters({}, Encoding.JSON))
+
+
 def decode_call(request: HttpRequest) -> Call:
     """Take `request` apart.
 
@@ -109,8 +121,7 @@ def decode_call(request: HttpRequest) -> Call:
     if not _is_tc3(request.head):
         form = decode_form(request)
         return Call(request, form, _common_fields(form), _action_fields(form))
-    headers = request.head.headers
-    common = {name: headers[header] for name, header in _HEADERS.items() if header in headers}
+    common = _common_headers(request.head)
     if request.head.method == "POST":
         return Call(request, None, common, decode_body(request))
     # Generic clients put common parameters into the query too; the headers count.
@@ -122,6 +133,11 @@ def _is_tc3(head: Head) -> bool:
     # Without Authorization, X-TC-Action still tells what was meant: v1 clients never send it.
     authorization = head.headers.get("authorization", "")
     return authorization.startswith("TC3-HMAC-SHA256") or "x-tc-action" in head.headers
+
+
+def _common_headers(head: Head) -> dict[str, str]:
+    headers = head.headers
+    return {name: headers[header] for name, header in _HEADERS.items() if header in headers}
 
 
 def _common_fields(fields: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 import time
 import uuid
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -9,7 +11,7 @@ import structlog
 from cloudslice.api.actions import Action, Outputs, action_table
 from cloudslice.api.authentication import Authenticator
 from cloudslice.api.callers import check_caller
-from cloudslice.api.calls import Common, decode_call
+from cloudslice.api.calls import Common, decode_call, decode_head
 from cloudslice.api.envelope import render_error, render_success
 from cloudslice.api.errors import ApiError, Code, Language, Phrase
 from cloudslice.api.event_actions import EventService
@@ -17,13 +19,14 @@ from cloudslice.api.limits import RateLimiter
 from cloudslice.api.regions import check_api_region
 from cloudslice.api.schema import check
 from cloudslice.api.transport import (
+    LARGE_BODY_BYTES,
+    BodyReader,
     ClientDisconnectedError,
     Head,
     HttpRequest,
     Receive,
     Scope,
     Send,
-    read_body,
     read_head,
     send_answer,
 )
@@ -80,6 +83,9 @@ class Gateway:
         self._clock = clock
         self._actions = action_table(tasks, rooms, events, clock, settings.storage.endpoints)
         self._authenticator = Authenticator(settings.credentials, settings.api)
+        self._bodies = BodyReader(
+            settings.http.body_timeout_s, round(settings.http.body_memory_mib * 1024**2)
+        )
         self._limiter = RateLimiter()
         self._rate_limits = {
             credential.secret_id: _rate_limit(credential, settings)
@@ -122,19 +128,37 @@ class Gateway:
         check_caller(call.client, self._settings.api)
         if call.head.method not in ("GET", "POST"):
             raise ApiError(Code.UNSUPPORTED_PROTOCOL, _PROTOCOL, method=call.head.method[:100])
-        request = HttpRequest(call.head, await read_body(call.head, receive))
+        body = await self._bodies.read(call.head, receive, partial(self._check_sender, call.head))
         call.is_read = True
+        request = HttpRequest(call.head, body)
+        if len(body) > LARGE_BODY_BYTES:
+            self._check_large(request)
         decoded = decode_call(request)
         call.language = decoded.language
         common = decoded.read_common()
         call.action = action = self._select(common)
-        credential = self._authenticator.authenticate(decoded, common, self._clock.utc_ms() / 1000)
+        credential = self._authenticator.authenticate(decoded, common, self._now_s())
         call.secret_id = credential.secret_id
         self._limit_rate(action, credential)
         values = check(action.schema, decoded.parameters)
         parsed = action.parse(values)
         app = self._authorize(action, credential, values["SdkAppId"])
         return await action.carry_out(parsed, app)
+
+    def _check_sender(self, head: Head) -> None:
+        """Check who is about to send a large body, as far as its head tells; raises ApiError."""
+        call = decode_head(head)
+        common = call.read_common()
+        self._select(common)
+        self._authenticator.check_sender(call, common, self._now_s())
+
+    def _check_large(self, request: HttpRequest) -> None:
+        """Check a large body's signature before time is spent on what is in it."""
+        call = replace(decode_head(request.head), request=request)
+        self._authenticator.authenticate(call, call.read_common(), self._now_s())
+
+    def _now_s(self) -> float:
+        return self._clock.utc_ms() / 1000
 
     def _select(self, common: Common) -> Action:
         if common.version != VERSION:

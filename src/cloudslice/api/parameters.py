@@ -2,6 +2,7 @@
 are both made of them."""
 
 import re
+from dataclasses import replace
 
 from cloudslice import ids
 from cloudslice.api.errors import Code, Phrase
@@ -10,8 +11,9 @@ from cloudslice.api.schema import Integer, Object, Parameter, Text, TextList
 STRING_ROOM_ID = Text(
     pattern=ids.STRING_ROOM_ID,
     rule=Phrase(
-        "1 to 64 of: letters, digits, space and !#$%&()+-:;<=.>?@[]^_{{}}|~,",
-        " 1 到 64 个字符，可用字母、数字、空格及 !#$%&()+-:;<=.>?@[]^_{{}}|~,",
+        "1 to 64 of: letters, digits, space and !#$%&()+-:;<=.>?@[]^_{{}}|~, (but not `.` or `..`)",
+        " 1 到 64 个字符，可用字母、数字、空格及 !#$%&()+-:;<=.>?@[]^_{{}}|~,"
+        "（不能是 `.` 或 `..`）",
     ),
 )
 _USER_ID = Text(
@@ -61,41 +63,48 @@ _SUBSCRIPTION = Object(
     )
 )
 
+_SLICE_TYPE = Parameter(
+    name="SliceType",
+    type=Integer(1, 3),
+    missing=Code.MISSING_SLICE_TYPE,
+    note="1 audio, 2 pictures, 3 both",
+)
+_HOW_TO_SLICE = (
+    Parameter(
+        name="MaxIdleTime",
+        type=Integer(5, 86400),
+        default=30,
+        note="seconds without an anchor after which the task ends",
+    ),
+    Parameter(
+        name="SliceAudio", type=Integer(15, 60), default=15, note="seconds of an audio slice"
+    ),
+    Parameter(
+        name="SliceVideo",
+        type=Integer(5, 60),
+        default=5,
+        note="seconds from one picture to the next; the second one may come sooner",
+    ),
+    Parameter(name="SliceImageType", type=Integer(0, 1), default=0, note="0 PNG, 1 JPG"),
+    Parameter(
+        name="SliceCallbackUrl",
+        type=Text(),
+        note="accepted and ignored: the callback URL is a setting of the app",
+    ),
+)
 _SLICE_PARAMS = Object(
     (
-        Parameter(
-            name="SliceType",
-            type=Integer(1, 3),
-            missing=Code.MISSING_SLICE_TYPE,
-            note="1 audio, 2 pictures, 3 both",
-        ),
-        Parameter(
-            name="MaxIdleTime",
-            type=Integer(5, 86400),
-            default=30,
-            note="seconds without an anchor after which the task ends",
-        ),
-        Parameter(
-            name="SliceAudio", type=Integer(15, 60), default=15, note="seconds of an audio slice"
-        ),
-        Parameter(
-            name="SliceVideo",
-            type=Integer(5, 60),
-            default=5,
-            note="seconds from one picture to the next; the second one may come sooner",
-        ),
-        Parameter(name="SliceImageType", type=Integer(0, 1), default=0, note="0 PNG, 1 JPG"),
-        Parameter(
-            name="SliceCallbackUrl",
-            type=Text(),
-            note="accepted and ignored: the callback URL is a setting of the app",
-        ),
+        _SLICE_TYPE,
+        *_HOW_TO_SLICE,
         Parameter(
             name="SubscribeStreamUserIds",
             type=_SUBSCRIPTION,
             note="whom to slice; everybody if absent",
         ),
     )
+)
+_CHANGED_SLICE_PARAMS = Object(
+    tuple(replace(each, missing=None, default=None) for each in (_SLICE_TYPE, *_HOW_TO_SLICE))
 )
 
 _CLOUD_SLICE_STORAGE = Object(
@@ -148,7 +157,7 @@ CREATE = Object(
             type=Text(),
             missing=Code.MISSING_ROOM_ID,
             note=f"`RoomIdType` 1: 1 to {ids.MAX_ROOM_NUMBER} in decimal; 0: up to 64 of the 89 "
-            "characters of string rooms; else `InvalidParameter.OutOfRange`",
+            "characters of string rooms, but not `.` or `..`; else `InvalidParameter.OutOfRange`",
         ),
         Parameter(
             name="UserId", type=_USER_ID, missing=Code.MISSING_USER_ID, note="the robot's id"
@@ -202,6 +211,11 @@ MODIFY = Object(
             type=_SUBSCRIPTION,
             note="replaces all four lists, an absent one meaning no restriction; without the "
             "object nothing changes",
+        ),
+        Parameter(
+            name="SliceParams",
+            type=_CHANGED_SLICE_PARAMS,
+            note="our extension: what is given is changed from the call on, what is absent stays",
         ),
     )
 )

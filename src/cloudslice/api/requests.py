@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cloudslice.api.errors import Phrase, out_of_range
@@ -11,7 +11,12 @@ from cloudslice.api.regions import storage_region
 from cloudslice.config import EndpointSettings
 from cloudslice.ids import MAX_ROOM_NUMBER, RoomIdType, RoomKey, read_room_key
 from cloudslice.slices import Bucket, Vendor
-from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
+from cloudslice.slicing.params import (
+    ImageFormat,
+    ParamChanges,
+    SliceParams,
+    SubscriptionLists,
+)
 from cloudslice.tasks.model import TaskSpec
 
 _NUMERIC_ROOM_RULE = Phrase(
@@ -51,11 +56,12 @@ class TaskRequest:
 
 @dataclass(frozen=True, slots=True)
 class ModifyRequest:
-    """Replace a task's lists; None leaves them as they are."""
+    """Replace a task's lists, unless they are None, and some of its parameters."""
 
     sdk_app_id: int
     task_id: str
     lists: SubscriptionLists | None
+    changes: ParamChanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +84,7 @@ def parse_create(values: Mapping[str, Any], endpoints: EndpointSettings) -> Task
         robot_user_id=values["UserId"],
         user_sig=values["UserSig"],
         private_map_key=values.get("PrivateMapKey"),
-        slicing=SliceParams(
-            audio=slicing["SliceType"] in (1, 3),
-            video=slicing["SliceType"] in (2, 3),
-            max_idle_s=slicing["MaxIdleTime"],
-            audio_slice_s=slicing["SliceAudio"],
-            video_interval_s=slicing["SliceVideo"],
-            image_format=(ImageFormat.PNG, ImageFormat.JPG)[slicing["SliceImageType"]],
-        ),
+        slicing=replace(SliceParams(audio=True, video=True), **_parse_slicing(slicing)),
         lists=_parse_lists(
             slicing.get("SubscribeStreamUserIds", {}), "SliceParams.SubscribeStreamUserIds"
         ),
@@ -107,7 +106,8 @@ def parse_modify(values: Mapping[str, Any]) -> ModifyRequest:
     """
     name = "SubscribeStreamUserIds"
     lists = _parse_lists(values[name], name) if name in values else None
-    return ModifyRequest(values["SdkAppId"], values["TaskId"], lists)
+    changes = _parse_slicing(values.get("SliceParams", {}))
+    return ModifyRequest(values["SdkAppId"], values["TaskId"], lists, changes)
 
 
 def parse_numeric_room(values: Mapping[str, Any]) -> RoomRequest:
@@ -128,6 +128,23 @@ def _parse_room(sdk_app_id: int, room_id: str, room_id_type: RoomIdType) -> Room
         is_text = room_id_type is RoomIdType.STRING
         raise out_of_range("RoomId", STRING_ROOM_ID.rule if is_text else _NUMERIC_ROOM_RULE)
     return room
+
+
+def _parse_slicing(values: Mapping[str, Any]) -> ParamChanges:
+    """The members of SliceParams that are given, but for lists."""
+    changes = ParamChanges()
+    if "SliceType" in values:
+        changes["audio"] = values["SliceType"] in (1, 3)
+        changes["video"] = values["SliceType"] in (2, 3)
+    if "MaxIdleTime" in values:
+        changes["max_idle_s"] = values["MaxIdleTime"]
+    if "SliceAudio" in values:
+        changes["audio_slice_s"] = values["SliceAudio"]
+    if "SliceVideo" in values:
+        changes["video_interval_s"] = values["SliceVideo"]
+    if "SliceImageType" in values:
+        changes["image_format"] = (ImageFormat.PNG, ImageFormat.JPG)[values["SliceImageType"]]
+    return changes
 
 
 def _parse_lists(values: Mapping[str, Any], name: str) -> SubscriptionLists:

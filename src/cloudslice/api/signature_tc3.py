@@ -24,6 +24,12 @@ _WRONG_SCOPE = Phrase(
     "`Credential` must be `SecretId/Date/Service/tc3_request`",
     "`Credential` 必须为 `SecretId/Date/Service/tc3_request`",
 )
+_WRONG_DATE = Phrase(
+    "The provided credentials could not be validated: the date in `Credential` is `{date}`, but "
+    "`X-TC-Timestamp` is of the UTC day `{expected}`.",
+    "签名验证失败：`Credential` 中的日期为 `{date}`，而 `X-TC-Timestamp` 对应的 UTC 日期为 "
+    "`{expected}`。",
+)
 _WRONG_SIGNATURE_FORM = Phrase(
     "`Signature` must be 64 hexadecimal digits", "`Signature` 必须为 64 位十六进制字符"
 )
@@ -98,6 +104,15 @@ class Tc3Proof:
         """Whose signature it claims to be."""
         return self.authorization.secret_id
 
+    def check_date(self) -> None:
+        """Raises ApiError unless the credential's scope is of the timestamp's UTC day."""
+        date = self.authorization.date
+        expected = datetime.fromtimestamp(self.timestamp, UTC).strftime("%Y-%m-%d")
+        if date != expected:
+            raise ApiError(
+                Code.AUTH_SIGNATURE_FAILURE, _WRONG_DATE, date=date[:100], expected=expected
+            )
+
     def is_made_with(self, secret_key: str, hosts: Sequence[str]) -> bool:
         """Whether the holder of `secret_key` signed the request at its timestamp.
 
@@ -105,8 +120,6 @@ class Tc3Proof:
             hosts: what the client may have taken for the endpoint's host when it signed.
         """
         date, service = self.authorization.date, self.authorization.service
-        if datetime.fromtimestamp(self.timestamp, UTC).strftime("%Y-%m-%d") != date:
-            return False
         key = f"TC3{secret_key}".encode()
         for part in (date, service, _TERMINATOR):
             key = _hmac(key, part)

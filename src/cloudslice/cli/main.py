@@ -6,7 +6,7 @@ import click
 
 from cloudslice import __version__
 
-_COMMANDS = ("serve", "publish", "demo", "usersig", "token", "events")
+_COMMANDS = ("serve", "publish", "demo", "usersig", "token", "events", "spool")
 """Each is `..._command` in a module of its own."""
 
 

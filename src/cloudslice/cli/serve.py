@@ -11,9 +11,20 @@ from cloudslice.config import SettingsError
 from cloudslice.database import DatabaseError
 from cloudslice.logs import set_up_logging
 from cloudslice.node import ListenError, serve
-from cloudslice.process import keep_freed_memory, take_short_turns
+from cloudslice.process import allow_many_files, keep_freed_memory, take_short_turns
 from cloudslice.secrets import SecretKeyError
+from cloudslice.tasks.store import StoreError
 from cloudslice.webrtc.udp.sockets import PortInUseError
+
+_REASONS = (
+    SettingsError,
+    DatabaseError,
+    StoreError,
+    SecretKeyError,
+    PortInUseError,
+    ListenError,
+)
+"""Why it may be unable to start, for the operator to mend."""
 
 
 @click.command("serve")
@@ -28,9 +39,10 @@ def serve_command(path: Path) -> None:
     set_up_logging(settings.log)
     keep_freed_memory()
     take_short_turns()
+    allow_many_files()
     try:
         uvloop.run(serve(settings))
-    except (SettingsError, DatabaseError, SecretKeyError, PortInUseError, ListenError) as error:
+    except _REASONS as error:
         fail(str(error))
     except sqlite3.Error as error:
         # The file is whole, but what is in it is not what this version writes.

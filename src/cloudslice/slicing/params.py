@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypedDict
 
 
 class ImageFormat(Enum):
@@ -37,3 +38,14 @@ class SliceParams:
     audio_slice_s: int = 15
     video_interval_s: int = 5
     image_format: ImageFormat = ImageFormat.PNG
+
+
+class ParamChanges(TypedDict, total=False):
+    """Some of `SliceParams`, to be changed while a task runs."""
+
+    audio: bool
+    video: bool
+    max_idle_s: int
+    audio_slice_s: int
+    video_interval_s: int
+    image_format: ImageFormat

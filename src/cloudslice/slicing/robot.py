@@ -128,6 +128,30 @@ class Robot:
         """What it subscribes by."""
         return self._lists
 
+    @property
+    def params(self) -> SliceParams:
+        """How it slices."""
+        return self._params
+
+    def set_params(self, params: SliceParams, since: float = -inf) -> None:
+        """Slice by other parameters from now on, on running streams too.
+
+        An audio slice under way ends at its old length. Pictures follow the new interval at once.
+
+        Args:
+            since: monotonic second; what arrived before it of a medium that was not sliced is not
+                sliced.
+        """
+        self._params = params
+        for user_id, audio in self._audio.items():
+            self._fenced(user_id, audio.slicer.set_length, params.audio_slice_s)
+        for user_id, video in self._video.items():
+            self._fenced(
+                user_id, video.grabber.change, params.video_interval_s, params.image_format
+            )
+        self._since = since
+        self._reconcile()
+
     def set_lists(self, lists: SubscriptionLists, since: float = -inf) -> None:
         """Subscribe by other lists from now on, on running streams too.
 

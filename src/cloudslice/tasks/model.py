@@ -6,7 +6,7 @@ from typing import Protocol
 
 from cloudslice.ids import RoomKey
 from cloudslice.slices import Bucket
-from cloudslice.slicing.params import SliceParams, SubscriptionLists
+from cloudslice.slicing.params import ParamChanges, SliceParams, SubscriptionLists
 
 
 class TaskStatus(Enum):
@@ -57,6 +57,9 @@ class TaskService(Protocol):
     async def create(self, spec: TaskSpec) -> str:
         """Start a task and return its TaskId; the task survives a restart from here on.
 
+        The same again within a minute returns the same TaskId while that task goes on: a client
+        repeats what it got no answer to.
+
         Raises:
             TooManyTasksError, RobotIdTakenError, SpoolFullError
         """
@@ -66,8 +69,15 @@ class TaskService(Protocol):
         """Raises TaskNotFoundError."""
         ...
 
-    async def modify(self, sdk_app_id: int, task_id: str, lists: SubscriptionLists | None) -> None:
-        """Replace all four lists, on running streams too; None changes nothing.
+    async def modify(
+        self,
+        sdk_app_id: int,
+        task_id: str,
+        lists: SubscriptionLists | None,
+        changes: ParamChanges | None = None,
+    ) -> None:
+        """Replace all four lists, if they are not None, and some parameters, on running streams
+        too.
 
         Raises TaskNotFoundError.
         """

@@ -8,6 +8,7 @@
 4. Packets without payload belong to no frame: padding, forward error correction.
 """
 
+from bisect import bisect, insort
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ class _Frame:
     keyframes: list[int] = field(default_factory=list)
     """Where the picture data of key frames begins that did not come out yet."""
     cuts: list[int] = field(default_factory=list)
-    """Where another frame begins although the timestamp is the same."""
+    """Where another frame begins although the timestamp is the same, ascending."""
     refused: set[tuple[int, int, bool]] = field(default_factory=set)
     """What was put together in vain: from where, to where, and whether that was all."""
 
@@ -100,10 +101,11 @@ class KeyframeAssembler:
         else:
             self._note_pair(before, sequence)
             self._note_pair(sequence, behind)
-        found = None
+        found = timestamp = None
         for each in (before, sequence, behind):  # so that the newest key frame is the last one
-            if each is not None:
-                found = self._complete(self._pieces[each].timestamp) or found
+            if each is not None and self._pieces[each].timestamp != timestamp:
+                timestamp = self._pieces[each].timestamp
+                found = self._complete(timestamp) or found
         while len(self._pieces) > self._PACKETS:
             self._drop_oldest_frame()
         return found
@@ -149,7 +151,7 @@ class KeyframeAssembler:
         if before.timestamp != behind.timestamp:
             return
         if before.kind.has_picture and behind.kind.opens:
-            self._frames[behind.timestamp].cuts.append(other)
+            insort(self._frames[behind.timestamp].cuts, other)
         elif before.marker:
             self._is_marker_last = False
 
@@ -157,21 +159,20 @@ class KeyframeAssembler:
         """The key frame of a timestamp that is whole now, if there is one; the newest one."""
         frame = self._frames[timestamp]
         for keyframe in reversed(frame.keyframes):
-            first = max((each for each in frame.cuts if each <= keyframe), default=frame.first)
-            found = self._assemble(frame, timestamp, keyframe, first)
+            found = self._assemble(frame, timestamp, keyframe)
             if found is not None:
                 frame.keyframes = [each for each in frame.keyframes if each > keyframe]
                 return found
         return None
 
-    def _assemble(
-        self, frame: _Frame, timestamp: int, keyframe: int, first: int
-    ) -> AssembledKeyframe | None:
-        cut = min((each for each in frame.cuts if each > keyframe), default=None)
-        last = frame.last if cut is None else self._neighbour(cut, -1)
-        is_last_known = cut is not None or self._neighbour(frame.last, 1) is not None
+    def _assemble(self, frame: _Frame, timestamp: int, keyframe: int) -> AssembledKeyframe | None:
+        following = bisect(frame.cuts, keyframe)
+        is_cut = following < len(frame.cuts)
+        last = self._neighbour(frame.cuts[following], -1) if is_cut else frame.last
+        is_last_known = is_cut or self._neighbour(frame.last, 1) is not None
         if last is None or not (is_last_known or self._ends_by_marker(frame.last)):
             return None
+        first = frame.cuts[following - 1] if following else frame.first
         sequences = range(first, last + 1)
         if not all(each in self._pieces for each in sequences):
             return None

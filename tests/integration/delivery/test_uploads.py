@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 import pytest
 
-from cloudslice.delivery.service import Delivery
 from cloudslice.slices import Bucket, SliceKind, Vendor
 from helpers.delivery import (
     AUDIO,
@@ -22,6 +21,7 @@ from helpers.delivery import (
     PICTURE,
     START_MS,
     TASK,
+    Delivery,
     Site,
     SteppingClock,
     make_bucket,
@@ -66,7 +66,7 @@ def put_audio(delivery: Delivery, data: bytes = b"ogg", start_ms: int = START_MS
 
 async def end(delivery: Delivery, leave_code: int = 0) -> None:
     await delivery.flush()
-    await delivery.record_stop(TASK.task_id, leave_code)
+    await delivery.record_stop(leave_code=leave_code)
 
 
 def payloads(receiver: WebhookReceiver) -> list[tuple[int, dict[str, object]]]:
@@ -92,7 +92,7 @@ async def test_a_task_from_start_to_end(
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     async with site.open() as delivery:
         await delivery.open(TASK, bucket)
-        await delivery.record_start(TASK.task_id, has_failed=False)
+        await delivery.record_start()
         put_audio(delivery)
         await receiver.wait_for_type(1004)
         delivery.put(PICTURE, START_MS, b"png", {"width": "640"})
@@ -101,7 +101,7 @@ async def test_a_task_from_start_to_end(
         await receiver.wait_for_type(1005)
         await delivery.flush()
         assert site.spooled == []
-        assert delivery.spool_bytes == 0
+        assert delivery.spool.used_bytes == 0
 
     assert s3_server.keys(bucket.name) == [AUDIO_KEY, PICTURE_KEY]
     audio = s3_server.get(bucket.name, AUDIO_KEY)
@@ -169,39 +169,6 @@ async def test_odd_room_ids_are_raw_in_the_key(
     assert f"_{quote(room_id, safe='')}_" in event["EventInfo"]["Payload"]["Image"]
 
 
-async def test_slices_are_uploaded_without_asking_the_database(
-    site: Site, s3_server: S3Server, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While all goes well a task's lane is handed what it is to upload."""
-
-    def refuse(*_args: object, **_options: object) -> None:
-        raise AssertionError("the database was asked")
-
-    bucket = make_bucket(s3_server, s3_server.new_bucket())
-    monkeypatch.setattr("cloudslice.delivery.slices.find_due", refuse)
-    async with site.open() as delivery:
-        await delivery.open(TASK, bucket)
-        for n in range(6):
-            put_audio(delivery, start_ms=START_MS + 15000 * n)
-        await receiver.wait_for_type(1004, count=6)
-    assert len(s3_server.keys(bucket.name)) == 6
-
-
-async def test_more_slices_than_memory_holds_are_all_uploaded(
-    site: Site, s3_server: S3Server, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those beyond are fetched from the record when there is room; each is uploaded once."""
-    monkeypatch.setattr("cloudslice.delivery.lane._FRESH", 2)
-    bucket = make_bucket(s3_server, s3_server.new_bucket())
-    async with site.open() as delivery:
-        await delivery.open(TASK, bucket)
-        for n in range(20):
-            put_audio(delivery, start_ms=START_MS + 15000 * n)
-        await receiver.wait_for_type(1004, count=20)
-    assert len(receiver.of_type(1004)) == 20
-    assert len(s3_server.keys(bucket.name)) == 20
-
-
 async def test_foreign_credentials_in_the_environment_are_not_used(
     site: Site, s3_server: S3Server, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,9 +213,9 @@ async def test_a_storage_outage_delays_and_loses_nothing(
         for n in range(1, 11):
             put_audio(delivery, f"slice {n}".encode(), START_MS + 15000 * n)
         await receiver.wait_for_type(1006)
-        await eventually(lambda: delivery.uploads.failed_attempts >= 3)
+        await eventually(lambda: delivery.uploader.counters.failed_attempts >= 3)
         assert len(receiver.of_type(1004)) == 1
-        assert await delivery.count_waiting() == 10
+        assert delivery.uploader.count_waiting() == 10
         await asyncio.to_thread(own_server.start)
         await receiver.wait_for_type(1004, count=11)
         await end(delivery)
@@ -274,7 +241,7 @@ async def test_a_wrong_key_is_told_once_and_the_right_one_stores_all(
         put_audio(delivery)
         delivery.put(PICTURE, START_MS, b"png", {})
         await receiver.wait_for_type(1006)
-        await eventually(lambda: delivery.uploads.failed_attempts >= 4)
+        await eventually(lambda: delivery.uploader.counters.failed_attempts >= 4)
         own_server.credentials["AKIDSTRANGER"] = "StrangersSecret"
         await asyncio.to_thread(own_server.stop)
         await asyncio.to_thread(own_server.start)
@@ -367,15 +334,15 @@ async def test_slices_past_the_retention_are_given_up(
     """They are told in one 1006, and 1005 does not claim that all were stored."""
     site.storage = {"retention_hours": 0.5 / 3600}
     site.endpoint = "http://127.0.0.1:9"
-    async with site.open(upload_patience_s=60) as delivery:
+    async with site.open(patience_s=60) as delivery:
         await delivery.open(TASK, make_bucket(s3_server, "demo-125"))
         put_audio(delivery)
         put_audio(delivery)
         await end(delivery)
         await receiver.wait_for_type(1005)
-        assert delivery.uploads.given_up == 2
+        assert delivery.uploader.counters.given_up == 2
         await delivery.flush()
-        assert (site.spooled, delivery.spool_bytes) == ([], 0)
+        assert (site.spooled, delivery.spool.used_bytes) == ([], 0)
     messages = [event["EventInfo"]["Payload"]["Message"] for event in receiver.of_type(1006)]
     assert len(messages) == 2
     assert messages[1].startswith("RetentionExceeded: ")
@@ -393,15 +360,15 @@ async def test_a_step_of_the_wall_clock_gives_up_nothing(
         await delivery.open(TASK, bucket)
         for n in range(7):
             put_audio(delivery, start_ms=START_MS + 15000 * n)
-        await eventually(lambda: delivery.uploads.failed_attempts >= 4)
+        await eventually(lambda: delivery.uploader.counters.failed_attempts >= 4)
         clock.step_ms = 25 * 3_600_000
-        failed = delivery.uploads.failed_attempts
-        await eventually(lambda: delivery.uploads.failed_attempts >= failed + 2)
-        assert delivery.uploads.given_up == 0
+        failed = delivery.uploader.counters.failed_attempts
+        await eventually(lambda: delivery.uploader.counters.failed_attempts >= failed + 2)
+        assert delivery.uploader.counters.given_up == 0
     clock.step_ms = 50 * 3_600_000
     async with site.open(clock) as delivery:
-        await eventually(lambda: delivery.uploads.failed_attempts >= 2)
-        assert delivery.uploads.given_up == 0
+        await eventually(lambda: delivery.uploader.counters.failed_attempts >= 2)
+        assert delivery.uploader.counters.given_up == 0
     site.endpoint = good_url
     async with site.open(clock) as delivery:
         await receiver.wait_for_type(1004, count=7)
@@ -417,34 +384,35 @@ async def test_slices_whose_age_is_unknown_begin_to_wait(
         await delivery.open(TASK, make_bucket(s3_server, "demo-125"))
         put_audio(delivery)
         await delivery.flush()
+    (file,) = site.files
+    file.rename(file.with_name(f"{5:013d}-{file.name.partition('-')[2]}"))
     with closing(sqlite3.connect(site.data_dir / "test.db")) as connection, connection:
         connection.execute("DELETE FROM steady_clock")
-        connection.execute("UPDATE slices SET created_ms = 5")
     async with site.open() as delivery:
-        await eventually(lambda: delivery.uploads.failed_attempts >= 3)
-        assert delivery.uploads.given_up == 0
+        await eventually(lambda: delivery.uploader.counters.failed_attempts >= 3)
+        assert delivery.uploader.counters.given_up == 0
 
 
-@pytest.mark.usefixtures("ids_from_one")
 async def test_a_full_spool_keeps_the_newest(
     site: Site, s3_server: S3Server, receiver: WebhookReceiver
 ) -> None:
     """New tasks are to be refused; the oldest slices are dropped, which is told."""
-    site.storage = {"spool_limit_gib": 1000 / 1024**3}
+    site.storage = {"spool_limit_gib": 15_000 / 1024**3}
     site.endpoint = "http://127.0.0.1:9"
     async with site.open() as delivery:
         await delivery.open(TASK, make_bucket(s3_server, "demo-125"))
-        assert not delivery.is_full
+        assert not delivery.uploader.is_full
         for n in range(20):
-            delivery.put(PICTURE, START_MS + 5000 * n, bytes(100), {})
+            delivery.put(PICTURE, START_MS + 5000 * n, bytes(1000), {})
             await delivery.flush()
-        await eventually(lambda: delivery.spool_bytes <= 1000)
-        await eventually(lambda: delivery.uploads.dropped == 10)
-        assert delivery.is_full
+        await eventually(lambda: delivery.spool.used_bytes <= 15_000)
+        await eventually(lambda: delivery.uploader.counters.dropped == 10)
+        assert delivery.uploader.is_full
         await receiver.wait_for(lambda r: "SpoolFull" in json.dumps(r.events))
         assert len(site.spooled) == 10
         # The one under way while the others were dropped may be an old one.
-        assert {f"{n}.slice" for n in range(12, 21)} <= set(site.spooled)
+        kept = {each.start_ms for each, _ in site.slices}
+        assert {START_MS + 5000 * n for n in range(11, 20)} <= kept
 
 
 async def test_a_restart_goes_on_with_all_that_was_left(
@@ -499,12 +467,11 @@ async def test_without_a_callback_url_slices_are_stored_all_the_same(
     async with site.open() as delivery:
         await delivery.open(TASK, bucket)
         put_audio(delivery)
-        await eventually(lambda: delivery.uploads.stored == 1)
-        assert await delivery.count_waiting() == 0
+        await eventually(lambda: delivery.uploader.counters.stored == 1)
+        assert delivery.uploader.count_waiting() == 0
     assert SliceKind.AUDIO.value in s3_server.keys(bucket.name)[0]
 
 
-@pytest.mark.usefixtures("ids_from_one")
 async def test_a_damaged_slice_is_set_aside_and_the_others_arrive(
     site: Site, s3_server: S3Server, receiver: WebhookReceiver
 ) -> None:
@@ -517,24 +484,25 @@ async def test_a_damaged_slice_is_set_aside_and_the_others_arrive(
         for n in range(4):
             put_audio(delivery, b"audio %d" % n, START_MS + 15000 * n)
         await delivery.flush()
-    (site.data_dir / "spool" / "2.slice").write_bytes(b"audio X")
-    (site.data_dir / "spool" / "3.slice").write_bytes(b"audio")
+    _, second, third, _ = site.files
+    second.write_bytes(second.read_bytes().replace(b"audio 1", b"audio X"))
+    third.write_bytes(third.read_bytes()[:-1])
+    damaged = {each.name: each.read_bytes() for each in (second, third)}
     site.endpoint = sleeping
     async with site.open() as delivery:
         await end(delivery)
         await receiver.wait_for_type(1005)
         await delivery.flush()
-        assert delivery.files_set_aside == 2
-        assert (site.spooled, delivery.spool_bytes) == (["quarantine"], 0)
+        assert delivery.spool.files_set_aside == 2
+        assert (site.spooled, delivery.spool.used_bytes) == ([], 0)
     objects = [s3_server.get(bucket.name, key) for key in s3_server.keys(bucket.name)]
     assert [each.data for each in objects] == [b"audio 0", b"audio 3"]
     quarantine = site.data_dir / "spool" / "quarantine"
-    assert (quarantine / "2.slice").read_bytes() == b"audio X"
-    assert (quarantine / "3.slice").read_bytes() == b"audio"
+    assert {each.name: each.read_bytes() for each in quarantine.iterdir()} == damaged
     messages = [event["EventInfo"]["Payload"]["Message"] for event in receiver.of_type(1006)]
     assert sorted(each for each in messages if "SpoolDamage" in each) == [
-        "SpoolDamage: A slice's file is damaged: 2.slice.",
-        "SpoolDamage: A slice's file is damaged: 3.slice.",
+        "SpoolDamage: A slice's file is damaged: it has no end.",
+        "SpoolDamage: A slice's file is damaged: its content is damaged.",
     ]
     assert receiver.of_type(1005)[-1]["EventInfo"]["Payload"] == {"Status": 1}
 
@@ -543,7 +511,7 @@ async def test_each_loss_is_told(
     site: Site, s3_server: S3Server, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second one too, with how much it is; the task's end waits for none of them."""
-    monkeypatch.setattr("cloudslice.delivery.spool._BACKLOG_BYTES", 10)
+    monkeypatch.setattr("cloudslice.spool.spool._BACKLOG_BYTES", 10)
     bucket = make_bucket(s3_server, s3_server.new_bucket())
     async with site.open() as delivery:
         await delivery.open(TASK, bucket)
@@ -553,7 +521,7 @@ async def test_each_loss_is_told(
             await delivery.flush()
         await end(delivery)
         await receiver.wait_for_type(1005)
-        assert delivery.lost == 4
+        assert delivery.losses.count == 4
     messages = [event["EventInfo"]["Payload"]["Message"] for event in receiver.of_type(1006)]
     assert messages == [
         "SpoolFailure: A slice (picture of anchor_1) could not be kept: the disk is too slow.",
@@ -562,7 +530,6 @@ async def test_each_loss_is_told(
     assert receiver.of_type(1005)[0]["EventInfo"]["Payload"] == {"Status": 1}
 
 
-@pytest.mark.usefixtures("ids_from_one")
 async def test_a_slice_that_is_lost_after_its_tasks_end_lets_the_task_settle(
     site: Site, s3_server: S3Server, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -574,12 +541,13 @@ async def test_a_slice_that_is_lost_after_its_tasks_end_lets_the_task_settle(
         growing = delivery.grow(AUDIO, START_MS)
         growing.append(b"audio")
         await delivery.flush()
-        disk.errors["pwrite", "1.part"] = errno.ENOSPC
+        (part,) = site.files
+        disk.errors["pwrite", part.name] = errno.ENOSPC
         growing.append(b" more")
         growing.finish(START_MS, 15000, {})
         await end(delivery)
         await receiver.wait_for_type(1002)
-        (site.data_dir / "spool" / "1.part").unlink()
+        part.unlink()
         await receiver.wait_for_type(1005)
     assert receiver.of_type(1005)[0]["EventInfo"]["Payload"] == {"Status": 1}
     assert len(receiver.of_type(1006)) == 1
@@ -589,10 +557,10 @@ async def test_a_cut_slice_that_comes_to_nothing_lets_its_ended_task_settle(
     site: Site, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its loss was told when it was cut; 1005 comes when the disk has room, not with a restart."""
-    monkeypatch.setattr("cloudslice.delivery.spool._BACKLOG_BYTES", 10)
+    monkeypatch.setattr("cloudslice.spool.spool._BACKLOG_BYTES", 10)
     disk = FaultyDisk(monkeypatch)
     disk.room = 0
-    async with site.open(repair={SliceKind.AUDIO: lambda _path: None}) as delivery:
+    async with site.open(repairs={SliceKind.AUDIO: lambda _data: None}) as delivery:
         await delivery.open(TASK, make_test_bucket())
         growing = delivery.grow(AUDIO, START_MS)
         growing.append(b"head")

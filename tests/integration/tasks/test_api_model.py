@@ -41,6 +41,7 @@ ROOMS = [RoomKey(APP, "7", kind) for kind in RoomIdType]
 ROBOTS = ["robot_1", "robot_2"]
 USERS = ["alice", "bob", "robot_1"]
 DAY_S = 86400
+REPEATED_WITHIN_S = 60
 
 # Lists, and whom they leave of USERS.
 LISTS = {
@@ -62,6 +63,9 @@ class Task:
     callable_until: float
     user_sig_until: float
     idle_since: float | None
+    parameters: dict[str, Any]
+    """It was created with."""
+    created_at: float
     subscribed: set[str] = field(default_factory=lambda: set(USERS))
     sliced: set[str] = field(default_factory=set)
     """Whose audio has an open slice."""
@@ -135,7 +139,7 @@ class ApiMachine(RuleBasedStateMachine):
             statuses[self._status(task)] += 1
         await eventually(
             lambda: (
-                self.stage.supervisor.count_by_status() == statuses
+                self.stage.worker.count_by_status() == statuses
                 and self.stage.rooms.robots == robots
             ),
             SETTLED_WITHIN_S,
@@ -193,6 +197,13 @@ class ApiMachine(RuleBasedStateMachine):
         return self._create(room, robot, max_idle_s, expired_hours, user_sig_s)
 
     @rule(target=tasks, task=tasks)
+    def create_again(self, task: Task) -> Any:
+        """The very same request, unless its UserSig has expired."""
+        if self.clock.now >= task.user_sig_until:
+            return multiple()
+        return self._request(task.parameters, task.room, task.robot, task.user_sig_until)
+
+    @rule(target=tasks, task=tasks)
     def create_with_the_same_robot(self, task: Task) -> Any:
         return self._create(task.room, task.robot, DAY_S, 72, 90 * DAY_S)
 
@@ -213,7 +224,17 @@ class ApiMachine(RuleBasedStateMachine):
             expired_hours=expired_hours,
             user_sig_lifetime_s=user_sig_s,
         )
+        return self._request(parameters, room, robot, self.clock.now + user_sig_s)
+
+    def _request(
+        self, parameters: dict[str, Any], room: RoomKey, robot: str, user_sig_until: float
+    ) -> Any:
         code, outputs = self.call("CreateCloudSliceTask", parameters)
+        for task in self.alive:
+            is_late = self.clock.now - task.created_at >= REPEATED_WITHIN_S
+            if task.parameters == parameters and not is_late:
+                assert (code, outputs["TaskId"]) == (None, task.task_id)
+                return task
         assert code == self._create_code(room, robot)
         if code is not None:
             return multiple()
@@ -225,10 +246,12 @@ class ApiMachine(RuleBasedStateMachine):
             task_id=outputs["TaskId"],
             room=room,
             robot=robot,
-            max_idle_s=max_idle_s,
-            callable_until=now + expired_hours * 3600,
-            user_sig_until=now + user_sig_s,
+            max_idle_s=parameters["SliceParams"]["MaxIdleTime"],
+            callable_until=now + parameters["ResourceExpiredHour"] * 3600,
+            user_sig_until=user_sig_until,
             idle_since=now if is_empty else None,
+            parameters=parameters,
+            created_at=now,
         )
         self.known.append(task)
         return task
@@ -252,6 +275,18 @@ class ApiMachine(RuleBasedStateMachine):
         if code is None:
             task.subscribed = subscribed
             task.sliced &= subscribed
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data(), max_idle_s=st.sampled_from([30, DAY_S]), length_s=st.integers(15, 60))
+    def modify_params(self, data: st.DataObject, max_idle_s: int, length_s: int) -> None:
+        task = self._draw_alive(data)
+        given = {"MaxIdleTime": max_idle_s, "SliceAudio": length_s}
+        code, _ = self._call_on("ModifyCloudSliceTask", task, {"SliceParams": given})
+        if code is None:
+            task.max_idle_s = max_idle_s
+            idle_s = 0 if task.idle_since is None else self.clock.now - task.idle_since
+            if idle_s >= max_idle_s:
+                self._end([task], LeaveCode.IDLE)
 
     @rule(task=tasks)
     def delete(self, task: Task) -> None:

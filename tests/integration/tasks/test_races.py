@@ -9,10 +9,11 @@ import pytest
 
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import LeaveCode
+from cloudslice.spool.spool import Spool
 from cloudslice.tasks.model import TaskStatus
 from helpers.api_fakes import APP, Answer
 from helpers.slice_store import ManualClock
-from helpers.task_stage import TaskStage, WatchedDelivery, open_task_stage, task_parameters
+from helpers.task_stage import TaskStage, open_task_stage, task_parameters
 from helpers.waiting import eventually
 
 ROOM = RoomKey(APP, "150", RoomIdType.NUMBER)
@@ -29,8 +30,8 @@ class Race:
         self.stage = stage
         self.leave_codes = leave_codes
 
-    async def create(self, robot: str = ROBOT) -> Answer:
-        parameters = task_parameters(ROOM, robot, self.stage.clock)
+    async def create(self, robot: str = ROBOT, **changes: int) -> Answer:
+        parameters = task_parameters(ROOM, robot, self.stage.clock, **changes)
         return await self.stage.api.call(CREATE, parameters)
 
     async def call(self, action: str, task_id: str, **more: Any) -> Answer:
@@ -41,7 +42,7 @@ class Race:
 
     async def settle(self) -> int:
         """Wait until no task is stopping and each has its robot; how many there are."""
-        counts = self.stage.supervisor.count_by_status
+        counts = self.stage.worker.count_by_status
         await eventually(
             lambda: (
                 not counts()[TaskStatus.EXITED] and counts()[TaskStatus.IDLE] == self.robot_count
@@ -63,7 +64,7 @@ async def race(tmp_path: Path) -> AsyncIterator[Race]:
 
 async def test_of_two_creations_at_once_one_robot_stays(race: Race) -> None:
     """Both succeed; one replaces the other."""
-    answers = await asyncio.gather(race.create(), race.create())
+    answers = await asyncio.gather(race.create(), race.create(max_idle_s=60))
     task_ids = {answer.body["TaskId"] for answer in answers}
     assert len(task_ids) == 2
     assert await race.settle() == 1
@@ -73,13 +74,74 @@ async def test_of_two_creations_at_once_one_robot_stays(race: Race) -> None:
     assert race.leave_codes == {replaced: [LeaveCode.REPLACED]}
 
 
-async def test_a_creation_whose_answer_is_lost_can_be_repeated(race: Race) -> None:
-    """The client knows one task only, and no other one is left behind."""
-    lost = (await race.create()).body["TaskId"]
-    known = (await race.create()).body["TaskId"]
+async def test_equal_creations_at_once_make_one_task(race: Race) -> None:
+    """A client repeats what it got no answer to, while the first call is still under way."""
+    answers = await asyncio.gather(*(race.create() for _ in range(5)))
+    assert len({answer.body["TaskId"] for answer in answers}) == 1
     assert await race.settle() == 1
-    assert (await race.call(DESCRIBE, known)).body["Status"] == "Idle"
-    assert race.leave_codes == {lost: [LeaveCode.REPLACED]}
+    assert race.leave_codes == {}
+
+
+async def test_a_creation_whose_answer_is_lost_can_be_repeated(race: Race) -> None:
+    """Within a minute it is the same task, whatever has come of it; then a newer one."""
+    parameters = task_parameters(ROOM, ROBOT, race.stage.clock, max_idle_s=86400)
+    first = (await race.stage.api.call(CREATE, parameters)).body["TaskId"]
+    lists = {"SubscribeStreamUserIds": {"SubscribeAudioUserIds": ["alice"]}}
+    assert (await race.call(MODIFY, first, **lists)).code is None
+    race.stage.clock.now += 59.9
+    assert await race.settle() == 1
+    assert (await race.stage.api.call(CREATE, parameters)).body["TaskId"] == first
+    race.stage.clock.now += 0.1
+    newer = (await race.stage.api.call(CREATE, parameters)).body["TaskId"]
+    assert newer != first
+    assert await race.settle() == 1
+    assert race.leave_codes == {first: [LeaveCode.REPLACED]}
+
+
+async def test_a_creation_with_other_parameters_is_none_that_is_repeated(race: Race) -> None:
+    """Nor is one of another UserSig, or after Delete."""
+    parameters = task_parameters(ROOM, ROBOT, race.stage.clock)
+    storage = parameters["SliceStorageParams"]["CloudSliceStorage"]
+    later = task_parameters(ROOM, ROBOT, race.stage.clock, user_sig_lifetime_s=86399)
+    others = [
+        parameters,
+        parameters | {"SliceParams": {"SliceType": 1, "MaxIdleTime": 31}},
+        parameters | {"UserSig": later["UserSig"]},
+        parameters | {"ResourceExpiredHour": 71},
+        parameters
+        | {"SliceStorageParams": {"CloudSliceStorage": storage | {"SecretKey": "another"}}},
+        parameters,
+    ]
+    task_ids = []
+    for each in others:
+        task_ids.append((await race.stage.api.call(CREATE, each)).body["TaskId"])
+        assert await race.settle() == 1
+    assert len(set(task_ids)) == len(others)
+    assert race.leave_codes == {task_id: [LeaveCode.REPLACED] for task_id in task_ids[:-1]}
+    assert (await race.call(DELETE, task_ids[-1])).code is None
+    assert (await race.stage.api.call(CREATE, parameters)).body["TaskId"] not in task_ids
+
+
+async def test_a_repeated_creation_is_answered_at_the_limit(race: Race) -> None:
+    robots = ["robot_1", "robot_2", "robot_3"]
+    answers = await asyncio.gather(*(race.create(robot) for robot in [*robots, *robots]))
+    assert [answer.code for answer in answers] == [None] * 6
+    assert len({answer.body["TaskId"] for answer in answers}) == 3
+    assert (await race.create("robot_4")).code == "FailedOperation.RestrictedConcurrency"
+    assert (await race.create("robot_2")).body["TaskId"] == answers[1].body["TaskId"]
+
+
+async def test_a_creation_can_be_repeated_after_a_restart(tmp_path: Path) -> None:
+    clock = ManualClock()
+    codes: dict[str, list[LeaveCode]] = {}
+    parameters = task_parameters(ROOM, ROBOT, clock)
+    task_ids = set()
+    for _ in range(3):
+        async with open_task_stage(tmp_path, clock, codes, tasks=3) as stage:
+            task_ids.add((await stage.api.call(CREATE, parameters)).body["TaskId"])
+            clock.now += 19
+    assert len(task_ids) == 1
+    assert codes == {}
 
 
 async def test_creations_at_once_stop_at_the_limit(race: Race) -> None:
@@ -95,10 +157,10 @@ async def test_a_task_that_is_stopping_can_still_be_called(
     """Until its end it is Exited; Modify changes nothing and Delete nothing more."""
     may_stop = asyncio.Event()
 
-    async def flush(_delivery: WatchedDelivery) -> None:
+    async def flush(_spool: Spool) -> None:
         await may_stop.wait()
 
-    monkeypatch.setattr(WatchedDelivery, "flush", flush)
+    monkeypatch.setattr(Spool, "flush", flush)
     task_id = (await race.create()).body["TaskId"]
     lists = {"SubscribeStreamUserIds": {"SubscribeAudioUserIds": ["alice"]}}
     assert (await race.call(DELETE, task_id)).code is None
@@ -106,7 +168,7 @@ async def test_a_task_that_is_stopping_can_still_be_called(
     assert (await race.call(MODIFY, task_id, **lists)).code is None
     assert (await race.call(DELETE, task_id)).code is None
     assert (await race.call(DESCRIBE, task_id)).body["Status"] == "Exited"
-    newer = await race.create()
+    newer = await race.create()  # no repetition: the task does not go on
     assert newer.code is None
     may_stop.set()
     assert await race.settle() == 1

@@ -215,6 +215,15 @@ async def test_values_mean_what_the_contract_says(bench: GatewayBench) -> None:
     assert room.room == RoomKey(APP, "7", RoomIdType.NUMBER)
 
 
+@pytest.mark.parametrize("room_id", [".", ".."])
+async def test_rooms_that_no_url_can_name_are_refused(bench: GatewayBench, room_id: str) -> None:
+    """Clients take them out of paths, so that nobody could come in by WHIP. The message says so."""
+    answer = await create(bench, altered("RoomIdType", 0) | {"RoomId": room_id})
+    assert answer.code == "InvalidParameter.OutOfRange"
+    assert "(but not `.` or `..`)" in answer.message
+    assert not bench.tasks.created
+
+
 WRONG_TYPES = {
     "uint64": ["1", "", 1.0, 1.5, -1, 2**64, True, [], {}, [1]],
     "string": [1, 0, 1.5, True, False, [], ["a"], {}, {"a": 1}],

@@ -199,6 +199,9 @@ async def test_the_operator_may_restrict_the_service() -> None:
             {"allowed_addresses": ["10.0.0.1"]}, "10.0.0.2", "IpNotInWhitelist", id="not-allowed"
         ),
         pytest.param({"allowed_addresses": ["10.0.0.1"]}, "", "IpNotInWhitelist", id="unknown"),
+        pytest.param({"allowed_addresses": ["10.0.0.1"]}, "\xe9;--", "IpNotInWhitelist", id="junk"),
+        pytest.param({"blocked_addresses": ["10.0.0.1"]}, "host", "IpNotInWhitelist", id="a-name"),
+        pytest.param({}, "\xe9;--", None, id="junk-that-does-not-matter"),
     ],
 )
 async def test_the_operator_may_restrict_callers_by_address(

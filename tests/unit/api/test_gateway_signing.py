@@ -186,6 +186,40 @@ async def test_a_credential_date_of_another_day_is_refused(bench: GatewayBench) 
     signed = tc3_headers(KEYS, "DismissRoom", timestamp=NOW - 86400, host=HOST, body=body)
     answer = await bench.send("POST", signed | {"X-TC-Timestamp": str(NOW)}, content=body)
     assert answer.code == "AuthFailure.SignatureFailure"
+    assert "the date in `Credential` is `2023-11-13`" in answer.message
+    assert "of the UTC day `2023-11-14`" in answer.message
+
+
+LARGE = b"[" + b"x" * 1024 * 1024
+"""No JSON, and longer than a stranger's body may be."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        pytest.param({"Authorization": None}, "MissingParameter", id="no-authorization"),
+        pytest.param(
+            {"Authorization": None, "X-TC-Action": None}, "InvalidParameter", id="no-signature"
+        ),
+        pytest.param({"X-TC-Action": "Other"}, "InvalidAction", id="no-action"),
+        pytest.param(
+            {"Authorization": describe_headers(keys=KeyPair("AKIDother", "x"))["Authorization"]},
+            "AuthFailure.SecretIdNotFound",
+            id="no-known-key",
+        ),
+        pytest.param({"X-TC-Timestamp": str(NOW - 301)}, "AuthFailure.SignatureExpire", id="old"),
+        pytest.param(
+            {"X-TC-Timestamp": str(NOW - 300)}, "AuthFailure.SignatureFailure", id="no-fit"
+        ),
+        pytest.param({}, "InvalidParameter", id="signed"),
+    ],
+)
+async def test_a_large_body_is_looked_at_only_if_its_sender_is_known(
+    bench: GatewayBench, changes: dict[str, str | None], code: str
+) -> None:
+    """What is in it, if the signature fits."""
+    signed: dict[str, str | None] = {**describe_headers(body=LARGE)}
+    assert (await bench.send("POST", signed | changes, content=LARGE)).code == code
 
 
 async def test_an_altered_body_is_refused(bench: GatewayBench) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cloudslice.slicing.params import SubscriptionLists
+from cloudslice.slicing.params import ImageFormat, ParamChanges, SubscriptionLists
 from cloudslice.tasks.model import TaskStatus
 from helpers.api_fakes import APP, OTHER_APP, TASK_ID, GatewayBench
 
@@ -51,6 +51,72 @@ async def test_modify_replaces_all_lists_or_none(
     assert answer.body.keys() == {"TaskId", "RequestId"}
     assert answer.body["TaskId"] == TASK_ID
     assert bench.tasks.modified == [(APP, TASK_ID, lists)]
+
+
+@pytest.mark.parametrize(
+    ("given", "changes"),
+    [
+        pytest.param({}, {}, id="empty"),
+        pytest.param({"SliceAudio": 60}, {"audio_slice_s": 60}, id="audio"),
+        pytest.param({"SliceVideo": 60}, {"video_interval_s": 60}, id="video"),
+        pytest.param({"SliceImageType": 0}, {"image_format": ImageFormat.PNG}, id="png"),
+        pytest.param({"SliceType": 1}, {"audio": True, "video": False}, id="audio-only"),
+        pytest.param({"SliceCallbackUrl": "http://x"}, {}, id="callback-url"),
+        pytest.param(
+            {
+                "SliceType": 3,
+                "MaxIdleTime": 86400,
+                "SliceAudio": 15,
+                "SliceVideo": 5,
+                "SliceImageType": 1,
+            },
+            {
+                "audio": True,
+                "video": True,
+                "max_idle_s": 86400,
+                "audio_slice_s": 15,
+                "video_interval_s": 5,
+                "image_format": ImageFormat.JPG,
+            },
+            id="all",
+        ),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["json", "get", "multipart", "v1-get", "v1-post"])
+async def test_modify_changes_the_parameters_that_are_given(
+    bench: GatewayBench, given: dict[str, Any], changes: ParamChanges, encoding: str
+) -> None:
+    """Our extension: what is absent keeps its value, and the lists stay."""
+    answer = await bench.call_encoded(encoding, MODIFY, NAMED | {"SliceParams": given})
+    assert answer.code is None
+    assert bench.tasks.modified == [(APP, TASK_ID, None)]
+    assert bench.tasks.changes == [changes]
+
+
+@pytest.mark.parametrize("given", [None, {"SliceAudio": None, "SliceType": None}])
+async def test_modify_takes_null_for_absent(bench: GatewayBench, given: object) -> None:
+    assert (await bench.call(MODIFY, NAMED | {"SliceParams": given})).code is None
+    assert bench.tasks.changes == [{}]
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        pytest.param({"SliceType": 4}, "InvalidParameter.OutOfRange", id="type"),
+        pytest.param({"MaxIdleTime": 4}, "InvalidParameter.OutOfRange", id="idle"),
+        pytest.param({"SliceAudio": 14}, "InvalidParameter.OutOfRange", id="audio"),
+        pytest.param({"SliceVideo": 61}, "InvalidParameter.OutOfRange", id="video"),
+        pytest.param({"SliceImageType": 2}, "InvalidParameter.OutOfRange", id="image"),
+        pytest.param({"SliceAudio": "15"}, "InvalidParameter", id="a-text"),
+        pytest.param([], "InvalidParameter", id="a-list"),
+        pytest.param({"SubscribeStreamUserIds": {}}, "UnknownParameter", id="lists-inside"),
+    ],
+)
+async def test_modify_refuses_parameters_as_create_does(
+    bench: GatewayBench, given: object, code: str
+) -> None:
+    assert (await bench.call(MODIFY, NAMED | {"SliceParams": given})).code == code
+    assert bench.tasks.modified == []
 
 
 async def test_delete_stops_the_task(bench: GatewayBench) -> None:

@@ -7,23 +7,46 @@ from typing import Any
 import pytest
 
 from cloudslice.api import transport
-from cloudslice.api.errors import ApiError, Code
-from cloudslice.api.transport import ClientDisconnectedError, Head, Message, read_body, read_head
+from cloudslice.api.errors import ApiError, Code, Phrase
+from cloudslice.api.transport import (
+    BodyReader,
+    ClientDisconnectedError,
+    Head,
+    Message,
+    Receive,
+    read_head,
+)
 
 MEGABYTE = 1024 * 1024
 JSON_POST = Head("POST", b"", {"content-type": "application/json"}, size=100)
 FORM_POST = Head("POST", b"", {"content-type": transport.FORM + "; charset=utf-8"}, size=100)
 
 
-class Client:
-    """Sends these chunks; counts how many of them were taken."""
+async def read_body(head: Head, receive: Receive, reader: BodyReader | None = None) -> bytes:
+    """The body, of a sender who may send whatever fits."""
+    return await (reader or BodyReader(60, 32 * MEGABYTE)).read(head, receive, lambda: None)
 
-    def __init__(self, chunks: Iterable[bytes], *, ends: bool = True) -> None:
+
+class Client:
+    """Sends these chunks; counts how many of them were taken.
+
+    Args:
+        chunks: what it sends.
+        ends: whether the body ends then; if not, the client goes away.
+        pauses: whether it waits for `go_on` after the first chunk, and says so by `paused`.
+    """
+
+    def __init__(self, chunks: Iterable[bytes], *, ends: bool = True, pauses: bool = False) -> None:
         self.chunks = iter(chunks)
         self.ends = ends
+        self.pauses = pauses
+        self.paused, self.go_on = asyncio.Event(), asyncio.Event()
         self.taken = 0
 
     async def receive(self) -> Message:
+        if self.pauses and self.taken == 1:
+            self.paused.set()
+            await self.go_on.wait()
         chunk = next(self.chunks, None)
         if chunk is not None:
             self.taken += 1
@@ -31,6 +54,11 @@ class Client:
         if self.ends:
             return {"type": "http.request", "body": b"", "more_body": False}
         return {"type": "http.disconnect"}
+
+
+async def never() -> Message:
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError
 
 
 async def test_a_body_in_pieces_is_put_together() -> None:
@@ -73,17 +101,78 @@ async def test_a_client_that_goes_away_gets_no_answer() -> None:
         await read_body(JSON_POST, Client([b"{"], ends=False).receive)
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for_forever(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def never() -> Message:
-        await asyncio.get_running_loop().create_future()
-        raise AssertionError
-
-    monkeypatch.setattr(transport, "_BODY_TIMEOUT_S", 0.01)
-    with pytest.raises(ApiError) as refusal:
-        await read_body(JSON_POST, never)
+async def test_a_body_that_does_not_come_is_not_waited_for_forever() -> None:
+    with pytest.raises(ApiError, match=r"within 0\.01 seconds") as refusal:
+        await read_body(JSON_POST, never, BodyReader(0.01, MEGABYTE))
     assert refusal.value.code is Code.INVALID_REQUEST
+
+
+class Doorkeeper:
+    """Lets nobody send a large body; counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def admit(self) -> None:
+        self.asked += 1
+        raise ApiError(Code.AUTH_SECRET_ID_NOT_FOUND, Phrase("unknown", ""))
+
+
+@pytest.mark.parametrize("declared", [{}, {"content-length": str(2 * MEGABYTE)}])
+async def test_a_large_body_is_kept_only_for_who_may_send_one(declared: dict[str, str]) -> None:
+    """Others' bodies are thrown away as they come, so that they see the answer."""
+    head = Head("POST", b"", JSON_POST.headers | declared, size=100)
+    client, doorkeeper = Client([b"x" * 65536] * 32), Doorkeeper()
+    with pytest.raises(ApiError) as refusal:
+        await BodyReader(60, MEGABYTE).read(head, client.receive, doorkeeper.admit)
+    assert refusal.value.code is Code.AUTH_SECRET_ID_NOT_FOUND
+    assert client.taken == 32
+    assert doorkeeper.asked == 1
+
+
+async def test_nobody_is_asked_about_a_body_of_common_size() -> None:
+    doorkeeper = Doorkeeper()
+    reader = BodyReader(60, MEGABYTE)
+    body = await reader.read(JSON_POST, Client([b"x" * MEGABYTE]).receive, doorkeeper.admit)
+    assert len(body) == MEGABYTE
+    assert doorkeeper.asked == 0
+
+
+async def test_who_asks_before_sending_is_answered_before() -> None:
+    """Nothing of the body is read (RFC 9110, 10.1.1)."""
+    more = {"content-length": str(11 * MEGABYTE), "expect": "100-continue"}
+    with pytest.raises(ApiError) as refusal:
+        await read_body(Head("POST", b"", JSON_POST.headers | more, size=100), never)
+    assert refusal.value.code is Code.REQUEST_SIZE_LIMIT_EXCEEDED
+
+
+async def test_all_bodies_together_have_bounded_memory() -> None:
+    """What is too much is answered with the code that clients repeat on; small ones always fit."""
+    reader = BodyReader(60, 2 * MEGABYTE)
+    slow = Client([b"x" * MEGABYTE, b"x" * MEGABYTE], pauses=True)
+    first = asyncio.create_task(read_body(JSON_POST, slow.receive, reader))
+    await slow.paused.wait()
+    large = [b"x" * MEGABYTE] * 2
+    with pytest.raises(ApiError) as refusal:
+        await read_body(JSON_POST, Client(large).receive, reader)
+    assert refusal.value.code is Code.REQUEST_LIMIT_EXCEEDED
+    assert len(await read_body(JSON_POST, Client([b"x" * 65536]).receive, reader)) == 65536
+    slow.go_on.set()
+    assert len(await first) == 2 * MEGABYTE
+    assert len(await read_body(JSON_POST, Client(large).receive, reader)) == 2 * MEGABYTE
+
+
+@pytest.mark.parametrize("end", ["gone", "too slow", "cancelled"])
+async def test_memory_comes_back_however_a_body_ends(end: str) -> None:
+    reader = BodyReader(0.01 if end == "too slow" else 60, MEGABYTE)
+    client = Client([b"x" * MEGABYTE], ends=False, pauses=end != "gone")
+    reading = asyncio.create_task(read_body(JSON_POST, client.receive, reader))
+    if end == "cancelled":
+        await client.paused.wait()
+        reading.cancel()
+    with pytest.raises((ApiError, ClientDisconnectedError, asyncio.CancelledError)):
+        await reading
+    assert len(await read_body(JSON_POST, Client([b"x" * MEGABYTE]).receive, reader)) == MEGABYTE
 
 
 def test_header_names_have_no_case_and_the_first_of_a_name_counts() -> None:

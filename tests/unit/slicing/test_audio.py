@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -343,24 +342,25 @@ def test_silence_in_stereo_audio_is_stereo() -> None:
     assert filled == [b"\xfc\xff\xfe"] * 10
 
 
-def test_what_was_heard_a_second_ago_is_in_the_file(tmp_path: Path) -> None:
+def kept_ms(anchor: Anchor) -> int:
+    """What a repair would make of the first slice as it is."""
+    repaired = repair_ogg(bytes(anchor.store.slices[0].data))
+    return 0 if repaired is None else repaired.duration_ms
+
+
+def test_what_was_heard_a_second_ago_is_in_the_file() -> None:
     """At any packet, repairing what was appended so far loses a second at most."""
     anchor = Anchor(slice_s=15)
-    path = tmp_path / "killed.ogg"
     for count in range(1, 300):
         anchor.send()
-        path.write_bytes(bytes(anchor.store.slices[0].data))
-        kept_ms = repair_ogg(path) or 0
-        assert count * 20 - 1000 <= kept_ms <= count * 20
+        assert count * 20 - 1000 <= kept_ms(anchor) <= count * 20
 
 
-def test_when_packets_stop_all_but_the_last_reaches_the_file(tmp_path: Path) -> None:
+def test_when_packets_stop_all_but_the_last_reaches_the_file() -> None:
     anchor = Anchor(slice_s=15)
     anchor.send(30)
     anchor.pause(1.1)
-    path = tmp_path / "killed.ogg"
-    path.write_bytes(bytes(anchor.store.slices[0].data))
-    assert repair_ogg(path) == 29 * 20
+    assert kept_ms(anchor) == 29 * 20
     anchor.send(30)
     anchor.slicer.close()
     assert len([packet for packet in heard(anchor.store.slices) if not is_silence(packet)]) == 60
@@ -577,3 +577,58 @@ def test_packets_in_runs_make_the_same_slices_as_one_by_one(
     assert in_runs.counters == one_by_one.counters
     durations = [[each.duration_ms for each in a.store.slices] for a in (in_runs, one_by_one)]
     assert durations[0] == pytest.approx(durations[1], abs=1)
+
+
+def ends(anchor: Anchor) -> list[float]:
+    """Seconds of media time at which finished slices end."""
+    return [
+        (int(each.details["first-sample"]) + int(each.details["samples"])) / 48_000
+        for each in anchor.store.slices
+        if each.duration_ms is not None
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sent", "to_s", "expected"),
+    [
+        pytest.param(75, 1, [2, 3, 4, 5], id="shorter"),
+        pytest.param(75, 3, [2, 5, 8], id="longer"),
+        pytest.param(75, 2, [2, 4, 6], id="the same"),
+        pytest.param(150, 3, [2, 4, 7, 10], id="in the second slice"),
+        pytest.param(100, 1, [2, 3, 4, 5], id="where a slice ends"),
+        pytest.param(0, 1, [1, 2, 3, 4], id="before the first packet"),
+    ],
+)
+def test_a_slice_under_way_ends_at_its_old_length(
+    sent: int, to_s: int, expected: list[float]
+) -> None:
+    """From its end on slices have the new one, and still tile."""
+    anchor = Anchor(slice_s=2)
+    anchor.send(sent)
+    anchor.slicer.set_length(to_s)
+    anchor.send(round(expected[-1] * 50) - sent)
+    anchor.slicer.close()
+    assert ends(anchor) == expected
+    assert heard(anchor.store.slices) == anchor.sent
+
+
+def test_after_a_pause_the_slice_that_would_be_under_way_has_its_old_length() -> None:
+    """As if packets had not stopped."""
+    anchor = Anchor(slice_s=10)
+    anchor.send(50)
+    anchor.pause(4)
+    anchor.slicer.set_length(3)
+    anchor.send(500)
+    anchor.slicer.close()
+    assert ends(anchor) == [1, 10, 13, 15]
+
+
+def test_the_length_can_be_changed_back() -> None:
+    """What a failed call has changed."""
+    anchor = Anchor(slice_s=2)
+    anchor.send(75)
+    anchor.slicer.set_length(3)
+    anchor.slicer.set_length(2)
+    anchor.send(225)
+    anchor.slicer.close()
+    assert ends(anchor) == [2, 4, 6]

@@ -225,6 +225,49 @@ def test_new_lists_take_effect_on_running_streams(pool: PicturePool) -> None:
     assert room.heard() == {"ann": 3000, "bob": 6000}
 
 
+def test_new_parameters_take_effect_on_running_streams(pool: PicturePool) -> None:
+    """Of all anchors, and of those who come later."""
+    room = Room(pool, replace(AUDIO, audio_slice_s=20))
+    room.join("ann")
+    room.run(5)
+    room.robot.set_params(replace(AUDIO, audio_slice_s=15), room.clock.now)
+    room.join("bob")
+    room.run(31)
+    room.robot.stop()
+    lengths = {
+        name: [s.duration_ms for s in room.store.slices if s.origin.user_id == name]
+        for name in ("ann", "bob")
+    }
+    assert lengths == {"ann": [20_000, 15_000, 1000], "bob": [15_000, 15_000, 1000]}
+
+
+def test_a_medium_can_be_added_and_taken_away(pool: PicturePool) -> None:
+    """From the change on."""
+    room = Room(pool, AUDIO)
+    anchor = room.join("ann", video=True)
+    assert anchor.video is not None
+    room.run(5)
+    room.robot.set_params(replace(BOTH, audio=False), room.clock.now)
+    assert room.heard() == {"ann": 5000}
+    assert len(anchor.video.requests) == 1
+    room.run(5)
+    room.robot.set_params(AUDIO, room.clock.now)
+    assert anchor.video.requests == []
+    room.run(5)
+    room.robot.stop()
+    assert room.heard() == {"ann": 10_000}
+
+
+def test_another_idle_time_counts_from_when_the_room_became_empty(pool: PicturePool) -> None:
+    room = Room(pool, replace(BOTH, max_idle_s=60))
+    room.run(20)
+    room.robot.set_params(replace(BOTH, max_idle_s=30), room.clock.now)
+    room.run(9.9)
+    assert room.finished == []
+    room.run(0.2)
+    assert room.finished == [LeaveCode.IDLE]
+
+
 def test_surplus_anchors_wait_for_a_place(pool: PicturePool) -> None:
     room = Room(pool, AUDIO, max_anchors=2)
     ann = room.join("ann")

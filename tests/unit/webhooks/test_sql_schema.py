@@ -4,10 +4,10 @@ import sqlite3
 
 import pytest
 
-from cloudslice.delivery.schema import SCHEMA as FORMER
 from cloudslice.migrations import Schema, migrate
 from cloudslice.webhooks import outbox
 from cloudslice.webhooks.sql_schema import SCHEMA
+from helpers.former_schema import SCHEMA as FORMER
 
 APP = 1400000000
 FIRST = Schema(FORMER.part, FORMER.migrations[:1])

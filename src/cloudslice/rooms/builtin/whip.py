@@ -106,6 +106,7 @@ def _fenced(faults: Faults, handler: _Handler) -> _Handler:
 class _Whip:
     def __init__(self, settings: Settings, rooms: BuiltinRooms, clock: Clock) -> None:
         self._settings = settings
+        self._body_timeout_s = settings.http.body_timeout_s
         self._rooms = rooms
         self._clock = clock
         self._turn = asyncio.Lock()
@@ -124,7 +125,7 @@ class _Whip:
     async def _publish(self, request: Request) -> Response:
         app, room, user_id = find_target(request, self._settings)
         check_user_sig(request, app, user_id, self._now_s())
-        text = await read_body(request, SDP)
+        text = await read_body(request, SDP, self._body_timeout_s)
         async with self._turn:
             await asyncio.sleep(0)  # between two offers, what else is due is done: media is read
             publication, answer = self._take(request, app, room, user_id, text)
@@ -169,7 +170,7 @@ class _Whip:
         credentials make one: some clients send all their candidates with `If-Match: *`.
         """
         publication = self._publication(request)
-        fragment = await read_body(request, FRAGMENT)
+        fragment = await read_body(request, FRAGMENT, self._body_timeout_s)
         condition = request.headers.get("if-match")
         if condition is None:
             raise RefusedError(HTTPStatus.PRECONDITION_REQUIRED, "If-Match is missing")

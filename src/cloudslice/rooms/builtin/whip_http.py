@@ -1,5 +1,6 @@
 """HTTP of WHIP: bodies that are read, and requests that are refused."""
 
+import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -22,7 +23,7 @@ class RefusedError(Exception):
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-async def read_body(request: Request, media_type: str) -> str:
+async def read_body(request: Request, media_type: str, timeout_s: float) -> str:
     """The body of a request, which must be of that media type; raises RefusedError."""
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != media_type:
@@ -34,13 +35,20 @@ async def read_body(request: Request, media_type: str) -> str:
         )
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _BODY_LIMIT:
-                raise RefusedError(
-                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {_BODY_LIMIT} bytes"
-                )
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _BODY_LIMIT:
+                    raise RefusedError(
+                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {_BODY_LIMIT} bytes"
+                    )
         return body.decode()
+    except TimeoutError:
+        raise RefusedError(
+            HTTPStatus.REQUEST_TIMEOUT,
+            f"the body did not arrive within {timeout_s:g} s",
+            Connection="close",
+        ) from None
     except ClientDisconnect:
         raise RefusedError(HTTPStatus.BAD_REQUEST, "the request was cut off") from None
     except UnicodeDecodeError:

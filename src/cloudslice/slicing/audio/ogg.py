@@ -8,9 +8,9 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from cloudslice.codecs.opus import SAMPLE_RATE, is_stereo, packet_samples
+from cloudslice.slices import Repaired
 
 MAX_PRE_SKIP = 0xFFFF
 """The header's field for samples to be hidden has 16 bits."""
@@ -156,20 +156,18 @@ class OggOpusWriter:
         self._pages += 1
 
 
-def repair_ogg(path: Path) -> int | None:
-    """Make a valid file of an Ogg Opus file that was cut off while `OggOpusWriter` wrote it.
+def repair_ogg(data: bytes) -> Repaired | None:
+    """Make a valid file of what `OggOpusWriter` had written when it was cut off.
 
     What follows the last whole page goes, that page is marked as the last one, and the header
-    gets the channel count of the packets. A file that is whole stays as it is. Blocking; it may
-    be killed at any point and done again.
+    gets the channel count of the packets. A file that is whole stays as it is.
 
     Returns:
-        The audible milliseconds of the file, or None if there are none.
+        None if there is nothing to be heard in it.
 
     Raises:
-        ValueError: it is damaged before its first audible page; it stays as it is.
+        ValueError: it is damaged before its first audible page.
     """
-    data = path.read_bytes()
     pages = list(_whole_pages(data))
     if len(pages) < 3 or not pages[0].body.startswith(b"OpusHead"):
         if not _is_cut_off(data[sum(page.size for page in pages) :]):
@@ -182,12 +180,9 @@ def repair_ogg(path: Path) -> int | None:
     stereo = any(is_stereo(packet) for page in pages[2:] for packet in page.packets())
     head = replace(pages[0], body=_opus_head(pre_skip, stereo))
     last = replace(pages[-1], flags=pages[-1].flags | _LAST)
-    with path.open("r+b") as file:
-        file.write(head.to_bytes())
-        file.seek(sum(page.size for page in pages[:-1]))
-        file.write(last.to_bytes())
-        file.truncate()
-    return round(samples * 1000 / SAMPLE_RATE)
+    middle = data[pages[0].size : sum(page.size for page in pages[:-1])]
+    content = head.to_bytes() + middle + last.to_bytes()
+    return Repaired(content, round(samples * 1000 / SAMPLE_RATE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,10 @@ _STALL_S = 1.0
 class AudioSlicer:
     """An `AudioSink` that makes one slice of every `slice_s` seconds in which packets came.
 
-    Slices end at multiples of `slice_s` after the track's first packet, to the sample. The next one
-    begins there; gaps of up to `PAUSE_S` are filled. Where packets stop for longer, and at
-    `close`, a slice ends with its last packet, and the next one begins with the next packet.
+    Slices end at multiples of `slice_s` after the track's first packet, to the sample; after a
+    change of length they are counted from where it took effect. The next one begins there; gaps of
+    up to `PAUSE_S` are filled. Where packets stop for longer, and at `close`, a slice ends with its
+    last packet, and the next one begins with the next packet.
     """
 
     # A packet touches most of this: without slots it takes more cache lines.
@@ -47,6 +48,7 @@ class AudioSlicer:
         "_end",
         "_faults",
         "_finished_to",
+        "_grid_start",
         "_last_packet",
         "_last_tick",
         "_origin",
@@ -71,6 +73,8 @@ class AudioSlicer:
         self._store = store
         self._clock = clock
         self._slice_samples = slice_s * SAMPLE_RATE
+        self._grid_start = 0
+        """The media position from which slices are counted."""
         self._counters = counters
         self._faults = ClockFaults(counters, task_id=origin.task_id, user_id=origin.user_id)
         self._timeline = Timeline(self._faults)
@@ -109,6 +113,20 @@ class AudioSlicer:
     def on_sender_time(self, timestamp: int, utc_ms: float) -> None:
         """See `AudioSink`."""
         self._timeline.on_sender_time(timestamp, utc_ms)
+
+    def set_length(self, slice_s: int) -> None:
+        """Make slices of `slice_s` seconds from the next one on; the one under way, or that would
+        be if packets had not stopped, ends as it was to."""
+        samples = slice_s * SAMPLE_RATE
+        if samples == self._slice_samples:
+            return
+        if self._slice is not None:
+            self._grid_start = self._slice.end
+        elif not self._is_on_grid:
+            self._grid_start = self._grid_end(self._end)
+        else:
+            self._grid_start = self._end
+        self._slice_samples = samples
 
     def tick(self, now: float) -> None:
         """Write what has waited, and end a slice in which packets stopped. Cheap; to be called on
@@ -160,7 +178,7 @@ class AudioSlicer:
                 self._open(open_slice.end)
 
     def _take_gap(self, samples: int) -> None:
-        was_closed = self._slice is None and self._end % self._slice_samples != 0
+        was_closed = self._slice is None and not self._is_on_grid
         if was_closed or samples > PAUSE_S * SAMPLE_RATE:
             self._close_slice()
             self._end += samples
@@ -190,11 +208,21 @@ class AudioSlicer:
             self._origin,
             self._times.expect(self._timeline.monotonic(start)),
             start=start,
-            end=(start // self._slice_samples + 1) * self._slice_samples,
+            end=self._grid_end(start),
             pre_skip=start - self._end + sum(samples for _, samples in pre_roll),
             pre_roll=pre_roll,
         )
         return self._slice
+
+    @property
+    def _is_on_grid(self) -> bool:
+        """Whether a slice was to end with the last packet."""
+        return (self._end - self._grid_start) % self._slice_samples == 0
+
+    def _grid_end(self, start: int) -> int:
+        """Where a slice is to end that begins at `start`."""
+        slices = (start - self._grid_start) // self._slice_samples + 1
+        return self._grid_start + max(slices, 0) * self._slice_samples
 
     def _close_slice(self) -> None:
         if self._slice is not None:

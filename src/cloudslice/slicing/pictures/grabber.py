@@ -1,5 +1,6 @@
 """Takes a picture of one video track at every due time, without listening to the track."""
 
+from dataclasses import replace
 from functools import partial
 from math import inf
 
@@ -94,6 +95,21 @@ class FrameGrabber:
             self._request.cancel()
             self._request_keyframe()
 
+    def change(self, interval_s: int, image_format: ImageFormat) -> None:
+        """Take pictures in another format and at another interval from now on; one that is asked
+        for already is due as it was. The next due time is half an interval to a whole one ahead."""
+        self._image_format = image_format
+        self._origin = replace(self._origin, extension=image_format.value)
+        if interval_s == self._interval_s:
+            return
+        self._due_times.leave(self._interval_s, self._joined_as, self._due_then)
+        self._interval_s, self._joined_as = interval_s, self._track
+        next_due = self._due_times.join(interval_s, self._track, self._clock.monotonic())
+        if self._request is None:
+            self._due, self._due_then = next_due, next_due + interval_s
+        else:
+            self._due_then = next_due
+
     def tick(self, now: float) -> None:
         """Ask for a key frame when one is due soon. Cheap; to be called on each tick."""
         if self._request is not None:
@@ -152,12 +168,17 @@ class FrameGrabber:
             return
         is_same = keyframe is self._last
         self._last = keyframe
-        on_picture = partial(self._on_picture, keyframe, due_ms, is_same)
+        on_picture = partial(self._on_picture, keyframe, self._origin, due_ms, is_same)
         if not self._pool.encode(keyframe, self._image_format, on_picture):
             self._counters.pictures_pool_full += 1
 
     def _on_picture(
-        self, keyframe: Keyframe, due_ms: int, is_same: bool, result: Picture | PictureError
+        self,
+        keyframe: Keyframe,
+        origin: SliceOrigin,
+        due_ms: int,
+        is_same: bool,
+        result: Picture | PictureError,
     ) -> None:
         if isinstance(result, PictureError):
             self._on_error(keyframe, result)
@@ -174,7 +195,7 @@ class FrameGrabber:
             details["age-ms"] = str(due_ms - utc_ms)
         if is_same:
             details["same-as-before"] = "1"
-        self._store.put(self._origin, utc_ms, result.data, details)
+        self._store.put(origin, utc_ms, result.data, details)
 
     def _on_error(self, keyframe: Keyframe, error: PictureError) -> None:
         message = "key frame not decodable"

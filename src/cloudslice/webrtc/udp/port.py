@@ -33,8 +33,9 @@ from cloudslice.webrtc.native.events import (
 )
 from cloudslice.webrtc.native.port import NativePeer, NativePort, NativeStream
 from cloudslice.webrtc.rtp_packet import RtpPacket
+from cloudslice.webrtc.udp.addresses import AddressRules, ToldAddresses
 from cloudslice.webrtc.udp.paths import family_of, make_path
-from cloudslice.webrtc.udp.sockets import bind, own_addresses, read_unreachable
+from cloudslice.webrtc.udp.sockets import bind, read_unreachable
 
 _PATHS_PER_CONNECTION = 16
 _READINGS = 64
@@ -138,13 +139,13 @@ class UdpPort:
 
     Args:
         udp_port: bound on all addresses, IPv4 and, where the machine has it, IPv6; 0: any free one.
-        advertise_ip: what peers are told instead of this machine's addresses; may be empty.
+        rules: which addresses peers are told.
         clock: for arrival times.
         options: how it is.
     """
 
     def __init__(
-        self, udp_port: int, advertise_ip: str, clock: Clock, options: PortOptions = _DEFAULT
+        self, udp_port: int, rules: AddressRules, clock: Clock, options: PortOptions = _DEFAULT
     ) -> None:
         self._clock = clock
         self._hears_unreachable = options.hears_unreachable
@@ -152,7 +153,7 @@ class UdpPort:
             udp_port, options.receive_buffer, hears_unreachable=options.hears_unreachable
         )
         self._by_family: dict[int, int] = {each.family: each.fileno() for each in self._sockets}
-        self._advertise_ip = advertise_ip
+        self._told = ToldAddresses(rules, tuple(self._by_family), clock)
         self.udp_port: int = self._sockets[0].getsockname()[1]
         self._native = NativePort(options.slots)
         self._owners = itertools.count(1)
@@ -203,9 +204,7 @@ class UdpPort:
     @property
     def candidates(self) -> list[tuple[str, int]]:
         """The addresses and ports that peers may reach us by, the best first."""
-        if self._advertise_ip:
-            return [(self._advertise_ip, self.udp_port)]
-        return [(host, self.udp_port) for host in own_addresses(self._by_family)]
+        return [(host, self.udp_port) for host in self._told.hosts]
 
     def attach(self, connection: Connection) -> NativePeer:
         """Give `connection` the datagrams that are its own, until `detach`."""

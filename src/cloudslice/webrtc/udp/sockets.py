@@ -1,10 +1,8 @@
-"""The sockets of a UDP port on all addresses, and what those addresses are."""
+"""The sockets of a UDP port on all addresses."""
 
 import errno
 import socket
-from collections.abc import Iterable
 
-import ifaddr
 import structlog
 
 _log = structlog.get_logger(__name__)
@@ -91,18 +89,3 @@ def _set_buffer(sock: socket.socket, receive_buffer: int) -> None:
             bytes=granted,
             remedy="raise the sysctl net.core.rmem_max",
         )
-
-
-def own_addresses(families: Iterable[int]) -> list[str]:
-    """This machine's addresses of these families that others can reach; loopback only if there is
-    nothing else."""
-    outer: list[str] = []
-    inner: list[str] = []
-    for adapter in ifaddr.get_adapters():
-        for ip in adapter.ips:
-            host = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
-            family = socket.AF_INET if ip.is_IPv4 else socket.AF_INET6
-            if family not in families or host.lower().startswith("fe80:"):
-                continue
-            (inner if host.startswith("127.") or host == "::1" else outer).append(host)
-    return outer + inner

@@ -1,6 +1,7 @@
 """When pictures are asked for, taken, and left out."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import inf
 
 import pytest
@@ -9,7 +10,7 @@ from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.slices import SliceKind, SliceOrigin
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import ImageFormat
-from cloudslice.slicing.pictures.due_times import DueTimes
+from cloudslice.slicing.pictures.due_times import AHEAD_S, DueTimes
 from cloudslice.slicing.pictures.grabber import FrameGrabber
 from cloudslice.slicing.pictures.picture import (
     DeadlyKeyframeError,
@@ -18,7 +19,6 @@ from cloudslice.slicing.pictures.picture import (
     PictureLostError,
     UndecodableKeyframeError,
 )
-from cloudslice.tick import PERIOD_S
 from helpers.slice_store import UTC_AT_ZERO_MS, ManualClock, MemoryStore
 from helpers.tracks import ManualVideo
 
@@ -32,11 +32,13 @@ class ManualPool:
     def __init__(self) -> None:
         self.is_full = False
         self.jobs: list[tuple[Keyframe, Receiver]] = []
+        self.formats: list[ImageFormat] = []
 
     def encode(self, keyframe: Keyframe, image_format: ImageFormat, receiver: Receiver) -> bool:
         if self.is_full:
             return False
         self.jobs.append((keyframe, receiver))
+        self.formats.append(image_format)
         return True
 
     def finish(self) -> None:
@@ -88,7 +90,7 @@ class Grabbing:
 
 def test_the_first_picture_is_asked_for_at_once() -> None:
     grabbing = Grabbing()
-    assert [request.due for request in grabbing.track.requests] == [100.0 - PERIOD_S]
+    assert [request.due for request in grabbing.track.requests] == [100.0 - AHEAD_S]
     grabbing.run_to(100.1)
     grabbing.grant()
     [stored] = grabbing.store.slices
@@ -125,8 +127,55 @@ def test_a_closed_grabber_gives_its_tick_back() -> None:
     assert grabbing.due_times.join(5, "a", 101.0) == DueTimes().join(5, "a", 101.0)
 
 
+def test_another_interval_holds_from_the_change_on() -> None:
+    """Half an interval to a whole one after it the first picture is due, however long the former
+    interval was; the tick of the former one is given back."""
+    grabbing = Grabbing()
+    grabbing.grant()
+    grabbing.grabber.change(60, ImageFormat.PNG)
+    grabbing.run_to(110)
+    assert grabbing.taken() == [100.0]
+    grabbing.grabber.change(5, ImageFormat.PNG)
+    while grabbing.clock.now < 140:
+        grabbing.run_to(grabbing.clock.now + 0.1)
+        grabbing.grant()
+    seconds = grabbing.taken()[1:]
+    assert 112.4 <= seconds[0] <= 115.1
+    gaps = [after - before for before, after in pairwise(seconds)]
+    assert gaps == pytest.approx([5] * 5, abs=0.11)
+    grabbing.grabber.close()
+    for interval_s in (5, 60):
+        free = grabbing.due_times.join(interval_s, "a", 101.0)
+        assert free == DueTimes().join(interval_s, "a", 101.0)
+
+
+def test_a_picture_that_is_asked_for_is_due_as_it_was() -> None:
+    grabbing = Grabbing()
+    grabbing.run_to(100.4)
+    grabbing.grabber.change(60, ImageFormat.JPG)
+    assert [request.due for request in grabbing.track.requests] == [100.0 - PERIOD_S]
+    grabbing.grant()
+    [stored] = grabbing.store.slices
+    assert stored.details["due-ms"] == str(UTC_AT_ZERO_MS + 100_000)
+    grabbing.run_to(130)
+    assert grabbing.track.requests == []
+    grabbing.run_to(160.5)
+    assert len(grabbing.track.requests) == 1
+
+
+def test_a_picture_in_the_making_keeps_its_format() -> None:
+    grabbing = Grabbing()
+    grabbing.track.grant(Keyframe(VideoCodec.VP8, b"first", 100.0, 0))
+    grabbing.grabber.change(5, ImageFormat.JPG)
+    grabbing.pool.finish()
+    grabbing.run_to(105)
+    grabbing.grant()
+    assert [each.origin.extension for each in grabbing.store.slices] == ["png", "jpg"]
+    assert grabbing.pool.formats == [ImageFormat.PNG, ImageFormat.JPG]
+
+
 def test_a_key_frame_shortly_before_the_due_time_is_used() -> None:
-    """The sender is asked a tick ahead."""
+    """The sender is asked two ticks ahead."""
     grabbing = Grabbing()
     due = DueTimes().join(5, "a", 100.0)
     grabbing.grant()
@@ -134,10 +183,10 @@ def test_a_key_frame_shortly_before_the_due_time_is_used() -> None:
     assert grabbing.track.requests == []
     grabbing.clock.now = due - 0.04
     grabbing.grabber.tick(due - 0.04)
-    assert [request.due for request in grabbing.track.requests] == [due - PERIOD_S]
+    assert [request.due for request in grabbing.track.requests] == [due - AHEAD_S]
     grabbing.grant()
     grabbing.run_to(due + 5)
-    assert [request.due for request in grabbing.track.requests] == [due + 5 - PERIOD_S]
+    assert [request.due for request in grabbing.track.requests] == [due + 5 - AHEAD_S]
     assert grabbing.taken() == [100.0, pytest.approx(due - 0.04, abs=0.001)]
 
 
@@ -145,7 +194,7 @@ def test_a_tick_that_comes_a_little_early_is_as_good() -> None:
     grabbing = Grabbing()
     due = DueTimes().join(5, "a", 100.0)
     grabbing.grant()
-    grabbing.clock.now = due - PERIOD_S - 0.001
+    grabbing.clock.now = due - AHEAD_S - 0.001
     grabbing.grabber.tick(grabbing.clock.now)
     assert len(grabbing.track.requests) == 1
 
@@ -280,7 +329,7 @@ def test_a_key_frame_from_before_it_began_is_not_taken() -> None:
     grabbing = Grabbing(since=100.0)
     grabbing.track.grant(Keyframe(VideoCodec.VP8, b"before", 99.99, 0))
     assert grabbing.pool.jobs == []
-    assert [request.due for request in grabbing.track.requests] == [100.0 - PERIOD_S]
+    assert [request.due for request in grabbing.track.requests] == [100.0 - AHEAD_S]
     grabbing.run_to(100.2)
     grabbing.grant()
     assert grabbing.taken() == [100.2]

@@ -12,6 +12,7 @@ from cloudslice.webrtc import stun
 from cloudslice.webrtc.candidates import IceCredentials
 from cloudslice.webrtc.ice_generation import IceGeneration, IceRole
 from cloudslice.webrtc.rtp_packet import RtpPacket
+from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.paths import is_same_remote, make_path
 from cloudslice.webrtc.udp.port import PortOptions, UdpPort
 
@@ -48,7 +49,9 @@ class Asking:
 
 @pytest.fixture
 def port() -> Iterator[UdpPort]:
-    opened = UdpPort(0, "", SystemClock(), PortOptions(64, 1 << 16, hears_unreachable=True))
+    opened = UdpPort(
+        0, AddressRules(), SystemClock(), PortOptions(64, 1 << 16, hears_unreachable=True)
+    )
     yield opened
     opened.close()
 

@@ -27,6 +27,7 @@ from cloudslice.webrtc.remote_description import parse_remote_description
 from cloudslice.webrtc.streams import Streams
 from cloudslice.webrtc.udp import port as port_module
 from cloudslice.webrtc.udp import sockets
+from cloudslice.webrtc.udp.addresses import AddressRules, ToldAddresses
 from cloudslice.webrtc.udp.paths import make_path
 from cloudslice.webrtc.udp.port import PortOptions, UdpPort
 from cloudslice.webrtc.udp.sockets import PortInUseError
@@ -48,14 +49,16 @@ _SO_RCVBUFFORCE = 33
 
 @pytest.fixture
 def port() -> Iterator[UdpPort]:
-    with contextlib.closing(UdpPort(0, "", SystemClock())) as opened:
+    with contextlib.closing(UdpPort(0, AddressRules(), SystemClock())) as opened:
         yield opened
 
 
 @pytest.fixture
 def small_port() -> Iterator[UdpPort]:
     """It reads 40 datagrams at a time."""
-    with contextlib.closing(UdpPort(0, "", SystemClock(), PortOptions(slots=40))) as opened:
+    with contextlib.closing(
+        UdpPort(0, AddressRules(), SystemClock(), PortOptions(slots=40))
+    ) as opened:
         yield opened
 
 
@@ -506,7 +509,7 @@ def test_an_unforeseen_error_stays_with_its_connection(
 
 def test_closing_the_port_ends_its_connections(clients: list[Client]) -> None:
     """And says goodbye to their peers."""
-    with contextlib.closing(UdpPort(0, "", SystemClock())) as port:
+    with contextlib.closing(UdpPort(0, AddressRules(), SystemClock())) as port:
         client = Client(port, clients).connect()
     assert client.closed == [CloseReason.ENDED]
     datagrams = []
@@ -519,7 +522,7 @@ def test_closing_the_port_ends_its_connections(clients: list[Client]) -> None:
 def test_one_that_breaks_at_its_end_keeps_no_other_from_it(
     clients: list[Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with contextlib.closing(UdpPort(0, "", SystemClock())) as port:
+    with contextlib.closing(UdpPort(0, AddressRules(), SystemClock())) as port:
         broken, sound = (Client(port, clients).connect() for _ in range(2))
 
         def fail() -> None:
@@ -533,18 +536,28 @@ def test_one_that_breaks_at_its_end_keeps_no_other_from_it(
 def test_a_port_in_use_is_named(port: UdpPort) -> None:
     """Its number, and why."""
     with pytest.raises(PortInUseError, match=rf"UDP port {port.udp_port}: .*in use"):
-        UdpPort(port.udp_port, "", SystemClock())
+        UdpPort(port.udp_port, AddressRules(), SystemClock())
 
 
-def test_candidates_are_ours_or_the_advertised_one(port: UdpPort) -> None:
-    """Outer addresses before loopback, none of them link-local."""
-    hosts = [host for host, udp_port in port.candidates if udp_port == port.udp_port]
-    assert "127.0.0.1" in hosts
-    assert not any(host.startswith("fe80") for host in hosts)
-    inner = [host in ("127.0.0.1", "::1") for host in hosts]
-    assert inner == sorted(inner)
-    with contextlib.closing(UdpPort(0, "203.0.113.5", SystemClock())) as advertised:
-        assert advertised.candidates == [("203.0.113.5", advertised.udp_port)]
+def test_candidates_are_our_addresses_with_the_port(port: UdpPort) -> None:
+    families = (socket.AF_INET, socket.AF_INET6)
+    hosts = ToldAddresses(AddressRules(), families, SystemClock()).hosts
+    assert port.candidates == [(host, port.udp_port) for host in hosts]
+
+
+def test_peers_may_be_told_several_addresses() -> None:
+    """Whether they are this machine's or not."""
+    hosts = ("203.0.113.5", "192.168.1.5", "2001:db8::5")
+    with contextlib.closing(UdpPort(0, AddressRules(hosts), SystemClock())) as port:
+        assert port.candidates == [(host, port.udp_port) for host in hosts]
+
+
+def test_rules_that_no_address_fits_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Anchors could not connect. The address may still come, so the port opens all the same."""
+    rules = AddressRules(interfaces=("eth99",))
+    with contextlib.closing(UdpPort(0, rules, SystemClock())) as port:
+        assert port.candidates == []
+    assert "anchors are told no address" in capsys.readouterr().out
 
 
 def test_what_the_socket_does_not_take_is_counted(port: UdpPort) -> None:
@@ -563,7 +576,7 @@ def test_a_machine_without_ipv6_has_ipv4(monkeypatch: pytest.MonkeyPatch) -> Non
         return real(family, kind)
 
     monkeypatch.setattr(socket, "socket", without_ipv6)
-    with contextlib.closing(UdpPort(0, "", SystemClock())) as port:
+    with contextlib.closing(UdpPort(0, AddressRules(), SystemClock())) as port:
         assert all(":" not in host for host, _udp_port in port.candidates)
         port.send(b"x", make_path("::1", 9))
         assert port.unsent == 1
@@ -574,5 +587,5 @@ def test_a_small_buffer_is_told(
 ) -> None:
     """With what to do: packets that come while the machine is busy have to wait somewhere."""
     monkeypatch.setattr(sockets, "_SO_RCVBUFFORCE", socket.SO_SNDBUF)  # it stays as it was
-    UdpPort(0, "", SystemClock()).close()
+    UdpPort(0, AddressRules(), SystemClock()).close()
     assert "net.core.rmem_max" in capsys.readouterr().out

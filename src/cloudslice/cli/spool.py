@@ -1,0 +1,94 @@
+"""cloudslice spool."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from cloudslice.slicing.audio.ogg import repair_ogg
+from cloudslice.spool.inspection import Inspected, inspect, inspect_all
+
+
+@click.group("spool")
+def spool_command() -> None:
+    """Look into a spool or its quarantine, and take files out of it.
+
+    Nothing is changed in it; the service may run meanwhile.
+    """
+
+
+@spool_command.command("list")
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def list_command(directory: Path) -> None:
+    """List the slices in DIRECTORY and below: whether they are whole, bytes, start, task, anchor,
+    object and file, separated by tabs."""
+    for each in inspect_all(directory):
+        origin = each.origin
+        fields = (
+            f"damaged: {each.fault}" if each.fault else "whole",
+            str(len(each.content)),
+            each.start or "?",
+            origin.task_id if origin else "?",
+            origin.user_id if origin else "?",
+            each.object_key or "?",
+            str(each.path),
+        )
+        click.echo("\t".join(fields))
+
+
+@spool_command.command("extract")
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="The directory to write to; made if it is not there.",
+)
+def extract_command(files: tuple[Path, ...], output: Path) -> None:
+    """Write what FILES hold into a directory, under the names of their objects.
+
+    Of a damaged file, what is there; audio that was cut off is made a valid file. No file is
+    replaced. Exits with 1 if a file was damaged or could not be read.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    has_failed = False
+    for path in files:
+        try:
+            found = inspect(path)
+            target = _write(found, output)
+        except OSError as error:
+            click.echo(f"{path}: {error.strerror}", err=True)
+            has_failed = True
+            continue
+        click.echo(target)
+        if found.fault:
+            click.echo(f"{path}: {found.fault}", err=True)
+            has_failed = True
+    raise SystemExit(int(has_failed))
+
+
+def _write(found: Inspected, output: Path) -> Path:
+    content = found.content
+    if found.fault and found.file_name.endswith(".ogg"):
+        with suppress(ValueError):
+            repaired = repair_ogg(content)
+            content = content if repaired is None else repaired.content
+    for path in _free_paths(output / found.file_name):
+        with suppress(FileExistsError), path.open("xb") as file:
+            file.write(content)
+            return path
+    raise AssertionError  # there is no end of names
+
+
+def _free_paths(path: Path) -> Iterator[Path]:
+    yield path
+    for number in itertools.count(2):
+        yield path.with_stem(f"{path.stem}.{number}")

@@ -1,1 +1,0 @@
-"""Delivery: from a finished slice on disk to the user's bucket and webhooks."""

@@ -1,0 +1,217 @@
+"""Takes up what a directory holds, after the process was killed at any moment: growing slices are
+made whole, whole ones wait for their upload, and what nobody understands is set aside.
+
+Nothing else is looked at: the files say themselves what they are. Everything here blocks.
+"""
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from cloudslice.events import SliceLost
+from cloudslice.secrets import SecretBox
+from cloudslice.slices import (
+    DamagedSliceError,
+    DamagedTaskError,
+    Repair,
+    SliceKind,
+    SliceOrigin,
+    WaitingSlice,
+)
+from cloudslice.spool import quarantine as quarantine_module
+from cloudslice.spool import slice_files
+from cloudslice.spool.drafts import Draft, Finish
+from cloudslice.spool.files import open_regular, read_regular, sync_directory
+from cloudslice.spool.quarantine import Quarantine
+from cloudslice.spool.slice_files import Completed
+from cloudslice.spool.slice_format import (
+    PART,
+    WHOLE,
+    has_content,
+    is_name,
+    new_name,
+    read_head,
+    read_slice,
+)
+from cloudslice.spool.spooled_tasks import SpooledTasks
+from cloudslice.spool.task_directory import DRAFT, OURS, TaskDirectory
+
+_TOGETHER = 64
+"""Growing slices whose contents are in memory at a time, and those of one task more."""
+_NO_TASKS = (quarantine_module.DIRECTORY, "lost+found")
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class TakenUp:
+    """What a spool held at the start, besides its tasks."""
+
+    waiting: dict[str, list[WaitingSlice]] = field(default_factory=dict)
+    """The whole slices of each task, oldest first."""
+    refused: list[Draft] = field(default_factory=list)
+    """Slices that could be completed, if the disk took it."""
+    lost: list[SliceLost] = field(default_factory=list)
+
+
+class Recovery:
+    """One reading of a spool."""
+
+    def __init__(
+        self,
+        spool: Path,
+        tasks: SpooledTasks,
+        box: SecretBox,
+        repairs: Mapping[SliceKind, Repair],
+        quarantine: Quarantine,
+        *,
+        now_ms: int | None,
+    ) -> None:
+        """
+        Args:
+            spool: the directory.
+            tasks: the tasks that it holds are added to them.
+            box: decrypts storage keys.
+            repairs: for each kind how a file that was cut off is made valid.
+            quarantine: takes what nobody understands.
+            now_ms: if given, the age of all slices counts from now: the clock is another one.
+        """
+        self._spool = spool
+        self._tasks = tasks
+        self._box = box
+        self._repairs = repairs
+        self._quarantine = quarantine
+        self._now_ms = now_ms
+        self._taken_up = TakenUp()
+        self._growing: dict[Draft, TaskDirectory] = {}
+        """Slices that are to be completed."""
+        self._changed: set[Path] = set()
+        """Directories in which names were made that are to be durable."""
+        self._renamed = 0
+
+    def run(self) -> TakenUp:
+        """Take up what is there.
+
+        Raises:
+            OSError: the spool cannot be read or written.
+        """
+        for path in sorted(self._spool.iterdir()):
+            if path.name in _NO_TASKS:
+                continue
+            if not stat.S_ISDIR(path.lstat().st_mode):
+                self._quarantine.take(path, "it is not in the directory of a task")
+                continue
+            try:
+                directory = TaskDirectory.load(path, self._box)
+            except DamagedTaskError as error:
+                self._take_up_unknown(path, str(error))
+            else:
+                self._tasks.add(directory)
+                self._take_up_task(directory)
+        self._complete()
+        for waiting in self._taken_up.waiting.values():
+            waiting.sort(key=lambda each: each.name)
+        for changed in self._changed:
+            sync_directory(changed)
+        return self._taken_up
+
+    def _take_up_unknown(self, path: Path, reason: str) -> None:
+        """Nobody can say where the slices of a task go."""
+        try:
+            (path / DRAFT).unlink(missing_ok=True)
+            path.rmdir()  # its making, or its removal, was cut off
+        except OSError:
+            self._quarantine.take(path, f"its task is not known: {reason}")
+
+    def _take_up_task(self, directory: TaskDirectory) -> None:
+        waiting = self._taken_up.waiting[directory.task.task_id] = []
+        for path in sorted(directory.path.iterdir()):
+            if not stat.S_ISREG(path.lstat().st_mode):
+                self._quarantine.take(path, "it is no regular file")
+                continue
+            if path.name in OURS:
+                continue
+            if not is_name(path.stem) or path.suffix not in (PART, WHOLE):
+                self._quarantine.take(path, "it is no slice")
+                continue
+            if self._now_ms is not None:
+                self._renamed += 1
+                name = new_name(self._now_ms, self._renamed)
+                path = path.rename(path.with_name(name + path.suffix))
+            found = path if path.suffix == WHOLE else self._take_up_growing(directory, path)
+            if isinstance(found, Draft):
+                self._growing[found] = directory
+            elif found is not None:
+                waiting.append(WaitingSlice(found.stem, found.stat().st_size))
+        if len(self._growing) >= _TOGETHER:
+            self._complete()
+
+    def _complete(self) -> None:
+        """Make growing slices whole, many together: they share commits of the file system."""
+        for draft, result in slice_files.complete(self._growing).items():
+            if isinstance(result, Completed):
+                _log.info("slice repaired", key=result.slice.object_key)
+                found = WaitingSlice(draft.name, result.file_size)
+                self._taken_up.waiting[draft.origin.task_id].append(found)
+                self._changed.add(self._growing[draft].path)
+            else:
+                self._taken_up.refused.append(draft)
+        self._growing.clear()
+
+    def _take_up_growing(self, directory: TaskDirectory, path: Path) -> Draft | Path | None:
+        """A slice that is to be completed, or the file of one that was; None if nothing is left
+        of it."""
+        task_id = directory.task.task_id
+        origin = SliceOrigin(task_id, "?", SliceKind.AUDIO, "ogg")
+        try:
+            data = read_regular(path)
+            if not has_content(data):
+                path.unlink()
+                return None
+            head, content_at = read_head(data)
+            origin = head.origin
+            if origin.task_id != task_id:
+                self._quarantine.take(path, "it is another task's")
+                return None
+            if _is_whole(path.stem, data):
+                self._changed.add(directory.path)
+                return _name_whole(path)
+            repair = self._repairs.get(origin.kind)
+            repaired = None if repair is None else repair(data[content_at:])
+        except Exception as error:  # the repair of a damaged file may fail in any way
+            is_foreseen = isinstance(error, OSError | DamagedSliceError | ValueError)
+            log = _log.error if is_foreseen else _log.exception
+            log("slice repair failed", path=str(path), error=str(error))
+            self._quarantine.take(path, f"it cannot be repaired: {error}")
+            self._taken_up.lost.append(SliceLost(origin, f"its file cannot be repaired: {error}"))
+            return None
+        if repaired is None:
+            path.unlink()
+            return None
+        draft = Draft(origin, head.start_ms, path.stem, data[:content_at])
+        draft.written = draft.size = len(data)
+        draft.has_file = draft.is_cut = True
+        draft.finish = Finish.of_repaired(head.start_ms, repaired)
+        return draft
+
+
+def _is_whole(name: str, data: bytes) -> bool:
+    """Whether a growing slice was about to get its final name."""
+    try:
+        read_slice(name, data)
+    except DamagedSliceError:
+        return False
+    return True
+
+
+def _name_whole(path: Path) -> Path:
+    descriptor = open_regular(path)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return path.rename(path.with_suffix(WHOLE))

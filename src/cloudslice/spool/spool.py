@@ -1,0 +1,261 @@
+"""The spool: a finished slice is durable here before anything else happens to it.
+
+Its calls come from the event loop and return at once; a thread carries them out in order.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cloudslice.events import Bus, SliceGone, SliceReady
+from cloudslice.faults import Faults
+from cloudslice.secrets import SecretBox
+from cloudslice.slices import (
+    Bucket,
+    Repair,
+    Slice,
+    SliceKind,
+    SliceOrigin,
+    TaskRef,
+    WaitingSlice,
+)
+from cloudslice.slicing.store import GrowingSlice
+from cloudslice.spool.directory_lock import locked
+from cloudslice.spool.drafts import Draft, Outcome
+from cloudslice.spool.files import sync_directory
+from cloudslice.spool.growth import Growth
+from cloudslice.spool.quarantine import Quarantine
+from cloudslice.spool.recovery import Recovery
+from cloudslice.spool.slice_format import new_name
+from cloudslice.spool.spool_thread import SpoolThread
+from cloudslice.spool.spooled_tasks import SpooledTasks
+from cloudslice.spool.task_directory import TaskDirectory
+from cloudslice.spool.writer import SliceWriter
+
+_BACKLOG_BYTES = 64 * 1024 * 1024
+"""What may wait in memory for a slow or full disk: several seconds of what a thousand anchors
+send."""
+
+
+class Spool:
+    """A directory of slices that wait for their upload; a `SliceStore` and async context manager.
+
+    It publishes `SliceReady`, `SliceLost` and `SliceGone`.
+
+    Attributes:
+        used_bytes: what the slices in it take, growing ones included.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        box: SecretBox,
+        repairs: Mapping[SliceKind, Repair],
+        bus: Bus,
+        now_ms: Callable[[], int],
+        *,
+        is_new_clock: bool = False,
+        sync_interval_s: float = 1.0,
+    ) -> None:
+        """
+        Args:
+            directory: made if it is not there.
+            box: encrypts storage keys.
+            repairs: for each kind how a file that was cut off is made valid; without: discarded.
+            bus: is told what happens.
+            now_ms: the time from which a slice's age counts, of a clock that never steps.
+            is_new_clock: whether that clock is another one than that of the files there.
+            sync_interval_s: so often growing slices reach the device; 0: when the kernel likes.
+        """
+        self.used_bytes = 0
+        self._directory = directory
+        self._box = box
+        self._repairs = repairs
+        self._bus = bus
+        self._now_ms = now_ms
+        self._is_new_clock = is_new_clock
+        self._waiting: dict[str, list[WaitingSlice]] | None = {}
+        """Until it is taken."""
+        self._open: Counter[str] = Counter()
+        self._quarantine = Quarantine(directory)
+        self._tasks = SpooledTasks(self._quarantine)
+        self._writer = SliceWriter(self._tasks, repairs, self._quarantine, time.monotonic)
+        self._thread = SpoolThread(directory, self._writer, self._report, sync_interval_s)
+        self._bytes_in = 0
+        self._serial = 0
+        self._lock = ExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Take up what the directory holds, then be ready for more.
+
+        Raises:
+            OSError: the directory cannot be made, read or written, or another process uses it.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        sync_directory(self._directory.parent)
+        recovery = Recovery(
+            self._directory,
+            self._tasks,
+            self._box,
+            self._repairs,
+            self._quarantine,
+            now_ms=self._now_ms() if self._is_new_clock else None,
+        )
+        with ExitStack() as stack:
+            stack.enter_context(locked(self._directory))
+            stack.callback(self._thread.end)
+            taken_up = await self._thread.start(recovery)
+            self._lock = stack.pop_all()
+        waiting = self._waiting or {}  # refused ones of which the disk took the second try
+        self._waiting = {
+            task_id: slices + waiting.get(task_id, [])
+            for task_id, slices in taken_up.waiting.items()
+        }
+        self.used_bytes += sum(each.size for some in taken_up.waiting.values() for each in some)
+        for draft in taken_up.refused:
+            self.used_bytes += draft.size
+            self._open[draft.origin.task_id] += 1
+        for lost in taken_up.lost:
+            self._bus.publish(lost)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Carry out what was handed in; slices that still grow are repaired at the next start."""
+        await self._thread.stop()
+        self._lock.close()
+
+    def take_waiting(self) -> dict[TaskRef, list[WaitingSlice]]:
+        """The tasks that the directory knew at the start, each with its whole slices, the oldest
+        first. Once only: from then on `SliceReady` tells of new ones, also of slices that the disk
+        refused to complete at the start."""
+        waiting, self._waiting = self._waiting or {}, None
+        return {
+            directory.task: slices
+            for task_id, slices in waiting.items()
+            if (directory := self._tasks.find(task_id)) is not None
+        }
+
+    async def open(self, task: TaskRef, bucket: Bucket) -> None:
+        """Be ready for a task's slices, in this and later processes; harmless when it is.
+
+        Raises:
+            OSError: the disk refuses it.
+        """
+        known = self._tasks.find(task.task_id)
+        if known is not None and known.goes_to(bucket):
+            return
+        directory = TaskDirectory.make(self._directory / task.task_id, task, bucket, self._box)
+        await self._thread.run(partial(self._tasks.open, directory))
+
+    def close(self, task_id: str) -> None:
+        """A task has no slices any more, and there will be none: forget it."""
+        self._open.pop(task_id, None)
+        self._thread.gather(partial(self._tasks.close, task_id))
+
+    def find_task(self, task_id: str) -> TaskRef | None:
+        """The task as its events name it, if the spool knows it."""
+        directory = self._tasks.find(task_id)
+        return None if directory is None else directory.task
+
+    def load_bucket(self, task_id: str) -> Bucket:
+        """Where a task's slices go.
+
+        Raises:
+            KeyError: no such task.
+            SecretKeyError: its storage keys were encrypted with another key.
+        """
+        if (directory := self._tasks.find(task_id)) is None:
+            raise KeyError(task_id)
+        return directory.load_bucket()
+
+    def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
+        """See `SliceStore`."""
+        self._serial += 1
+        draft = Draft(origin, start_utc_ms, new_name(self._now_ms(), self._serial))
+        self._open[origin.task_id] += 1
+        return Growth(draft, self._writer, self._append, self._thread.gather)
+
+    def put(
+        self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
+    ) -> None:
+        """See `SliceStore`."""
+        growing = self.grow(origin, start_utc_ms)
+        growing.append(data)
+        growing.finish(start_utc_ms, 0, details)
+
+    def count_open(self, task_id: str) -> int:
+        """How many slices of a task were begun and are not whole, lost or discarded yet."""
+        return self._open[task_id]
+
+    def read(self, task_id: str, name: str) -> tuple[Slice, bytes]:
+        """A whole slice and its content. Blocks; for any thread.
+
+        Raises:
+            DamagedSliceError: it is not what was written.
+            OSError: it cannot be read.
+        """
+        return self._tasks.read(task_id, name)
+
+    def is_there(self, task_id: str, name: str) -> bool:
+        """Whether the file of a whole slice is still there; for any thread."""
+        return self._tasks.is_there(task_id, name)
+
+    def remove(self, task_id: str, name: str) -> None:
+        """A whole slice is done with: remove its file."""
+        self._thread.gather(partial(self._tasks.remove, task_id, name))
+
+    def set_aside(self, task_id: str, name: str, reason: str) -> None:
+        """Keep the file of a whole slice apart."""
+        self._thread.gather(partial(self._tasks.set_aside, task_id, name, reason))
+
+    @property
+    def files_set_aside(self) -> int:
+        """How many files were set aside since the start."""
+        return self._quarantine.count
+
+    @property
+    def faults(self) -> Faults:
+        """Errors that nobody foresaw."""
+        return self._writer.faults
+
+    async def watch(self) -> None:
+        """Never returns; raises what ended the spool's thread, should that ever happen."""
+        await self._thread.watch()
+
+    async def flush(self) -> None:
+        """Wait until all that was handed in so far is whole and durable, or lost, and that is
+        published. What a full disk refuses meanwhile is not waited for."""
+        await self._thread.flush()
+
+    def _append(self, draft: Draft, data: bytes) -> None:
+        """Have the writer append a piece to a slice; beyond the bound of memory it is cut."""
+        if self._bytes_in - self._writer.bytes_out + len(data) > _BACKLOG_BYTES:
+            self._thread.gather(lambda: self._writer.abandon(draft, "the disk is too slow"))
+            return
+        self._bytes_in += len(data)
+        self.used_bytes += len(data)
+        self._thread.gather(lambda: self._writer.append(draft, data))
+
+    def _report(self, outcome: Outcome) -> None:
+        self.used_bytes -= outcome.freed
+        self._open.subtract(each.origin.task_id for each in outcome.ready)
+        self._open.subtract(outcome.gone)
+        for each in outcome.ready:
+            if self._waiting is not None:
+                waiting = self._waiting.setdefault(each.origin.task_id, [])
+                waiting.append(WaitingSlice(each.name, each.size))
+            self._bus.publish(SliceReady(each))
+        for lost in outcome.lost:
+            self._bus.publish(lost)
+        for task_id in outcome.gone:
+            self._bus.publish(SliceGone(task_id))

@@ -1,0 +1,147 @@
+"""The object names that a task has used: none of them is ever given to another slice.
+
+Names differ by their second (docs/wire.md, 9.2). A file in the task's directory keeps them, a line
+for each. As a rule a slice begins later than all before it of the same anchor and kind, which
+memory alone can tell. The file is read when one does not: an anchor came back within a second, the
+wall clock was set back, or a slice of a former process is repaired.
+
+A power cut may take the last lines, or somebody the file. What the slices that wait are called
+counts, too: it is read once, before the first name is given.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from cloudslice.ids import ObjectName
+from cloudslice.slices import DamagedSliceError, SliceOrigin
+from cloudslice.spool.checked_lines import from_line, to_line
+from cloudslice.spool.files import open_regular, read_regular, write_all
+from cloudslice.spool.slice_format import TAIL_BYTES, WHOLE, read_key
+
+FILE = "names"
+_FIRST_READ = 1 << 12
+"""Bytes of the file's end that are read at first: some dozen names."""
+_NEVER = 1 << 62
+
+_Series = tuple[str, str]
+"""Anchor and extension: whose names could be alike."""
+
+
+class _Use(NamedTuple):
+    """A line of the file."""
+
+    second: int
+    latest: int
+    """The latest second in this line and all before it: whoever looks for later ones need not
+    read on."""
+    user_id: str
+    extension: str
+
+
+class UsedNames:
+    """The names of one task; for the spool's thread only. Blocking."""
+
+    def __init__(self, directory: Path) -> None:
+        """Takes the task's directory.
+
+        Raises:
+            OSError: what is on the disk cannot be read.
+        """
+        self._path = directory / FILE
+        self._unwritten: list[_Use] = []
+        self._latest = max((each.latest for each in self._read_since(_NEVER)), default=0)
+        self._last: dict[_Series, int] = {}
+        self._used: dict[_Series, tuple[int, set[int]]] = {}
+        """Of series that need more than their last second: all seconds from the first one on."""
+        self._add_waiting(directory)
+        self._before = self._latest
+        """Memory knows nothing of the names up to this second."""
+
+    def take(self, origin: SliceOrigin, second: int) -> int:
+        """The first second from `second` on that names no slice of the kind; it is used now.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        series = (origin.user_id, origin.extension)
+        last = self._last.get(series, self._before)
+        if second > last:
+            self._used.pop(series, None)
+        else:
+            since, used = self._used.get(series, (_NEVER, set()))
+            if second < since:
+                used = self._find(series, second)
+                self._used[series] = (second, used)
+            while second in used:
+                second += 1
+            used.add(second)
+        self._last[series] = max(last, second)
+        self._add(second, *series)
+        return second
+
+    def write(self) -> None:
+        """Put into the file what was taken: before a slice of that name is whole.
+
+        Raises:
+            OSError: the disk refuses it; to be tried again.
+        """
+        if not self._unwritten:
+            return
+        data = b"".join(map(to_line, self._unwritten))
+        descriptor = open_regular(self._path, os.O_RDWR | os.O_CREAT)
+        try:
+            end = os.fstat(descriptor).st_size
+            if end and os.pread(descriptor, 1, end - 1) != b"\n":
+                data = b"\n" + data  # behind a line that was cut off
+            write_all(descriptor, data, end)
+        finally:
+            os.close(descriptor)
+        self._unwritten.clear()
+
+    def _add(self, second: int, user_id: str, extension: str) -> None:
+        self._latest = max(self._latest, second)
+        self._unwritten.append(_Use(second, self._latest, user_id, extension))
+
+    def _add_waiting(self, directory: Path) -> None:
+        """Put down the names of slices that wait, where the file lacks them."""
+        names: set[tuple[int, str, str]] = set()
+        for path in directory.glob(f"*{WHOLE}"):
+            try:
+                name = ObjectName.from_key(read_key(read_regular(path, TAIL_BYTES)))
+            except (OSError, DamagedSliceError, ValueError):
+                continue  # it is found out by who reads all of it
+            names.add((name.utc_second, name.user_id, name.extension))
+        known = self._read_since(min(names)[0]) if names else []
+        names -= {(each.second, each.user_id, each.extension) for each in known}
+        for each in sorted(names):
+            self._add(*each)
+
+    def _find(self, series: _Series, since: int) -> set[int]:
+        """The seconds that a series has used, from a second on."""
+        uses = self._read_since(since) + self._unwritten
+        return {each.second for each in uses if (each.user_id, each.extension) == series}
+
+    def _read_since(self, second: int) -> list[_Use]:
+        """What the file has of all seconds from one on, and more."""
+        length = _FIRST_READ
+        while True:
+            try:
+                data = read_regular(self._path, length)
+            except FileNotFoundError:
+                return []
+            uses = _parse(data)
+            if len(data) < length or (uses and uses[0].latest < second):
+                return uses
+            length *= 4
+
+
+def _parse(data: bytes) -> list[_Use]:
+    """The lines that are whole."""
+    uses = []
+    for line in data.splitlines(keepends=True):
+        try:
+            uses.append(_Use(*from_line(line)))
+        except ValueError:
+            continue
+    return uses

@@ -1,0 +1,23 @@
+"""What tasks need of delivery."""
+
+from typing import Protocol
+
+from cloudslice.slices import Bucket, TaskRef
+from cloudslice.slicing.store import SliceStore
+
+
+class Deliveries(SliceStore, Protocol):
+    """Takes the slices of all tasks."""
+
+    async def open(self, task: TaskRef, bucket: Bucket) -> None:
+        """Be ready for a task's slices, in this and later processes. Harmless when it is: a task
+        is opened by each process that takes it up.
+
+        Raises:
+            OSError: the disk refuses it.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Wait until all slices handed in so far are durable. What ends a task comes after it."""
+        ...

@@ -1,0 +1,177 @@
+"""Takes the API's calls: checks what may be, and writes what is wanted."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+
+import structlog
+
+from cloudslice.config import AppSettings, Settings
+from cloudslice.rooms.base import LeaveCode, RoomProvider
+from cloudslice.slicing.params import ParamChanges, SubscriptionLists
+from cloudslice.tasks.model import (
+    RobotIdTakenError,
+    SpoolFullError,
+    TaskNotFoundError,
+    TaskSpec,
+    TaskStatus,
+    TooManyTasksError,
+)
+from cloudslice.tasks.running import RunningTask
+from cloudslice.tasks.store import StoredTask, TaskStore
+from cloudslice.tasks.task_id import new_task_id
+from cloudslice.tasks.worker import Worker
+
+_log = structlog.get_logger(__name__)
+
+_REPEATED_WITHIN_MS = 60_000
+"""SDKs repeat what they got no answer to within some ten seconds."""
+
+
+class Tasks:
+    """The `TaskService` of one node.
+
+    Args:
+        settings: the apps with their limits.
+        store: holds the tasks.
+        worker: runs them.
+        is_full: whether so many slices wait that no new task should start.
+        rooms: by the name that an app's `rooms` setting has.
+        steady_ms: milliseconds of a clock that never steps, also over restarts.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: TaskStore,
+        worker: Worker,
+        is_full: Callable[[], bool],
+        rooms: Mapping[str, RoomProvider],
+        steady_ms: Callable[[], int],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._worker = worker
+        self._rooms = rooms
+        self._is_full = is_full
+        self._steady_ms = steady_ms
+        self._creating: list[StoredTask] = []
+
+    async def create(self, spec: TaskSpec) -> str:
+        """Start a task (TaskService.create)."""
+        now_ms = self._steady_ms()
+        since_ms = now_ms - _REPEATED_WITHIN_MS
+        task = _make_task(spec, now_ms)
+        app = self._admit(spec, task, since_ms)
+        # Counted from here on, so that creations side by side cannot pass the limit together.
+        self._creating.append(task)
+        try:
+            task_id = await self._store.create(task, since_ms=since_ms)
+        finally:
+            self._creating.remove(task)
+        if task_id != task.task_id:
+            _log.info("task is created already", **task.log_fields | {"task_id": task_id})
+            return task_id
+        self._worker.run(task, app)
+        _log.info("task created", **task.log_fields)
+        return task_id
+
+    def describe(self, sdk_app_id: int, task_id: str) -> TaskStatus:
+        """A task's status (TaskService.describe)."""
+        return self._find(sdk_app_id, task_id).status
+
+    async def modify(
+        self,
+        sdk_app_id: int,
+        task_id: str,
+        lists: SubscriptionLists | None,
+        changes: ParamChanges | None = None,
+    ) -> None:
+        """Replace a task's lists, and parameters (TaskService.modify)."""
+        task = self._find(sdk_app_id, task_id)
+        slicing = replace(task.robot.params, **changes) if changes else None
+        if task.stored.leave_code is not None or (lists is None and slicing is None):
+            return
+        # The cut is here, at the call, however long the disk takes: what has arrived by now counts
+        # by the former ones. An app that blocks somebody must not find him recorded later.
+        task.change(lists, slicing)
+        try:
+            await self._store.modify(task_id, lists=lists, slicing=slicing)
+        except Exception:
+            # Unless a later call has set others.
+            task.change(
+                task.stored.lists if task.robot.lists is lists else None,
+                task.stored.slicing if task.robot.params is slicing else None,
+            )
+            raise
+        task.stored.lists = lists or task.stored.lists
+        task.stored.slicing = slicing or task.stored.slicing
+        _log.info("task modified", **task.stored.log_fields)
+
+    async def delete(self, sdk_app_id: int, task_id: str) -> None:
+        """Begin a task's stop (TaskService.delete)."""
+        task = self._find(sdk_app_id, task_id)
+        if task.stored.leave_code is None:
+            task.stop(LeaveCode.STOPPED)
+            await self._store.set_stopping(task_id, LeaveCode.STOPPED)
+
+    def _admit(self, spec: TaskSpec, task: StoredTask, since_ms: int) -> AppSettings:
+        app_id = spec.room.sdk_app_id
+        app = self._settings.app(app_id)
+        tasks = [*(each.stored for each in self._worker.tasks), *self._creating]
+        unfinished = [each for each in tasks if each.room.sdk_app_id == app_id]
+        if app is None:
+            raise TooManyTasksError(f"there is no app {app_id}")
+        if any(_is_repeated(each, task, since_ms) for each in unfinished):
+            return app  # it only asks for the TaskId
+        if len(unfinished) >= app.limits.tasks:
+            raise TooManyTasksError(
+                f"the app's limit of unfinished tasks is reached: {len(unfinished)}"
+            )
+        if self._is_full():
+            raise SpoolFullError("the spool of slices that wait for their upload is full")
+        if self._rooms[app.rooms].holds_user(spec.room, spec.robot_user_id):
+            raise RobotIdTakenError(
+                f"`UserId` {spec.robot_user_id} is in the room already, and is not a robot"
+            )
+        return app
+
+    def _find(self, sdk_app_id: int, task_id: str) -> RunningTask:
+        task = self._worker.find(task_id)
+        if (
+            task is None
+            or task.stored.room.sdk_app_id != sdk_app_id
+            or task.stored.callable_until_ms <= self._steady_ms()
+        ):
+            raise TaskNotFoundError("no such task, or it has ended")
+        return task
+
+
+def _make_task(spec: TaskSpec, now_ms: int) -> StoredTask:
+    return StoredTask(
+        task_id=new_task_id(),
+        room=spec.room,
+        robot_user_id=spec.robot_user_id,
+        user_sig=spec.user_sig,
+        private_map_key=spec.private_map_key,
+        slicing=spec.slicing,
+        lists=spec.lists,
+        bucket=spec.bucket,
+        request=_digest(spec),
+        created_ms=now_ms,
+        callable_until_ms=now_ms + spec.resource_expired_hours * 3_600_000,
+    )
+
+
+def _digest(spec: TaskSpec) -> bytes:
+    # Nobody can guess what is in it: a UserSig and a storage key are.
+    return hashlib.sha256(json.dumps(asdict(spec), default=str).encode()).digest()
+
+
+def _is_repeated(former: StoredTask, task: StoredTask, since_ms: int) -> bool:
+    return (
+        former.request == task.request
+        and former.created_ms > since_ms
+        and former.leave_code is None
+    )

@@ -1,0 +1,215 @@
+"""Runs the tasks of one node: a robot for each, from Create to event 1002, across restarts."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from cloudslice.clock import Clock
+from cloudslice.config import AppSettings, LimitSettings, Settings
+from cloudslice.faults import Faults
+from cloudslice.identity.user_sig import IdentityError, verify_user_sig
+from cloudslice.rooms.base import LeaveCode, RoomProvider
+from cloudslice.slicing.counters import SlicingCounters
+from cloudslice.slicing.pictures.due_times import DueTimes
+from cloudslice.slicing.pictures.pool import PicturePool
+from cloudslice.slicing.robot import Robot
+from cloudslice.tasks.deliveries import Deliveries
+from cloudslice.tasks.model import TaskStatus
+from cloudslice.tasks.running import RunningTask, Surroundings
+from cloudslice.tasks.store import BrokenTask, StoredTask, TaskStore
+from cloudslice.tick import Tick
+
+_log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """Makes robots be as is wanted of their tasks; an asynchronous context manager.
+
+    Entering it takes up the tasks that a former process has left. Leaving it closes their open
+    slices; the tasks themselves go on with the next process.
+
+    Attributes:
+        faults: unforeseen errors: each ends or delays one step of one task.
+        taken_up: the TaskIds that were on record at the start.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: TaskStore,
+        deliveries: Deliveries,
+        rooms: Mapping[str, RoomProvider],
+        pictures: PicturePool,
+        clock: Clock,
+        tick: Tick,
+    ) -> None:
+        """
+        Args:
+            settings: the apps with their limits and secret keys.
+            store: holds the tasks.
+            deliveries: takes their slices.
+            rooms: by the name that an app's `rooms` setting has.
+            pictures: makes pictures of key frames.
+            clock: for idle times and slicing.
+            tick: on which robots do what is due.
+        """
+        self.faults = Faults("task")
+        self.taken_up: frozenset[str] = frozenset()
+        self._settings = settings
+        self._around = Surroundings(store, deliveries, pictures, clock, self.faults)
+        self._rooms = rooms
+        self._due_times = DueTimes()
+        self._tasks: dict[str, RunningTask] = {}
+        self._of_ended = SlicingCounters()
+        self._group = asyncio.TaskGroup()
+        self._tick = tick
+
+    async def __aenter__(self) -> Self:
+        """Take up what is there.
+
+        Raises:
+            StoreError: the tasks cannot be read.
+        """
+        tasks, broken = await self._around.store.load()
+        self.taken_up = frozenset(
+            (*(each.task_id for each in tasks), *(each.ref.task_id for each in broken))
+        )
+        await self._group.__aenter__()
+        self._tick.add(self)
+        for task in tasks:
+            self._take_up(task)
+        for each in broken:
+            self._group.create_task(self._end_broken(each))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._tick.remove(self)
+        for task in self._tasks.values():
+            task.interrupt()
+        try:
+            await self._around.pictures.settle()
+        except Exception as fault:
+            self.faults.caught(fault)
+        finally:
+            await self._group.__aexit__(kind, error, traceback)
+
+    @property
+    def tasks(self) -> Collection[RunningTask]:
+        """All unfinished ones."""
+        return self._tasks.values()
+
+    @property
+    def is_active(self) -> bool:
+        """Whether robots need ticks."""
+        return bool(self._tasks)
+
+    def tick(self, now: float) -> None:
+        """Have all robots do what is due at monotonic second `now`."""
+        for task in list(self._tasks.values()):
+            try:
+                task.robot.tick(now)
+            except Exception as error:
+                # A bug that one task meets is not to end the others.
+                self.faults.caught(error, **task.stored.log_fields)
+
+    def find(self, task_id: str) -> RunningTask | None:
+        """An unfinished task."""
+        return self._tasks.get(task_id)
+
+    def run(self, stored: StoredTask, app: AppSettings) -> None:
+        """Have a robot enter the room of a task that is in the store."""
+        self._begin(stored, app.limits, self._rooms[app.rooms])
+
+    def count_by_status(self) -> dict[TaskStatus, int]:
+        """How many unfinished tasks there are of each status."""
+        counts = dict.fromkeys(TaskStatus, 0)
+        for task in self._tasks.values():
+            counts[task.status] += 1
+        return counts
+
+    def slicing_counters(self) -> SlicingCounters:
+        """What all robots have made and left out since the start."""
+        total = SlicingCounters()
+        total.add(self._of_ended)
+        for task in self._tasks.values():
+            total.add(task.robot.counters)
+        return total
+
+    def _take_up(self, stored: StoredTask) -> None:
+        """Go on with a task of a former process."""
+        app = self._settings.app(stored.room.sdk_app_id)
+        if stored.leave_code is None:
+            if app is not None and self._may_enter(stored, app):
+                self.run(stored, app)
+                _log.info("task resumed", **stored.log_fields)
+                return
+            if app is None:
+                _log.error("task not resumed: its app is not in the settings", **stored.log_fields)
+            stored.leave_code = LeaveCode.CONNECTION_LOST
+        self._begin(stored, LimitSettings(), None)
+
+    def _may_enter(self, stored: StoredTask, app: AppSettings) -> bool:
+        """Whether the robot may enter its room once more."""
+        try:
+            verify_user_sig(
+                stored.user_sig,
+                app.secret_key.get_secret_value(),
+                app.sdk_app_id,
+                stored.robot_user_id,
+                now_s=self._around.clock.utc_ms() / 1000,
+            )
+        except IdentityError as error:
+            _log.error("task not resumed: bad UserSig", reason=str(error), **stored.log_fields)
+            return False
+        return True
+
+    def _begin(self, stored: StoredTask, limits: LimitSettings, rooms: RoomProvider | None) -> None:
+        task = RunningTask(stored, self._make_robot(stored, limits), self._around)
+        before = [each for each in self._tasks.values() if each.is_on_its_way(stored)]
+        self._tasks[stored.task_id] = task
+        self._tick.wake()
+        task.life = self._group.create_task(self._run(task, rooms, before))
+
+    async def _run(
+        self, task: RunningTask, rooms: RoomProvider | None, before: list[RunningTask]
+    ) -> None:
+        try:
+            await task.live(rooms, before)
+        except Exception as error:
+            self.faults.caught(error, **task.stored.log_fields)
+        del self._tasks[task.stored.task_id]
+        self._of_ended.add(task.robot.counters)
+
+    def _make_robot(self, stored: StoredTask, limits: LimitSettings) -> Robot:
+        around = self._around
+        return Robot(
+            stored.task_id,
+            stored.slicing,
+            stored.lists,
+            store=around.deliveries,
+            pictures=around.pictures,
+            due_times=self._due_times,
+            clock=around.clock,
+            max_anchors=limits.anchors_per_task,
+            faults=self.faults,
+            on_finished=lambda code: self._stop(stored.task_id, code),
+        )
+
+    def _stop(self, task_id: str, code: LeaveCode) -> None:
+        task = self._tasks.get(task_id)
+        if task is not None:
+            task.stop(code)
+
+    async def _end_broken(self, task: BrokenTask) -> None:
+        """End a task on record that nobody can go on with."""
+        ref = task.ref
+        _log.error("task not resumed", reason=task.fault, task_id=ref.task_id, room_id=ref.room_id)
+        await self._around.persist(self._around.store.finish, ref, LeaveCode.CONNECTION_LOST)

@@ -1,0 +1,1 @@
+"""Puts objects into buckets."""

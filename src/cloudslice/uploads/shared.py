@@ -1,0 +1,206 @@
+"""What the uploads of all tasks have in common."""
+
+import asyncio
+import hashlib
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from random import Random
+from typing import Protocol
+
+import structlog
+
+from cloudslice.clock import Clock
+from cloudslice.database import Database
+from cloudslice.events import Bus, SliceStored
+from cloudslice.faults import Faults
+from cloudslice.gathering import Gatherer
+from cloudslice.slices import Bucket, Slice, TaskRef, WaitingSlice
+from cloudslice.uploads.objects import Content, StoredObject
+from cloudslice.uploads.pace import UploadPace
+from cloudslice.uploads.progress import Progress
+from cloudslice.uploads.stores import BucketOpener
+
+_CONTENT_TYPES = {"ogg": "audio/ogg", "png": "image/png", "jpg": "image/jpeg"}
+_HEALTHY = 64
+_FAILING = 32
+_RETRY_S = 10.0
+"""What cannot be put on record is tried again so much later."""
+_RECORD_WITHIN_S = 0.25
+"""What is stored is on record, and its event on its way, so much later at most."""
+
+_log = structlog.get_logger(__name__)
+
+
+class SliceSource(Protocol):
+    """Where the slices wait: what uploads need of the spool."""
+
+    @property
+    def used_bytes(self) -> int:
+        """What the slices take, growing ones included."""
+        ...
+
+    def take_waiting(self) -> Mapping[TaskRef, Sequence[WaitingSlice]]:
+        """The tasks known at the start, with the slices that wait, the oldest first; once."""
+        ...
+
+    def find_task(self, task_id: str) -> TaskRef | None:
+        """The task as its events name it, if it is known."""
+        ...
+
+    def load_bucket(self, task_id: str) -> Bucket:
+        """Where a task's slices go; raises an error whose text says why it cannot be told."""
+        ...
+
+    def count_open(self, task_id: str) -> int:
+        """How many slices of a task grow."""
+        ...
+
+    def read(self, task_id: str, name: str) -> tuple[Slice, bytes]:
+        """A slice and its content; blocking; raises DamagedSliceError and OSError."""
+        ...
+
+    def is_there(self, task_id: str, name: str) -> bool:
+        """Whether a slice's file is still there; for any thread."""
+        ...
+
+    def remove(self, task_id: str, name: str) -> None:
+        """A slice is done with."""
+        ...
+
+    def set_aside(self, task_id: str, name: str, reason: str) -> None:
+        """Keep a slice's file apart, for people to look at."""
+        ...
+
+    def close(self, task_id: str) -> None:
+        """A task is done with."""
+        ...
+
+
+@dataclass(slots=True)
+class UploadCounters:
+    """What has become of uploads since the start."""
+
+    stored: int = 0
+    stored_bytes: int = 0
+    failed_attempts: int = 0
+    given_up: int = 0
+    """Slices older than the retention."""
+    dropped: int = 0
+    """Slices that had to make room in the spool."""
+    vanished: int = 0
+    """Slices whose file somebody has taken out of the spool."""
+    errors: int = 0
+    """Exceptions that nobody foresaw; what they befell is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A bucket has acknowledged a slice."""
+
+    task: TaskRef
+    slice: Slice
+    url: str
+    on_recorded: Callable[[], object]
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all queues share."""
+
+    database: Database
+    bus: Bus
+    spool: SliceSource
+    open_bucket: BucketOpener
+    readers: Executor
+    """Threads that read slices."""
+    clock: Clock
+    steady_ms: Callable[[], int]
+    """The time for the retention, of a clock that is steady over restarts."""
+    pace: UploadPace
+    retention_s: float
+    patience_s: float
+    """So long uploads may fail after a task's end before 1005 says that they are incomplete."""
+    counters: UploadCounters = field(default_factory=UploadCounters)
+    random: Random = field(default_factory=Random)
+    healthy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HEALTHY))
+    """Uploads under way in queues whose last upload went well."""
+    failing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_FAILING))
+    """Those in the others, apart: any number of dead buckets leaves the healthy ones room."""
+    progress: Progress = field(init=False)
+    receipts: Gatherer[Receipt] = field(init=False)
+    """Has the events of stored slices on record, then has their files removed."""
+    _removed: deque[tuple[str, str]] = field(default_factory=deque)
+    """Stored slices, by task and name, whose files may still be there."""
+    _faults: Faults = field(default_factory=lambda: Faults("uploads"))
+
+    def __post_init__(self) -> None:
+        self.progress = Progress(self.bus)
+        self.receipts = Gatherer(
+            self.database,
+            self._record,
+            self._note_recorded,
+            within_s=_RECORD_WITHIN_S,
+            what="record stored slices",
+            caught=self.caught,
+            retry_s=_RETRY_S,
+        )
+
+    def caught(self, error: Exception, **fields: object) -> None:
+        """Count and log an exception that nobody foresaw."""
+        self.counters.errors += 1
+        self._faults.caught(error, **fields)
+
+    def read(self, task_id: str, name: str) -> tuple[Slice, StoredObject]:
+        """A slice, and what it is in its bucket; blocking.
+
+        Raises:
+            DamagedSliceError, OSError: see `SliceSource.read`.
+        """
+        found, content = self.spool.read(task_id, name)
+        md5 = hashlib.md5(content, usedforsecurity=False).digest()
+        item = StoredObject(
+            key=found.object_key,
+            content=Content(content, found.sha256, md5),
+            content_type=_CONTENT_TYPES.get(found.origin.extension, "application/octet-stream"),
+            metadata={
+                **found.details,
+                "start-ms": str(found.start_ms),
+                "duration-ms": str(found.duration_ms),
+                "sha256": found.sha256,
+            },
+        )
+        return found, item
+
+    def remove(self, task_id: str, name: str) -> None:
+        """Remove a stored slice's file; that it was stored is forgotten some time after that."""
+        self.spool.remove(task_id, name)
+        self._removed.append((task_id, name))
+
+    def _record(self, connection: sqlite3.Connection, receipt: Receipt) -> None:
+        stored = SliceStored(receipt.task, receipt.slice, receipt.url)
+        self.progress.store(connection, stored)
+        # Along with it, as that takes no transaction of its own.
+        gone: list[str] = []
+        for _ in range(len(self._removed)):
+            task_id, name = self._removed.popleft()
+            if self.spool.is_there(task_id, name):
+                self._removed.append((task_id, name))
+            else:
+                gone.append(name)
+        self.progress.forget_stored(connection, gone)
+
+    def _note_recorded(self, receipts: Sequence[Receipt]) -> None:
+        for receipt in receipts:
+            stored = receipt.slice
+            self.counters.stored += 1
+            self.counters.stored_bytes += stored.size
+            try:
+                self.remove(receipt.task.task_id, stored.name)
+                receipt.on_recorded()
+            except Exception as error:
+                self.caught(error, key=stored.object_key)
+        # One line for all of them: making it is among the dearer things done for a slice.
+        _log.info("slices stored", keys=[each.slice.object_key for each in receipts])

@@ -1,0 +1,243 @@
+"""Runs a queue for each task that has slices to upload or is to be told of its end."""
+
+import asyncio
+import heapq
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from functools import partial
+from operator import itemgetter
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from cloudslice.clock import Clock
+from cloudslice.config import StorageSettings
+from cloudslice.database import Database
+from cloudslice.events import Bus, RobotLeft, SliceGone, SliceReady
+from cloudslice.slices import TaskRef, WaitingSlice
+from cloudslice.uploads.pace import UploadPace
+from cloudslice.uploads.shared import Shared, SliceSource, UploadCounters
+from cloudslice.uploads.storage_errors import StorageError
+from cloudslice.uploads.stores import BucketOpener, Stores
+from cloudslice.uploads.task_queue import TaskQueue
+
+_FULL_AT = 0.95
+"""Of the spool's limit: below it, so that a spool kept at its limit by dropping is full."""
+_THREADS = 4
+
+_log = structlog.get_logger(__name__)
+
+
+class Uploader:
+    """Uploads what the spool holds; an async context manager.
+
+    Entering it takes up what a former process has left. It hears of new slices (`SliceReady`), of
+    those that came to nothing, and of tasks that end (`RobotLeft`), which it keeps.
+    """
+
+    def __init__(
+        self,
+        settings: StorageSettings,
+        database: Database,
+        bus: Bus,
+        spool: SliceSource,
+        clock: Clock,
+        steady_ms: Callable[[], int],
+        *,
+        bucket_opener: BucketOpener | None = None,
+        pace: UploadPace | None = None,
+        patience_s: float = 60.0,
+    ) -> None:
+        """
+        Args:
+            settings: where buckets are, and for how long uploads are tried.
+            database: open, with the SCHEMA of `uploads.progress`.
+            bus: tells of slices and tasks, and is told what becomes of them.
+            spool: holds the slices; open.
+            clock: paces the uploads.
+            steady_ms: the time for the retention, of a clock that is steady over restarts.
+            bucket_opener: gives the stores of buckets; default: those of the settings.
+            pace: when uploads are repeated.
+            patience_s: how long uploads may fail after a task's end before 1005 says so.
+        """
+        self._readers = ThreadPoolExecutor(_THREADS, thread_name_prefix="upload-files")
+        self._stores = Stores(settings, self._readers)
+        self._limit_bytes = settings.spool_limit_gib * 1024**3
+        self._over_limit = asyncio.Event()
+        self._spool = spool
+        self._bus = bus
+        self._queues: dict[str, TaskQueue] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._stack = AsyncExitStack()
+        self._shared = Shared(
+            database=database,
+            bus=bus,
+            spool=spool,
+            open_bucket=bucket_opener or self._stores.open,
+            readers=self._readers,
+            clock=clock,
+            steady_ms=steady_ms,
+            pace=pace or UploadPace(),
+            retention_s=settings.retention_hours * 3600,
+            patience_s=patience_s,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Take up what waits, and begin to upload.
+
+        Raises:
+            DatabaseError: the record cannot be read.
+        """
+        shared = self._shared
+        ended = await shared.database.run(shared.progress.load_ended)
+        stored = await shared.database.run(shared.progress.load_stored)
+        async with AsyncExitStack() as stack:
+            stack.callback(self._readers.shutdown)
+            await stack.enter_async_context(self._stores)
+            self._group = await stack.enter_async_context(asyncio.TaskGroup())
+            for work in (shared.receipts.run(), self._keep_limit()):
+                stack.callback(self._group.create_task(work).cancel)
+            stack.callback(self._stop)
+            there: set[str] = set()
+            for task, waiting in self._spool.take_waiting().items():
+                there |= stored.intersection(each.name for each in waiting)
+                self._add_queue(task, (each for each in waiting if each.name not in stored))
+                for name in there.intersection(each.name for each in waiting):
+                    shared.remove(task.task_id, name)
+            await shared.database.run(partial(shared.progress.forget_stored, names=stored - there))
+            for task_id in ended & self._queues.keys():
+                self._queues[task_id].end()
+            self._bus.keep(RobotLeft, lambda c, event: shared.progress.end(c, event.task.task_id))
+            self._bus.listen(RobotLeft, lambda event: self._end(event.task.task_id))
+            self._bus.listen(SliceReady, self._take)
+            self._bus.listen(SliceGone, lambda event: self._look(event.task_id))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.__aexit__(exc_type, exc, traceback)
+
+    @property
+    def counters(self) -> UploadCounters:
+        """What has become of uploads since the start."""
+        return self._shared.counters
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the spool is as good as full: no new task should start."""
+        return self._spool.used_bytes >= self._limit_bytes * _FULL_AT
+
+    def count_waiting(self) -> int:
+        """How many slices wait for their upload."""
+        return sum(queue.size for queue in self._queues.values())
+
+    async def end_others(self, task_ids: Collection[str]) -> None:
+        """No slice will be added to any task but these: the others are not on record as running.
+
+        Raises:
+            DatabaseError: it cannot be put on record.
+        """
+        shared = self._shared
+        for task_id, queue in list(self._queues.items()):
+            if task_id in task_ids or queue.has_ended:
+                continue
+            if queue.size == 0:
+                # Its creation was cut off, or it has nothing to deliver: nothing is to be told.
+                self._tasks.pop(task_id).cancel()
+                del self._queues[task_id]
+                self._spool.close(task_id)
+                continue
+            _log.error("task ended that is not on record", task_id=task_id, slices=queue.size)
+            await shared.database.run(partial(shared.progress.end, task_id=task_id))
+            queue.end()
+
+    def _add_queue(self, task: TaskRef, waiting: Iterable[WaitingSlice] = ()) -> TaskQueue:
+        queue = self._queues[task.task_id] = TaskQueue(task, self._shared, waiting)
+        assert self._group is not None  # noqa: S101 - only called when entered
+        self._tasks[task.task_id] = self._group.create_task(self._run(queue))
+        return queue
+
+    def _find(self, task_id: str) -> TaskQueue | None:
+        """The queue of a task, made if it is not there."""
+        if (queue := self._queues.get(task_id)) is not None:
+            return queue
+        task = self._spool.find_task(task_id)
+        return None if task is None else self._add_queue(task)
+
+    def _take(self, event: SliceReady) -> None:
+        ready = event.slice
+        if queue := self._find(ready.origin.task_id):
+            queue.add(WaitingSlice(ready.name, ready.size))
+        if self._spool.used_bytes > self._limit_bytes:
+            self._over_limit.set()
+
+    def _end(self, task_id: str) -> None:
+        if queue := self._find(task_id):
+            queue.end()
+
+    def _look(self, task_id: str) -> None:
+        if queue := self._queues.get(task_id):
+            queue.look()
+
+    async def _run(self, queue: TaskQueue) -> None:
+        """Run a queue until its task is settled; should it break, it goes on."""
+        task_id = queue.task.task_id
+        while True:
+            try:
+                await queue.run()
+                break
+            except Exception as error:
+                self._shared.caught(error, task_id=task_id)
+                await asyncio.sleep(self._shared.pace.first_s)
+        del self._queues[task_id], self._tasks[task_id]
+        self._spool.close(task_id)
+
+    def _stop(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+
+    async def _keep_limit(self) -> None:
+        """Keep the newest slices: drop the oldest whenever the spool is over its limit."""
+        while True:
+            await self._over_limit.wait()
+            self._over_limit.clear()
+            try:
+                await self._make_room()
+            except Exception as error:
+                self._shared.caught(error)
+                await asyncio.sleep(self._shared.pace.first_s)
+                self._over_limit.set()
+
+    async def _make_room(self) -> None:
+        excess = round(self._spool.used_bytes - self._limit_bytes)
+        if excess <= 0:
+            return
+        error = StorageError(
+            0, "SpoolFull", "The oldest waiting slices were dropped to make room for new ones."
+        )
+        by_age = heapq.merge(
+            *(
+                sorted(
+                    ((each.name, each.size, queue) for each in queue.droppable()),
+                    key=itemgetter(0),
+                )
+                for queue in self._queues.values()
+            ),
+            key=itemgetter(0),
+        )
+        dropped: dict[TaskQueue, set[str]] = {}
+        for name, size, queue in by_age:
+            if excess <= 0:
+                break
+            dropped.setdefault(queue, set()).add(name)
+            excess -= size
+        for queue, names in dropped.items():
+            self.counters.dropped += await queue.drop(names, error)
