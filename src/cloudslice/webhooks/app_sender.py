@@ -156,7 +156,8 @@ class AppSender:
         await self._outbox.give_up_expired()
         line, _, _ = await self._outbox.find_in_line(0, _PROBED)
         if not line:
-            self._note_success()  # nothing says otherwise
+            self._outage.end()
+            self._rewind()
             return
         self._outage.begin_probe()
         self._probes += 1
@@ -181,7 +182,7 @@ class AppSender:
         outcome = await self._outbox.insist(lambda: attempts.make(self._sdk_app_id, event))
         if outcome.error is None:
             self._outbox.deliver(event)
-            self._note_success()
+            self._note_success(outcome)
         elif outcome.is_final:
             self._outbox.give_up(event, outcome.error, attempts=event.attempts)
         else:
@@ -212,10 +213,10 @@ class AppSender:
         await self._outbox.repeat(event, error, first_at=first_at, due_at=due_at)
         self._look_at(due_at)
 
-    def _note_success(self) -> None:
+    def _note_success(self, outcome: Outcome) -> None:
         was_down = self._outage.is_down
-        self._outage.note_success()
-        if was_down:
+        self._outage.note_success(outcome.started_at)
+        if was_down and not self._outage.is_down:
             _log.info("webhook receiver is up again", sdk_app_id=self._sdk_app_id)
             self._rewind()
 

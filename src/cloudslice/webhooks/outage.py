@@ -50,8 +50,18 @@ class Outage:
         """It is tried again."""
         self._is_prompted = False
 
-    def note_success(self) -> None:
-        """It has taken an event."""
+    def note_success(self, started_at: float) -> None:
+        """It has taken an event.
+
+        Args:
+            started_at: when the attempt started. If that was before the failures began, the
+                receiver may have gone down since.
+        """
+        if self.failing_since is None or started_at >= self.failing_since:
+            self.end()
+
+    def end(self) -> None:
+        """Nothing says that it is down."""
         self.is_down = self._is_prompted = False
         self.failing_since = None
         self._late_failures = 0

@@ -28,20 +28,20 @@ def test_a_minute_of_nothing_but_failures_is_an_outage(outage: Outage) -> None:
 def test_a_success_ends_it(outage: Outage) -> None:
     """A minute counts anew from the next failure."""
     fail(outage, 100)
-    outage.note_success()
+    outage.note_success(outage.failing_since or 0.0)
     assert not fail(outage, 170)
-    outage.note_success()
+    outage.note_success(outage.failing_since or 0.0)
     assert outage.failing_since is None
     fail(outage, 200)
     assert fail(outage, 261)
-    outage.note_success()
+    outage.note_success(outage.failing_since or 0.0)
     assert not outage.is_down
 
 
 def test_an_event_that_alone_is_refused_is_no_outage(outage: Outage) -> None:
     """Others were taken since it failed first: it may be the event's fault."""
     fail(outage, 100)
-    outage.note_success()
+    outage.note_success(outage.failing_since or 0.0)
     assert not fail(outage, 200, is_first=False)
     assert not fail(outage, 400, is_first=False)
 
@@ -55,7 +55,7 @@ def test_a_backlog_needs_no_minute(outage: Outage) -> None:
 def test_successes_in_between_make_a_backlog_no_outage(outage: Outage) -> None:
     for _ in range(3):
         assert not any(fail(outage, 100, is_late=True) for _ in range(15))
-        outage.note_success()
+        outage.note_success(outage.failing_since or 0.0)
 
 
 def test_without_retention_there_is_none() -> None:
@@ -92,3 +92,14 @@ def test_something_new_has_it_tried_soon(outage: Outage) -> None:
     outage.begin_probe()
     fail(outage, 1322)
     assert outage.next_probe_at == 1922
+
+
+def test_a_success_that_began_before_the_failures_says_nothing(outage: Outage) -> None:
+    """The receiver has gone down while it was answered."""
+    fail(outage, 100)
+    outage.note_success(99)
+    assert fail(outage, 161)
+    outage.note_success(99.9)
+    assert outage.is_down
+    outage.note_success(190)
+    assert not outage.is_down
