@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 
 from cloudslice.database import Operation
 from cloudslice.webhooks.outbox import Ending, State
@@ -140,22 +141,34 @@ def size_of(endings: Collection[Ending]) -> int:
 def delete_older(connection: sqlite3.Connection, before_ms: int) -> tuple[int, bool]:
     """Delete some of the events that ended before `before_ms`, of the clock that is steady over
     restarts; see `Deletion`."""
-    return _delete(connection, before_ms)
+    found = _find_oldest(connection, before_ms)
+    return _delete(connection, found), len(found) == _DELETED_AT_ONCE
 
 
-def delete_oldest(connection: sqlite3.Connection) -> tuple[int, bool]:
-    """Delete some of the events that ended first; see `Deletion`."""
-    return _delete(connection, _NEVER_MS)
+def delete_oldest(connection: sqlite3.Connection, excess: int) -> tuple[int, bool]:
+    """Delete some of the events that ended first, which take `excess` bytes or hardly more; see
+    `Deletion`."""
+    found = _find_oldest(connection, _NEVER_MS)
+    sums = accumulate(size + _ROW_BYTES for _, size in found)
+    count = 1 + sum(total < excess for total in sums)
+    return _delete(connection, found[:count]), count > len(found) == _DELETED_AT_ONCE
 
 
-def _delete(connection: sqlite3.Connection, before_ms: int) -> tuple[int, bool]:
-    sizes = connection.execute(
-        "DELETE FROM webhooks WHERE id IN ("
-        "SELECT id FROM webhooks WHERE state >= 2 AND kept_from_ms < ?"
-        " ORDER BY kept_from_ms, id LIMIT ?) RETURNING length(body)",
+def _find_oldest(connection: sqlite3.Connection, before_ms: int) -> list[tuple[int, int]]:
+    """Ids of the events that ended first, and the sizes of their bodies."""
+    return connection.execute(
+        "SELECT id, length(body) FROM webhooks WHERE state >= 2 AND kept_from_ms < ?"
+        " ORDER BY kept_from_ms, id LIMIT ?",
         (before_ms, _DELETED_AT_ONCE),
     ).fetchall()
-    return _total([size for (size,) in sizes]), len(sizes) == _DELETED_AT_ONCE
+
+
+def _delete(connection: sqlite3.Connection, events: list[tuple[int, int]]) -> int:
+    """The bytes that they took."""
+    connection.executemany(
+        "DELETE FROM webhooks WHERE id = ?", [(event_id,) for event_id, _ in events]
+    )
+    return _total([size for _, size in events])
 
 
 def _total(sizes: list[int]) -> int:

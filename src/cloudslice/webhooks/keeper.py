@@ -68,8 +68,9 @@ class HistoryKeeper:
         """Delete a step's worth; whether there is more to delete."""
         before_ms = self._steady_ms() - self._kept_ms
         is_more = await self._step(lambda c: history.delete_older(c, before_ms))
-        if self.used_bytes > self._limit_bytes:
-            is_more |= await self._step(history.delete_oldest)
+        excess = self.used_bytes - self._limit_bytes
+        if excess > 0:
+            is_more |= await self._step(lambda c: history.delete_oldest(c, excess))
         return is_more
 
     async def _step(self, operation: history.Deletion) -> bool:

@@ -150,11 +150,24 @@ def test_the_oldest_are_deleted_first(
     assert history.delete_older(connection, 1050) == (0, False)
     assert history.delete_older(connection, 1051) == (4 + history._ROW_BYTES, False)
     assert ids(connection, ALL) == [waiting, second, third]
-    size, is_more = history.delete_oldest(connection)
-    assert (size, is_more) == (2 * (4 + history._ROW_BYTES), True)
-    assert history.delete_oldest(connection) == (0, False)
-    assert ids(connection, ALL) == [waiting]
     assert first < second
+
+
+def test_no_more_is_deleted_than_is_too_much(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole events, the oldest first, some at a time; never what waits."""
+    monkeypatch.setattr(history, "_DELETED_AT_ONCE", 3)
+    row = 4 + history._ROW_BYTES
+    waiting = add(connection, State.IN_LINE, at_ms=0)
+    ended = [add(connection, at_ms=1000 * n) for n in range(1, 8)]
+    assert history.delete_oldest(connection, 1) == (row, False)
+    assert history.delete_oldest(connection, row + 1) == (2 * row, False)
+    assert ids(connection, ALL) == [waiting, *ended[3:]]
+    assert history.delete_oldest(connection, 100 * row) == (3 * row, True)
+    assert history.delete_oldest(connection, 100 * row) == (row, False)
+    assert history.delete_oldest(connection, 100 * row) == (0, False)
+    assert ids(connection, ALL) == [waiting]
 
 
 def test_what_ended_events_take_is_measured(connection: sqlite3.Connection) -> None:
