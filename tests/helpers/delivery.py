@@ -124,6 +124,7 @@ async def open_delivery(
     patience_s: float = 0.5,
     callback_pace: CallbackPace = FAST_CALLBACKS,
     schemas: Sequence[Schema] = (),
+    box: SecretBox = BOX,
 ) -> AsyncIterator[Delivery]:
     """All parts of delivery over a data directory, with fast paces."""
     clock = clock or SystemClock()
@@ -135,7 +136,7 @@ async def open_delivery(
         webhooks = await enter(Webhooks(settings, database, bus, clock, pace=callback_pace))
         spool = Spool(
             settings.data_dir / "spool",
-            BOX,
+            box,
             repairs,
             bus,
             steady.now_ms,

@@ -2,15 +2,14 @@
 
 import asyncio
 import sqlite3
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from cloudslice.database import Database, DatabaseError
+from cloudslice.database import Database
 from cloudslice.migrations import Schema
+from cloudslice.sqlite_file import DatabaseError
 
 NUMBERS = Schema("numbers", ("CREATE TABLE numbers (n INTEGER UNIQUE, filler BLOB);",))
 
@@ -111,28 +110,6 @@ async def test_what_is_in_no_hurry_waits_for_so_long_only(path: Path) -> None:
         await database.run(insert(2), within_s=0.01)
         await late
         assert await database.run(all_numbers) == [1, 2]
-
-
-async def test_another_thread_carries_its_operation_out_itself(path: Path) -> None:
-    """And before it all that is queued, so that the order stays."""
-    async with Database(path, [NUMBERS]) as database:
-        threads: list[str] = []
-
-        def note(_: sqlite3.Connection) -> str:
-            threads.append(threading.current_thread().name)
-            return "done"
-
-        waiting = asyncio.create_task(database.run(note, within_s=3600))
-        await asyncio.sleep(0)
-        with ThreadPoolExecutor(1, thread_name_prefix="other") as executor:
-            performed = executor.submit(database.perform, note)
-            assert await asyncio.wrap_future(performed) == "done"
-            with pytest.raises(sqlite3.OperationalError, match="no such table"):
-                await asyncio.wrap_future(
-                    executor.submit(database.perform, lambda c: c.execute("SELECT * FROM x"))
-                )
-        assert await waiting == "done"
-    assert threads == ["other_0", "other_0"]
 
 
 async def test_a_call_comes_after_the_commit(path: Path) -> None:
@@ -292,7 +269,7 @@ async def test_damage_that_is_met_later_is_told_as_such(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An operation that meets it gets the sentence, not SQLite's error."""
-    monkeypatch.setattr("cloudslice.database._CHECK_LIMIT_BYTES", 0)
+    monkeypatch.setattr("cloudslice.sqlite_file._CHECK_LIMIT_BYTES", 0)
     async with Database(path, [NUMBERS]) as database:
         for n in range(2, 2000):
             database.post(insert(n), "insert")
@@ -304,7 +281,7 @@ async def test_damage_that_is_met_later_is_told_as_such(
 
 async def test_a_second_opener_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes over one data directory would deliver each other's slices."""
-    monkeypatch.setattr("cloudslice.database._BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("cloudslice.sqlite_file._BUSY_TIMEOUT_S", 0.05)
     async with Database(path, [NUMBERS]):
         with pytest.raises(DatabaseError, match=r"test\.db: is in use by another process"):
             async with Database(path, [NUMBERS]):
@@ -370,7 +347,7 @@ async def test_a_file_of_mostly_free_pages_is_compacted_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a backlog has left behind goes back to the disk; what is on record stays."""
-    monkeypatch.setattr("cloudslice.database._COMPACT_FROM_BYTES", 100_000)
+    monkeypatch.setattr("cloudslice.sqlite_file._COMPACT_FROM_BYTES", 100_000)
     path = tmp_path / "test.db"
     blobs = Schema("blobs", ("CREATE TABLE blobs (data BLOB);",))
     async with Database(path, [NUMBERS, blobs]) as database:
@@ -388,7 +365,7 @@ async def test_a_file_that_is_in_use_is_not_compacted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A start does not copy a large backlog for a few free pages."""
-    monkeypatch.setattr("cloudslice.database._COMPACT_FROM_BYTES", 100_000)
+    monkeypatch.setattr("cloudslice.sqlite_file._COMPACT_FROM_BYTES", 100_000)
     path = tmp_path / "test.db"
     blobs = Schema("blobs", ("CREATE TABLE blobs (data BLOB);",))
     async with Database(path, [blobs]) as database:
@@ -401,7 +378,7 @@ async def test_a_file_that_is_in_use_is_not_compacted(
 
 async def test_a_file_shrinks_while_it_is_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In small steps, after what others do; some free pages are kept for new rows."""
-    monkeypatch.setattr("cloudslice.database._SPARE_PAGES", 100)
+    monkeypatch.setattr("cloudslice.sqlite_file._SPARE_PAGES", 100)
     async with Database(path, [NUMBERS]) as opened:
         await opened.run(lambda c: c.execute("CREATE TABLE blobs (data BLOB)"))
         for _ in range(8):
@@ -435,8 +412,8 @@ async def test_a_file_that_cannot_be_made_smaller_works_as_well(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is told once a minute at most."""
-    monkeypatch.setattr("cloudslice.database._SPARE_PAGES", -1)
-    monkeypatch.setattr("cloudslice.database._PAGES_AT_ONCE", "1) no SQL (")
+    monkeypatch.setattr("cloudslice.sqlite_file._SPARE_PAGES", -1)
+    monkeypatch.setattr("cloudslice.sqlite_file._PAGES_AT_ONCE", "1) no SQL (")
     async with Database(path, [NUMBERS]) as opened:
         for n in range(3):
             await opened.run(insert(n))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cloudslice.database import Database, DatabaseError, Operation
+from cloudslice.database import Database, Operation
 from cloudslice.gathering import Gatherer
 from cloudslice.migrations import Schema
+from cloudslice.sqlite_file import DatabaseError
 
 NUMBERS = Schema("numbers", ("CREATE TABLE numbers (n INTEGER);",))
 

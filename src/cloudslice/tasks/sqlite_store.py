@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from cloudslice import vetting
-from cloudslice.database import Database, DatabaseError
+from cloudslice.database import Database
 from cloudslice.events import Bus, RobotEntered, RobotLeft
 from cloudslice.ids import RoomIdType, RoomKey, read_room_key
 from cloudslice.migrations import Schema
@@ -15,6 +15,7 @@ from cloudslice.rooms.base import LeaveCode
 from cloudslice.secrets import SecretBox, SecretKeyError
 from cloudslice.slices import Bucket, TaskRef, Vendor
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
+from cloudslice.sqlite_file import DatabaseError
 from cloudslice.tasks.store import BrokenTask, StoredTask, StoreError
 
 T = TypeVar("T")

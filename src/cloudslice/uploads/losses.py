@@ -16,10 +16,11 @@ from typing import Self
 
 import structlog
 
-from cloudslice.database import Database, DatabaseError
+from cloudslice.database import Database
 from cloudslice.events import Bus, SliceLost
 from cloudslice.faults import Faults
 from cloudslice.slices import SliceKind, TaskRef
+from cloudslice.sqlite_file import DatabaseError
 from cloudslice.uploads.progress import Progress
 from cloudslice.uploads.storage_errors import StorageError
 

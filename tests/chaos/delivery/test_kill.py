@@ -7,6 +7,7 @@ import random
 import signal
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from helpers.webhooks import WebhookReceiver
 
 TESTS = Path(__file__).parents[2]
 ANCHORS = 10
+NOWHERE = "http://127.0.0.1:9"
 
 
 async def write_and_kill(site: Site, bucket: str, lines: int) -> list[tuple[str, int]]:
@@ -55,18 +57,23 @@ def contents(server: S3Server, bucket: str, kind: SliceKind) -> list[bytes]:
     return [server.get(bucket, key).data for key in keys]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("seed", "is_outage"),
+    [(1, False), (2, False), (3, False), (4, True)],
+    ids=["1", "2", "3", "while bucket and receiver are down"],
+)
 async def test_every_finished_slice_arrives_exactly_once(
-    tmp_path: Path, s3_server: S3Server, seed: int
+    tmp_path: Path, s3_server: S3Server, seed: int, is_outage: bool
 ) -> None:
     """Three kills in a row, then a quiet run: bucket, events and what was told durable agree."""
     moments = random.Random(seed)
     bucket = s3_server.new_bucket()
     async with WebhookReceiver(CALLBACK_KEY) as receiver:
         site = Site(tmp_path / "data", s3_server.url, receiver.url)
+        before = replace(site, endpoint=NOWHERE, callback_url=NOWHERE) if is_outage else site
         told = []
         for _ in range(3):
-            told += await write_and_kill(site, bucket, lines=moments.randint(1, 60))
+            told += await write_and_kill(before, bucket, lines=moments.randint(1, 60))
         async with site.open() as delivery:
             await delivery.record_stop()
             await receiver.wait_for_type(1005, within_s=60)
@@ -78,7 +85,8 @@ async def test_every_finished_slice_arrives_exactly_once(
         files = [event["EventInfo"]["Payload"]["FileName"] for event in receiver.of_type(1004)]
         assert sorted(files) == s3_server.keys(bucket)
         assert len(receiver.of_type(1003)) == 1
-        assert receiver.of_type(1006) == []
+        reasons = {e["EventInfo"]["Payload"]["Message"][:16] for e in receiver.of_type(1006)}
+        assert reasons == ({"ConnectionFailed"} if is_outage else set())
 
     audio = Counter(contents(s3_server, bucket, SliceKind.AUDIO))
     pictures = Counter(contents(s3_server, bucket, SliceKind.IMAGE))
