@@ -110,7 +110,7 @@ def read_slice(name: str, data: bytes) -> tuple[Slice, bytes]:
     """
     head, content_at = read_head(data)
     content_end = data.rfind(b"\n", content_at, len(data) - 1)
-    if content_end < 0:
+    if content_end < 0 or not data.endswith(b"\n"):
         raise DamagedSliceError("it has no end")
     values, content = _read_line(data[content_end + 1 :], "tail"), data[content_at:content_end]
     if len(content) != values["size"] or hashlib.sha256(content).hexdigest() != values["sha256"]:

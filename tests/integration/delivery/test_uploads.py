@@ -559,9 +559,9 @@ async def test_a_cut_slice_that_comes_to_nothing_lets_its_ended_task_settle(
     """Its loss was told when it was cut; 1005 comes when the disk has room, not with a restart."""
     monkeypatch.setattr("cloudslice.spool.spool._BACKLOG_BYTES", 10)
     disk = FaultyDisk(monkeypatch)
-    disk.room = 0
     async with site.open(repairs={SliceKind.AUDIO: lambda _data: None}) as delivery:
         await delivery.open(TASK, make_test_bucket())
+        disk.room = 0
         growing = delivery.grow(AUDIO, START_MS)
         growing.append(b"head")
         await delivery.flush()

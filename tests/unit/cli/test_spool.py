@@ -60,7 +60,7 @@ async def test_what_is_not_whole(site: SpoolSite) -> None:
     states = [line[0] for line in lines]
     assert states == [
         "damaged: its content is damaged",
-        "damaged: its tail is damaged: its check sum is wrong",
+        "damaged: it has no end",
         "damaged: it has not ended",
         "damaged: its head is damaged: its check sum is wrong",
     ]
