@@ -83,9 +83,9 @@ class DamagedTaskError(Exception):
     """What the spool holds of a task cannot be read; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class WaitingSlice:
-    """A slice of a former process that waits for its upload."""
+    """A slice that waits for its upload; the older, the less."""
 
     name: str
     """See `Slice`."""

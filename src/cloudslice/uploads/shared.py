@@ -78,6 +78,10 @@ class SliceSource(Protocol):
         """A task is done with."""
         ...
 
+    async def flush(self) -> None:
+        """Wait until all that was asked for is done."""
+        ...
+
 
 @dataclass(slots=True)
 class UploadCounters:

@@ -98,16 +98,23 @@ class TaskQueue:
         self._wake.set()
 
     def droppable(self) -> Iterator[WaitingSlice]:
-        """The slices that may be dropped: all but those under way."""
-        yield from self._waiting
-        yield from (each for _, _, each, _ in self._failed)
+        """The slices that may be dropped, about the oldest first: all but those under way."""
+        failed = sorted(each for _, _, each, _ in self._failed)
+        return heapq.merge(self._waiting, failed)
 
     async def drop(self, names: set[str], error: StorageError) -> int:
         """Give up slices that wait; how many of them still did."""
-        gone = [each.name for each in self.droppable() if each.name in names]
-        self._waiting = deque(each for each in self._waiting if each.name not in names)
-        self._failed = [each for each in self._failed if each[1] not in names]
-        heapq.heapify(self._failed)
+        gone: list[str] = []
+        # As a rule the oldest: all others stay where they are.
+        while self._waiting and self._waiting[0].name in names:
+            gone.append(self._waiting.popleft().name)
+        rest = names.difference(gone)
+        if rest:
+            gone += [each.name for each in self._waiting if each.name in rest]
+            gone += [name for _, name, _, _ in self._failed if name in rest]
+            self._waiting = deque(each for each in self._waiting if each.name not in rest)
+            self._failed = [each for each in self._failed if each[1] not in rest]
+            heapq.heapify(self._failed)
         if gone:
             await self._give_up(gone, error)
         self._wake.set()

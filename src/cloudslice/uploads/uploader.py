@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
+from itertools import repeat
 from operator import itemgetter
 from types import TracebackType
 from typing import Self
@@ -224,20 +225,15 @@ class Uploader:
             0, "SpoolFull", "The oldest waiting slices were dropped to make room for new ones."
         )
         by_age = heapq.merge(
-            *(
-                sorted(
-                    ((each.name, each.size, queue) for each in queue.droppable()),
-                    key=itemgetter(0),
-                )
-                for queue in self._queues.values()
-            ),
+            *(zip(queue.droppable(), repeat(queue)) for queue in self._queues.values()),
             key=itemgetter(0),
         )
         dropped: dict[TaskQueue, set[str]] = {}
-        for name, size, queue in by_age:
+        for oldest, queue in by_age:
             if excess <= 0:
                 break
-            dropped.setdefault(queue, set()).add(name)
-            excess -= size
+            dropped.setdefault(queue, set()).add(oldest.name)
+            excess -= oldest.size
         for queue, names in dropped.items():
             self.counters.dropped += await queue.drop(names, error)
+        await self._spool.flush()  # which makes `used_bytes` true

@@ -397,7 +397,7 @@ async def test_a_full_spool_keeps_the_newest(
     site: Site, s3_server: S3Server, receiver: WebhookReceiver
 ) -> None:
     """New tasks are to be refused; the oldest slices are dropped, which is told."""
-    site.storage = {"spool_limit_gib": 15_000 / 1024**3}
+    site.storage = {"spool_limit_gib": 14_000 / 1024**3}
     site.endpoint = "http://127.0.0.1:9"
     async with site.open() as delivery:
         await delivery.open(TASK, make_bucket(s3_server, "demo-125"))
@@ -405,7 +405,7 @@ async def test_a_full_spool_keeps_the_newest(
         for n in range(20):
             delivery.put(PICTURE, START_MS + 5000 * n, bytes(1000), {})
             await delivery.flush()
-        await eventually(lambda: delivery.spool.used_bytes <= 15_000)
+        await eventually(lambda: delivery.spool.used_bytes <= 14_000)
         await eventually(lambda: delivery.uploader.counters.dropped == 10)
         assert delivery.uploader.is_full
         await receiver.wait_for(lambda r: "SpoolFull" in json.dumps(r.events))
