@@ -104,10 +104,8 @@ def _run(fields: tuple[Any, ...]) -> Run:
 
 
 def _rtp(fields: tuple[Any, ...]) -> RtpPacket:
-    (
-        data, _, extension, _, sequence, timestamp, arrival, _, _, _, _, size, _, _, _, _,
-        extension_size, profile, _, payload_type, marker,
-    ) = fields  # fmt: skip
+    data, _, extension, _, sequence, timestamp, arrival, _, _, _, _, size = fields[:12]
+    extension_size, profile, _, payload_type, marker = fields[16:]
     return RtpPacket(
         payload_type,
         marker,
