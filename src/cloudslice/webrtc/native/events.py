@@ -104,8 +104,10 @@ def _run(fields: tuple[Any, ...]) -> Run:
 
 
 def _rtp(fields: tuple[Any, ...]) -> RtpPacket:
-    data, _, extension, _, sequence, timestamp, arrival, _, _, _, _, size = fields[:12]
-    extension_size, profile, _, payload_type, marker = fields[16:]
+    (
+        data, _, extension, _, sequence, timestamp, arrival, _, _, _, _, size, _, _, _, _,
+        extension_size, profile, _, payload_type, marker,
+    ) = fields  # fmt: skip
     return RtpPacket(
         payload_type,
         marker,
