@@ -94,6 +94,7 @@ class VideoReceiver(Receiver):
         self._pacing = KeyframeRequests()
         self._kept: Keyframe | None = None
         """The last key frame of a sender that does not answer requests."""
+        self._is_read = False
         self._last_read = -inf
         """Monotonic second at which the last packet arrived that was read."""
         self._before = (0, 0)
@@ -141,6 +142,7 @@ class VideoReceiver(Receiver):
         self._open.append(request)
         if len(self._open) == 1:
             self._read(is_read=True)
+        self.send_due(self._hooks.monotonic())  # not a tick later, when others are asked
         self._hooks.wake(self.next_deadline)
         return request
 
@@ -170,7 +172,9 @@ class VideoReceiver(Receiver):
         self._tell()
 
     def on_packet(self, packet: RtpPacket) -> None:
-        """A packet of our SSRC, which is read."""
+        """A packet of our SSRC, which is read, or came with those that were to be read."""
+        if not self._is_read:
+            return
         if packet.arrival - self._last_read > FLOWING_S:
             self._pacing.resumed(packet.arrival)
             self._hooks.wake(self.next_deadline)
@@ -283,6 +287,7 @@ class VideoReceiver(Receiver):
             self._read(is_read=False)
 
     def _read(self, *, is_read: bool) -> None:
+        self._is_read = is_read
         if self._stream is not None:
             self._stream.read(is_read=is_read)
 

@@ -242,12 +242,21 @@ def test_video_flows_for_two_seconds_after_a_packet(make: type[Video]) -> None:
     assert not video.video.flowing
 
 
+def test_a_sender_is_asked_as_soon_as_a_key_frame_is_due(make: type[Video]) -> None:
+    """And not a tick later, when the connection is asked what else is due."""
+    video = make()
+    video.send(1)
+    video.clock.now = 2.0
+    video.want(due=2.0)
+    assert video.plis == [2.0]
+
+
 def test_a_cancelled_request_is_not_fulfilled(make: type[Video]) -> None:
     """And nothing is asked for it; cancelling again is harmless."""
     video = make()
     video.send(1)
-    request = video.video.request_keyframe(video.taken.append, 0)
-    other = video.video.request_keyframe(video.taken.append, 0)
+    request = video.video.request_keyframe(video.taken.append, 0.5)
+    other = video.video.request_keyframe(video.taken.append, 0.5)
     request.cancel()
     request.cancel()
     other.cancel()

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 
 from cloudslice.tick import PERIOD_S
 
-AHEAD_S = 2 * PERIOD_S
-"""A key frame is asked for two ticks before its picture is due: a sender's answer is read one tick
-before, or on time if it takes longer than a tick."""
+AHEAD_S = PERIOD_S
+"""A key frame is asked for one tick before its picture is due, so that it is there to be read."""
 _TICKS_A_SECOND = round(1 / PERIOD_S)
 _SHARING = 4
 """Tracks that share a tick, while there are ticks enough: a core makes their PNGs in some 50 ms,

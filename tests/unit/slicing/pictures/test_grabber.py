@@ -10,7 +10,7 @@ from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.slices import SliceKind, SliceOrigin
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import ImageFormat
-from cloudslice.slicing.pictures.due_times import AHEAD_S, DueTimes
+from cloudslice.slicing.pictures.due_times import DueTimes
 from cloudslice.slicing.pictures.grabber import FrameGrabber
 from cloudslice.slicing.pictures.picture import (
     DeadlyKeyframeError,
@@ -19,6 +19,7 @@ from cloudslice.slicing.pictures.picture import (
     PictureLostError,
     UndecodableKeyframeError,
 )
+from cloudslice.tick import PERIOD_S
 from helpers.slice_store import UTC_AT_ZERO_MS, ManualClock, MemoryStore
 from helpers.tracks import ManualVideo
 
@@ -90,7 +91,7 @@ class Grabbing:
 
 def test_the_first_picture_is_asked_for_at_once() -> None:
     grabbing = Grabbing()
-    assert [request.due for request in grabbing.track.requests] == [100.0 - AHEAD_S]
+    assert [request.due for request in grabbing.track.requests] == [100.0 - PERIOD_S]
     grabbing.run_to(100.1)
     grabbing.grant()
     [stored] = grabbing.store.slices
@@ -175,7 +176,7 @@ def test_a_picture_in_the_making_keeps_its_format() -> None:
 
 
 def test_a_key_frame_shortly_before_the_due_time_is_used() -> None:
-    """The sender is asked two ticks ahead."""
+    """The sender is asked a tick ahead."""
     grabbing = Grabbing()
     due = DueTimes().join(5, "a", 100.0)
     grabbing.grant()
@@ -183,10 +184,10 @@ def test_a_key_frame_shortly_before_the_due_time_is_used() -> None:
     assert grabbing.track.requests == []
     grabbing.clock.now = due - 0.04
     grabbing.grabber.tick(due - 0.04)
-    assert [request.due for request in grabbing.track.requests] == [due - AHEAD_S]
+    assert [request.due for request in grabbing.track.requests] == [due - PERIOD_S]
     grabbing.grant()
     grabbing.run_to(due + 5)
-    assert [request.due for request in grabbing.track.requests] == [due + 5 - AHEAD_S]
+    assert [request.due for request in grabbing.track.requests] == [due + 5 - PERIOD_S]
     assert grabbing.taken() == [100.0, pytest.approx(due - 0.04, abs=0.001)]
 
 
@@ -194,7 +195,7 @@ def test_a_tick_that_comes_a_little_early_is_as_good() -> None:
     grabbing = Grabbing()
     due = DueTimes().join(5, "a", 100.0)
     grabbing.grant()
-    grabbing.clock.now = due - AHEAD_S - 0.001
+    grabbing.clock.now = due - PERIOD_S - 0.001
     grabbing.grabber.tick(grabbing.clock.now)
     assert len(grabbing.track.requests) == 1
 
@@ -329,7 +330,7 @@ def test_a_key_frame_from_before_it_began_is_not_taken() -> None:
     grabbing = Grabbing(since=100.0)
     grabbing.track.grant(Keyframe(VideoCodec.VP8, b"before", 99.99, 0))
     assert grabbing.pool.jobs == []
-    assert [request.due for request in grabbing.track.requests] == [100.0 - AHEAD_S]
+    assert [request.due for request in grabbing.track.requests] == [100.0 - PERIOD_S]
     grabbing.run_to(100.2)
     grabbing.grant()
     assert grabbing.taken() == [100.2]
