@@ -125,7 +125,7 @@ def damage_pages(database: Path) -> None:
 
 def drop_table(database: Path) -> None:
     with contextlib.closing(sqlite3.connect(database)) as connection:
-        connection.execute("DROP TABLE slices")
+        connection.execute("DROP TABLE uploads")
 
 
 @pytest.mark.parametrize(
