@@ -112,8 +112,6 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
             Losses(database, bus, spool.find_task, settings.data_dir / "reserve")
         )
         await stack.enter_async_context(spool)
-        watching = await stack.enter_async_context(asyncio.TaskGroup())
-        stack.callback(watching.create_task(spool.watch()).cancel)
         uploader = await stack.enter_async_context(
             Uploader(settings.storage, database, bus, spool, clock, steady.now_ms)
         )
@@ -127,6 +125,8 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
             Worker(settings, store, spool, providers, pictures, clock, tick)
         )
         await uploader.end_others(worker.taken_up)
+        watching = await stack.enter_async_context(asyncio.TaskGroup())
+        stack.callback(watching.create_task(spool.watch()).cancel)
         tasks = Tasks(settings, store, worker, lambda: uploader.is_full, providers, steady.now_ms)
         gateway = Gateway(settings, tasks, rooms, webhooks, clock)
         delivery = DeliveryParts(spool, uploader, losses, webhooks)

@@ -43,6 +43,8 @@ def find_odd(
     """The rows of a table that cannot be used, in the order of their primary key."""
     keys, faults = [], []
     info = connection.execute(f"PRAGMA table_info({table})").fetchall()
+    if not info:
+        raise sqlite3.OperationalError(f"no such table: {table}")
     for _, name, kind, must_be, _, key_position in info:
         types = _TYPES[kind] if must_be or key_position else f"{_TYPES[kind]}, 'null'"
         fault = f"typeof({name}) NOT IN ({types})"

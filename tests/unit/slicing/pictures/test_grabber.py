@@ -154,7 +154,7 @@ def test_a_picture_that_is_asked_for_is_due_as_it_was() -> None:
     grabbing = Grabbing()
     grabbing.run_to(100.4)
     grabbing.grabber.change(60, ImageFormat.JPG)
-    assert [request.due for request in grabbing.track.requests] == [100.0 - AHEAD_S]
+    assert [request.due for request in grabbing.track.requests] == [100.0 - PERIOD_S]
     grabbing.grant()
     [stored] = grabbing.store.slices
     assert stored.details["due-ms"] == str(UTC_AT_ZERO_MS + 100_000)
