@@ -99,7 +99,7 @@ class Worker:
         except Exception as fault:
             self.faults.caught(fault)
         finally:
-            await self._group.__aexit__(kind, error, traceback)
+            await self._group.__aexit__(None, None, None)  # it would wrap an error of others
 
     @property
     def tasks(self) -> Collection[RunningTask]:

@@ -124,7 +124,8 @@ class Uploader:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._stack.__aexit__(exc_type, exc, traceback)
+        # Not told of an error of others: a task group would wrap it.
+        await self._stack.aclose()
 
     @property
     def counters(self) -> UploadCounters:
