@@ -153,7 +153,8 @@ def test_a_damaged_database_is_one_clear_sentence_and_the_spool_stays(
     assert str(database) in result.stderr
     assert "move it away" in result.stderr
     assert "Traceback" not in result.stderr
-    assert stray.read_bytes() == b"finished"
+    (kept,) = (node.data_dir / "spool").rglob("7.slice")
+    assert kept.read_bytes() == b"finished"
     database.rename(database.with_suffix(".damaged"))
     node.start()
     assert (node.data_dir / "spool" / "quarantine" / "7.slice").read_bytes() == b"finished"
