@@ -19,6 +19,8 @@ from pydantic import (
     IPvAnyNetwork,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -49,7 +51,16 @@ class SettingsError(Exception):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_number(cls, given: object, info: ValidationInfo) -> object:
+        """Refuse `true` where a number belongs: to Python it is 1."""
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(given, bool) and field.annotation in (int, float):
+            raise ValueError("expected a number")
+        return given
 
 
 class RtcSettings(_Section):
@@ -341,6 +352,7 @@ _EXPECTED = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
     "float_parsing": "a number",
+    "finite_number": "a number that is finite",
     "float_type": "a number",
     "greater_than": "more than {gt}",
     "greater_than_equal": "at least {ge}",
@@ -370,6 +382,11 @@ def _explain(error: ValidationError, file: Path, sources: Mapping[_Place, str]) 
         yield where + _describe(problem["type"], place, problem)
 
 
+def _show(limit: object) -> object:
+    """60.0, which is a limit of a number, as the documentation has it: 60."""
+    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit
+
+
 def _describe(kind: str, place: _Place, problem: Mapping[str, Any]) -> str:
     if kind == "extra_forbidden":
         return "no such setting"
@@ -380,7 +397,8 @@ def _describe(kind: str, place: _Place, problem: Mapping[str, Any]) -> str:
     elif place[-1:] in (("apps",), ("credentials",)) and kind == "tuple_type":
         reason = f"expected a list of tables, each under [[{place[-1]}]]"
     elif kind in _EXPECTED:
-        reason = "expected " + _EXPECTED[kind].format(**problem.get("ctx", {}))
+        limits = problem.get("ctx", {})
+        reason = "expected " + _EXPECTED[kind].format(**{k: _show(v) for k, v in limits.items()})
     else:
         reason = problem["msg"]
     value, name = problem["input"], str(place[-1]) if place else ""

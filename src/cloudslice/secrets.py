@@ -20,6 +20,7 @@ _KEY_BYTES = 32
 _NONCE_BYTES = 12
 """NIST SP 800-38D: random nonces of 96 bits serve for 2^32 messages under one key."""
 _VERSION = b"\x01"
+_EXPECTED = f"expected {_KEY_BYTES} bytes in Base64, as `openssl rand -base64 32` makes them"
 _CHECK = "cloudslice"
 
 SCHEMA = Schema("secrets", ("CREATE TABLE secret_check (token BLOB NOT NULL);",))
@@ -100,9 +101,9 @@ def _decode(text: str, source: str) -> bytes:
     try:
         key = base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise SecretKeyError(f"{source}: is not Base64") from error
+        raise SecretKeyError(f"{source}: {_EXPECTED}") from error
     if len(key) != _KEY_BYTES:
-        raise SecretKeyError(f"{source}: is {len(key)} bytes in Base64; {_KEY_BYTES} are expected")
+        raise SecretKeyError(f"{source}: {_EXPECTED}, but it is {len(key)} bytes")
     return key
 
 

@@ -101,7 +101,7 @@ def _check_ca_file(text: str) -> str:
         except ssl.SSLError:
             raise ValueError("expected a file with certificates in PEM") from None
         except OSError as error:
-            raise ValueError(f"cannot be read: {error.strerror}") from None
+            raise ValueError(f"expected a file that can be read ({error.strerror})") from None
     return text
 
 

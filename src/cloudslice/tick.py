@@ -6,6 +6,7 @@ nobody is there, there is no tick.
 """
 
 import asyncio
+from contextvars import Context
 from typing import Protocol
 
 from cloudslice.clock import Clock
@@ -77,7 +78,10 @@ class Tick:
     def _schedule(self) -> None:
         now = self._clock.monotonic()
         delay = next_tick(now) - now + _LATE_S
-        self._timer = asyncio.get_running_loop().call_later(delay, self._run)
+        # Without a context of its own it would run in that of who woke it, for hours: log lines
+        # would have the `request_id` of a call that has nothing to do with them.
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(delay, self._run, context=Context())
 
     def _run(self) -> None:
         self._timer = None

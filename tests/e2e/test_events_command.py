@@ -104,9 +104,20 @@ async def test_events_are_listed_shown_and_replayed(site: Site) -> None:
     assert site.receiver.requests[3].body.decode() == bodies[1]
 
     await listed(site)
+    assert await site.lines("list", "--since", "2020-01-01T00:00:00") != []
+    assert await site.lines("list", "--since", "2100-01-01") == []
     assert await site.lines("replay", "--task", site.task_id) == ["3 events are sent again"]
     await site.receiver.wait_for(lambda r: len(r.requests) == 7)
     assert [request.body.decode() for request in site.receiver.requests[4:]] == bodies
+
+
+async def test_an_event_that_is_not_sent_again_is_named(site: Site) -> None:
+    """The others are sent all the same."""
+    events = await listed(site)
+    result = await site.run("replay", str(events[0]["EventId"]), "999999")
+    assert (result.returncode, result.stdout) == (2, "1 event is sent again\n")
+    assert "999999" in result.stderr
+    await site.receiver.wait_for(lambda r: len(r.requests) == 4)
 
 
 async def test_an_official_client_can_call_the_extensions(site: Site) -> None:

@@ -223,6 +223,26 @@ def test_other_variables_do_not_matter(file: Path) -> None:
             id="endpoint-unknown-part",
         ),
         pytest.param(
+            "[rtc]\nconnecting_per_app = true",
+            "FILE: rtc.connecting_per_app: expected a number, but it is True",
+            id="truth-for-number",
+        ),
+        pytest.param(
+            "[http]\nheader_timeout_s = true",
+            "FILE: http.header_timeout_s: expected a number, but it is True",
+            id="truth-for-fraction",
+        ),
+        pytest.param(
+            "[storage]\nretention_hours = inf",
+            "FILE: storage.retention_hours: expected a number that is finite, but it is inf",
+            id="endless",
+        ),
+        pytest.param(
+            "[storage]\nsync_interval_s = 90",
+            "FILE: storage.sync_interval_s: expected at most 60, but it is 90",
+            id="limit-of-fraction",
+        ),
+        pytest.param(
             '[storage.s3]\nchecksum = "crc32"',
             "FILE: storage.s3.checksum: expected one of 'Content-MD5', 'x-amz-checksum-sha256' "
             "or 'none', but it is 'crc32'",
@@ -241,8 +261,8 @@ def test_other_variables_do_not_matter(file: Path) -> None:
         ),
         pytest.param(
             '[storage.oss]\nca_file = "/nowhere/ca.pem"',
-            "FILE: storage.oss.ca_file: cannot be read: No such file or directory, "
-            "but it is '/nowhere/ca.pem'",
+            "FILE: storage.oss.ca_file: expected a file that can be read (No such file or "
+            "directory), but it is '/nowhere/ca.pem'",
             id="no-ca-file",
         ),
         pytest.param(

@@ -64,8 +64,10 @@ def test_a_configured_key_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("!!", "encryption_key: is not Base64", id="not Base64"),
-        pytest.param("AAAA", "encryption_key: is 3 bytes in Base64; 32 are expected", id="short"),
+        pytest.param(
+            "!!", "encryption_key: expected 32 bytes in Base64, as `openssl", id="not Base64"
+        ),
+        pytest.param("AAAA", "encryption_key: expected 32 .*, but it is 3 bytes$", id="short"),
     ],
 )
 def test_a_malformed_key_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import ContextVar
 from itertools import pairwise
 
 import pytest
@@ -53,6 +54,23 @@ def test_a_second_and_a_check_of_connectivity_consist_of_ticks() -> None:
 @pytest.mark.parametrize("now", [0.0, 0.01, PERIOD_S, 100.0, 12345.678])
 def test_the_next_tick_is_ahead(now: float) -> None:
     assert now < next_tick(now) <= now + PERIOD_S + 1e-9
+
+
+def test_ticks_do_not_run_in_the_context_of_who_woke_them() -> None:
+    """Nor do later ones: a call's `request_id` is bound in such a context."""
+    bound: ContextVar[str] = ContextVar("bound", default="")
+
+    async def main() -> None:
+        seen: list[str] = []
+        tick = Tick(LoopClock())
+        tick.add(Part("a", [], lambda: seen.append(bound.get())))
+        bound.set("of a call")
+        tick.wake()
+        await asyncio.sleep(3 * PERIOD_S)
+        tick.close()
+        assert set(seen) == {""}
+
+    run_in_virtual_time(main())
 
 
 def test_parts_are_called_in_their_order() -> None:

@@ -29,6 +29,8 @@ from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, EndpointSettings
 from cloudslice.rooms.management import RoomNotFoundError, RoomService
 from cloudslice.tasks.model import (
+    RobotIdTakenError,
+    SpoolFullError,
     TaskError,
     TaskNotFoundError,
     TaskService,
@@ -47,6 +49,14 @@ _TASK_NOT_FOUND = Phrase(
 )
 _TOO_MANY_TASKS = Phrase(
     "The app has as many unfinished tasks as it may have.", "该应用的并发任务数已达上限。"
+)
+_ROBOT_ID_TAKEN = Phrase(
+    "The robot's `UserId` is that of an anchor in the room. Take another one.",
+    "机器人的 `UserId` 与房间内主播的 `UserId` 相同，请更换。",
+)
+_SPOOL_FULL = Phrase(
+    "Slices that wait for their upload take all the room that they may have.",
+    "等待上传的切片已占满可用空间。",
 )
 _TASK_FAILED = Phrase("{problem}", "操作失败：{problem}")
 _ROOM_NOT_FOUND = Phrase("There is no such room.", "房间不存在。")
@@ -209,5 +219,9 @@ def _translate(error: TaskError | RoomNotFoundError) -> ApiError:
             return ApiError(Code.RESOURCE_NOT_FOUND, _TASK_NOT_FOUND)
         case TooManyTasksError():
             return ApiError(Code.FAILED_RESTRICTED_CONCURRENCY, _TOO_MANY_TASKS)
+        case RobotIdTakenError():
+            return ApiError(Code.FAILED_OPERATION, _ROBOT_ID_TAKEN)
+        case SpoolFullError():
+            return ApiError(Code.FAILED_OPERATION, _SPOOL_FULL)
         case _:
             return ApiError(Code.FAILED_OPERATION, _TASK_FAILED, problem=str(error))

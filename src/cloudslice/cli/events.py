@@ -27,7 +27,10 @@ _SERVER = (
 )
 _FILTERS = (
     click.option("--task", "task_id", help="Of this TaskId."),
-    click.option("--since", help="Recorded then or later: 90s, 30m, 2h, 1d ago, or ISO 8601."),
+    click.option(
+        "--since",
+        help="Recorded then or later: 90s, 30m, 2h, 1d ago, or ISO 8601 (UTC without an offset).",
+    ),
     click.option("--type", "event_type", type=int, help="Of this EventType, such as 1004."),
     click.option("--state", type=click.Choice(["waiting", "delivered", "given-up"])),
 )
@@ -82,14 +85,18 @@ def replay_command(
 ) -> None:
     """Send events again that were delivered or given up, with the same bodies and in order.
 
-    Say which: EVENT_IDs, --task or --since, and what else they must be.
+    Say which: EVENT_IDs, --task or --since, and what else they must be. Exits with 2 if there is
+    nothing to send again of an EVENT_ID; the others are sent.
     """
     client, parameters = _open(path, sdk_app_id, url), _parameters(**filters)
     if not (event_ids or {"TaskId", "Since"} & parameters.keys()):
         fail("say which events to send again: EVENT_IDs, --task or --since")
     meant = [parameters | {"EventId": each} for each in event_ids] or [parameters]
-    count = sum(client.call("ReplayCloudSliceEvents", each)["Count"] for each in meant)
+    counts = [client.call("ReplayCloudSliceEvents", each)["Count"] for each in meant]
+    count = sum(counts)
     click.echo(f"{count} {'event is' if count == 1 else 'events are'} sent again")
+    if missed := [str(each) for each, n in zip(event_ids, counts, strict=False) if n == 0]:
+        fail(f"not sent again: {', '.join(missed)}, which may wait still, or have been deleted")
 
 
 def _open(path: Path, sdk_app_id: int | None, url: str | None) -> ApiClient:
@@ -120,9 +127,12 @@ def _read_time(text: str) -> int:
     if age := _AGE.fullmatch(text):
         return round((time.time() - int(age[1]) * _AGES[age[2]]) * 1000)
     try:
-        return round(datetime.fromisoformat(text).timestamp() * 1000)
+        time_then = datetime.fromisoformat(text)
     except ValueError:
         fail(f"--since: expected 90s, 30m, 2h, 1d or ISO 8601, got {text}")
+    # All times that are printed are UTC.
+    aware = time_then if time_then.tzinfo else time_then.replace(tzinfo=UTC)
+    return round(aware.timestamp() * 1000)
 
 
 def _line(event: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cloudslice.slicing.audio.ogg import repair_ogg
-from cloudslice.spool.inspection import Inspected, inspect, inspect_all
+from cloudslice.spool.inspection import UNFINISHED, Inspected, inspect, inspect_all
 
 
 @click.group("spool")
@@ -22,12 +22,15 @@ def spool_command() -> None:
 @spool_command.command("list")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def list_command(directory: Path) -> None:
-    """List the slices in DIRECTORY and below: whether they are whole, bytes, start, task, anchor,
-    object and file, separated by tabs."""
+    """List the slices in DIRECTORY and below: state, bytes, start, task, anchor, object and file,
+    separated by tabs.
+
+    The state is "whole", "unfinished" (it grows, or was cut off) or "damaged", with the reason.
+    """
     for each in inspect_all(directory):
         origin = each.origin
         fields = (
-            f"damaged: {each.fault}" if each.fault else "whole",
+            _state(each),
             str(len(each.content)),
             each.start or "?",
             origin.task_id if origin else "?",
@@ -73,6 +76,12 @@ def extract_command(files: tuple[Path, ...], output: Path) -> None:
             click.echo(f"{path}: {found.fault}", err=True)
             has_failed = True
     raise SystemExit(int(has_failed))
+
+
+def _state(found: Inspected) -> str:
+    if found.fault == UNFINISHED:
+        return "unfinished"
+    return f"damaged: {found.fault}" if found.fault else "whole"
 
 
 def _write(found: Inspected, output: Path) -> Path:

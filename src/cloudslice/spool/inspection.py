@@ -9,6 +9,9 @@ from cloudslice.slices import DamagedSliceError, SliceOrigin
 from cloudslice.spool.files import read_regular
 from cloudslice.spool.slice_format import PART, WHOLE, read_head, read_key, read_slice
 
+UNFINISHED = "it has not ended"
+"""The fault of a slice that is not damaged: it grows, or its process was killed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
@@ -57,7 +60,7 @@ def inspect(path: Path) -> Inspected:
     try:
         whole, content = read_slice(path.stem, data)
     except DamagedSliceError as error:
-        fault = "it has not ended" if path.suffix == PART else str(error)
+        fault = UNFINISHED if path.suffix == PART else str(error)
         return _inspect_damaged(path, data, fault)
     return Inspected(path, "", content, whole.origin, whole.start_ms, whole.object_key)
 

@@ -277,7 +277,11 @@ class TaskQueue:
         shared.counters.failed_attempts += 1
         is_new = await shared.database.persist(lambda c: shared.progress.fail(c, self.task, error))
         level = _log.warning if is_new else _log.debug
-        where = {"task_id": self.task.task_id, "bucket": self._bucket and self._bucket.name}
+        where = {
+            "task_id": self.task.task_id,
+            "bucket": self._bucket and self._bucket.name,
+            "url": self._store and self._store.url(""),
+        }
         level("upload failed", **where, status=error.status, error=str(error))
 
     async def _give_up_expired(self) -> None:

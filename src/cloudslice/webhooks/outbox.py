@@ -84,7 +84,9 @@ def insert(
         (notice.subject, notice.sdk_app_id, notice.type, body, created_ms, since_ms),
     )
     assert cursor.lastrowid is not None  # noqa: S101 - an INSERT has one
-    return OutboxEvent(cursor.lastrowid, notice.subject, notice.type, body, 0, since_ms, now_at)
+    # A plain number, as read from the database: a log line would show an `EventType` otherwise.
+    event_type = int(notice.type)
+    return OutboxEvent(cursor.lastrowid, notice.subject, event_type, body, 0, since_ms, now_at)
 
 
 def take_up(connection: sqlite3.Connection) -> list[int]:

@@ -230,9 +230,13 @@ async def test_a_storage_outage_delays_and_loses_nothing(
 
 
 async def test_a_wrong_key_is_told_once_and_the_right_one_stores_all(
-    tmp_path: Path, own_server: S3Server, receiver: WebhookReceiver
+    tmp_path: Path,
+    own_server: S3Server,
+    receiver: WebhookReceiver,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A refusal is one 1006 with the store's own words; once the key is good, nothing is lost."""
+    """A refusal is one 1006 with the store's own words, and one warning that says which store it
+    is; once the key is good, nothing is lost."""
     site = Site(tmp_path / "data", own_server.url, receiver.url)
     bucket = make_bucket(own_server, own_server.new_bucket())
     stranger = replace(bucket, access_key="AKIDSTRANGER", secret_key="StrangersSecret")
@@ -260,6 +264,7 @@ async def test_a_wrong_key_is_told_once_and_the_right_one_stores_all(
         }
     ]
     assert "StrangersSecret" not in json.dumps(receiver.events)
+    assert f"{own_server.url}/{bucket.name}/" in capsys.readouterr().out
 
 
 async def test_an_impossible_bucket_is_told_as_a_failed_start(

@@ -258,13 +258,20 @@ async def test_a_task_on_record_that_cannot_be_read_ends_and_is_told(
                 assert events[-2:] == [(1002, {"LeaveCode": 100}), (1005, {"Status": 0})]
 
 
-async def test_a_damaged_record_of_delivery_is_made_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("record", ["file", "row"])
+async def test_a_damaged_record_of_delivery_is_made_anew(tmp_path: Path, record: str) -> None:
     """The slices of a task that goes on still reach their bucket."""
     clock = ManualClock()
     async with open_stage(tmp_path, clock=clock) as stage:
         task_id = await stage.tasks.create(a_spec(clock))
         await stage.events(task_id, until=1001)
-    await change_rows(tmp_path, "UPDATE consignors SET vendor = 'x'")
+    if record == "file":
+        (file,) = (tmp_path / "spool").glob("*/task")
+        file.write_bytes(file.read_bytes()[:-20])
+    else:
+        await change_rows(
+            tmp_path, "INSERT INTO uploads (task_id, lost) SELECT task_id, 'x' FROM tasks"
+        )
     async with open_stage(tmp_path, clock=clock) as stage:
         await stage.rooms.has_robot.wait()
         audio = ManualAudio()

@@ -332,11 +332,17 @@ async def test_a_long_unknown_name_is_not_sent_back_whole(bench: GatewayBench) -
 async def test_a_task_that_cannot_start_has_its_code(
     bench: GatewayBench, failure: TaskError, code: str
 ) -> None:
+    """And a text that is wholly in the language that was asked for."""
     bench.tasks.failure = failure
-    answer = await create(bench, create_parameters())
-    assert answer.code == code
-    if code == "FailedOperation":
-        assert str(failure) in answer.message
+    parameters = create_parameters()
+    english = await bench.call("CreateCloudSliceTask", parameters)
+    chinese = await bench.call("CreateCloudSliceTask", parameters, {"X-TC-Language": "zh-CN"})
+    assert english.code == chinese.code == code
+    assert english.message.isascii()
+    if type(failure) is TaskError:
+        assert str(failure) in english.message
+    else:
+        assert " is " not in chinese.message
 
 
 JSON_VALUES = st.recursive(

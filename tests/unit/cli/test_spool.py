@@ -61,7 +61,7 @@ async def test_what_is_not_whole(site: SpoolSite) -> None:
     assert states == [
         "damaged: its content is damaged",
         "damaged: it has no end",
-        "damaged: it has not ended",
+        "unfinished",
         "damaged: its head is damaged: its check sum is wrong",
     ]
     assert [line[4:6] for line in lines] == [

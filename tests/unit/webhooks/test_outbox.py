@@ -43,6 +43,13 @@ def test_events_are_in_line_in_their_order(connection: sqlite3.Connection) -> No
     assert outbox.find_in_line(connection, APP + 1, 0, 10, 9.0) == []
 
 
+def test_a_new_event_is_as_it_is_read_later(connection: sqlite3.Connection) -> None:
+    """Its type too: log lines show it."""
+    new = outbox.insert(connection, NOTICE, b"body", created_ms=5, since_ms=0, now_at=7.5)
+    (found,) = outbox.find_in_line(connection, APP, 0, 1, 7.5)
+    assert repr(new) == repr(found)
+
+
 def test_a_repeated_event_is_found_when_it_is_due(connection: sqlite3.Connection) -> None:
     first, second = add(connection, 2)
     outbox.repeat(connection, first, "HTTP status 500", first_at=8.0, due_at=18.0)
