@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cloudslice.slices import Slice
+from cloudslice.slices import DamagedSliceError, Slice
 from cloudslice.spool.drafts import Draft, Finish
 from cloudslice.spool.files import read_regular, start_flush, write_all
-from cloudslice.spool.slice_format import PART, WHOLE, make_tail
+from cloudslice.spool.slice_format import PART, WHOLE, make_tail, read_slice
 from cloudslice.spool.task_directory import TaskDirectory
 
 _AT_ONCE = 64
@@ -58,6 +58,15 @@ def read_content(directory: TaskDirectory, draft: Draft) -> bytes:
         OSError: it cannot be read.
     """
     return read_regular(part_path(directory, draft.name))[len(draft.head) : draft.written]
+
+
+def is_complete(directory: TaskDirectory, draft: Draft) -> bool:
+    """Whether the file of a draft holds all of the slice, and lacks its final name alone."""
+    try:
+        read_slice(draft.name, read_regular(part_path(directory, draft.name)))
+    except (OSError, DamagedSliceError):
+        return False
+    return True
 
 
 def complete(drafts: Mapping[Draft, TaskDirectory]) -> dict[Draft, Completed | Exception]:

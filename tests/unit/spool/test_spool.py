@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -449,3 +450,40 @@ async def test_a_start_that_is_given_up_leaves_no_thread(
     await asyncio.to_thread(thread.join)
     async with site.open(TASK):
         pass
+
+
+async def test_a_spool_that_is_taken_away_is_made_anew(site: SpoolSite) -> None:
+    """What was in it is lost and takes no room; slices and tasks that come are kept."""
+    async with site.open(TASK) as spool:
+        spool.put(PICTURE, START_MS, b"picture", {})
+        growing = spool.grow(AUDIO, START_MS)
+        growing.append(b"audio")
+        await spool.flush()
+        shutil.rmtree(site.directory)
+        growing.append(b" goes on")
+        spool.remove(TASK.task_id, site.ready[0].name)
+        await spool.flush()
+        assert spool.used_bytes == 0
+        spool.put(PICTURE, START_MS + 5000, b"another", {})
+        await spool.open(OTHER_TASK, BUCKET)
+        await spool.flush()
+        assert [told.size for told in site.ready] == [7, 7]
+        assert spool.used_bytes == site.wholes[0].stat().st_size
+        assert (site.directory / "other" / "task").exists()
+    assert [loss.reason for loss in site.lost] == ["its file is gone from the spool"]
+
+
+async def test_slices_that_are_taken_away_take_no_room(site: SpoolSite) -> None:
+    """Of this process and of a former one, once it is known that they are done with."""
+    async with site.open(TASK) as spool:
+        spool.put(PICTURE, START_MS, b"picture", {})
+        await spool.flush()
+    async with site.open() as spool:
+        spool.put(PICTURE, START_MS, b"another", {})
+        await spool.flush()
+        for path in site.wholes:
+            path.unlink()
+        for told in site.ready:
+            spool.remove(TASK.task_id, told.name)
+        await spool.flush()
+        assert spool.used_bytes == 0
