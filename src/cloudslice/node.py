@@ -115,7 +115,15 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         watching = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(watching.create_task(spool.watch()).cancel)
         uploader = await stack.enter_async_context(
-            Uploader(settings.storage, database, bus, spool, clock, steady.now_ms)
+            Uploader(
+                settings.storage,
+                database,
+                bus,
+                spool,
+                clock,
+                steady.now_ms,
+                are_losses_waiting=losses.are_waiting,
+            )
         )
         pictures = stack.enter_context(PicturePool())
         rooms = BuiltinRooms(port, settings.rtc, clock, tick, bus)

@@ -78,6 +78,10 @@ class SliceSource(Protocol):
         """A task is done with."""
         ...
 
+    async def flush(self) -> None:
+        """Wait until what was asked for is done, and counts."""
+        ...
+
 
 @dataclass(slots=True)
 class UploadCounters:
@@ -123,6 +127,8 @@ class Shared:
     retention_s: float
     patience_s: float
     """So long uploads may fail after a task's end before 1005 says that they are incomplete."""
+    are_losses_waiting: Callable[[str], bool] = lambda _task_id: False
+    """Whether a task has lost something that is to be told before its end."""
     counters: UploadCounters = field(default_factory=UploadCounters)
     random: Random = field(default_factory=Random)
     healthy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HEALTHY))
