@@ -93,7 +93,9 @@ def _complete(drafts: list[tuple[Draft, TaskDirectory]]) -> dict[Draft, Complete
                 opened.callback(_close, descriptor)
                 results[draft] = _write_whole(descriptor, draft, directory)
                 start_flush(descriptor)
-            except Exception as error:  # one that nobody foresaw is its slice's alone
+            except (
+                Exception
+            ) as error:  # one that nobody foresaw is its slice's alone, here and below
                 results[draft] = error
         for draft, directory in drafts:
             if isinstance(results[draft], Exception):
@@ -101,7 +103,7 @@ def _complete(drafts: list[tuple[Draft, TaskDirectory]]) -> dict[Draft, Complete
             try:
                 _flush(descriptors[draft], draft)
                 os.rename(part_path(directory, draft.name), whole_path(directory, draft.name))
-            except OSError as error:
+            except Exception as error:
                 results[draft] = error
     return results
 

@@ -232,6 +232,9 @@ class SliceWriter:
             except OSError as error:
                 _log.error("a directory cannot be flushed", task_id=task_id, why=error.strerror)
                 continue
+            except Exception as error:
+                self.faults.caught(error, task_id=task_id)
+                continue
             self._outcome.ready += [self._renamed.pop(draft).slice for draft in drafts]
 
     def _lose(self, draft: Draft, reason: str) -> None:

@@ -7,15 +7,21 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cloudslice.events import SliceLost
 from cloudslice.secrets import SecretBox, SecretKeyError
 from cloudslice.slices import DamagedSliceError, Vendor
+from cloudslice.spool import slice_files
 from cloudslice.spool import spool as spool_module
+from cloudslice.spool import writer as writer_module
 from cloudslice.spool.recovery import Recovery, TakenUp
 from cloudslice.spool.task_directory import TaskDirectory
+from cloudslice.spool.used_names import UsedNames
+from cloudslice.spool.writer import SliceWriter
+from helpers.failing import Failing
 from helpers.faulty_disk import FaultyDisk
 from helpers.odd_files import ODD_FILES, make_odd_file
 from helpers.spool_site import (
@@ -29,6 +35,7 @@ from helpers.spool_site import (
     SpoolSite,
     read_contents,
 )
+from helpers.waiting import eventually
 
 OTHER_TASK = replace(TASK, task_id="other", room_id="room")
 
@@ -239,13 +246,14 @@ async def test_a_finished_slice_cannot_be_abandoned_any_more(site: SpoolSite) ->
 async def test_a_crash_of_the_thread_is_not_silent(
     site: SpoolSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever watches the spool, or waits for it, gets the error."""
+    """Whoever watches the spool, or waits for it, gets an error that stays."""
 
     def crash(_self: object) -> None:
         raise ZeroDivisionError("a bug")
 
     async with site.open(TASK) as spool:
         watching = asyncio.create_task(spool.watch())
+        monkeypatch.setattr("cloudslice.spool.spool_thread._PATIENCE_S", 0)
         monkeypatch.setattr("cloudslice.spool.writer.SliceWriter.work", crash)
         spool.put(PICTURE, START_MS, b"x", {})
         with pytest.raises(ZeroDivisionError, match="a bug"):
@@ -270,6 +278,36 @@ async def test_a_call_that_fails_holds_up_no_other(
         spool.put(PICTURE, START_MS, b"picture", {})
         await spool.flush()
         assert len(site.ready) == spool.faults.errors == 1
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        pytest.param(slice_files, "_write_whole", id="completing a slice"),
+        pytest.param(slice_files, "_flush", id="flushing it"),
+        pytest.param(slice_files.os, "rename", id="naming it"),
+        pytest.param(slice_files, "start_flush", id="beginning to flush"),
+        pytest.param(UsedNames, "write", id="writing its name down"),
+        pytest.param(writer_module, "sync_directory", id="flushing its directory"),
+        pytest.param(SliceWriter, "_flush_names", id="flushing names"),
+        pytest.param(SliceWriter, "_advance", id="writing"),
+    ],
+)
+async def test_a_fault_of_the_thread_costs_a_slice_at_most(
+    site: SpoolSite, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
+) -> None:
+    """The others are kept, and whoever waits is told."""
+    monkeypatch.setattr("cloudslice.spool.spool_thread.RETRY_S", 0.01)
+    async with site.open(TASK) as spool:
+        failing = Failing(monkeypatch, owner, name)
+        spool.put(PICTURE, START_MS, b"picture", {})
+        await spool.flush()
+        spool.put(PICTURE, START_MS + 5000, b"another", {})
+        await eventually(lambda: len(site.ready) + len(site.lost) == 2)
+        await spool.flush()
+        assert failing.has_failed
+        assert spool.faults.errors == 1
+        assert len(site.ready) >= 1
 
 
 async def test_who_does_not_wait_any_more_harms_nobody(site: SpoolSite) -> None:
