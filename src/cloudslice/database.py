@@ -24,6 +24,7 @@ from typing import Self, TypeVar
 
 import structlog
 
+from cloudslice.faults import Faults
 from cloudslice.migrations import MigrationError, Schema
 from cloudslice.sqlite_file import DatabaseError, Shrinker, explain, is_refusal, open_file
 
@@ -68,6 +69,7 @@ class Database:
         self._timer: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
         self._current: _Job | None = None  # of the thread
+        self._faults = Faults("database")
 
     async def __aenter__(self) -> Self:
         """Open or create the file and bring its tables up to date.
@@ -182,7 +184,7 @@ class Database:
             while is_open:
                 is_open = self._bell.get()
                 while group := self._gather():
-                    self._commit(connection, group)
+                    self._commit_fenced(connection, group)
                     shrinker.shrink(connection)
 
     def _gather(self) -> list[_Job]:
@@ -194,9 +196,22 @@ class Database:
                 group.append(job)
         return group
 
+    def _commit_fenced(self, connection: sqlite3.Connection, group: list[_Job]) -> None:
+        """Whatever happens, nobody waits for ever."""
+        try:
+            self._commit(connection, group)
+        except Exception as error:
+            self._current = None
+            self._faults.caught(error)
+            for job in group:
+                if not job.future.done():
+                    job.future.set_exception(error)
+
     def _commit(self, connection: sqlite3.Connection, group: list[_Job]) -> None:
         """Carry out a group in one transaction and tell each its end."""
         try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")  # a fault has left it
             connection.execute("BEGIN IMMEDIATE")
             for job in group:
                 self._current = job
@@ -215,7 +230,10 @@ class Database:
                 job.future.set_exception(job.error)
                 continue
             for call in job.after:
-                call()
+                try:
+                    call()
+                except Exception as error:
+                    self._faults.caught(error)
             job.future.set_result(job.result)
 
 

@@ -109,6 +109,13 @@ class SliceLost:
 
 
 @dataclass(frozen=True, slots=True)
+class LossRecorded:
+    """All that a task has lost by now is on record, and told."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class SliceGone:
     """A slice of a task that was begun came to nothing: it was lost or discarded."""
 

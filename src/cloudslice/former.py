@@ -2,7 +2,8 @@
 
 Its slices become files that say themselves what they are, in the directories of their tasks, and
 the tables that nobody needs any more go. What a kill leaves half done is done again by the next
-start: each step gives the same result twice. Everything here blocks.
+start: each step gives the same result twice. A row that cannot be read is never guessed at: its
+files stay where they are, and the spool sets them aside. Everything here blocks.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -23,7 +25,10 @@ from cloudslice.spool.task_directory import TaskDirectory
 
 _log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 _Row = dict[str, object]
+_UNREADABLE = (ValueError, TypeError)
+"""What comes of reading a row that is not what was written."""
 
 
 def take_over(database: Path, spool: Path, box: SecretBox) -> None:
@@ -41,6 +46,7 @@ def take_over(database: Path, spool: Path, box: SecretBox) -> None:
     if not database.exists():
         return
     with closing(sqlite3.connect(database)) as connection:
+        connection.text_factory = _decode
         connection.row_factory = lambda cursor, row: dict(
             zip((column[0] for column in cursor.description), row, strict=True)
         )
@@ -51,7 +57,10 @@ def take_over(database: Path, spool: Path, box: SecretBox) -> None:
             return  # in use or damaged: who opens it for good says so
         spool.mkdir(exist_ok=True)
         for row in _rows(connection, "consignors"):
-            _take_over_task(connection, spool, box, row)
+            try:
+                _take_over_task(connection, spool, box, row)
+            except _UNREADABLE as error:
+                _log.error("task cannot be taken over", task_id=row["task_id"], why=str(error))
         with connection:
             connection.execute("PRAGMA defer_foreign_keys = ON")
             for table in ("removals", "slices", "names", "name_lanes"):
@@ -63,39 +72,52 @@ def take_over(database: Path, spool: Path, box: SecretBox) -> None:
 
 
 def _take_over_task(connection: sqlite3.Connection, spool: Path, box: SecretBox, row: _Row) -> None:
-    task = TaskRef(
-        str(row["task_id"]),
-        int(str(row["sdk_app_id"])),
-        json.loads(str(row["room_id"])),
-        str(row["robot_user_id"]),
-    )
+    task_id = _get(row, "task_id", str)
+    if Path(task_id).name != task_id:
+        raise ValueError("its id is no name of a directory")
+    room_id, prefix = json.loads(_get(row, "room_id", str)), json.loads(_get(row, "prefix", str))
+    if type(room_id) not in (int, str):
+        raise ValueError(f"room_id cannot be {room_id!r}")
+    if not isinstance(prefix, list) or not all(isinstance(each, str) for each in prefix):
+        raise ValueError(f"prefix cannot be {prefix!r}")
+    task = TaskRef(task_id, _get(row, "sdk_app_id", int), room_id, _get(row, "robot_user_id", str))
     bucket = Bucket(
-        Vendor(int(str(row["vendor"]))),
-        str(row["region"]),
-        str(row["bucket"]),
+        Vendor(_get(row, "vendor", int)),
+        _get(row, "region", str),
+        _get(row, "bucket", str),
         "",
         "",
-        prefix=tuple(json.loads(str(row["prefix"]))),
+        prefix=tuple(prefix),
     )
-    sealed = row["credentials"]
-    assert isinstance(sealed, bytes)  # noqa: S101 - the column holds nothing else
-    directory = TaskDirectory(spool / task.task_id, task, bucket, sealed, box)
+    sealed = _get(row, "credentials", bytes)
+    directory = TaskDirectory(spool / task_id, task, bucket, sealed, box)
     directory.write()
+    _take_over_names(connection, directory)
+    for each in _rows(connection, "slices", task_id):
+        try:
+            _take_over_slice(directory, spool, each)
+        except _UNREADABLE as error:
+            _log.error("slice cannot be taken over", id=each["id"], why=str(error))
+
+
+def _take_over_names(connection: sqlite3.Connection, directory: TaskDirectory) -> None:
+    task_id = directory.task.task_id
     for name in connection.execute(
         "SELECT user_id, kind, extension, second FROM names JOIN name_lanes ON id = lane_id"
         " WHERE task_id = ? ORDER BY second",
-        (task.task_id,),
+        (task_id,),
     ):
-        directory.names.take(_origin(name | {"task_id": task.task_id}), name["second"])
+        try:
+            directory.names.take(_origin(name | {"task_id": task_id}), _get(name, "second", int))
+        except _UNREADABLE as error:
+            _log.error("name cannot be taken over", task_id=task_id, why=str(error))
     directory.names.write()
-    for each in _rows(connection, "slices", task.task_id):
-        _take_over_slice(directory, spool, each)
 
 
 def _take_over_slice(directory: TaskDirectory, spool: Path, row: _Row) -> None:
     """Write a slice's file anew; the former one goes, unless it is not what was recorded."""
-    origin, start_ms = _origin(row), int(str(row["start_ms"]))
-    name = f"{int(str(row['created_ms'])):013d}-{int(str(row['id'])):016x}"
+    origin, start_ms = _origin(row), _get(row, "start_ms", int)
+    name = f"{_get(row, 'created_ms', int):013d}-{_get(row, 'id', int):016x}"
     head = Head(origin, start_ms).to_bytes()
     for suffix in (WHOLE, PART):
         former = spool / f"{row['id']}{suffix}"
@@ -107,9 +129,12 @@ def _take_over_slice(directory: TaskDirectory, spool: Path, row: _Row) -> None:
             if row["sha256"] not in (None, sha256):
                 _log.error("slice is not what was recorded", path=str(former))
                 return
+            details = json.loads(_get(row, "details", str))
+            if not isinstance(details, dict):
+                raise ValueError(f"details cannot be {details!r}")
             whole = Slice(
-                name, origin, str(row["object_key"]), start_ms, int(str(row["duration_ms"])),
-                json.loads(str(row["details"])), len(content), sha256,
+                name, origin, _get(row, "object_key", str), start_ms,
+                _get(row, "duration_ms", int), details, len(content), sha256,
             )  # fmt: skip
             _write(directory.path / f"{name}{WHOLE}", head + content + make_tail(whole))
         else:
@@ -129,8 +154,27 @@ def _write(path: Path, data: bytes) -> None:
 
 def _origin(row: _Row) -> SliceOrigin:
     return SliceOrigin(
-        str(row["task_id"]), str(row["user_id"]), SliceKind(row["kind"]), str(row["extension"])
+        _get(row, "task_id", str),
+        _get(row, "user_id", str),
+        SliceKind(row["kind"]),
+        _get(row, "extension", str),
     )
+
+
+def _get(row: _Row, column: str, kind: type[T]) -> T:
+    """A value of a row; raises ValueError if it is of another kind."""
+    value = row[column]
+    if not isinstance(value, kind):
+        raise ValueError(f"its {column} cannot be {value!r}")  # noqa: TRY004 - it is data
+    return value
+
+
+def _decode(text: bytes) -> str | bytes:
+    """A text that is no UTF-8 is bytes."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text
 
 
 def _has_table(connection: sqlite3.Connection, name: str) -> bool:

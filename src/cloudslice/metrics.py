@@ -129,6 +129,7 @@ class NodeMetrics(Collector):
                 "pictures": self._pictures.faults.errors,
                 "tick": self._tick.faults.errors,
                 "events": self._bus.faults.errors,
+                "spool": self._delivery.spool.faults.errors,
             },
         )
         yield from self._collect_delivery()

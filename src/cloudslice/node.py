@@ -113,7 +113,15 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         )
         await stack.enter_async_context(spool)
         uploader = await stack.enter_async_context(
-            Uploader(settings.storage, database, bus, spool, clock, steady.now_ms)
+            Uploader(
+                settings.storage,
+                database,
+                bus,
+                spool,
+                clock,
+                steady.now_ms,
+                are_losses_waiting=losses.are_waiting,
+            )
         )
         pictures = stack.enter_context(PicturePool())
         rooms = BuiltinRooms(port, settings.rtc, clock, tick, bus)

@@ -83,9 +83,9 @@ class DamagedTaskError(Exception):
     """What the spool holds of a task cannot be read; the text says why."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class WaitingSlice:
-    """A slice that waits for its upload; the older, the less."""
+    """A slice that waits for its upload."""
 
     name: str
     """See `Slice`."""

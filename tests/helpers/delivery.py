@@ -156,6 +156,7 @@ async def open_delivery(
                 bucket_opener=bucket_opener,
                 pace=upload_pace,
                 patience_s=patience_s,
+                are_losses_waiting=losses.are_waiting,
             )
         )
         yield Delivery(database, bus, spool, uploader, losses, webhooks)

@@ -419,3 +419,40 @@ async def test_a_file_that_cannot_be_made_smaller_works_as_well(
             await opened.run(insert(n))
         assert await opened.run(all_numbers) == [0, 1, 2]
     assert capsys.readouterr().out.count("database not made smaller") == 1
+
+
+async def test_what_comes_after_a_commit_may_raise(path: Path) -> None:
+    """It costs nobody else a result, and the thread goes on."""
+    async with Database(path, [NUMBERS]) as database:
+
+        def insert_and_fail(connection: sqlite3.Connection) -> int:
+            database.after_commit(lambda: 1 // 0)
+            insert(1)(connection)
+            return 1
+
+        async with asyncio.timeout(5):
+            assert await asyncio.gather(database.run(insert_and_fail), database.run(insert(2))) == [
+                1,
+                2,
+            ]
+            assert await database.run(all_numbers) == [1, 2]
+
+
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), ZeroDivisionError()])
+async def test_a_fault_of_a_commit_does_not_leave_others_waiting(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Whatever it is, who waits gets it, and later operations are carried out."""
+    async with Database(path, [NUMBERS]) as database:
+
+        def fail(*_args: object) -> None:
+            raise error
+
+        async with asyncio.timeout(5):
+            with monkeypatch.context() as patch:
+                patch.setattr("cloudslice.database._attempt", fail)
+                patch.setattr("cloudslice.database.explain", fail)
+                with pytest.raises(type(error)):
+                    await database.run(insert(1))
+            await database.run(insert(2))
+            assert await database.run(all_numbers) == [2]

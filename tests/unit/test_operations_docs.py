@@ -60,6 +60,7 @@ class IdleDelivery:
     count: int = 0
     files_set_aside: int = 0
     used_bytes: int = 0
+    faults: Faults = field(default_factory=lambda: Faults("spool"))
 
     async def count_waiting(self) -> int:
         return 0

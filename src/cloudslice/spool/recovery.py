@@ -4,7 +4,6 @@ made whole, whole ones wait for their upload, and what nobody understands is set
 Nothing else is looked at: the files say themselves what they are. Everything here blocks.
 """
 
-import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from cloudslice.slices import (
 from cloudslice.spool import quarantine as quarantine_module
 from cloudslice.spool import slice_files
 from cloudslice.spool.drafts import Draft, Finish
-from cloudslice.spool.files import open_regular, read_regular, sync_directory
+from cloudslice.spool.files import read_regular, sync_directory
 from cloudslice.spool.quarantine import Quarantine
 from cloudslice.spool.slice_files import Completed
 from cloudslice.spool.slice_format import (
@@ -142,11 +141,10 @@ class Recovery:
                 self._renamed += 1
                 name = new_name(self._now_ms, self._renamed)
                 path = path.rename(path.with_name(name + path.suffix))
-            found = path if path.suffix == WHOLE else self._take_up_growing(directory, path)
-            if isinstance(found, Draft):
-                self._growing[found] = directory
-            elif found is not None:
-                waiting.append(WaitingSlice(found.stem, found.stat().st_size))
+            if path.suffix == WHOLE:
+                waiting.append(self._note_whole(path.stem, path.stat().st_size))
+            elif (draft := self._take_up_growing(directory, path)) is not None:
+                self._growing[draft] = directory
         if len(self._growing) >= _TOGETHER:
             self._complete()
 
@@ -154,17 +152,20 @@ class Recovery:
         """Make growing slices whole, many together: they share commits of the file system."""
         for draft, result in slice_files.complete(self._growing).items():
             if isinstance(result, Completed):
-                _log.info("slice repaired", key=result.slice.object_key)
-                found = WaitingSlice(draft.name, result.file_size)
+                _log.info("slice completed", key=result.slice.object_key)
+                found = self._note_whole(draft.name, result.file_size)
                 self._taken_up.waiting[draft.origin.task_id].append(found)
                 self._changed.add(self._growing[draft].path)
             else:
                 self._taken_up.refused.append(draft)
         self._growing.clear()
 
-    def _take_up_growing(self, directory: TaskDirectory, path: Path) -> Draft | Path | None:
-        """A slice that is to be completed, or the file of one that was; None if nothing is left
-        of it."""
+    def _note_whole(self, name: str, size: int) -> WaitingSlice:
+        self._tasks.note_whole(name, size)
+        return WaitingSlice(name, size)
+
+    def _take_up_growing(self, directory: TaskDirectory, path: Path) -> Draft | None:
+        """A slice that is to be completed; None if nothing is left of it."""
         task_id = directory.task.task_id
         origin = SliceOrigin(task_id, "?", SliceKind.AUDIO, "ogg")
         try:
@@ -177,11 +178,11 @@ class Recovery:
             if origin.task_id != task_id:
                 self._quarantine.take(path, "it is another task's")
                 return None
-            if _is_whole(path.stem, data):
-                self._changed.add(directory.path)
-                return _name_whole(path)
+            finish, key = _find_finish(path.stem, data)
             repair = self._repairs.get(origin.kind)
-            repaired = None if repair is None else repair(data[content_at:])
+            repaired = repair(data[content_at:]) if repair and finish is None else None
+            if repaired is not None:
+                finish = Finish.of_repaired(head.start_ms, repaired)
         except Exception as error:  # the repair of a damaged file may fail in any way
             is_foreseen = isinstance(error, OSError | DamagedSliceError | ValueError)
             log = _log.error if is_foreseen else _log.exception
@@ -189,29 +190,21 @@ class Recovery:
             self._quarantine.take(path, f"it cannot be repaired: {error}")
             self._taken_up.lost.append(SliceLost(origin, f"its file cannot be repaired: {error}"))
             return None
-        if repaired is None:
+        if finish is None:
             path.unlink()
             return None
         draft = Draft(origin, head.start_ms, path.stem, data[:content_at])
         draft.written = draft.size = len(data)
         draft.has_file = draft.is_cut = True
-        draft.finish = Finish.of_repaired(head.start_ms, repaired)
+        draft.finish, draft.object_key = finish, key
         return draft
 
 
-def _is_whole(name: str, data: bytes) -> bool:
-    """Whether a growing slice was about to get its final name."""
+def _find_finish(name: str, data: bytes) -> tuple[Finish | None, str | None]:
+    """How a slice ended that was about to get its final name, and its object key."""
     try:
-        read_slice(name, data)
+        whole, content = read_slice(name, data)
     except DamagedSliceError:
-        return False
-    return True
-
-
-def _name_whole(path: Path) -> Path:
-    descriptor = open_regular(path)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return path.rename(path.with_suffix(WHOLE))
+        return None, None
+    finish = Finish(whole.start_ms, whole.duration_ms, whole.details, content=content)
+    return finish, whole.object_key

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cloudslice.slices import Slice
+from cloudslice.slices import DamagedSliceError, Slice
 from cloudslice.spool.drafts import Draft, Finish
 from cloudslice.spool.files import read_regular, start_flush, write_all
-from cloudslice.spool.slice_format import PART, WHOLE, make_tail
+from cloudslice.spool.slice_format import PART, WHOLE, make_tail, read_slice
 from cloudslice.spool.task_directory import TaskDirectory
 
 _AT_ONCE = 64
@@ -60,6 +60,15 @@ def read_content(directory: TaskDirectory, draft: Draft) -> bytes:
     return read_regular(part_path(directory, draft.name))[len(draft.head) : draft.written]
 
 
+def is_complete(directory: TaskDirectory, draft: Draft) -> bool:
+    """Whether the file of a draft holds all of the slice, and lacks its final name alone."""
+    try:
+        read_slice(draft.name, read_regular(part_path(directory, draft.name)))
+    except (OSError, DamagedSliceError):
+        return False
+    return True
+
+
 def complete(drafts: Mapping[Draft, TaskDirectory]) -> dict[Draft, Completed | Exception]:
     """Write the files of finished drafts, each durable before it has its final name, or say why
     it cannot be; their directories are still to be flushed.
@@ -84,7 +93,9 @@ def _complete(drafts: list[tuple[Draft, TaskDirectory]]) -> dict[Draft, Complete
                 opened.callback(_close, descriptor)
                 results[draft] = _write_whole(descriptor, draft, directory)
                 start_flush(descriptor)
-            except Exception as error:  # one that nobody foresaw is its slice's alone
+            except (
+                Exception
+            ) as error:  # one that nobody foresaw is its slice's alone, here and below
                 results[draft] = error
         for draft, directory in drafts:
             if isinstance(results[draft], Exception):
@@ -92,7 +103,7 @@ def _complete(drafts: list[tuple[Draft, TaskDirectory]]) -> dict[Draft, Complete
             try:
                 _flush(descriptors[draft], draft)
                 os.rename(part_path(directory, draft.name), whole_path(directory, draft.name))
-            except OSError as error:
+            except Exception as error:
                 results[draft] = error
     return results
 

@@ -22,6 +22,8 @@ from cloudslice.spool.writer import RETRY_S, SliceWriter
 _GATHER_S = 0.05
 """Seconds that calls are gathered before the thread wakes. Adds as much to the time until audio
 is in its file."""
+_PATIENCE_S = 60.0
+"""Seconds of nothing but faults after which the thread ends: a restart may mend it."""
 _BATCH = 256
 """Calls carried out together: bounds how long a picture waits for others' flushes."""
 
@@ -60,6 +62,7 @@ class SpoolThread:
         self._is_dirty = False
         """Something was written that may not be on the device."""
         self._synced_at = 0.0
+        self._failing_since: float | None = None
         self._thread: threading.Thread | None = None
 
     async def start(self, recovery: Recovery) -> TakenUp:
@@ -161,11 +164,23 @@ class SpoolThread:
             calls, may_come_more = self._take(self._patience_s())
             for call in calls:
                 self._carry_out(call)
-            self._tell(self._writer.work())
+            self._work()
             self._is_dirty = self._writer.has_written and self._sync_interval_s > 0
             if self._is_dirty and (not may_come_more or self._until_sync() <= 0):
                 self._sync()
         self._tell(self._writer.close())
+
+    def _work(self) -> None:
+        try:
+            self._tell(self._writer.work())
+        except Exception as error:  # the slices wait, and it is tried again
+            self._writer.faults.caught(error)
+            now = time.monotonic()
+            self._failing_since = self._failing_since or now
+            if now - self._failing_since >= _PATIENCE_S:
+                raise
+        else:
+            self._failing_since = None
 
     def _carry_out(self, call: Call) -> None:
         try:
@@ -181,7 +196,7 @@ class SpoolThread:
 
     def _patience_s(self) -> float | None:
         """Seconds until there is something to do if nothing comes; None: nothing at all."""
-        waits = [RETRY_S] if self._writer.is_behind else []
+        waits = [RETRY_S] if self._writer.is_behind or self._failing_since is not None else []
         if self._is_dirty:
             waits.append(self._until_sync())
         return min(waits, default=None)

@@ -22,6 +22,10 @@ class SpooledTasks:
         """Takes where files go that nobody understands."""
         self._quarantine = quarantine
         self._directories: dict[str, TaskDirectory] = {}
+        self._sizes: dict[str, int] = {}
+        """Bytes of the files of whole slices, by name: somebody may take a file away."""
+        self._odd: set[str] = set()
+        """Slices that were to be set aside, and could not be."""
         self._freed = 0
 
     def find(self, task_id: str) -> TaskDirectory | None:
@@ -31,6 +35,10 @@ class SpooledTasks:
     def add(self, directory: TaskDirectory) -> None:
         """A task of a former process is known."""
         self._directories[directory.task.task_id] = directory
+
+    def note_whole(self, name: str, size: int) -> None:
+        """A slice is whole, and its file takes so many bytes."""
+        self._sizes[name] = size
 
     def open(self, directory: TaskDirectory) -> None:
         """Make a task known to this and later processes.
@@ -76,34 +84,37 @@ class SpooledTasks:
 
     def remove(self, task_id: str, name: str) -> None:
         """A whole slice is done with."""
-        if (directory := self.find(task_id)) is not None:
-            self._freed += remove_file(whole_path(directory, name))
+        directory = self.find(task_id)
+        if directory is None or name in self._odd:
+            return
+        if remove_file(whole_path(directory, name)):
+            self._freed += self._sizes.pop(name, 0)
 
     def set_aside(self, task_id: str, name: str, reason: str) -> None:
         """A whole slice is not what was written: keep its file apart."""
         if (directory := self.find(task_id)) is not None:
-            self._take_aside(whole_path(directory, name), reason)
+            path = whole_path(directory, name)
+            if not self._take_aside(path, reason) and os.path.lexists(path):
+                self._odd.add(name)
 
     def take_freed(self) -> int:
         """Bytes of whole slices that the spool holds no more, since this was asked last."""
         freed, self._freed = self._freed, 0
         return freed
 
-    def _take_aside(self, path: Path, reason: str) -> None:
-        size = path.lstat().st_size if path.suffix == WHOLE and os.path.lexists(path) else 0
-        if self._quarantine.take(path, reason):
-            self._freed += size
+    def _take_aside(self, path: Path, reason: str) -> bool:
+        is_aside = self._quarantine.take(path, reason)
+        if is_aside and path.suffix == WHOLE:
+            self._freed += self._sizes.pop(path.stem, 0)
+        return is_aside
 
 
-def remove_file(path: Path) -> int:
-    """Remove a file, if it is there; the bytes that are free now. One that resists stays for the
-    next start."""
+def remove_file(path: Path) -> bool:
+    """Remove a file, if it is there; whether it is gone. One that resists stays for the next
+    start."""
     try:
-        size = path.lstat().st_size
-        path.unlink()
-    except FileNotFoundError:
-        return 0
+        path.unlink(missing_ok=True)
     except OSError as error:
         _log.warning("file cannot be removed", path=str(path), why=error.strerror)
-        return 0
-    return size
+        return False
+    return True

@@ -13,6 +13,7 @@ import os
 from base64 import b64decode, b64encode
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cloudslice.ids import ObjectName
 from cloudslice.secrets import SecretBox, SecretKeyError
@@ -68,13 +69,19 @@ class TaskDirectory:
             DamagedTaskError: it is not what was written.
         """
         try:
-            values = from_line(read_regular(path / FILE))
+            found = cls._from_values(path, from_line(read_regular(path / FILE)), box)
         except FileNotFoundError as error:
             raise DamagedTaskError(f"there is no file {FILE!r}") from error
         except (OSError, ValueError) as error:
             raise DamagedTaskError(f"the file {FILE!r} cannot be read: {error}") from error
-        if values["task"] != path.name:
+        except (KeyError, TypeError) as error:  # of another version
+            raise DamagedTaskError(f"the file {FILE!r} says other things: {error!r}") from error
+        if found.task.task_id != path.name:
             raise DamagedTaskError("it is another task's")
+        return found
+
+    @classmethod
+    def _from_values(cls, path: Path, values: Any, box: SecretBox) -> "TaskDirectory":
         return cls(
             path,
             TaskRef(values["task"], values["app"], values["room"], values["robot"]),
@@ -110,7 +117,7 @@ class TaskDirectory:
                 "keys": b64encode(self._sealed).decode(),
             }
         )
-        self.path.mkdir(exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         draft = self.path / DRAFT
         descriptor = open_regular(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:

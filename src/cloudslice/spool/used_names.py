@@ -17,7 +17,7 @@ from cloudslice.ids import ObjectName
 from cloudslice.slices import DamagedSliceError, SliceOrigin
 from cloudslice.spool.checked_lines import from_line, to_line
 from cloudslice.spool.files import open_regular, read_regular, write_all
-from cloudslice.spool.slice_format import TAIL_BYTES, WHOLE, read_key
+from cloudslice.spool.slice_format import PART, TAIL_BYTES, WHOLE, read_key
 
 FILE = "names"
 _FIRST_READ = 1 << 12
@@ -104,9 +104,9 @@ class UsedNames:
         self._unwritten.append(_Use(second, self._latest, user_id, extension))
 
     def _add_waiting(self, directory: Path) -> None:
-        """Put down the names of slices that wait, where the file lacks them."""
+        """Put down the names of slices that wait, or are about to, where the file lacks them."""
         names: set[tuple[int, str, str]] = set()
-        for path in directory.glob(f"*{WHOLE}"):
+        for path in (each for suffix in (WHOLE, PART) for each in directory.glob(f"*{suffix}")):
             try:
                 name = ObjectName.from_key(read_key(read_regular(path, TAIL_BYTES)))
             except (OSError, DamagedSliceError, ValueError):

@@ -130,6 +130,9 @@ class SliceWriter:
             draft.retry_at = 0.0
         outcome, reason = self.work(), "the process ended before the disk took it"
         for draft in self._pending:
+            directory = self._tasks.find(draft.origin.task_id)
+            if directory is not None and slice_files.is_complete(directory, draft):
+                continue  # all that it lacks is its name
             if draft.origin.kind not in self._repairs or not draft.kept:
                 outcome.lost.append(SliceLost(draft.origin, reason))
             elif draft.pieces:
@@ -153,6 +156,7 @@ class SliceWriter:
                 self._hold(finished[draft], draft, result, now)
             else:
                 self._renamed[draft] = result
+                self._tasks.note_whole(draft.name, result.file_size)
                 self._outcome.freed += draft.size - result.file_size
                 self._done(draft)
 
@@ -228,6 +232,9 @@ class SliceWriter:
             except OSError as error:
                 _log.error("a directory cannot be flushed", task_id=task_id, why=error.strerror)
                 continue
+            except Exception as error:
+                self.faults.caught(error, task_id=task_id)
+                continue
             self._outcome.ready += [self._renamed.pop(draft).slice for draft in drafts]
 
     def _lose(self, draft: Draft, reason: str) -> None:
@@ -237,7 +244,8 @@ class SliceWriter:
 
     def _set_aside(self, directory: TaskDirectory, draft: Draft, reason: str) -> None:
         """Nothing of a slice can be delivered; its file stays for somebody to look at."""
-        self._quarantine.take(part_path(directory, draft.name), reason)
+        if not self._quarantine.take(part_path(directory, draft.name), reason):
+            draft.has_file = False  # nor is it removed: the next start looks at it again
         self._lose(draft, reason)
 
     def _forget(self, draft: Draft) -> None:

@@ -1,7 +1,7 @@
 """Runs the tasks of one node: a robot for each, from Create to event 1002, across restarts."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +21,10 @@ from cloudslice.tasks.model import TaskStatus
 from cloudslice.tasks.running import RunningTask, Surroundings
 from cloudslice.tasks.store import BrokenTask, StoredTask, TaskStore
 from cloudslice.tick import Tick
+
+_STOP_S = 5.0
+"""Seconds that stopping tasks have for it when the process ends: what a disk has not taken
+by then is done by the next process."""
 
 _log = structlog.get_logger(__name__)
 
@@ -64,6 +68,7 @@ class Worker:
         self._due_times = DueTimes()
         self._tasks: dict[str, RunningTask] = {}
         self._of_ended = SlicingCounters()
+        self._lives: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
         self._tick = tick
 
@@ -82,7 +87,7 @@ class Worker:
         for task in tasks:
             self._take_up(task)
         for each in broken:
-            self._group.create_task(self._end_broken(each))
+            self._start(self._end_broken(each))
         return self
 
     async def __aexit__(
@@ -95,10 +100,15 @@ class Worker:
         for task in self._tasks.values():
             task.interrupt()
         try:
-            await self._around.pictures.settle()
-        except Exception as fault:
-            self.faults.caught(fault)
+            try:
+                await self._around.pictures.settle()
+            except Exception as fault:
+                self.faults.caught(fault)
+            if self._lives:
+                await asyncio.wait(self._lives, timeout=_STOP_S)
         finally:
+            for life in self._lives:
+                life.cancel()
             await self._group.__aexit__(None, None, None)  # it would wrap an error of others
 
     @property
@@ -176,7 +186,13 @@ class Worker:
         before = [each for each in self._tasks.values() if each.is_on_its_way(stored)]
         self._tasks[stored.task_id] = task
         self._tick.wake()
-        task.life = self._group.create_task(self._run(task, rooms, before))
+        task.life = self._start(self._run(task, rooms, before))
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        life = self._group.create_task(work)
+        self._lives.add(life)
+        life.add_done_callback(self._lives.discard)
+        return life
 
     async def _run(
         self, task: RunningTask, rooms: RoomProvider | None, before: list[RunningTask]

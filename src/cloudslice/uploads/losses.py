@@ -17,7 +17,7 @@ from typing import Self
 import structlog
 
 from cloudslice.database import Database
-from cloudslice.events import Bus, SliceLost
+from cloudslice.events import Bus, LossRecorded, SliceLost
 from cloudslice.faults import Faults
 from cloudslice.slices import SliceKind, TaskRef
 from cloudslice.sqlite_file import DatabaseError
@@ -56,6 +56,7 @@ class Losses:
             reserve: a file that holds some room on the database's disk.
         """
         self.count = 0
+        self._bus = bus
         self._database = database
         self._progress = Progress(bus)
         self._find_task = find_task
@@ -89,6 +90,10 @@ class Losses:
             except DatabaseError as error:
                 _log.error("losses cannot be put on record", error=str(error))
 
+    def are_waiting(self, task_id: str) -> bool:
+        """Whether a task has lost something that is not on record yet."""
+        return any(lost.origin.task_id == task_id for lost in self._losses)
+
     def _note(self, lost: SliceLost) -> None:
         self.count += 1
         self._losses[lost] += 1
@@ -110,20 +115,41 @@ class Losses:
                 await self._record()
             except DatabaseError as error:
                 _log.error("losses wait to be put on record", error=str(error))
+            if self._losses and not self._added.is_set():
                 await asyncio.sleep(_RETRY_S)
                 self._added.set()
-            except Exception as error:
-                self._faults.caught(error)
 
     async def _record(self) -> None:
-        """Put on record all that is not.
+        """Put on record all that is not; what meets a fault stays, and holds up no other.
 
         Raises:
             DatabaseError: the database refuses it.
         """
-        if losses := Counter(self._losses):
-            await self._database.run(partial(self._write, losses))
-            self._losses -= losses
+        if not (losses := Counter(self._losses)):
+            return
+        try:
+            await self._record_these(losses)
+        except DatabaseError:
+            raise
+        except Exception as error:
+            self._faults.caught(error)
+            for lost, count in losses.items():
+                await self._record_one(lost, count)
+
+    async def _record_one(self, lost: SliceLost, count: int) -> None:
+        try:
+            await self._record_these(Counter({lost: count}))
+        except DatabaseError:
+            raise
+        except Exception as error:
+            self._faults.caught(error, task_id=lost.origin.task_id)
+
+    async def _record_these(self, losses: Counter[SliceLost]) -> None:
+        await self._database.run(partial(self._write, losses))
+        self._losses -= losses
+        for task_id in {lost.origin.task_id for lost in losses}:
+            if not self.are_waiting(task_id):
+                self._bus.publish(LossRecorded(task_id))
 
     def _write(self, losses: Mapping[SliceLost, int], connection: sqlite3.Connection) -> None:
         for lost, count in losses.items():

@@ -72,10 +72,19 @@ class Progress:
             for (task_id,) in connection.execute("SELECT task_id FROM uploads WHERE has_ended")
         }
 
+    def load_begun(self, connection: sqlite3.Connection) -> set[str]:
+        """The tasks that have begun to upload or lost something, and are not settled."""
+        return {task_id for (task_id,) in connection.execute("SELECT task_id FROM uploads")}
+
     def end(self, connection: sqlite3.Connection, task_id: str) -> None:
         """No slice will be added."""
         self._begin(connection, task_id)
         connection.execute("UPDATE uploads SET has_ended = 1 WHERE task_id = ?", (task_id,))
+
+    def end_all(self, connection: sqlite3.Connection, task_ids: Iterable[str]) -> None:
+        """No slice will be added to any of these."""
+        for task_id in task_ids:
+            self.end(connection, task_id)
 
     def start(self, connection: sqlite3.Connection, task: TaskRef, *, has_failed: bool) -> None:
         """The first upload is about to be tried, or cannot be: event 1003, once."""

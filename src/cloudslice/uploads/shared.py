@@ -79,7 +79,7 @@ class SliceSource(Protocol):
         ...
 
     async def flush(self) -> None:
-        """Wait until all that was asked for is done."""
+        """Wait until what was asked for is done, and counts."""
         ...
 
 
@@ -127,6 +127,8 @@ class Shared:
     retention_s: float
     patience_s: float
     """So long uploads may fail after a task's end before 1005 says that they are incomplete."""
+    are_losses_waiting: Callable[[str], bool] = lambda _task_id: False
+    """Whether a task has lost something that is to be told before its end."""
     counters: UploadCounters = field(default_factory=UploadCounters)
     random: Random = field(default_factory=Random)
     healthy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HEALTHY))

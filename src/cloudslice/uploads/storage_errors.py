@@ -136,7 +136,7 @@ def _retry_after_s(answer: Answer) -> int | None:
         return min(int(text), _RETRY_AFTER_MAX_S)
     try:
         date = parsedate_to_datetime(text).replace(tzinfo=UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     wait_s = ceil((date - datetime.now(UTC)).total_seconds())
     return min(max(wait_s, 0), _RETRY_AFTER_MAX_S)

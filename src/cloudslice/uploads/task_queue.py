@@ -7,7 +7,7 @@ top, so that one that the store will never take does not hold up the others.
 Each slice of the task that waits is in exactly one place:
 
 1. in `_waiting`: it may be tried when its turn comes;
-2. in `_under_way`: being uploaded, or stored and about to be put on record;
+2. in `_under_way`: being uploaded, or stored or given up and about to be put on record;
 3. in `_failed`: it may be tried again from a time on.
 
 All are in memory only: the spool holds them, and a start offers them anew.
@@ -16,7 +16,7 @@ All are in memory only: the spool holds them, and a start offers them anew.
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import inf
 
 import structlog
@@ -66,7 +66,7 @@ class TaskQueue:
         self._attempts: dict[str, int] = {}
         """Of slices that were tried and are in `_waiting` or `_under_way`."""
         self._under_way: dict[str, WaitingSlice] = {}
-        self._stored: set[str] = set()  # those of them that are only to be put on record
+        self._unrecorded: set[str] = set()  # those of them that are only to be put on record
         self._ended_at: float | None = None
         self._wake = asyncio.Event()
         self._bucket: Bucket | None = None
@@ -77,6 +77,11 @@ class TaskQueue:
     def size(self) -> int:
         """How many slices wait."""
         return len(self._waiting) + len(self._failed) + len(self._under_way)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits, grows, or is to be told."""
+        return not (self.size or self._has_more)
 
     @property
     def has_ended(self) -> bool:
@@ -97,27 +102,29 @@ class TaskQueue:
         """The task may be done with: a slice that was to come will not."""
         self._wake.set()
 
-    def droppable(self) -> Iterator[WaitingSlice]:
-        """The slices that may be dropped, about the oldest first: all but those under way."""
-        failed = sorted(each for _, _, each, _ in self._failed)
-        return heapq.merge(self._waiting, failed)
+    def droppable(self) -> list[WaitingSlice]:
+        """The slices that may be dropped: all but those under way."""
+        return [*self._waiting, *(each for _, _, each, _ in self._failed)]
 
     async def drop(self, names: set[str], error: StorageError) -> int:
         """Give up slices that wait; how many of them still did."""
-        gone: list[str] = []
-        # As a rule the oldest: all others stay where they are.
-        while self._waiting and self._waiting[0].name in names:
-            gone.append(self._waiting.popleft().name)
-        rest = names.difference(gone)
-        if rest:
-            gone += [each.name for each in self._waiting if each.name in rest]
-            gone += [name for _, name, _, _ in self._failed if name in rest]
-            self._waiting = deque(each for each in self._waiting if each.name not in rest)
-            self._failed = [each for each in self._failed if each[1] not in rest]
-            heapq.heapify(self._failed)
-        if gone:
-            await self._give_up(gone, error)
-        self._wake.set()
+        gone = [each for each in self.droppable() if each.name in names]
+        if not gone:
+            return 0
+        self._waiting = deque(each for each in self._waiting if each.name not in names)
+        self._failed = [each for each in self._failed if each[1] not in names]
+        heapq.heapify(self._failed)
+        for each in gone:
+            self._under_way[each.name] = each
+            self._unrecorded.add(each.name)
+        try:
+            await self._give_up([each.name for each in gone], error)
+        except Exception:
+            self._waiting.extendleft(reversed(gone))
+            raise
+        finally:
+            for each in gone:
+                self._forget(each)
         return len(gone)
 
     async def run(self) -> None:
@@ -140,11 +147,11 @@ class TaskQueue:
     @property
     def _room(self) -> int:
         """How many more uploads may be started."""
-        uploading = len(self._under_way) - len(self._stored)
+        uploading = len(self._under_way) - len(self._unrecorded)
         return (1 if self._trouble.failures else _PARALLEL) - uploading
 
     async def _start_uploads(self, uploads: asyncio.TaskGroup) -> None:
-        if self._trouble.failures:
+        if self._trouble.failures and self._room > 0:
             await self._give_up_expired()
         while self._room > 0 and (self._store is not None or self._is_due()):
             if self._store is None and not await self._open_store():
@@ -182,6 +189,9 @@ class TaskQueue:
             failure = StorageError(0, "InvalidSecret", f"{error}.")
         except DamagedTaskError as error:
             failure = StorageError(0, "SpoolDamage", f"The task's bucket is not known: {error}.")
+        except Exception as error:
+            shared.caught(error, task_id=self.task.task_id)
+            failure = StorageError(0, "InternalError", "An upload failed by a fault of the server.")
         await shared.database.persist(
             lambda c: shared.progress.start(c, self.task, has_failed=failure is not None)
         )
@@ -215,7 +225,7 @@ class TaskQueue:
     def _forget(self, waiting: WaitingSlice) -> None:
         """What became of a slice is on record, or it waits again."""
         del self._under_way[waiting.name]
-        self._stored.discard(waiting.name)
+        self._unrecorded.discard(waiting.name)
         self._wake.set()
 
     async def _try(self, waiting: WaitingSlice) -> Slice | StorageError:
@@ -253,7 +263,7 @@ class TaskQueue:
             self._waiting = deque(sorted([*self._waiting, *again], key=lambda each: each.name))
             self._failed.clear()
         self._attempts.pop(waiting.name, None)
-        self._stored.add(waiting.name)
+        self._unrecorded.add(waiting.name)
         url = self._store.url(stored.object_key)
         receipt = Receipt(self.task, stored, url, lambda: self._forget(waiting))
         self._shared.receipts.add(receipt)
@@ -303,17 +313,26 @@ class TaskQueue:
         for name in names:
             self._attempts.pop(name, None)
             shared.spool.remove(self.task.task_id, name)
-            _log.error("slice given up", task_id=self.task.task_id, name=name, why=str(error))
+        # One line for all of them: there may be very many.
+        first, last, count = names[0], names[-1], len(names)
+        where = {"task_id": self.task.task_id, "first": first, "last": last}
+        _log.error("slices given up", **where, count=count, why=str(error))
 
     async def _settle(self) -> bool:
         """Whether the queue's work is done."""
         if self._ended_at is None or self._under_way:
             return False
         shared, is_over = self._shared, self._patience_ends_at <= self._shared.clock.monotonic()
-        has_slices = self.size > 0 or shared.spool.count_open(self.task.task_id) > 0
+        has_slices = not self.is_idle
         return await shared.database.persist(
             lambda c: shared.progress.settle(c, self.task, has_slices=has_slices, is_over=is_over)
         )
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether slices grow, or were lost, and that is not on record."""
+        shared, task_id = self._shared, self.task.task_id
+        return shared.spool.count_open(task_id) > 0 or shared.are_losses_waiting(task_id)
 
     @property
     def _patience_ends_at(self) -> float:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
-from itertools import repeat
 from operator import itemgetter
 from types import TracebackType
 from typing import Self
@@ -16,7 +15,7 @@ import structlog
 from cloudslice.clock import Clock
 from cloudslice.config import StorageSettings
 from cloudslice.database import Database
-from cloudslice.events import Bus, RobotLeft, SliceGone, SliceReady
+from cloudslice.events import Bus, LossRecorded, RobotLeft, SliceGone, SliceReady
 from cloudslice.slices import TaskRef, WaitingSlice
 from cloudslice.uploads.pace import UploadPace
 from cloudslice.uploads.shared import Shared, SliceSource, UploadCounters
@@ -26,6 +25,10 @@ from cloudslice.uploads.task_queue import TaskQueue
 
 _FULL_AT = 0.95
 """Of the spool's limit: below it, so that a spool kept at its limit by dropping is full."""
+_SPARE = 0.01
+"""Of the spool's limit: so much more room is made than is needed, so that it is not made for each
+new slice anew."""
+_DROPPED_AT_ONCE = 1000
 _THREADS = 4
 
 _log = structlog.get_logger(__name__)
@@ -50,6 +53,7 @@ class Uploader:
         bucket_opener: BucketOpener | None = None,
         pace: UploadPace | None = None,
         patience_s: float = 60.0,
+        are_losses_waiting: Callable[[str], bool] = lambda _task_id: False,
     ) -> None:
         """
         Args:
@@ -62,6 +66,8 @@ class Uploader:
             bucket_opener: gives the stores of buckets; default: those of the settings.
             pace: when uploads are repeated.
             patience_s: how long uploads may fail after a task's end before 1005 says so.
+            are_losses_waiting: whether a task has lost something that is to be told before its
+                end; `LossRecorded` tells when that is so no more.
         """
         self._readers = ThreadPoolExecutor(_THREADS, thread_name_prefix="upload-files")
         self._stores = Stores(settings, self._readers)
@@ -84,6 +90,7 @@ class Uploader:
             pace=pace or UploadPace(),
             retention_s=settings.retention_hours * 3600,
             patience_s=patience_s,
+            are_losses_waiting=are_losses_waiting,
         )
 
     async def __aenter__(self) -> Self:
@@ -102,6 +109,12 @@ class Uploader:
             for work in (shared.receipts.run(), self._keep_limit()):
                 stack.callback(self._group.create_task(work).cancel)
             stack.callback(self._stop)
+            # Before the first one may come that is not among those that wait.
+            self._bus.keep(RobotLeft, lambda c, event: shared.progress.end(c, event.task.task_id))
+            self._bus.listen(RobotLeft, lambda event: self._end(event.task.task_id))
+            self._bus.listen(SliceReady, self._take)
+            self._bus.listen(SliceGone, lambda event: self._look(event.task_id))
+            self._bus.listen(LossRecorded, lambda event: self._look(event.task_id))
             there: set[str] = set()
             for task, waiting in self._spool.take_waiting().items():
                 there |= stored.intersection(each.name for each in waiting)
@@ -111,10 +124,6 @@ class Uploader:
             await shared.database.run(partial(shared.progress.forget_stored, names=stored - there))
             for task_id in ended & self._queues.keys():
                 self._queues[task_id].end()
-            self._bus.keep(RobotLeft, lambda c, event: shared.progress.end(c, event.task.task_id))
-            self._bus.listen(RobotLeft, lambda event: self._end(event.task.task_id))
-            self._bus.listen(SliceReady, self._take)
-            self._bus.listen(SliceGone, lambda event: self._look(event.task_id))
             self._stack = stack.pop_all()
         return self
 
@@ -148,18 +157,26 @@ class Uploader:
             DatabaseError: it cannot be put on record.
         """
         shared = self._shared
-        for task_id, queue in list(self._queues.items()):
-            if task_id in task_ids or queue.has_ended:
-                continue
-            if queue.size == 0:
-                # Its creation was cut off, or it has nothing to deliver: nothing is to be told.
+        begun = await shared.database.run(shared.progress.load_begun)
+        others = [
+            queue
+            for task_id, queue in self._queues.items()
+            if task_id not in task_ids and not queue.has_ended
+        ]
+        to_end = [queue for queue in others if queue.task.task_id in begun or not queue.is_idle]
+        await shared.database.run(
+            partial(shared.progress.end_all, task_ids=[queue.task.task_id for queue in to_end])
+        )
+        for queue in others:
+            task_id = queue.task.task_id
+            if queue in to_end:
+                _log.error("task ended that is not on record", task_id=task_id, slices=queue.size)
+                queue.end()
+            else:
+                # Its creation was cut off, or all was told of it: nothing is to be told.
                 self._tasks.pop(task_id).cancel()
                 del self._queues[task_id]
                 self._spool.close(task_id)
-                continue
-            _log.error("task ended that is not on record", task_id=task_id, slices=queue.size)
-            await shared.database.run(partial(shared.progress.end, task_id=task_id))
-            queue.end()
 
     def _add_queue(self, task: TaskRef, waiting: Iterable[WaitingSlice] = ()) -> TaskQueue:
         queue = self._queues[task.task_id] = TaskQueue(task, self._shared, waiting)
@@ -219,22 +236,30 @@ class Uploader:
                 self._over_limit.set()
 
     async def _make_room(self) -> None:
-        excess = round(self._spool.used_bytes - self._limit_bytes)
-        if excess <= 0:
-            return
         error = StorageError(
             0, "SpoolFull", "The oldest waiting slices were dropped to make room for new ones."
         )
-        by_age = heapq.merge(
-            *(zip(queue.droppable(), repeat(queue)) for queue in self._queues.values()),
-            key=itemgetter(0),
-        )
-        dropped: dict[TaskQueue, set[str]] = {}
-        for oldest, queue in by_age:
-            if excess <= 0:
-                break
-            dropped.setdefault(queue, set()).add(oldest.name)
-            excess -= oldest.size
-        for queue, names in dropped.items():
-            self.counters.dropped += await queue.drop(names, error)
-        await self._spool.flush()  # which makes `used_bytes` true
+        while (used := self._spool.used_bytes) > self._limit_bytes:
+            excess = round(used - self._limit_bytes * (1 - _SPARE))
+            waiting = [(queue, queue.droppable()) for queue in self._queues.values()]
+            # On another thread: with 100,000 slices it takes longer than a tick.
+            oldest = await asyncio.to_thread(_find_oldest, waiting, excess)
+            for queue, names in oldest.items():
+                self.counters.dropped += await queue.drop(names, error)
+            await self._spool.flush()  # until its file is gone what is dropped counts as used
+            if self._spool.used_bytes >= used:
+                return  # nothing may be dropped, or files cannot be removed
+
+
+def _find_oldest(
+    waiting: list[tuple[TaskQueue, list[WaitingSlice]]], size: int
+) -> dict[TaskQueue, set[str]]:
+    """The names of the oldest slices that take so many bytes together, or the first of these."""
+    slices = ((each.name, each.size, queue) for queue, some in waiting for each in some)
+    found: dict[TaskQueue, set[str]] = {}
+    for name, each_size, queue in heapq.nsmallest(_DROPPED_AT_ONCE, slices, key=itemgetter(0)):
+        if size <= 0:
+            break
+        found.setdefault(queue, set()).add(name)
+        size -= each_size
+    return found

@@ -7,6 +7,7 @@ it as it was. Such events are left out of what is found.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from cloudslice.clock import Clock
@@ -17,7 +18,7 @@ from cloudslice.webhooks.attempts import Attempts
 from cloudslice.webhooks.outbox import Ending, OutboxEvent, State
 from cloudslice.webhooks.pace import CallbackPace
 
-_EXPIRED_AT_ONCE = 200
+_LOOKED_AT_ONCE = 200
 _RECORD_WITHIN_S = 1.0
 """That an event was delivered is on record so many seconds later at most. A crash before that has
 it sent again, which receivers have to bear."""
@@ -132,15 +133,21 @@ class AppOutbox:
         """Give up what has been in line for longer than the retention."""
         retention_ms = round(self._context.pace.retention_s * 1000)
         before_ms = self._context.steady_ms() - retention_ms
-        while True:
+        last_id: int | None = 0
+        while last_id is not None:
             found = await self._persist(
-                lambda c: outbox.find_expired(c, self._sdk_app_id, before_ms, _EXPIRED_AT_ONCE)
+                partial(
+                    outbox.find_in_line,
+                    sdk_app_id=self._sdk_app_id,
+                    after_id=last_id,
+                    limit=_LOOKED_AT_ONCE,
+                    now_at=0.0,
+                )
             )
-            expired = self._at_rest(found)
-            for event in expired:
+            old = [event for event in found if event.since_ms < before_ms]
+            for event in self._at_rest(old):
                 self.give_up(event, "too old", attempts=event.attempts)
-            if len(expired) < _EXPIRED_AT_ONCE:
-                return
+            last_id = found[-1].id if old else None
 
     async def insist(self, call: Callable[[], Awaitable[T]]) -> T:
         """The result of `call`, repeated until it raises nothing."""

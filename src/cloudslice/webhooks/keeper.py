@@ -50,10 +50,13 @@ class HistoryKeeper:
 
     async def run(self) -> None:
         """Delete what is too old or too much, until cancelled."""
-        self.used_bytes = await self._database.persist(history.measure)
+        is_measured = False
         while True:
             self._is_over.clear()
             try:
+                if not is_measured:
+                    self.used_bytes = await self._database.persist(history.measure)
+                    is_measured = True
                 while await self._delete_some():
                     pass
             except Exception as error:

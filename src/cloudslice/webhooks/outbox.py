@@ -188,14 +188,6 @@ def line_up(connection: sqlite3.Connection, sdk_app_id: int, failing_since: floa
     )
 
 
-def find_expired(
-    connection: sqlite3.Connection, sdk_app_id: int, before_ms: int, limit: int
-) -> list[OutboxEvent]:
-    """The first of an app's events in line whose retention began before `before_ms`."""
-    found = find_in_line(connection, sdk_app_id, 0, limit, 0.0)
-    return [event for event in found if event.since_ms < before_ms]
-
-
 def end(connection: sqlite3.Connection, endings: Iterable[Ending]) -> None:
     """Events are delivered or given up: they are not to be sent again."""
     connection.executemany(

@@ -115,3 +115,73 @@ def test_a_kill_in_between_changes_nothing(site: Site, kept: int) -> None:
 def test_a_database_of_this_version_is_left_alone(tmp_path: Path) -> None:
     former.take_over(tmp_path / "none.db", tmp_path / "spool", BOX)
     assert not (tmp_path / "spool").exists()
+
+
+DAMAGED_TASKS = {
+    "sdk_app_id": "x",
+    "room_id": "{",
+    "robot_user_id": b"bytes",
+    "vendor": 99,
+    "region": b"bytes",
+    "bucket": b"\xff",
+    "prefix": "7",
+    "credentials": "text",
+    "task_id": "../outside",
+}
+DAMAGED_SLICES = {
+    "kind": "smells",
+    "extension": b"png",
+    "user_id": b"\xff",
+    "object_key": b"bytes",
+    "details": "[",
+    "start_ms": "soon",
+    "created_ms": "late",
+    "duration_ms": "long",
+}
+
+
+def damage(site: Site, table: str, column: str, value: object, condition: str) -> None:
+    with closing(sqlite3.connect(site.data_dir / DATABASE)) as connection, connection:
+        connection.execute(f"UPDATE {table} SET {column} = ? WHERE {condition}", (value,))  # noqa: S608
+
+
+@pytest.mark.parametrize(("column", "value"), DAMAGED_TASKS.items())
+async def test_a_task_that_cannot_be_read(site: Site, column: str, value: object) -> None:
+    """Nobody can say where its slices go: they are set aside, and the start goes on."""
+    damage(site, "consignors", column, value, "1")
+    former.take_over(site.data_dir / DATABASE, site.data_dir / "spool", BOX)
+    async with site.open() as delivery:
+        assert delivery.spool.files_set_aside == 3
+        assert delivery.uploader.count_waiting() == 0
+    assert not (site.data_dir / "outside").exists()
+
+
+@pytest.mark.parametrize(("column", "value"), DAMAGED_SLICES.items())
+async def test_a_slice_that_cannot_be_read(
+    site: Site, receiver: WebhookReceiver, column: str, value: object
+) -> None:
+    """It is set aside, and the others are delivered."""
+    damage(site, "slices", column, value, "id = 5")
+    former.take_over(site.data_dir / DATABASE, site.data_dir / "spool", BOX)
+    async with site.open() as delivery:
+        await receiver.wait_for_type(1004)
+        assert delivery.spool.files_set_aside == 2
+    (told,) = receiver.of_type(1004)
+    assert told["EventInfo"]["Payload"]["FileName"] == KEY.format("audios", 23, "ogg")
+
+
+async def test_a_text_that_is_no_utf_8(site: Site, receiver: WebhookReceiver) -> None:
+    """It ends its slice, not the start."""
+    with closing(sqlite3.connect(site.data_dir / DATABASE)) as connection, connection:
+        connection.execute("UPDATE slices SET object_key = CAST(x'ff' AS TEXT) WHERE id = 5")
+    former.take_over(site.data_dir / DATABASE, site.data_dir / "spool", BOX)
+    async with site.open() as delivery:
+        await receiver.wait_for_type(1004)
+        assert delivery.spool.files_set_aside == 2
+
+
+async def test_a_name_that_cannot_be_read(site: Site, receiver: WebhookReceiver) -> None:
+    damage(site, "names", "second", "x", f"second = {SECOND}")
+    former.take_over(site.data_dir / DATABASE, site.data_dir / "spool", BOX)
+    async with site.open():
+        await receiver.wait_for_type(1004, count=2)

@@ -15,8 +15,10 @@ from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.robot import Robot
 from cloudslice.spool.spool import Spool
 from cloudslice.tasks import entry, running
+from cloudslice.tasks import worker as worker_module
 from cloudslice.tasks.model import TaskNotFoundError, TaskStatus
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
+from cloudslice.tasks.store import StoreError
 from cloudslice.tasks.worker import Worker
 from helpers.manual_stage import APP, ROBOT, ManualRooms, Stage, a_spec, open_stage
 from helpers.slice_store import ManualClock
@@ -348,3 +350,25 @@ async def test_a_fault_while_the_process_stops_keeps_it_from_nothing(
         assert stage.tasks.describe(APP, staying) is TaskStatus.IDLE
         with pytest.raises(TaskNotFoundError):
             stage.tasks.describe(APP, stopping)
+
+
+async def test_a_disk_that_refuses_does_not_keep_the_process_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a task that is stopping could not put on record the next process does."""
+    monkeypatch.setattr(worker_module, "_STOP_S", 0.1)
+    clock = ManualClock()
+
+    async def refuse(*_arguments: object) -> None:
+        raise StoreError("disk full")
+
+    async with asyncio.timeout(10):
+        with monkeypatch.context() as patch:
+            async with open_stage(tmp_path, clock=clock) as stage:
+                task_id = await stage.tasks.create(a_spec(clock))
+                await stage.events(task_id, until=1001)
+                patch.setattr(SqliteTaskStore, "finish", refuse)
+                await stage.tasks.delete(APP, task_id)
+    async with open_stage(tmp_path, clock=clock) as stage:
+        kinds = [kind for kind, _payload in await stage.events(task_id)]
+        assert kinds == [1002, 1005]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cloudslice.webhooks import app_outbox, app_sender, outbox
+from cloudslice.webhooks import app_outbox, app_sender, history, outbox
 from cloudslice.webhooks.client import WebhookClient
 from helpers.failing import Failing
 from helpers.webhook_site import CALLBACK_KEY, WebhookSite
@@ -41,3 +41,17 @@ async def test_a_webhook_that_meets_a_fault_is_sent_all_the_same(
             await opened.none_waits()
             assert failing.has_failed
             assert opened.counters.errors
+
+
+async def test_a_fault_while_the_history_is_measured_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is measured later."""
+    async with WebhookReceiver(CALLBACK_KEY) as receiver:
+        site = WebhookSite(tmp_path / "data", receiver.url)
+        failing = Failing(monkeypatch, history, "measure")
+        async with site.open() as opened:
+            await opened.record_starts(2)
+            await receiver.wait_for_type(1001, count=2)
+            await opened.none_waits()
+    assert failing.has_failed

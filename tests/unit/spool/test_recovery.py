@@ -10,6 +10,7 @@ import pytest
 
 from cloudslice.events import SliceLost
 from cloudslice.slices import Repaired, Slice, SliceKind
+from cloudslice.spool.checked_lines import from_line, to_line
 from cloudslice.spool.slice_format import Head, make_tail
 from helpers.faulty_disk import FaultyDisk
 from helpers.odd_files import ODD_FILES, make_odd_file
@@ -328,3 +329,40 @@ async def test_a_task_comes_back_with_another_bucket(site: SpoolSite) -> None:
         spool.put(AUDIO, START_MS, b"second", {})
         await spool.flush()
     assert [each.object_key for each in site.ready] == [KEY.format(21), KEY.format(22)]
+
+
+async def test_a_task_of_a_newer_version(site: SpoolSite) -> None:
+    """Its words are whole, but not ours: it is set aside like any other that cannot be told."""
+    async with site.open(TASK) as spool:
+        spool.put(PICTURE, START_MS, b"picture", {})
+        await spool.flush()
+    file = site.task_path() / "task"
+    values = from_line(file.read_bytes())
+    for changed in (values | {"vendor": 99}, {"task": TASK.task_id}, [TASK.task_id], "task"):
+        file.write_bytes(to_line(changed))
+        copy = site.copy(site.directory.parent / f"copy{len(str(changed))}")
+        async with copy.open() as spool:
+            assert spool.take_waiting() == {}
+        assert sum(name.endswith(".slice") for name in copy.quarantined) == 1
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+async def test_a_slice_that_is_whole_but_for_its_name_waits_for_the_disk(
+    site: SpoolSite, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A disk that is full at the start is no reason to tell of a loss."""
+    async with site.open(TASK) as spool:
+        spool.put(PICTURE, START_MS, b"picture", {"k": "v"})
+        await spool.flush()
+    (whole,) = site.wholes
+    data = whole.read_bytes()
+    part = whole.rename(whole.with_suffix(".part"))
+    with monkeypatch.context() as patch:
+        disk = FaultyDisk(patch)
+        disk.errors[call, part.name] = errno.ENOSPC
+        async with site.open() as spool:
+            assert spool.count_open(TASK.task_id) == 1
+            assert (site.lost, site.quarantined) == ([], {})
+    async with site.open() as spool:
+        assert read_contents(spool) == [b"picture"]
+    assert (site.lost, site.wholes[0].read_bytes()) == ([], data)

@@ -2,19 +2,26 @@
 
 import asyncio
 import hashlib
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cloudslice.events import SliceLost
 from cloudslice.secrets import SecretBox, SecretKeyError
 from cloudslice.slices import DamagedSliceError, Vendor
+from cloudslice.spool import slice_files
 from cloudslice.spool import spool as spool_module
+from cloudslice.spool import writer as writer_module
 from cloudslice.spool.recovery import Recovery, TakenUp
 from cloudslice.spool.task_directory import TaskDirectory
+from cloudslice.spool.used_names import UsedNames
+from cloudslice.spool.writer import SliceWriter
+from helpers.failing import Failing
 from helpers.faulty_disk import FaultyDisk
 from helpers.odd_files import ODD_FILES, make_odd_file
 from helpers.spool_site import (
@@ -28,6 +35,7 @@ from helpers.spool_site import (
     SpoolSite,
     read_contents,
 )
+from helpers.waiting import eventually
 
 OTHER_TASK = replace(TASK, task_id="other", room_id="room")
 
@@ -238,13 +246,14 @@ async def test_a_finished_slice_cannot_be_abandoned_any_more(site: SpoolSite) ->
 async def test_a_crash_of_the_thread_is_not_silent(
     site: SpoolSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever watches the spool, or waits for it, gets the error."""
+    """Whoever watches the spool, or waits for it, gets an error that stays."""
 
     def crash(_self: object) -> None:
         raise ZeroDivisionError("a bug")
 
     async with site.open(TASK) as spool:
         watching = asyncio.create_task(spool.watch())
+        monkeypatch.setattr("cloudslice.spool.spool_thread._PATIENCE_S", 0)
         monkeypatch.setattr("cloudslice.spool.writer.SliceWriter.work", crash)
         spool.put(PICTURE, START_MS, b"x", {})
         with pytest.raises(ZeroDivisionError, match="a bug"):
@@ -269,6 +278,36 @@ async def test_a_call_that_fails_holds_up_no_other(
         spool.put(PICTURE, START_MS, b"picture", {})
         await spool.flush()
         assert len(site.ready) == spool.faults.errors == 1
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        pytest.param(slice_files, "_write_whole", id="completing a slice"),
+        pytest.param(slice_files, "_flush", id="flushing it"),
+        pytest.param(slice_files.os, "rename", id="naming it"),
+        pytest.param(slice_files, "start_flush", id="beginning to flush"),
+        pytest.param(UsedNames, "write", id="writing its name down"),
+        pytest.param(writer_module, "sync_directory", id="flushing its directory"),
+        pytest.param(SliceWriter, "_flush_names", id="flushing names"),
+        pytest.param(SliceWriter, "_advance", id="writing"),
+    ],
+)
+async def test_a_fault_of_the_thread_costs_a_slice_at_most(
+    site: SpoolSite, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
+) -> None:
+    """The others are kept, and whoever waits is told."""
+    monkeypatch.setattr("cloudslice.spool.spool_thread.RETRY_S", 0.01)
+    async with site.open(TASK) as spool:
+        failing = Failing(monkeypatch, owner, name)
+        spool.put(PICTURE, START_MS, b"picture", {})
+        await spool.flush()
+        spool.put(PICTURE, START_MS + 5000, b"another", {})
+        await eventually(lambda: len(site.ready) + len(site.lost) == 2)
+        await spool.flush()
+        assert failing.has_failed
+        assert spool.faults.errors == 1
+        assert len(site.ready) >= 1
 
 
 async def test_who_does_not_wait_any_more_harms_nobody(site: SpoolSite) -> None:
@@ -449,3 +488,40 @@ async def test_a_start_that_is_given_up_leaves_no_thread(
     await asyncio.to_thread(thread.join)
     async with site.open(TASK):
         pass
+
+
+async def test_a_spool_that_is_taken_away_is_made_anew(site: SpoolSite) -> None:
+    """What was in it is lost and takes no room; slices and tasks that come are kept."""
+    async with site.open(TASK) as spool:
+        spool.put(PICTURE, START_MS, b"picture", {})
+        growing = spool.grow(AUDIO, START_MS)
+        growing.append(b"audio")
+        await spool.flush()
+        shutil.rmtree(site.directory)
+        growing.append(b" goes on")
+        spool.remove(TASK.task_id, site.ready[0].name)
+        await spool.flush()
+        assert spool.used_bytes == 0
+        spool.put(PICTURE, START_MS + 5000, b"another", {})
+        await spool.open(OTHER_TASK, BUCKET)
+        await spool.flush()
+        assert [told.size for told in site.ready] == [7, 7]
+        assert spool.used_bytes == site.wholes[0].stat().st_size
+        assert (site.directory / "other" / "task").exists()
+    assert [loss.reason for loss in site.lost] == ["its file is gone from the spool"]
+
+
+async def test_slices_that_are_taken_away_take_no_room(site: SpoolSite) -> None:
+    """Of this process and of a former one, once it is known that they are done with."""
+    async with site.open(TASK) as spool:
+        spool.put(PICTURE, START_MS, b"picture", {})
+        await spool.flush()
+    async with site.open() as spool:
+        spool.put(PICTURE, START_MS, b"another", {})
+        await spool.flush()
+        for path in site.wholes:
+            path.unlink()
+        for told in site.ready:
+            spool.remove(TASK.task_id, told.name)
+        await spool.flush()
+        assert spool.used_bytes == 0

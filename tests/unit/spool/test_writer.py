@@ -276,6 +276,19 @@ def test_a_file_that_can_never_be_completed_is_set_aside(stage: Stage) -> None:
     assert (stage.writer.is_behind, stage.slice_files()) == (False, [])
 
 
+def test_a_file_that_can_be_neither_completed_nor_set_aside_stays(stage: Stage) -> None:
+    """It may be all that is left of what somebody said: the next start looks at it again."""
+    draft = stage.begin(b"heard")
+    part = f"{draft.name}.part"
+    (stage.directory / "quarantine").write_bytes(b"in the way")
+    stage.disk.errors["fsync", part] = errno.EIO
+    stage.finish(draft)
+    for _ in range(4):
+        stage.retry(after_s=60)
+    assert [loss.is_partial for loss in stage.lost] == [True, False]
+    assert (stage.writer.is_behind, stage.slice_files()) == (False, [part])
+
+
 def test_a_file_that_is_taken_away_does_not_come_back_with_a_hole(stage: Stage) -> None:
     draft = stage.begin(b"heard")
     stage.part(draft).unlink()

@@ -188,3 +188,9 @@ def test_no_url_is_told() -> None:
     """An internal URL helps nobody."""
     info = aiohttp.RequestInfo(URL("http://h/key"), "PUT", CIMultiDict())  # type: ignore[arg-type, call-arg]
     assert "http://" not in str(explain_silence(aiohttp.ClientResponseError(info, ()), ()))
+
+
+def test_a_date_that_overflows_is_no_wish() -> None:
+    """A store may send anything."""
+    date = "Mon, 01 Jan 2020 00:00:00 +99999999999999"
+    assert explain(503, Retry_After=date).retry_after_s is None

@@ -329,6 +329,19 @@ def test_what_is_older_than_the_retention_is_given_up_in_an_outage() -> None:
     assert 235 <= numbers[0] <= 262
 
 
+def test_however_many_are_too_old_are_given_up() -> None:
+    """At each try of the receiver all of them: the outbox must not grow for ever."""
+    receiver = make_receiver(outages=[(0, 100 * HOUR)])
+
+    async def live(office: Office) -> None:
+        await office.record_for(10 * MINUTE, 0.5, "a")
+        await asyncio.sleep(HOUR + 10 * MINUTE)
+        assert office.waiting == 0
+        assert office.attempts.counters.given_up == len(office.recorded_at) > 1000
+
+    simulate(receiver, live, CallbackPace(retention_s=HOUR))
+
+
 def test_the_documented_attempts_are_made() -> None:
     """At once, and every 10 s for a minute; then after 30 s, and after half of the age."""
     receiver = make_receiver(outages=[(0, HOUR)])

@@ -98,12 +98,6 @@ def test_what_has_ended_waits_no_more(connection: sqlite3.Connection) -> None:
     assert outbox.count_waiting(connection) == 1
 
 
-def test_only_what_is_old_expires(connection: sqlite3.Connection) -> None:
-    first, second, _ = add(connection, 3)
-    expired = outbox.find_expired(connection, APP, 2000, 10)
-    assert [event.id for event in expired] == [first, second]
-
-
 def test_what_a_former_process_has_left_is_in_line(connection: sqlite3.Connection) -> None:
     """Its monotonic times mean nothing any more."""
     first, second, third = add(connection, 3)
