@@ -402,15 +402,15 @@ async def test_a_full_spool_keeps_the_newest(
     site: Site, s3_server: S3Server, receiver: WebhookReceiver
 ) -> None:
     """New tasks are to be refused; the oldest slices are dropped, which is told."""
-    site.storage = {"spool_limit_gib": 14_000 / 1024**3}
+    site.storage = {"spool_limit_gib": 106_000 / 1024**3}
     site.endpoint = "http://127.0.0.1:9"
     async with site.open() as delivery:
         await delivery.open(TASK, make_bucket(s3_server, "demo-125"))
         assert not delivery.uploader.is_full
         for n in range(20):
-            delivery.put(PICTURE, START_MS + 5000 * n, bytes(1000), {})
+            delivery.put(PICTURE, START_MS + 5000 * n, bytes(10_000), {})
             await delivery.flush()
-        await eventually(lambda: delivery.spool.used_bytes <= 14_000)
+        await eventually(lambda: delivery.spool.used_bytes <= 106_000)
         await eventually(lambda: delivery.uploader.counters.dropped == 10)
         assert delivery.uploader.is_full
         await receiver.wait_for(lambda r: "SpoolFull" in json.dumps(r.events))
