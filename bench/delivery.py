@@ -36,9 +36,9 @@ from cloudslice.config import LogSettings
 from cloudslice.logs import set_up_logging
 from cloudslice.process import keep_freed_memory
 from cloudslice.slices import Bucket, SliceKind, SliceOrigin, TaskRef, Vendor
-from cloudslice.slicing.store import GrowingSlice, SliceStore
-from cloudslice.uploads.pace import UploadPace
-from cloudslice.webhooks.pace import CallbackPace
+from cloudslice.slicing.slice_store import GrowingSlice, SliceStore
+from cloudslice.uploads.upload_pace import UploadPace
+from cloudslice.webhooks.callback_pace import CallbackPace
 from harness.bare_delivery import WEBHOOK, Bare, Nowhere
 from harness.buckets import open_bucket
 from harness.report import describe_machine, table

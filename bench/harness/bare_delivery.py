@@ -12,7 +12,7 @@ import obstore
 from obstore.store import S3Store
 
 from cloudslice.slices import SliceOrigin
-from cloudslice.slicing.store import GrowingSlice
+from cloudslice.slicing.slice_store import GrowingSlice
 from cloudslice.webhooks.client import sign
 from helpers.delivery import CALLBACK_KEY
 

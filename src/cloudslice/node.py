@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from cloudslice import former, secrets, steady_clock
+from cloudslice import secrets, steady_clock
 from cloudslice.api.gateway import Gateway
 from cloudslice.clock import SystemClock
 from cloudslice.config import RtcSettings, Settings, SettingsError
@@ -28,6 +28,7 @@ from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.slices import SliceKind
 from cloudslice.slicing.audio.ogg import repair_ogg
 from cloudslice.slicing.pictures.pool import PicturePool
+from cloudslice.spool import former
 from cloudslice.spool.spool import Spool
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks import sqlite_store

@@ -24,18 +24,18 @@ from cloudslice.slices import (
     TaskRef,
     Vendor,
 )
-from cloudslice.slicing.store import GrowingSlice
+from cloudslice.slicing.slice_store import GrowingSlice
 from cloudslice.spool.quarantine import DIRECTORY
 from cloudslice.spool.slice_format import PART, WHOLE, read_slice
 from cloudslice.spool.spool import Spool
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.uploads import progress
 from cloudslice.uploads.losses import Losses
-from cloudslice.uploads.pace import UploadPace
 from cloudslice.uploads.stores import BucketOpener
+from cloudslice.uploads.upload_pace import UploadPace
 from cloudslice.uploads.uploader import Uploader
 from cloudslice.webhooks import sql_schema as schema
-from cloudslice.webhooks.pace import CallbackPace
+from cloudslice.webhooks.callback_pace import CallbackPace
 from cloudslice.webhooks.webhooks import Webhooks
 from helpers.s3_server import S3Server
 

@@ -16,8 +16,9 @@ from collections import Counter
 from typing import Any, cast
 
 from cloudslice.webrtc import native
-from cloudslice.webrtc.native import MAX_EVENTS, PATH_BYTES, events, library
-from cloudslice.webrtc.native.events import (
+from cloudslice.webrtc.native import MAX_EVENTS, PATH_BYTES, library
+from cloudslice.webrtc.native import native_events as events
+from cloudslice.webrtc.native.native_events import (
     Datagram,
     Event,
     Lost,
@@ -28,7 +29,7 @@ from cloudslice.webrtc.native.events import (
     Stranger,
     Unknown,
 )
-from cloudslice.webrtc.native.port import NativePeer, NativePort, NativeStream, StreamKind
+from cloudslice.webrtc.native.native_port import NativePeer, NativePort, NativeStream, StreamKind
 from cloudslice.webrtc.srtp import SrtpContext
 
 _ROUNDS = 60

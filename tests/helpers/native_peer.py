@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from cloudslice.webrtc import srtp
 from cloudslice.webrtc.native import PeerState
-from cloudslice.webrtc.native.events import (
+from cloudslice.webrtc.native.native_events import (
     Event,
     Lost,
     Missing,
@@ -16,7 +16,7 @@ from cloudslice.webrtc.native.events import (
     Run,
     Unknown,
 )
-from cloudslice.webrtc.native.port import NativePeer, NativePort, NativeStream, StreamKind
+from cloudslice.webrtc.native.native_port import NativePeer, NativePort, NativeStream, StreamKind
 from cloudslice.webrtc.srtp import PROFILES, SrtpContext, SrtpKeys
 
 PATH = struct.pack("=H", socket.AF_INET) + b"\x13\x88\xc0\x00\x02\x01" + bytes(36)

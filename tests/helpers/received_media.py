@@ -7,8 +7,8 @@ from typing import NamedTuple
 from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket
 
 from cloudslice.webrtc.audio_receiver import AudioReceiver
-from cloudslice.webrtc.native.events import Missing, Packet, Run
-from cloudslice.webrtc.native.port import StreamKind
+from cloudslice.webrtc.native.native_events import Missing, Packet, Run
+from cloudslice.webrtc.native.native_port import StreamKind
 from cloudslice.webrtc.receiver import Receiver, ReceiverHooks
 from cloudslice.webrtc.video_receiver import VideoReceiver
 from helpers.native_peer import Receiving

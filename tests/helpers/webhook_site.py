@@ -15,7 +15,7 @@ from cloudslice.database import Database
 from cloudslice.events import Bus, RobotEntered
 from cloudslice.slices import TaskRef
 from cloudslice.webhooks.attempts import CallbackCounters
-from cloudslice.webhooks.pace import CallbackPace
+from cloudslice.webhooks.callback_pace import CallbackPace
 from cloudslice.webhooks.sql_schema import SCHEMA
 from cloudslice.webhooks.webhooks import Webhooks
 

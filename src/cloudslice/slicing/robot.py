@@ -18,7 +18,7 @@ from cloudslice.slicing.pictures.due_times import DueTimes
 from cloudslice.slicing.pictures.grabber import FrameGrabber
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.pictures.track_choice import PictureTrack
-from cloudslice.slicing.store import SliceStore
+from cloudslice.slicing.slice_store import SliceStore
 from cloudslice.slicing.subscription import AnchorPlaces, is_subscribed
 
 P = ParamSpec("P")

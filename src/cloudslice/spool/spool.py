@@ -24,7 +24,7 @@ from cloudslice.slices import (
     TaskRef,
     WaitingSlice,
 )
-from cloudslice.slicing.store import GrowingSlice
+from cloudslice.slicing.slice_store import GrowingSlice
 from cloudslice.spool.directory_lock import locked
 from cloudslice.spool.drafts import Draft, Outcome
 from cloudslice.spool.files import sync_directory

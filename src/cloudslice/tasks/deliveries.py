@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from cloudslice.slices import Bucket, TaskRef
-from cloudslice.slicing.store import SliceStore
+from cloudslice.slicing.slice_store import SliceStore
 
 
 class Deliveries(SliceStore, Protocol):

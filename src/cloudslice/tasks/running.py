@@ -14,7 +14,7 @@ from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.robot import Robot
 from cloudslice.tasks.deliveries import Deliveries
-from cloudslice.tasks.entry import enter_room
+from cloudslice.tasks.entering import enter_room
 from cloudslice.tasks.model import TaskStatus
 from cloudslice.tasks.store import StoredTask, StoreError, TaskStore
 

@@ -19,9 +19,9 @@ from cloudslice.faults import Faults
 from cloudslice.gathering import Gatherer
 from cloudslice.slices import Bucket, Slice, TaskRef, WaitingSlice
 from cloudslice.uploads.objects import Content, StoredObject
-from cloudslice.uploads.pace import UploadPace
 from cloudslice.uploads.progress import Progress
 from cloudslice.uploads.stores import BucketOpener
+from cloudslice.uploads.upload_pace import UploadPace
 
 _CONTENT_TYPES = {"ogg": "audio/ogg", "png": "image/png", "jpg": "image/jpeg"}
 _HEALTHY = 64

@@ -32,9 +32,9 @@ from cloudslice.slices import (
     created_ms,
 )
 from cloudslice.uploads.objects import ObjectStore
-from cloudslice.uploads.pace import Trouble
 from cloudslice.uploads.shared import Receipt, Shared
 from cloudslice.uploads.storage_errors import StorageError
+from cloudslice.uploads.upload_pace import Trouble
 
 _PARALLEL = 4
 

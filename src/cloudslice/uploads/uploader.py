@@ -17,11 +17,11 @@ from cloudslice.config import StorageSettings
 from cloudslice.database import Database
 from cloudslice.events import Bus, LossRecorded, RobotLeft, SliceGone, SliceReady
 from cloudslice.slices import TaskRef, WaitingSlice
-from cloudslice.uploads.pace import UploadPace
 from cloudslice.uploads.shared import Shared, SliceSource, UploadCounters
 from cloudslice.uploads.storage_errors import StorageError
 from cloudslice.uploads.stores import BucketOpener, Stores
 from cloudslice.uploads.task_queue import TaskQueue
+from cloudslice.uploads.upload_pace import UploadPace
 
 _FULL_AT = 0.95
 """Of the spool's limit: below it, so that a spool kept at its limit by dropping is full."""

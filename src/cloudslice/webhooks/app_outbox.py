@@ -15,8 +15,8 @@ from cloudslice.database import Database, Operation
 from cloudslice.gathering import Gatherer
 from cloudslice.webhooks import outbox
 from cloudslice.webhooks.attempts import Attempts
+from cloudslice.webhooks.callback_pace import CallbackPace
 from cloudslice.webhooks.outbox import Ending, OutboxEvent, State
-from cloudslice.webhooks.pace import CallbackPace
 
 _LOOKED_AT_ONCE = 200
 _RECORD_WITHIN_S = 1.0

@@ -8,8 +8,8 @@
 
 from collections.abc import Sequence
 
+from cloudslice.webhooks.callback_pace import CallbackPace
 from cloudslice.webhooks.outbox import OutboxEvent
-from cloudslice.webhooks.pace import CallbackPace
 
 _LATE_FAILURES = 16
 """So many failures in a row of events whose first minute is over: there is none to grant."""

@@ -23,11 +23,11 @@ from cloudslice.webhooks.bodies import (
     room_notice,
     task_notice,
 )
+from cloudslice.webhooks.callback_pace import CallbackPace
 from cloudslice.webhooks.client import WebhookClient
 from cloudslice.webhooks.history import EventQuery, Page
 from cloudslice.webhooks.keeper import HistoryKeeper
 from cloudslice.webhooks.outbox import OutboxEvent
-from cloudslice.webhooks.pace import CallbackPace
 from cloudslice.webhooks.senders import Senders
 
 

@@ -8,7 +8,7 @@ from math import inf
 
 from cloudslice.faults import Faults
 from cloudslice.webrtc.native import StreamState
-from cloudslice.webrtc.native.port import NativeStream
+from cloudslice.webrtc.native.native_port import NativeStream
 from cloudslice.webrtc.rtcp import ReportBlock, SenderReport, nack
 
 _COUNTED = ("unread", "late", "lost", "foreign")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from cloudslice.media.tracks import OpusRun
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.demultiplexer import Demultiplexer
-from cloudslice.webrtc.native.port import NativePeer, NativeStream, StreamKind
+from cloudslice.webrtc.native.native_port import NativePeer, NativeStream, StreamKind
 from cloudslice.webrtc.negotiation import NegotiatedSection, Negotiation
 from cloudslice.webrtc.receiver import Receiver, ReceiverHooks
 from cloudslice.webrtc.receivers import make_receiver

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudslice import former
 from cloudslice.migrations import migrate
+from cloudslice.spool import former
 from helpers.delivery import (
     AUDIO,
     BOX,

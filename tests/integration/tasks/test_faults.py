@@ -14,7 +14,7 @@ from cloudslice.slicing.params import SubscriptionLists
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.robot import Robot
 from cloudslice.spool.spool import Spool
-from cloudslice.tasks import entry, running
+from cloudslice.tasks import entering, running
 from cloudslice.tasks import worker as worker_module
 from cloudslice.tasks.model import TaskNotFoundError, TaskStatus
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
@@ -55,7 +55,7 @@ def stop(stage: Stage, task_id: str) -> None:
 
 @pytest.fixture
 async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    monkeypatch.setattr(entry, "_PAUSES_S", (0, 0))
+    monkeypatch.setattr(entering, "_PAUSES_S", (0, 0))
     monkeypatch.setattr(running, "_WRITE_RETRY_S", 0)
     async with open_stage(tmp_path) as stage:
         yield stage
@@ -98,7 +98,7 @@ async def test_a_room_that_gives_no_answer_fails_the_task(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(ManualRooms, "enter", hang)
-    monkeypatch.setattr(entry, "_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(entering, "_TIMEOUT_S", 0.01)
     assert await stage.events(await stage.tasks.create(a_spec(stage.clock))) == FAILED
     assert stage.worker.faults.errors == 0
 
@@ -134,7 +134,7 @@ async def test_a_robot_that_is_stopped_on_its_way_into_a_room_without_answer_has
         await asyncio.Event().wait()
 
     monkeypatch.setattr(ManualRooms, "enter", hang)
-    monkeypatch.setattr(entry, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(entering, "_TIMEOUT_S", 0.2)
     task_id = await stage.tasks.create(a_spec(stage.clock))
     await eventually(lambda: bool(tries))
     await stage.tasks.delete(APP, task_id)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloudslice.uploads.pace import UploadPace
+from cloudslice.uploads.upload_pace import UploadPace
 
 
 @pytest.mark.parametrize(

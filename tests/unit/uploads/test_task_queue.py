@@ -25,10 +25,10 @@ from cloudslice.events import (
 )
 from cloudslice.slices import Bucket, Slice, TaskRef, WaitingSlice
 from cloudslice.uploads.objects import StoredObject
-from cloudslice.uploads.pace import UploadPace
 from cloudslice.uploads.shared import Shared, SliceSource
 from cloudslice.uploads.storage_errors import StorageError
 from cloudslice.uploads.task_queue import TaskQueue
+from cloudslice.uploads.upload_pace import UploadPace
 from helpers.delivery import AUDIO, TASK, KeptEvents, make_test_bucket, open_memory
 from helpers.failing import BugError
 from helpers.virtual_time import LoopClock, run_in_virtual_time

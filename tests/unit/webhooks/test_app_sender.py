@@ -19,8 +19,8 @@ from cloudslice.webhooks import outage, outbox
 from cloudslice.webhooks.app_outbox import SenderContext
 from cloudslice.webhooks.attempts import Attempts
 from cloudslice.webhooks.bodies import EventType, Notice
+from cloudslice.webhooks.callback_pace import CallbackPace
 from cloudslice.webhooks.client import WebhookClient, WebhookError
-from cloudslice.webhooks.pace import CallbackPace
 from cloudslice.webhooks.senders import Senders
 from helpers.memory_database import MemoryDatabase
 from helpers.room_observer import make_bus

@@ -2,8 +2,8 @@
 
 import pytest
 
+from cloudslice.webhooks.callback_pace import CallbackPace
 from cloudslice.webhooks.outage import Outage
-from cloudslice.webhooks.pace import CallbackPace
 
 
 @pytest.fixture

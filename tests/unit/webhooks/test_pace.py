@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloudslice.webhooks.pace import CallbackPace
+from cloudslice.webhooks.callback_pace import CallbackPace
 
 
 @pytest.mark.parametrize(

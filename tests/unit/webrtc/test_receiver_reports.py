@@ -10,7 +10,7 @@ from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, RtcpRrPacket, RtcpSdesPacket,
 
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.native import Report, StreamState
-from cloudslice.webrtc.native.port import NativeStream
+from cloudslice.webrtc.native.native_port import NativeStream
 from cloudslice.webrtc.receiver import Receiver, ReceiverHooks
 from cloudslice.webrtc.receiver_reports import ReceiverReports
 from cloudslice.webrtc.rtcp import SenderReport, picture_loss

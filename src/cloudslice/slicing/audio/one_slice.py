@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from cloudslice.slices import SliceOrigin
-from cloudslice.slicing.store import GrowingSlice, SliceStore
+from cloudslice.slicing.slice_store import GrowingSlice, SliceStore
 
 _REASON = "a fault of the server cut it off"
 

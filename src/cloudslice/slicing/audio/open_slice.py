@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from cloudslice.codecs.opus import is_stereo
 from cloudslice.slices import SliceOrigin
 from cloudslice.slicing.audio.ogg import OggOpusWriter
-from cloudslice.slicing.store import GrowingSlice, SliceStore
+from cloudslice.slicing.slice_store import GrowingSlice, SliceStore
 
 
 class OpenSlice:

@@ -19,7 +19,7 @@ from cloudslice.slicing.audio.real_time import PAUSE_S
 from cloudslice.slicing.audio.slice_times import SliceTimes
 from cloudslice.slicing.audio.timeline import Placed, Timeline
 from cloudslice.slicing.counters import SlicingCounters
-from cloudslice.slicing.store import SliceStore
+from cloudslice.slicing.slice_store import SliceStore
 
 _UNWRITTEN_S = 0.85
 """What came so long ago is written at the next tick, and gathered by the spool for 0.05 s more: so

@@ -19,7 +19,7 @@ from cloudslice.slicing.pictures.picture import (
     PictureLostError,
 )
 from cloudslice.slicing.pictures.pool import PicturePool
-from cloudslice.slicing.store import SliceStore
+from cloudslice.slicing.slice_store import SliceStore
 
 _log = structlog.get_logger(__name__)
 

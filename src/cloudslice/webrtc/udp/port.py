@@ -20,7 +20,7 @@ from cloudslice.faults import Faults
 from cloudslice.media.tracks import OpusRun
 from cloudslice.webrtc import stun
 from cloudslice.webrtc.native import library
-from cloudslice.webrtc.native.events import (
+from cloudslice.webrtc.native.native_events import (
     Datagram,
     Event,
     Lost,
@@ -31,7 +31,7 @@ from cloudslice.webrtc.native.events import (
     Stranger,
     Unknown,
 )
-from cloudslice.webrtc.native.port import NativePeer, NativePort, NativeStream
+from cloudslice.webrtc.native.native_port import NativePeer, NativePort, NativeStream
 from cloudslice.webrtc.rtp_packet import RtpPacket
 from cloudslice.webrtc.udp.addresses import AddressRules, ToldAddresses
 from cloudslice.webrtc.udp.paths import family_of, make_path

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cloudslice.webrtc.native.port import StreamKind
+from cloudslice.webrtc.native.native_port import StreamKind
 from helpers.native_peer import (
     AUDIO_SSRC,
     OpusSender,

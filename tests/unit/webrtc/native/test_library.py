@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudslice.webrtc import native
-from cloudslice.webrtc.native import NativeLibraryError, PeerState, Report, StreamState, events
-from cloudslice.webrtc.native.port import StreamKind
+from cloudslice.webrtc.native import NativeLibraryError, PeerState, Report, StreamState
+from cloudslice.webrtc.native import native_events as events
+from cloudslice.webrtc.native.native_port import StreamKind
 from cloudslice.webrtc.udp import paths
 from helpers.native_peer import (
     AUDIO_SSRC,

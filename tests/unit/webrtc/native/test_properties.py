@@ -7,8 +7,8 @@ from contextlib import closing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudslice.webrtc.native.events import Datagram, Event, Packet, Stranger, Unknown
-from cloudslice.webrtc.native.port import NativeStream
+from cloudslice.webrtc.native.native_events import Datagram, Event, Packet, Stranger, Unknown
+from cloudslice.webrtc.native.native_port import NativeStream
 from helpers.native_peer import (
     AUDIO_SSRC,
     OPUS,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cloudslice.webrtc.native.events import Datagram, Stranger
+from cloudslice.webrtc.native.native_events import Datagram, Stranger
 from helpers.native_peer import (
     AUDIO_SSRC,
     H264,

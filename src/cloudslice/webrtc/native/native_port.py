@@ -14,7 +14,7 @@ from cloudslice.webrtc.native import (
     library,
     port_read,
 )
-from cloudslice.webrtc.native.events import Event, Stranger, take_events
+from cloudslice.webrtc.native.native_events import Event, Stranger, take_events
 from cloudslice.webrtc.srtp import SrtpContext
 
 _NO_TIMESTAMP = -(1 << 63)
