@@ -114,7 +114,7 @@ async def test_a_redirected_upload_stays_in_the_spool(server: FaultServer, tmp_p
             await delivery.open(TASK, BUCKET)
             delivery.put(PICTURE, START_MS, b"the only copy", {})
             await receiver.wait_for_type(1006)
-            assert delivery.uploads.stored == 0
+            assert delivery.uploader.counters.stored == 0
             assert any(name.endswith(".slice") for name in site.spooled)
             server.put_status, server.keeps = 200, True
             await receiver.wait_for_type(1004)
@@ -367,7 +367,7 @@ async def test_idle_connections_are_nobodys_error(server: FaultServer, tmp_path:
             for n in range(5):
                 delivery.put(PICTURE, START_MS + 5000 * n, b"png", {})
                 await receiver.wait_for_type(1004, count=n + 1)
-            assert delivery.uploads.failed_attempts == 0
+            assert delivery.uploader.counters.failed_attempts == 0
         assert receiver.of_type(1006) == []
     assert len(server.objects) == 5
 
