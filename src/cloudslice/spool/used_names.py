@@ -6,7 +6,8 @@ memory alone can tell. The file is read when one does not: an anchor came back w
 wall clock was set back, or a slice of a former process is repaired.
 
 A power cut may take the last lines, or somebody the file. What the slices that wait are called
-counts, too: it is read once, before the first name is given.
+counts, too: it is read once, before the first name is given. If the file goes later, no second is
+given again up to the last one that was in it.
 """
 
 import os
@@ -51,6 +52,12 @@ class UsedNames:
         self._path = directory / FILE
         self._unwritten: list[_Use] = []
         self._latest = max((each.latest for each in self._read_since(_NEVER)), default=0)
+        self._size = self._measure()
+        """Bytes of the file, as far as we know."""
+        self._written = self._latest
+        """The latest second in it."""
+        self._lost = 0
+        """The latest second of which the file was taken away."""
         self._last: dict[_Series, int] = {}
         self._used: dict[_Series, tuple[int, set[int]]] = {}
         """Of series that need more than their last second: all seconds from the first one on."""
@@ -69,6 +76,8 @@ class UsedNames:
         if second > last:
             self._used.pop(series, None)
         else:
+            self._note_loss(self._measure())
+            second = max(second, self._lost + 1)
             since, used = self._used.get(series, (_NEVER, set()))
             if second < since:
                 used = self._find(series, second)
@@ -92,12 +101,25 @@ class UsedNames:
         descriptor = open_regular(self._path, os.O_RDWR | os.O_CREAT)
         try:
             end = os.fstat(descriptor).st_size
+            self._note_loss(end)
             if end and os.pread(descriptor, 1, end - 1) != b"\n":
                 data = b"\n" + data  # behind a line that was cut off
             write_all(descriptor, data, end)
+            self._size, self._written = end + len(data), self._latest
         finally:
             os.close(descriptor)
         self._unwritten.clear()
+
+    def _measure(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _note_loss(self, size: int) -> None:
+        """Remember what was in the file if it has become smaller."""
+        if size < self._size:
+            self._size, self._lost = size, self._written
 
     def _add(self, second: int, user_id: str, extension: str) -> None:
         self._latest = max(self._latest, second)

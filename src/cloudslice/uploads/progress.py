@@ -86,6 +86,12 @@ class Progress:
         for task_id in task_ids:
             self.end(connection, task_id)
 
+    def forget_all(self, connection: sqlite3.Connection, task_ids: Iterable[str]) -> None:
+        """Nothing is left to be told of any of these."""
+        for task_id in task_ids:
+            connection.execute("DELETE FROM uploads WHERE task_id = ?", (task_id,))
+            connection.execute("DELETE FROM upload_failures WHERE task_id = ?", (task_id,))
+
     def start(self, connection: sqlite3.Connection, task: TaskRef, *, has_failed: bool) -> None:
         """The first upload is about to be tried, or cannot be: event 1003, once."""
         self._begin(connection, task.task_id)
@@ -156,8 +162,7 @@ class Progress:
                 self._bus.record(connection, UploadsEnded(task, outcome))
             elif not lost:
                 self._bus.record(connection, UploadsEnded(task, UploadsOutcome.LEFTOVERS_STORED))
-            connection.execute("DELETE FROM uploads WHERE task_id = ?", (task.task_id,))
-            connection.execute("DELETE FROM upload_failures WHERE task_id = ?", (task.task_id,))
+            self.forget_all(connection, [task.task_id])
             return True
         if is_over and not is_incomplete:
             self._begin(connection, task.task_id)

@@ -111,7 +111,7 @@ class Uploader:
             stack.callback(self._stop)
             # Before the first one may come that is not among those that wait.
             self._bus.keep(RobotLeft, lambda c, event: shared.progress.end(c, event.task.task_id))
-            self._bus.listen(RobotLeft, lambda event: self._end(event.task.task_id))
+            self._bus.listen(RobotLeft, lambda event: self._end(event.task))
             self._bus.listen(SliceReady, self._take)
             self._bus.listen(SliceGone, lambda event: self._look(event.task_id))
             self._bus.listen(LossRecorded, lambda event: self._look(event.task_id))
@@ -158,6 +158,11 @@ class Uploader:
         """
         shared = self._shared
         begun = await shared.database.run(shared.progress.load_begun)
+        if gone := begun - self._queues.keys() - set(task_ids):
+            _log.error(
+                "tasks had ended that the spool does not know any more", task_ids=sorted(gone)
+            )
+            await shared.database.run(partial(shared.progress.forget_all, task_ids=gone))
         others = [
             queue
             for task_id, queue in self._queues.items()
@@ -198,9 +203,9 @@ class Uploader:
         if self._spool.used_bytes > self._limit_bytes:
             self._over_limit.set()
 
-    def _end(self, task_id: str) -> None:
-        if queue := self._find(task_id):
-            queue.end()
+    def _end(self, task: TaskRef) -> None:
+        # A task that the spool does not know has nothing to deliver, which is told as well.
+        (self._find(task.task_id) or self._add_queue(task)).end()
 
     def _look(self, task_id: str) -> None:
         if queue := self._queues.get(task_id):

@@ -1,6 +1,7 @@
 """The ends of tasks: 1005 is the last word of each, and says of losses what is so."""
 
 import errno
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -223,3 +224,32 @@ async def test_a_slice_that_could_not_be_dropped_is_not_forgotten(
         counters = delivery.uploader.counters
         assert counters.stored + counters.dropped == 12
         assert delivery.spool.files_set_aside == 0
+
+
+async def test_a_task_that_the_spool_has_lost_ends(site: Site, receiver: WebhookReceiver) -> None:
+    """It has nothing to deliver: 1005 follows 1002 all the same."""
+    async with site.open() as delivery:
+        await delivery.record_stop()
+        await receiver.wait_for_type(1005)
+        await delivery.flush()
+        rows = await delivery.database.run(lambda c: c.execute("SELECT * FROM uploads").fetchall())
+    assert rows == []
+
+
+async def test_a_lost_spool_leaves_nothing_on_record(site: Site) -> None:
+    """Of tasks that had ended nobody knows any more whom to tell; the others go on."""
+    async with site.open(bucket_opener=refuse) as delivery:
+        for task in (TASK, OTHER):
+            await delivery.open(task, BUCKET)
+            delivery.put(replace(PICTURE, task_id=task.task_id), START_MS, b"png", {})
+        await delivery.flush()
+        await eventually(lambda: delivery.uploader.counters.failed_attempts == 2)
+        await delivery.record_stop()
+    shutil.rmtree(site.data_dir / "spool")
+    async with site.open() as delivery:
+        await delivery.uploader.end_others({OTHER.task_id})
+        for table in ("uploads", "upload_failures"):
+            rows = await delivery.database.run(
+                lambda c, table=table: c.execute(f"SELECT task_id FROM {table}").fetchall()  # type: ignore[misc]  # noqa: S608
+            )
+            assert rows == [(OTHER.task_id,)]

@@ -184,3 +184,17 @@ async def test_a_name_is_used_once_in_two_lives_of_a_task(tmp_path: Path) -> Non
     assert [each.object_key for each in site.ready[1:]] == [
         KEY.format(second) for second in (19, 20, 23, 24)
     ]
+
+
+def test_a_file_that_is_taken_away_gives_no_name_twice(tmp_path: Path) -> None:
+    """Also if the wall clock is set back then: what memory has forgotten is not guessed at."""
+    names = UsedNames(tmp_path)
+    for second in range(100, 110):
+        names.take(AUDIO, second)
+    names.write()
+    (tmp_path / FILE).unlink()
+    again = [names.take(AUDIO, second) for second in (100, 101, 200, 105)]
+    names.write()
+    again += [names.take(AUDIO, second) for second in (100, 200, 201)]
+    assert len(set(again)) == 7
+    assert min(again) >= 110

@@ -21,6 +21,7 @@ from cloudslice.events import (
     SliceStored,
     UploadFailed,
     UploadsEnded,
+    UploadsOutcome,
     UploadsStarted,
 )
 from cloudslice.slices import Bucket, Slice, TaskRef, WaitingSlice
@@ -344,5 +345,47 @@ def test_slices_are_tried_in_the_order_of_their_age_after_an_outage() -> None:
         first, *others = rig.store.stored
         assert others == sorted(others)
         assert {first, *others} == {f"key{n}" for n in range(8)}
+
+    run_in_virtual_time(run())
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    count=st.integers(2, 12),
+    refusal=st.sampled_from([0.3, 1.0]),
+    database_bug=st.sampled_from([0.0, 0.3]),
+    drops=st.integers(1, 4),
+)
+def test_what_is_dropped_counts_at_the_end(
+    seed: int, count: int, refusal: float, database_bug: float, drops: int
+) -> None:
+    """Whenever room is made: each slice is stored or told as lost, and 1005 says which."""
+
+    async def run() -> None:
+        rig = Rig(seed, Chances(refusal, database_bug=database_bug), retention_s=3600.0)
+        error = StorageError(0, "SpoolFull", "Room was made.")
+        dropped = 0
+
+        async def drop() -> None:
+            nonlocal dropped
+            for _ in range(drops):
+                await asyncio.sleep(rig.random.uniform(0, 3))
+                names = {each.name for each in rig.queue.droppable()[: rig.random.randint(1, 6)]}
+                try:
+                    dropped += await rig.queue.drop(names, error)
+                except BugError:
+                    continue
+
+        dropping = asyncio.create_task(drop())
+        await deliver(rig, count, 5.0)
+        await dropping
+        given_up = dropped + rig.shared.counters.given_up
+        assert len(set(rig.store.stored)) + given_up == count
+        assert len(rig.spool.removed) == count
+        ends = [event.outcome for event in rig.kept.events if isinstance(event, UploadsEnded)]
+        assert (ends[-1] == UploadsOutcome.INCOMPLETE) == (given_up > 0)
+        assert UploadsOutcome.ALL_STORED not in ends or len(ends) == 1
+        assert rig.database.connection.execute("SELECT * FROM uploads").fetchall() == []
 
     run_in_virtual_time(run())
