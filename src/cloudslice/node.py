@@ -136,7 +136,9 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         await uploader.end_others(worker.taken_up)
         watching = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(watching.create_task(spool.watch()).cancel)
-        tasks = Tasks(settings, store, worker, lambda: uploader.is_full, providers, steady.now_ms)
+        tasks = Tasks(
+            settings, store, worker, spool, lambda: uploader.is_full, providers, steady.now_ms
+        )
         gateway = Gateway(settings, tasks, rooms, webhooks, clock)
         delivery = DeliveryParts(spool, uploader, losses, webhooks)
         metrics = NodeMetrics(worker, rooms, port, pictures, delivery, bus, tick)

@@ -132,7 +132,7 @@ async def open_delivery(
         enter = stack.enter_async_context
         database = await enter(Database(settings.data_dir / DATABASE, (*SCHEMAS, *schemas)))
         bus = Bus(database)
-        steady = await enter(SteadyClock(database, clock, "tasks"))
+        steady = await enter(SteadyClock(database, clock, "spool"))
         webhooks = await enter(Webhooks(settings, database, bus, clock, pace=callback_pace))
         spool = Spool(
             settings.data_dir / "spool",

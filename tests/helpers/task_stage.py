@@ -123,7 +123,7 @@ async def open_tasks(
         await stack.enter_async_context(worker)
         await delivery.uploader.end_others(worker.taken_up)
         is_full = lambda: delivery.uploader.is_full  # noqa: E731
-        tasks = Tasks(settings, store, worker, is_full, providers, steady.now_ms)
+        tasks = Tasks(settings, store, worker, spool, is_full, providers, steady.now_ms)
         yield TaskParts(tasks, worker)
 
 

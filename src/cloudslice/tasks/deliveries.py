@@ -18,6 +18,10 @@ class Deliveries(SliceStore, Protocol):
         """
         ...
 
+    def close(self, task_id: str) -> None:
+        """Forget a task that has no slices."""
+        ...
+
     async def flush(self) -> None:
         """Wait until all slices handed in so far are durable. What ends a task comes after it."""
         ...

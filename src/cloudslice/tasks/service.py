@@ -9,7 +9,9 @@ import structlog
 
 from cloudslice.config import AppSettings, Settings
 from cloudslice.rooms.base import LeaveCode, RoomProvider
+from cloudslice.slices import Bucket
 from cloudslice.slicing.params import ParamChanges, SubscriptionLists
+from cloudslice.tasks.deliveries import Deliveries
 from cloudslice.tasks.model import (
     RobotIdTakenError,
     SpoolFullError,
@@ -36,6 +38,7 @@ class Tasks:
         settings: the apps with their limits.
         store: holds the tasks.
         worker: runs them.
+        deliveries: take the tasks' slices.
         is_full: whether so many slices wait that no new task should start.
         rooms: by the name that an app's `rooms` setting has.
         steady_ms: milliseconds of a clock that never steps, also over restarts.
@@ -46,6 +49,7 @@ class Tasks:
         settings: Settings,
         store: TaskStore,
         worker: Worker,
+        deliveries: Deliveries,
         is_full: Callable[[], bool],
         rooms: Mapping[str, RoomProvider],
         steady_ms: Callable[[], int],
@@ -54,6 +58,7 @@ class Tasks:
         self._store = store
         self._worker = worker
         self._rooms = rooms
+        self._deliveries = deliveries
         self._is_full = is_full
         self._steady_ms = steady_ms
         self._creating: list[StoredTask] = []
@@ -67,7 +72,7 @@ class Tasks:
         # Counted from here on, so that creations side by side cannot pass the limit together.
         self._creating.append(task)
         try:
-            task_id = await self._store.create(task, since_ms=since_ms)
+            task_id = await self._put_on_record(task, spec.bucket, since_ms)
         finally:
             self._creating.remove(task)
         if task_id != task.task_id:
@@ -75,6 +80,18 @@ class Tasks:
             return task_id
         self._worker.run(task, app)
         _log.info("task created", **task.log_fields)
+        return task_id
+
+    async def _put_on_record(self, task: StoredTask, bucket: Bucket, since_ms: int) -> str:
+        """The TaskId under which a task is on record; see `TaskStore.create`."""
+        task_id = None
+        try:
+            # First: a task whose slices nobody could take must not begin.
+            await self._deliveries.open(task.ref, bucket)
+            task_id = await self._store.create(task, since_ms=since_ms)
+        finally:
+            if task_id != task.task_id:
+                self._deliveries.close(task.task_id)
         return task_id
 
     def describe(self, sdk_app_id: int, task_id: str) -> TaskStatus:
