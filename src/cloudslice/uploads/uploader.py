@@ -133,6 +133,7 @@ class Uploader:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._group = None  # what comes now waits for the next start
         # Not told of an error of others: a task group would wrap it.
         await self._stack.aclose()
 
@@ -191,7 +192,7 @@ class Uploader:
 
     def _find(self, task_id: str) -> TaskQueue | None:
         """The queue of a task, made if it is not there."""
-        if (queue := self._queues.get(task_id)) is not None:
+        if (queue := self._queues.get(task_id)) is not None or self._group is None:
             return queue
         task = self._spool.find_task(task_id)
         return None if task is None else self._add_queue(task)
