@@ -12,7 +12,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from cloudslice import secrets, steady_clock
 from cloudslice.api.gateway import Gateway
@@ -55,6 +55,9 @@ _SCHEMAS = (
 )
 
 
+_SPOOL = "spool"
+
+
 class ListenError(Exception):
     """The HTTP address cannot be listened on; the text names it."""
 
@@ -92,38 +95,14 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         stack.callback(tick.close)
         tick.add(port)
         box = SecretBox(load_key(settings.data_dir, settings.encryption_key.get_secret_value()))
-        path, spool_path = settings.data_dir / "cloudslice.db", settings.data_dir / "spool"
-        await asyncio.to_thread(former.take_over, path, spool_path, box)
+        path = settings.data_dir / "cloudslice.db"
+        await asyncio.to_thread(former.take_over, path, settings.data_dir / _SPOOL, box)
         database = await stack.enter_async_context(Database(path, _SCHEMAS))
         await database.run(lambda connection: check_key(connection, box))
         bus = Bus(database)
         steady = await stack.enter_async_context(SteadyClock(database, clock, "tasks"))
-        webhooks = await stack.enter_async_context(Webhooks(settings, database, bus, clock))
-        spool = Spool(
-            spool_path,
-            box,
-            {SliceKind.AUDIO: repair_ogg},
-            bus,
-            steady.now_ms,
-            is_new_clock=steady.is_new,
-            sync_interval_s=settings.storage.sync_interval_s,
-        )
-        # Around the spool, which may tell of losses until it is closed.
-        losses = await stack.enter_async_context(
-            Losses(database, bus, spool.find_task, settings.data_dir / "reserve")
-        )
-        await stack.enter_async_context(spool)
-        uploader = await stack.enter_async_context(
-            Uploader(
-                settings.storage,
-                database,
-                bus,
-                spool,
-                clock,
-                steady.now_ms,
-                are_losses_waiting=losses.are_waiting,
-            )
-        )
+        delivery = await _open_delivery(stack, settings, database, box, bus, steady, clock)
+        spool, uploader = delivery.spool, delivery.uploader
         pictures = stack.enter_context(PicturePool())
         rooms = BuiltinRooms(port, settings.rtc, clock, tick, bus)
         # While webhooks still take the events of the anchors' leaving.
@@ -139,23 +118,63 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         tasks = Tasks(
             settings, store, worker, spool, lambda: uploader.is_full, providers, steady.now_ms
         )
-        gateway = Gateway(settings, tasks, rooms, webhooks, clock)
-        delivery = DeliveryParts(spool, uploader, losses, webhooks)
+        gateway = Gateway(settings, tasks, rooms, delivery.webhooks, clock)
         metrics = NodeMetrics(worker, rooms, port, pictures, delivery, bus, tick)
         whip = whip_app(settings, rooms, clock)
-        app = Starlette(
-            routes=[
-                Route("/healthz", _healthz),
-                Route("/metrics", metrics.endpoint),
-                Mount("/whip", whip),
-                # Which says that it is no endpoint; the API would answer else.
-                Route("/whip", whip),
-                Route("/", gateway),
-                # Clients sign "/" whatever path their endpoint has.
-                Route("/{prefix:path}", gateway, methods=["POST"]),
-            ]
-        )
+        app = Starlette(routes=_routes(gateway, metrics, whip))
         yield Node(app, gateway, port.udp_port)
+
+
+async def _open_delivery(
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    box: SecretBox,
+    bus: Bus,
+    steady: SteadyClock,
+    clock: SystemClock,
+) -> DeliveryParts:
+    """Open what brings slices and events to those who get them, until `stack` is left."""
+    webhooks = await stack.enter_async_context(Webhooks(settings, database, bus, clock))
+    spool = Spool(
+        settings.data_dir / _SPOOL,
+        box,
+        {SliceKind.AUDIO: repair_ogg},
+        bus,
+        steady.now_ms,
+        is_new_clock=steady.is_new,
+        sync_interval_s=settings.storage.sync_interval_s,
+    )
+    # Around the spool, which may tell of losses until it is closed.
+    losses = await stack.enter_async_context(
+        Losses(database, bus, spool.find_task, settings.data_dir / "reserve")
+    )
+    await stack.enter_async_context(spool)
+    uploader = await stack.enter_async_context(
+        Uploader(
+            settings.storage,
+            database,
+            bus,
+            spool,
+            clock,
+            steady.now_ms,
+            are_losses_waiting=losses.are_waiting,
+        )
+    )
+    return DeliveryParts(spool, uploader, losses, webhooks)
+
+
+def _routes(gateway: Gateway, metrics: NodeMetrics, whip: Starlette) -> list[BaseRoute]:
+    return [
+        Route("/healthz", _healthz),
+        Route("/metrics", metrics.endpoint),
+        Mount("/whip", whip),
+        # Which says that it is no endpoint; the API would answer else.
+        Route("/whip", whip),
+        Route("/", gateway),
+        # Clients sign "/" whatever path their endpoint has.
+        Route("/{prefix:path}", gateway, methods=["POST"]),
+    ]
 
 
 async def serve(settings: Settings) -> None:
