@@ -29,7 +29,7 @@ import uvloop
 from obstore.store import S3Store
 
 from cloudslice.slices import Bucket, Vendor
-from cloudslice.uploads.objects import StoredObject, read_content
+from cloudslice.uploads.objects import Content, StoredObject
 from cloudslice.uploads.stores import Stores
 from harness.report import describe_machine, table
 from helpers.certificates import PrivateAuthority
@@ -56,12 +56,11 @@ def serve_sink(pipe: Connection, directory: Path, is_tls: bool) -> None:
 
 
 @asynccontextmanager
-async def open_ours(endpoint: str, ca_file: str, file: Path, size: int) -> AsyncIterator[Upload]:
+async def open_ours(endpoint: str, ca_file: str, file: Path) -> AsyncIterator[Upload]:
     """Our client."""
-    sha256 = hash_file(file, "sha256")
 
     async def upload(key: str) -> None:
-        content = await asyncio.to_thread(read_content, file, size, sha256)
+        content = await asyncio.to_thread(lambda: Content.of(file.read_bytes()))
         await store.put(StoredObject(key, content, "audio/ogg", METADATA))
 
     with ThreadPoolExecutor(1) as writers:
@@ -128,7 +127,7 @@ async def measure(size: int, options: argparse.Namespace, *, is_tls: bool) -> li
             file = Path(directory) / "slice"
             file.write_bytes(os.urandom(size))
             async with (
-                open_ours(endpoint, ca_file, file, size) as ours,
+                open_ours(endpoint, ca_file, file) as ours,
                 open_obstore(endpoint, file) as theirs,
             ):
                 turns: list[tuple[float, float]] = []

@@ -1,7 +1,6 @@
 """What the uploads of all tasks have in common."""
 
 import asyncio
-import hashlib
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -166,10 +165,9 @@ class Shared:
             DamagedSliceError, OSError: see `SliceSource.read`.
         """
         found, content = self.spool.read(task_id, name)
-        md5 = hashlib.md5(content, usedforsecurity=False).digest()
         item = StoredObject(
             key=found.object_key,
-            content=Content(content, found.sha256, md5),
+            content=Content.of(content, found.sha256),
             content_type=_CONTENT_TYPES.get(found.origin.extension, "application/octet-stream"),
             metadata={
                 **found.details,
