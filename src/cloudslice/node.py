@@ -34,6 +34,7 @@ from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks import sqlite_store
 from cloudslice.tasks.service import Tasks
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
+from cloudslice.tasks.store import TaskStore
 from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
 from cloudslice.uploads import progress
@@ -101,13 +102,13 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         await database.run(lambda connection: check_key(connection, box))
         bus = Bus(database)
         steady = await stack.enter_async_context(SteadyClock(database, clock, "tasks"))
-        delivery = await _open_delivery(stack, settings, database, box, bus, steady, clock)
+        store = SqliteTaskStore(database, box, bus)
+        delivery = await _open_delivery(stack, settings, database, box, bus, steady, clock, store)
         spool, uploader = delivery.spool, delivery.uploader
         pictures = stack.enter_context(PicturePool())
         rooms = BuiltinRooms(port, settings.rtc, clock, tick, bus)
         # While webhooks still take the events of the anchors' leaving.
         stack.callback(rooms.close)
-        store = SqliteTaskStore(database, box, bus)
         providers = {"builtin": rooms}
         worker = await stack.enter_async_context(
             Worker(settings, store, spool, providers, pictures, clock, tick)
@@ -133,8 +134,10 @@ async def _open_delivery(
     bus: Bus,
     steady: SteadyClock,
     clock: SystemClock,
+    tasks: TaskStore,
 ) -> DeliveryParts:
     """Open what brings slices and events to those who get them, until `stack` is left."""
+    known, _ = await tasks.load()
     webhooks = await stack.enter_async_context(Webhooks(settings, database, bus, clock))
     spool = Spool(
         settings.data_dir / _SPOOL,
@@ -144,6 +147,7 @@ async def _open_delivery(
         steady.now_ms,
         is_new_clock=steady.is_new,
         sync_interval_s=settings.storage.sync_interval_s,
+        known={each.task_id: (each.ref, each.bucket) for each in known if each.bucket},
     )
     # Around the spool, which may tell of losses until it is closed.
     losses = await stack.enter_async_context(

@@ -58,6 +58,7 @@ class SpoolSite:
         self.now_ms: int | None = None
         self.is_new_clock = False
         self.sync_interval_s = 1.0
+        self.known: dict[str, tuple[TaskRef, Bucket]] = {}
         self.bus.listen(SliceReady, lambda event: self.ready.append(event.slice))
         self.bus.listen(SliceLost, self.lost.append)
         self.bus.listen(SliceGone, lambda event: self.gone.append(event.task_id))
@@ -72,6 +73,7 @@ class SpoolSite:
             lambda: SystemClock().utc_ms() if self.now_ms is None else self.now_ms,
             is_new_clock=self.is_new_clock,
             sync_interval_s=self.sync_interval_s,
+            known=self.known,
         )
 
     @asynccontextmanager

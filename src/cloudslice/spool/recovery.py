@@ -14,11 +14,13 @@ import structlog
 from cloudslice.events import SliceLost
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import (
+    Bucket,
     DamagedSliceError,
     DamagedTaskError,
     Repair,
     SliceKind,
     SliceOrigin,
+    TaskRef,
     WaitingSlice,
 )
 from cloudslice.spool import quarantine as quarantine_module
@@ -37,7 +39,7 @@ from cloudslice.spool.slice_format import (
     read_slice,
 )
 from cloudslice.spool.spooled_tasks import SpooledTasks
-from cloudslice.spool.task_directory import DRAFT, OURS, TaskDirectory
+from cloudslice.spool.task_directory import DRAFT, FILE, OURS, TaskDirectory
 
 _TOGETHER = 64
 """Growing slices whose contents are in memory at a time, and those of one task more."""
@@ -69,6 +71,7 @@ class Recovery:
         quarantine: Quarantine,
         *,
         now_ms: int | None,
+        known: Mapping[str, tuple[TaskRef, Bucket]],
     ) -> None:
         """
         Args:
@@ -78,6 +81,7 @@ class Recovery:
             repairs: for each kind how a file that was cut off is made valid.
             quarantine: takes what nobody understands.
             now_ms: if given, the age of all slices counts from now: the clock is another one.
+            known: what others know of tasks, by their TaskIds: for those whose file is damaged.
         """
         self._spool = spool
         self._tasks = tasks
@@ -85,6 +89,7 @@ class Recovery:
         self._repairs = repairs
         self._quarantine = quarantine
         self._now_ms = now_ms
+        self._known = known
         self._taken_up = TakenUp()
         self._growing: dict[Draft, TaskDirectory] = {}
         """Slices that are to be completed."""
@@ -104,11 +109,7 @@ class Recovery:
             if not stat.S_ISDIR(path.lstat().st_mode):
                 self._quarantine.take(path, "it is not in the directory of a task")
                 continue
-            try:
-                directory = TaskDirectory.load(path, self._box)
-            except DamagedTaskError as error:
-                self._take_up_unknown(path, str(error))
-            else:
+            if (directory := self._load(path)) is not None:
                 self._tasks.add(directory)
                 self._take_up_task(directory)
         self._complete()
@@ -117,6 +118,20 @@ class Recovery:
         for changed in self._changed:
             sync_directory(changed)
         return self._taken_up
+
+    def _load(self, path: Path) -> TaskDirectory | None:
+        """The task of a directory, if anybody knows it."""
+        try:
+            return TaskDirectory.load(path, self._box)
+        except DamagedTaskError as error:
+            if path.name not in self._known:
+                self._take_up_unknown(path, str(error))
+                return None
+            _log.error("task in the spool made anew", task_id=path.name, why=str(error))
+        self._quarantine.take(path / FILE, "it is no task")
+        directory = TaskDirectory.make(path, *self._known[path.name], self._box)
+        directory.write()
+        return directory
 
     def _take_up_unknown(self, path: Path, reason: str) -> None:
         """Nobody can say where the slices of a task go."""

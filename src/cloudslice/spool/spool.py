@@ -61,6 +61,7 @@ class Spool:
         *,
         is_new_clock: bool = False,
         sync_interval_s: float = 1.0,
+        known: Mapping[str, tuple[TaskRef, Bucket]] | None = None,
     ) -> None:
         """
         Args:
@@ -71,6 +72,7 @@ class Spool:
             now_ms: the time from which a slice's age counts, of a clock that never steps.
             is_new_clock: whether that clock is another one than that of the files there.
             sync_interval_s: so often growing slices reach the device; 0: when the kernel likes.
+            known: what others know of tasks, by their TaskIds: for those whose file is damaged.
         """
         self.used_bytes = 0
         self._directory = directory
@@ -79,6 +81,7 @@ class Spool:
         self._bus = bus
         self._now_ms = now_ms
         self._is_new_clock = is_new_clock
+        self._known = known or {}
         self._waiting: dict[str, list[WaitingSlice]] | None = {}
         """Until it is taken."""
         self._open: Counter[str] = Counter()
@@ -105,6 +108,7 @@ class Spool:
             self._repairs,
             self._quarantine,
             now_ms=self._now_ms() if self._is_new_clock else None,
+            known=self._known,
         )
         with ExitStack() as stack:
             stack.enter_context(locked(self._directory))

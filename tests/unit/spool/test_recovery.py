@@ -366,3 +366,20 @@ async def test_a_slice_that_is_whole_but_for_its_name_waits_for_the_disk(
     async with site.open() as spool:
         assert read_contents(spool) == [b"picture"]
     assert (site.lost, site.wholes[0].read_bytes()) == ([], data)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_task_whose_file_is_damaged(site: SpoolSite, is_known: bool) -> None:
+    """Who knows the task has its slices delivered; else all of it is set aside."""
+    async with site.open(TASK) as spool:
+        spool.put(PICTURE, START_MS, b"picture", {})
+        await spool.flush()
+    (site.task_path() / "task").write_bytes(b"no line of ours")
+    if is_known:
+        site.known = {TASK.task_id: (TASK, BUCKET)}
+    async with site.open() as spool:
+        assert read_contents(spool) == ([b"picture"] if is_known else [])
+        assert spool.files_set_aside == 1
+        if is_known:
+            assert spool.load_bucket(TASK.task_id) == BUCKET
+            assert site.quarantined == {"task": b"no line of ours"}
