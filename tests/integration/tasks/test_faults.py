@@ -168,7 +168,7 @@ async def test_the_newer_of_two_robots_is_the_last_to_enter_a_slow_room(
     monkeypatch.setattr(Spool, "open", note_opened)
     older = await stage.tasks.create(a_spec(stage.clock))
     newer = await stage.tasks.create(a_spec(stage.clock, lifetime_s=60))
-    await eventually(lambda: len(opened) == 2)
+    await eventually(lambda: len(opened) == 4)  # each as it is created, and as it begins
     for _ in range(10):
         await asyncio.sleep(0)
     may_enter.set()
@@ -229,7 +229,6 @@ async def test_a_stop_while_a_broken_entry_is_tried_again_ends_the_trying(
 @pytest.mark.parametrize(
     ("owner", "step"),
     [
-        (Spool, "open"),
         (Spool, "flush"),
         (SqliteTaskStore, "note_entered"),
         (SqliteTaskStore, "finish"),
@@ -245,6 +244,18 @@ async def test_a_record_that_breaks_is_written_again(
     kinds = [kind for kind, _payload in await stage.events(task_id)]
     assert kinds == [1001, 1002, 1005]
     assert stage.worker.faults.errors == 1
+
+
+async def test_a_task_that_has_no_place_in_the_spool_does_not_begin(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told of it, and its request may be repeated."""
+    monkeypatch.setattr(Spool, "open", FailingOnce(Spool.open))
+    spec = a_spec(stage.clock)
+    with pytest.raises(ZeroDivisionError):
+        await stage.tasks.create(spec)
+    assert not stage.worker.tasks
+    assert await stage.events(await stage.tasks.create(spec), until=1001) == [ENTERED]
 
 
 @pytest.mark.parametrize(("owner", "step"), [(ManualRooms, "leave"), (Robot, "stop")])

@@ -93,10 +93,17 @@ class Stage:
         return task.robot.lists
 
     async def recorded(self, task_id: str) -> list[int]:
-        """The numbers of the packets in all files, once the task has ended."""
-        files = [read_opus_file(each.read_bytes()) for each in await self.files(task_id)]
-        packets = [packet for each in files for packet in each.packets]
-        return [int.from_bytes(each[3:]) for each in packets if each.startswith(_MARK)]
+        """The numbers of the packets in all files, once the task has ended.
+
+        Files are in the order of what is in them: of packets that come all at once, those of a
+        later file may be told to have begun a moment before those of an earlier one.
+        """
+        files = [read_opus_file(each.read_bytes()).packets for each in await self.files(task_id)]
+        numbers = [
+            [int.from_bytes(each[3:]) for each in packets if each.startswith(_MARK)]
+            for packets in files
+        ]
+        return [number for each in sorted(numbers) for number in each]
 
     async def files(self, task_id: str) -> list[Path]:
         """All files, once the task has ended."""
