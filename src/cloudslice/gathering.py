@@ -34,7 +34,7 @@ class Gatherer(Generic[T]):
             database: where it is recorded.
             record: an operation for one of them.
             on_recorded: called on the loop with those that are on record.
-            within_s: so much later they are on record at most, unless the disk refuses.
+            within_s: after so many seconds they are on record, unless the disk refuses.
             what: names this in the log.
             caught: is passed exceptions that nobody foresaw.
             retry_s: seconds after which an item whose record raises is tried again.

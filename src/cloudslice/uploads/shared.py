@@ -26,9 +26,9 @@ _CONTENT_TYPES = {"ogg": "audio/ogg", "png": "image/png", "jpg": "image/jpeg"}
 _HEALTHY = 64
 _FAILING = 32
 _RETRY_S = 10.0
-"""What cannot be put on record is tried again so much later."""
+"""After so many seconds, what could not be put on record is tried again."""
 _RECORD_WITHIN_S = 0.25
-"""What is stored is on record, and its event on its way, so much later at most."""
+"""After so many seconds at most, what is stored is on record, and its event on its way."""
 
 _log = structlog.get_logger(__name__)
 
