@@ -13,7 +13,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from functools import partial
 from typing import Any, TypeVar
 
@@ -29,6 +29,41 @@ class UploadsOutcome(IntEnum):
     ALL_STORED = 0
     INCOMPLETE = 1
     LEFTOVERS_STORED = 2
+
+
+class GapReason(Enum):
+    """Why nothing of an anchor's audio came for a while, as far as it can be told."""
+
+    MISSING = "missing"
+    """Its timestamps went on: packets were lost, or none were sent."""
+    NOT_SENT = "not sent"
+    """The packet before it said that nothing is sent for a while (DTX)."""
+    STOOD_STILL = "stood still"
+    """Its timestamps did not go on as time did: the sender had stood still."""
+
+
+class GapFilling(Enum):
+    """What stands in a gap (docs/decisions/gaps.md)."""
+
+    CONCEALED = "concealed"
+    SILENCE = "silence"
+    NOTHING = "nothing"
+    """No file covers it."""
+
+
+class PictureMissing(Enum):
+    """Why a picture was not taken; the value is that of its counter in the metrics."""
+
+    MUTED = "muted"
+    """The anchor sent no video."""
+    NO_KEYFRAME = "no_keyframe"
+    """No intact key frame came, though video did."""
+    POOL_FULL = "pool_full"
+    """Image work could not keep up."""
+    UNDECODABLE = "undecodable"
+    """The key frame could not be decoded."""
+    LOST = "lost"
+    """The process that was to make it died, or had died of the key frame before."""
 
 
 class ExitReason(IntEnum):
@@ -120,6 +155,29 @@ class SliceGone:
     """A slice of a task that was begun came to nothing: it was lost or discarded."""
 
     task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AudioGap:
+    """Nothing of an anchor's audio came for a while, and then it went on."""
+
+    origin: SliceOrigin
+    start_ms: int
+    """UTC milliseconds."""
+    samples: int
+    """Its length, in samples of 48 kHz."""
+    reason: GapReason
+    filling: GapFilling
+
+
+@dataclass(frozen=True, slots=True)
+class PictureNotTaken:
+    """A picture of an anchor was due, and there is none."""
+
+    origin: SliceOrigin
+    due_ms: int
+    """UTC milliseconds."""
+    reason: PictureMissing
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class NodeMetrics(Collector):
             "rooms",
             {"builtin": self._rooms.anchor_count},
         )
-        slicing = self._worker.slicing_counters()
+        slicing = self._worker.counters
         yield _counter(
             "cloudslice_slicing",
             "What robots have made and left out.",

@@ -111,7 +111,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         stack.callback(rooms.close)
         providers = {"builtin": rooms}
         worker = await stack.enter_async_context(
-            Worker(settings, store, spool, providers, pictures, clock, tick)
+            Worker(settings, store, spool, providers, pictures, clock, tick, bus)
         )
         await uploader.end_others(worker.taken_up)
         watching = await stack.enter_async_context(asyncio.TaskGroup())

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from cloudslice.codecs.opus import packet_samples
+from cloudslice.events import AudioGap
 from cloudslice.slices import SliceKind, SliceOrigin
 from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
@@ -150,7 +151,10 @@ class Listener:
         self.counters = SlicingCounters()
         origin = SliceOrigin("task", "anchor", SliceKind.AUDIO, "ogg")
         self.slice_s = slice_s
-        self.slicer = AudioSlicer(origin, self.store, self.clock, slice_s, self.counters)
+        self.gaps: list[AudioGap] = []
+        self.slicer = AudioSlicer(
+            origin, self.store, self.clock, slice_s, self.counters, self._note_gap
+        )
         self._open: list[Packet] = []
 
     def hear(self, life: Life, *, stalls: Sequence[tuple[float, float]] = ()) -> "Listener":
@@ -179,6 +183,10 @@ class Listener:
         self._hand_out()
         self.slicer.close()
         return self
+
+    def _note_gap(self, gap: AudioGap) -> None:
+        self.gaps.append(gap)
+        self.counters.note(gap)
 
     def _take(self, event: Packet | Report) -> None:
         if isinstance(event, Report):

@@ -119,7 +119,7 @@ async def open_tasks(
             tick = stack.enter_context(contextlib.closing(Tick(clock)))
         store = SqliteTaskStore(database, BOX, bus)
         steady = await stack.enter_async_context(SteadyClock(database, clock, "tasks"))
-        worker = Worker(settings, store, spool, providers, pictures, clock, tick)
+        worker = Worker(settings, store, spool, providers, pictures, clock, tick, bus)
         await stack.enter_async_context(worker)
         await delivery.uploader.end_others(worker.taken_up)
         is_full = lambda: delivery.uploader.is_full  # noqa: E731

@@ -1,11 +1,13 @@
-"""What a robot has made and what it had to leave out, for metrics and for the record."""
+"""What robots have made and what they had to leave out, for metrics."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+
+from cloudslice.events import AudioGap, GapFilling, PictureNotTaken
 
 
 @dataclass(slots=True)
 class SlicingCounters:
-    """One task's counts since its start; only ever counted up, on the event loop."""
+    """A node's counts since its start; only ever counted up, on the event loop."""
 
     audio_slices: int = 0
     gaps_filled: int = 0
@@ -40,7 +42,14 @@ class SlicingCounters:
     pictures_lost: int = 0
     """Pictures not taken because the process that made them died, or had died of the last one."""
 
-    def add(self, other: "SlicingCounters") -> None:
-        """Count what `other` has counted, too."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+    def note(self, event: AudioGap | PictureNotTaken) -> None:
+        """Count what slicing has told."""
+        if isinstance(event, PictureNotTaken):
+            counter = f"pictures_{event.reason.value}"
+            setattr(self, counter, getattr(self, counter) + 1)
+        elif event.filling is GapFilling.CONCEALED:
+            self.gaps_filled += 1
+            self.concealed_samples += event.samples
+        elif event.filling is GapFilling.SILENCE:
+            self.gaps_filled += 1
+            self.silence_samples += event.samples

@@ -6,6 +6,7 @@ from math import inf
 from typing import ParamSpec
 
 from cloudslice.clock import Clock
+from cloudslice.events import AudioGap, PictureNotTaken
 from cloudslice.faults import Faults
 from cloudslice.media.tracks import AudioTrack, OpusRun
 from cloudslice.rooms.base import Anchor, LeaveCode
@@ -70,9 +71,6 @@ class Robot:
 
     An unforeseen error in slicing one anchor is counted and logged. It neither reaches the other
     anchors nor the caller.
-
-    Attributes:
-        counters: what it made and left out.
     """
 
     def __init__(
@@ -86,17 +84,22 @@ class Robot:
         due_times: DueTimes,
         clock: Clock,
         max_anchors: int,
+        counters: SlicingCounters,
+        publish: Callable[[AudioGap | PictureNotTaken], object],
         faults: Faults,
         on_finished: Callable[[LeaveCode], None],
     ) -> None:
         """The idle clock starts at once.
 
         Args:
+            counters: what it makes and leaves out is counted there.
+            publish: is told of gaps, and of pictures that are not taken.
             faults: takes the unforeseen errors.
             on_finished: called once when the robot is done by itself: no anchor for
                 `max_idle_s`, or evicted. All slices are closed by then.
         """
-        self.counters = SlicingCounters()
+        self._counters = counters
+        self._publish = publish
         self._task_id = task_id
         self._params = params
         self._lists = lists
@@ -265,7 +268,8 @@ class Robot:
             store,
             self._clock,
             self._params.audio_slice_s,
-            self.counters,
+            self._counters,
+            self._publish,
         )
         self._audio[user_id] = audio = _SlicedAudio(track, slicer, store, self._since)
         track.add_sink(audio)
@@ -292,7 +296,8 @@ class Robot:
             self._clock,
             interval_s=self._params.video_interval_s,
             image_format=image_format,
-            counters=self.counters,
+            counters=self._counters,
+            publish=self._publish,
             since=self._since,
         )
         self._video[anchor.user_id] = _SlicedVideo(anchor, choice, grabber)

@@ -9,6 +9,7 @@ import structlog
 
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, LimitSettings, Settings
+from cloudslice.events import AudioGap, Bus, PictureNotTaken
 from cloudslice.faults import Faults
 from cloudslice.identity.user_sig import IdentityError, verify_user_sig
 from cloudslice.rooms.base import LeaveCode, RoomProvider
@@ -38,6 +39,7 @@ class Worker:
     Attributes:
         faults: unforeseen errors: each ends or delays one step of one task.
         taken_up: the TaskIds that were on record at the start.
+        counters: what all robots have made and left out.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Worker:
         pictures: PicturePool,
         clock: Clock,
         tick: Tick,
+        bus: Bus,
     ) -> None:
         """
         Args:
@@ -59,6 +62,7 @@ class Worker:
             pictures: makes pictures of key frames.
             clock: for idle times and slicing.
             tick: on which robots do what is due.
+            bus: is told of what they leave out.
         """
         self.faults = Faults("task")
         self.taken_up: frozenset[str] = frozenset()
@@ -67,7 +71,10 @@ class Worker:
         self._rooms = rooms
         self._due_times = DueTimes()
         self._tasks: dict[str, RunningTask] = {}
-        self._of_ended = SlicingCounters()
+        self._bus = bus
+        self.counters = SlicingCounters()
+        bus.listen(AudioGap, self.counters.note)
+        bus.listen(PictureNotTaken, self.counters.note)
         self._lives: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
         self._tick = tick
@@ -145,14 +152,6 @@ class Worker:
             counts[task.status] += 1
         return counts
 
-    def slicing_counters(self) -> SlicingCounters:
-        """What all robots have made and left out since the start."""
-        total = SlicingCounters()
-        total.add(self._of_ended)
-        for task in self._tasks.values():
-            total.add(task.robot.counters)
-        return total
-
     def _take_up(self, stored: StoredTask) -> None:
         """Go on with a task of a former process."""
         app = self._settings.app(stored.room.sdk_app_id)
@@ -202,7 +201,6 @@ class Worker:
         except Exception as error:
             self.faults.caught(error, **task.stored.log_fields)
         del self._tasks[task.stored.task_id]
-        self._of_ended.add(task.robot.counters)
 
     def _make_robot(self, stored: StoredTask, limits: LimitSettings) -> Robot:
         around = self._around
@@ -215,6 +213,8 @@ class Worker:
             due_times=self._due_times,
             clock=around.clock,
             max_anchors=limits.anchors_per_task,
+            counters=self.counters,
+            publish=self._bus.publish,
             faults=self.faults,
             on_finished=lambda code: self._stop(stored.task_id, code),
         )

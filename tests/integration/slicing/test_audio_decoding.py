@@ -40,7 +40,7 @@ def slice_packets(
     """The files of a stream of equal packets, those that are lost left out."""
     store, clock, counters = MemoryStore(), ManualClock(), SlicingCounters()
     origin = SliceOrigin("task", "anchor", SliceKind.AUDIO, "ogg")
-    slicer = AudioSlicer(origin, store, clock, slice_s, counters)
+    slicer = AudioSlicer(origin, store, clock, slice_s, counters, counters.note)
     for index, packet in enumerate(packets):
         clock.now = (index + 1) * frame_ms / 1000
         slicer.tick(clock.now)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudslice.codecs.opus import packet_samples
+from cloudslice.events import AudioGap, GapFilling, GapReason
 from cloudslice.media.tracks import OpusRun
 from cloudslice.slices import SliceKind, SliceOrigin
 from cloudslice.slicing.audio.ogg import repair_ogg
@@ -38,7 +39,10 @@ class Anchor:
         self.clock = ManualClock()
         self.clock.now = START
         self.counters = SlicingCounters()
-        self.slicer = AudioSlicer(ORIGIN, self.store, self.clock, slice_s, self.counters)
+        self.slicer = AudioSlicer(
+            ORIGIN, self.store, self.clock, slice_s, self.counters, self._note_gap
+        )
+        self.gaps: list[AudioGap] = []
         self.timestamp = 7_000
         self.sent: list[bytes] = []
 
@@ -51,6 +55,10 @@ class Anchor:
             self.slicer.tick(self.clock.now)
             self.timestamp += samples
             self.sent.append(packet)
+
+    def _note_gap(self, gap: AudioGap) -> None:
+        self.gaps.append(gap)
+        self.counters.note(gap)
 
     def pause(self, seconds: float, *, clock_runs: bool = True) -> None:
         """Nothing comes; the slicer is ticked as its owner would."""
@@ -174,6 +182,9 @@ def test_a_long_gap_becomes_silence_of_its_length() -> None:
         "19200", "0",
     )  # fmt: skip
     assert (anchor.counters.gaps_filled, anchor.counters.silence_samples) == (1, 19_200)
+    assert anchor.gaps == [
+        AudioGap(ORIGIN, UTC_AT_ZERO_MS + 500_400, 19_200, GapReason.MISSING, GapFilling.SILENCE)
+    ]
 
 
 def test_a_short_gap_is_left_to_the_decoder_to_conceal() -> None:
@@ -188,6 +199,7 @@ def test_a_short_gap_is_left_to_the_decoder_to_conceal() -> None:
         "0", "4800",
     )  # fmt: skip
     assert (anchor.counters.gaps_filled, anchor.counters.concealed_samples) == (1, 4800)
+    assert [(gap.samples, gap.filling) for gap in anchor.gaps] == [(4800, GapFilling.CONCEALED)]
 
 
 def test_after_a_packet_that_says_that_nothing_is_sent_the_decoder_goes_on() -> None:
@@ -201,6 +213,7 @@ def test_after_a_packet_that_says_that_nothing_is_sent_the_decoder_goes_on() -> 
     anchor.send(5)
     anchor.slicer.close()
     assert heard(anchor.store.slices)[5:26] == [b"\x48"] * 21
+    assert [(gap.samples, gap.reason) for gap in anchor.gaps] == [(19_200, GapReason.NOT_SENT)]
 
 
 def test_a_gap_over_a_cut_is_filled_alike_on_both_sides() -> None:
@@ -249,6 +262,7 @@ def test_a_mute_ends_the_slice_and_the_next_packet_begins_another() -> None:
     assert second.start_utc_ms == UTC_AT_ZERO_MS + 504_700
     assert heard([first, second]) == anchor.sent
     assert anchor.counters.gaps_filled == 0
+    assert [(gap.samples, gap.filling) for gap in anchor.gaps] == [(201_600, GapFilling.NOTHING)]
     hidden = [each for each in placed_packets(second) if each.end <= 47 * 4800]
     assert all(is_silence(each.packet) for each in hidden)
     assert read_opus_file(bytes(second.data)).pre_skip == PRE_ROLL

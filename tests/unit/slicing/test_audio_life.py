@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloudslice.events import GapReason
 from helpers.audio_life import (
     Life,
     Listener,
@@ -44,6 +45,9 @@ def test_a_stall_of_the_capture_is_silence_of_its_length(seconds: float, reports
     check_all_heard(listener, life)
     assert listener.made_up_s == pytest.approx(20 * seconds, abs=1)
     assert listener.counters.clock_stalled == 20
+    told = [gap for gap in listener.gaps if gap.reason is GapReason.STOOD_STILL]
+    assert len(told) == 20
+    assert sum(gap.samples for gap in told) / 48_000 == pytest.approx(20 * seconds, abs=1)
     assert listener.slices[0].details["clock"] == "stalled"
 
 

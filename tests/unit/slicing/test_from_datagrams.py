@@ -51,7 +51,9 @@ class House:
         self._receiving = Receiving()
         self._receiving.audio(patience_s=PATIENCE_S)
         origin = SliceOrigin("task", "anchor", SliceKind.AUDIO, "ogg")
-        self._slicer = AudioSlicer(origin, self.store, self.clock, SLICE_S, self.counters)
+        self._slicer = AudioSlicer(
+            origin, self.store, self.clock, SLICE_S, self.counters, self.counters.note
+        )
 
     def run(self, packets: Sequence[Sent], *, stalls: Sequence[tuple[float, float]] = ()) -> None:
         """Read what comes, until a while after the last packet; during the stalls, from a second

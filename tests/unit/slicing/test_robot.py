@@ -10,6 +10,7 @@ from cloudslice.faults import Faults
 from cloudslice.media.tracks import VideoCodec
 from cloudslice.rooms.base import LeaveCode, RoomListener
 from cloudslice.slices import SliceKind
+from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
 from cloudslice.slicing.pictures.due_times import DueTimes
 from cloudslice.slicing.pictures.pool import PicturePool
@@ -38,6 +39,7 @@ class Room:
         self.finished: list[LeaveCode] = []
         self.on_finished = self.finished.append
         self.talking: list[ManualAnchor] = []
+        self.counters = SlicingCounters()
         self.robot = Robot(
             "task-1",
             params,
@@ -47,6 +49,8 @@ class Room:
             due_times=DueTimes(),
             clock=self.clock,
             max_anchors=max_anchors,
+            counters=self.counters,
+            publish=self.counters.note,
             faults=Faults("test"),
             on_finished=lambda code: self.on_finished(code),
         )
@@ -104,7 +108,7 @@ def test_every_anchor_is_sliced_apart(pool: PicturePool) -> None:
     assert room.heard() == {"ann": 32_000, "bob": 27_000}
     assert {stored.origin.task_id for stored in room.store.slices} == {"task-1"}
     assert {stored.origin.extension for stored in room.store.slices} == {"ogg"}
-    assert room.robot.counters.audio_slices == 5
+    assert room.counters.audio_slices == 5
 
 
 async def test_pictures_are_taken_of_the_main_video() -> None:

@@ -11,6 +11,7 @@ from cloudslice.media.tracks import AudioSink, OpusRun
 from cloudslice.rooms.base import LeaveCode
 from cloudslice.slices import SliceOrigin
 from cloudslice.slicing.audio.slicer import AudioSlicer
+from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.slicing.pictures.due_times import DueTimes
 from cloudslice.slicing.pictures.grabber import FrameGrabber
@@ -61,6 +62,7 @@ class Stage:
     faults: Faults = field(default_factory=lambda: Faults("test"))
     finished: list[LeaveCode] = field(default_factory=list)
     anchors: list[ManualAnchor] = field(default_factory=list)
+    counters: SlicingCounters = field(default_factory=SlicingCounters)
 
     def __post_init__(self) -> None:
         self.robot = Robot(
@@ -72,6 +74,8 @@ class Stage:
             due_times=DueTimes(),
             clock=self.clock,
             max_anchors=25,
+            counters=self.counters,
+            publish=self.counters.note,
             faults=self.faults,
             on_finished=self.finished.append,
         )
@@ -176,7 +180,7 @@ def test_a_fault_at_one_anchor_is_not_felt_by_the_others(
     stage.anchors.remove(sound)
     stage.run(20)
     assert stage.durations_of(SOUND) == [1000]
-    assert stage.robot.counters.pictures_no_keyframe >= 1
+    assert stage.counters.pictures_no_keyframe >= 1
     stage.robot.set_lists(SubscriptionLists(audio_block=(BROKEN,), video_block=(BROKEN,)))
     late = stage.join("cat")
     stage.run(1)

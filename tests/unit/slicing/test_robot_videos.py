@@ -7,6 +7,7 @@ import pytest
 
 from cloudslice.faults import Faults
 from cloudslice.media.tracks import Keyframe, KeyframeReceiver, VideoCodec
+from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.slicing.pictures.due_times import DueTimes
 from cloudslice.slicing.pictures.picture import Picture, UndecodableKeyframeError
@@ -76,6 +77,7 @@ class Stage:
         self.clock = ManualClock()
         self.clock.now = 100.0
         self.store = MemoryStore()
+        self.counters = SlicingCounters()
         self.robot = Robot(
             "task-1",
             SliceParams(audio=False, video=True, video_interval_s=INTERVAL_S),
@@ -85,6 +87,8 @@ class Stage:
             due_times=DueTimes(),
             clock=self.clock,
             max_anchors=25,
+            counters=self.counters,
+            publish=self.counters.note,
             faults=Faults("test"),
             on_finished=lambda code: None,
         )
@@ -105,7 +109,7 @@ class Stage:
 
     @property
     def muted(self) -> int:
-        return self.robot.counters.pictures_muted
+        return self.counters.pictures_muted
 
     def dues(self) -> list[int]:
         """When the pictures were due: milliseconds."""
@@ -127,7 +131,7 @@ def test_the_screen_is_taken_while_the_camera_is_off() -> None:
     _first, second, *others = stage.dues()
     assert others == [second + 5000 * (number + 1) for number in range(len(others))]
     assert stage.muted == 0
-    assert stage.robot.counters.pictures_no_keyframe == 0
+    assert stage.counters.pictures_no_keyframe == 0
 
 
 @pytest.mark.parametrize("before_due_s", [0.2, 1.0, 1.8, 2.2, 2.8, 4.8])
@@ -142,7 +146,7 @@ def test_no_interval_is_left_out_whenever_the_camera_goes_off(before_due_s: floa
     assert {
         round((b - a) / 1000) for a, b in zip(stage.dues()[1:], stage.dues()[2:], strict=False)
     } == {5}
-    assert (stage.muted, stage.robot.counters.pictures_no_keyframe) == (0, 0)
+    assert (stage.muted, stage.counters.pictures_no_keyframe) == (0, 0)
 
 
 def test_a_camera_that_was_never_on_is_not_waited_for() -> None:

@@ -15,7 +15,12 @@ _MAX_DTX_BYTES = 2
 def is_concealed(last: bytes, samples: int) -> bool:
     """Whether a gap of `samples` after the packet `last` is left to the decoder to conceal."""
     longest = _MAX_CONCEALED_CELT if is_celt(last) else _MAX_CONCEALED_SILK
-    return samples <= longest or len(last) <= _MAX_DTX_BYTES
+    return samples <= longest or is_announced(last)
+
+
+def is_announced(last: bytes) -> bool:
+    """Whether the packet `last` says that nothing is sent for a while."""
+    return len(last) <= _MAX_DTX_BYTES
 
 
 def fill(last: bytes, start: int, samples: int) -> Iterator[tuple[bytes, int]]:

@@ -5,10 +5,12 @@ pre-skip, so that a decoder has converged at the first audible sample; a packet 
 cut goes into both files.
 """
 
+from collections.abc import Callable
 from math import inf
 
 from cloudslice.clock import Clock
 from cloudslice.codecs.opus import SAMPLE_RATE, MalformedPacketError, is_stereo, packet_samples
+from cloudslice.events import AudioGap, GapFilling, GapReason
 from cloudslice.media.tracks import OpusRun
 from cloudslice.slices import SliceOrigin
 from cloudslice.slicing.audio import gaps
@@ -53,6 +55,7 @@ class AudioSlicer:
         "_last_tick",
         "_origin",
         "_pre_roll",
+        "_publish",
         "_slice",
         "_slice_samples",
         "_store",
@@ -68,7 +71,17 @@ class AudioSlicer:
         clock: Clock,
         slice_s: int,
         counters: SlicingCounters,
+        publish: Callable[[AudioGap], object],
     ) -> None:
+        """
+        Args:
+            origin: whose audio it is.
+            store: takes the slices.
+            clock: tells the ticks' time, and labels.
+            slice_s: the length of a slice in seconds.
+            counters: counts slices, and what packets are odd.
+            publish: is told of each gap.
+        """
         self._origin = origin
         self._store = store
         self._clock = clock
@@ -76,6 +89,7 @@ class AudioSlicer:
         self._grid_start = 0
         """The media position from which slices are counted."""
         self._counters = counters
+        self._publish = publish
         self._faults = ClockFaults(counters, task_id=origin.task_id, user_id=origin.user_id)
         self._timeline = Timeline(self._faults)
         self._times = SliceTimes(clock)
@@ -154,9 +168,9 @@ class AudioSlicer:
         self._close_slice()
 
     def _take(self, placed: list[Placed]) -> None:
-        for run, samples, gap in placed:
+        for run, samples, gap, stood_still in placed:
             if gap:
-                self._take_gap(gap)
+                self._take_gap(gap, stood_still=stood_still)
             if self._slice is not None and self._end + samples * len(run.sizes) < self._slice.end:
                 self._slice.add(run.data, run.sizes, samples)
                 self._end += samples * len(run.sizes)
@@ -177,22 +191,27 @@ class AudioSlicer:
             if self._end > open_slice.end:
                 self._open(open_slice.end)
 
-    def _take_gap(self, samples: int) -> None:
+    def _take_gap(self, samples: int, *, stood_still: bool) -> None:
+        start, filling = self._end, GapFilling.SILENCE
         was_closed = self._slice is None and not self._is_on_grid
         if was_closed or samples > PAUSE_S * SAMPLE_RATE:
+            filling = GapFilling.NOTHING
             self._close_slice()
             self._end += samples
             self._pre_roll.fill(self._end, stereo=is_stereo(self._last_packet))
         else:
-            self._fill(samples)
+            if gaps.is_concealed(self._last_packet, samples):
+                filling = GapFilling.CONCEALED
+            self._fill(samples, is_concealed=filling is GapFilling.CONCEALED)
+        reason = GapReason.MISSING
+        if stood_still:
+            reason = GapReason.STOOD_STILL
+        elif gaps.is_announced(self._last_packet):
+            reason = GapReason.NOT_SENT
+        start_ms = self._clock.utc_ms(self._timeline.monotonic(start))
+        self._publish(AudioGap(self._origin, start_ms, samples, reason, filling))
 
-    def _fill(self, samples: int) -> None:
-        self._counters.gaps_filled += 1
-        is_concealed = gaps.is_concealed(self._last_packet, samples)
-        if is_concealed:
-            self._counters.concealed_samples += samples
-        else:
-            self._counters.silence_samples += samples
+    def _fill(self, samples: int, *, is_concealed: bool) -> None:
         for packet, size in gaps.fill(self._last_packet, self._end, samples):
             open_slice = self._slice or self._open(self._end)
             inside = min(size, open_slice.end - self._end)

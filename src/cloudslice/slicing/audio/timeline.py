@@ -53,6 +53,8 @@ class Placed(NamedTuple):
     """Of each packet."""
     gap: int
     """Samples before the first one in which nothing came, a multiple of `GRID`."""
+    stood_still: bool
+    """The sender had stood still in some of them, as its timestamps did."""
 
 
 class _Waiting(NamedTuple):
@@ -194,7 +196,8 @@ class Timeline:
             self._timestamps.shift(more)
             if self._is_related:
                 self._faults.note(ClockFault.STALLED)
-        placed = self._place(run, samples, gap, first_late_s)
+        stood_still &= self._is_related
+        placed = self._place(run, samples, gap, first_late_s, stood_still=stood_still)
         last_arrival = self.last_arrival
         self.last_arrival = run.last_arrival
         for each in rest:
@@ -235,9 +238,11 @@ class Timeline:
         least_before_s = min(each for at, each in late if at < begin + DECIDED_AFTER_S / 2)
         return least_before_s - least_s < _PROGRESS_S
 
-    def _place(self, run: OpusRun, samples: int, gap: int, late_s: float) -> list[Placed]:
-        if self._real_time.overdue_s:
-            gap += self._overdue_gap(late_s)
+    def _place(
+        self, run: OpusRun, samples: int, gap: int, late_s: float, *, stood_still: bool = False
+    ) -> list[Placed]:
+        if self._real_time.overdue_s and (overdue := self._overdue_gap(late_s)):
+            gap, stood_still = gap + overdue, True
         start = self.end + gap
         room = self._real_time.room(start, run.arrival, run.last_arrival)
         count = min(len(run.sizes), room // samples)
@@ -257,7 +262,7 @@ class Timeline:
         self.end = start + samples * count
         if self._real_time.late_s < _CAUGHT_UP_S:
             self._sender.on_time(self.end)
-        return [Placed(run, samples, gap)]
+        return [Placed(run, samples, gap, stood_still)]
 
     def _overdue_gap(self, late_s: float) -> int:
         """The gap before packets that fell behind while they flowed, unless the network is late."""

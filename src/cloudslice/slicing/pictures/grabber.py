@@ -1,5 +1,6 @@
 """Takes a picture of one video track at every due time, without listening to the track."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -7,6 +8,7 @@ from math import inf
 import structlog
 
 from cloudslice.clock import Clock
+from cloudslice.events import PictureMissing, PictureNotTaken
 from cloudslice.media.tracks import Keyframe, KeyframeRequest, VideoTrack
 from cloudslice.slices import SliceOrigin
 from cloudslice.slicing.counters import SlicingCounters
@@ -36,7 +38,7 @@ class FrameGrabber:
     sooner, to be due together with other tracks' pictures.
 
     One request for a key frame is open at a time. If it is not fulfilled before the next one is
-    due, the picture is counted as not taken, with the reason.
+    due, the picture is told to be not taken, with the reason.
     """
 
     def __init__(
@@ -51,10 +53,13 @@ class FrameGrabber:
         interval_s: int,
         image_format: ImageFormat,
         counters: SlicingCounters,
+        publish: Callable[[PictureNotTaken], object],
         since: float = -inf,
     ) -> None:
         """
         Args:
+            counters: counts the pictures that are taken.
+            publish: is told of each that is not.
             since: monotonic second; a key frame that arrived before it is not taken.
         """
         self._track = track
@@ -68,6 +73,7 @@ class FrameGrabber:
         self._interval_s = interval_s
         self._image_format = image_format
         self._counters = counters
+        self._publish = publish
         self._due = clock.monotonic()
         """Monotonic second of the picture that is asked for, or of the next one..."""
         self._due_then = due_times.join(interval_s, track, self._due)
@@ -148,11 +154,13 @@ class FrameGrabber:
     def _give_up(self, request: KeyframeRequest) -> None:
         request.cancel()
         self._request = None
+        due_ms = self._clock.utc_ms(self._due)
         self._go_on()
-        if self._has_flowed:
-            self._counters.pictures_no_keyframe += 1
-        else:
-            self._counters.pictures_muted += 1
+        has_flowed = self._has_flowed
+        self._miss(due_ms, PictureMissing.NO_KEYFRAME if has_flowed else PictureMissing.MUTED)
+
+    def _miss(self, due_ms: int, reason: PictureMissing) -> None:
+        self._publish(PictureNotTaken(self._origin, due_ms, reason))
 
     def _on_keyframe(self, keyframe: Keyframe) -> None:
         if keyframe.arrival < self._since:  # somebody else had asked for it
@@ -164,13 +172,13 @@ class FrameGrabber:
         self._go_on()
         if self._to_skip:
             self._to_skip -= 1
-            self._counters.pictures_lost += 1
+            self._miss(due_ms, PictureMissing.LOST)
             return
         is_same = keyframe is self._last
         self._last = keyframe
         on_picture = partial(self._on_picture, keyframe, self._origin, due_ms, is_same)
         if not self._pool.encode(keyframe, self._image_format, on_picture):
-            self._counters.pictures_pool_full += 1
+            self._miss(due_ms, PictureMissing.POOL_FULL)
 
     def _on_picture(
         self,
@@ -181,7 +189,7 @@ class FrameGrabber:
         result: Picture | PictureError,
     ) -> None:
         if isinstance(result, PictureError):
-            self._on_error(keyframe, result)
+            self._on_error(keyframe, due_ms, result)
             return
         self._deaths = 0
         self._counters.pictures += 1
@@ -197,13 +205,11 @@ class FrameGrabber:
             details["same-as-before"] = "1"
         self._store.put(origin, utc_ms, result.data, details)
 
-    def _on_error(self, keyframe: Keyframe, error: PictureError) -> None:
-        message = "key frame not decodable"
+    def _on_error(self, keyframe: Keyframe, due_ms: int, error: PictureError) -> None:
+        message, reason = "key frame not decodable", PictureMissing.UNDECODABLE
         if isinstance(error, PictureLostError):
-            message = "picture lost"
-            self._counters.pictures_lost += 1
-        else:
-            self._counters.pictures_undecodable += 1
+            message, reason = "picture lost", PictureMissing.LOST
+        self._miss(due_ms, reason)
         if isinstance(error, DeadlyKeyframeError):
             self._deaths += 1
             self._to_skip = min(2**self._deaths - 1, _MOST_TO_SKIP)

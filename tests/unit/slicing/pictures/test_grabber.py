@@ -6,6 +6,7 @@ from math import inf
 
 import pytest
 
+from cloudslice.events import PictureMissing, PictureNotTaken
 from cloudslice.media.tracks import Keyframe, VideoCodec
 from cloudslice.slices import SliceKind, SliceOrigin
 from cloudslice.slicing.counters import SlicingCounters
@@ -59,6 +60,7 @@ class Grabbing:
         self.store = MemoryStore()
         self.pool = ManualPool()
         self.counters = SlicingCounters()
+        self.missing: list[PictureNotTaken] = []
         self.grabber = FrameGrabber(
             self.track,
             ORIGIN,
@@ -69,6 +71,7 @@ class Grabbing:
             interval_s=5,
             image_format=ImageFormat.PNG,
             counters=self.counters,
+            publish=self._note,
             since=since,
         )
 
@@ -77,6 +80,10 @@ class Grabbing:
         while self.clock.now < second - 1e-6:
             self.clock.now = round(self.clock.now + 0.1, 6)
             self.grabber.tick(self.clock.now)
+
+    def _note(self, missing: PictureNotTaken) -> None:
+        self.missing.append(missing)
+        self.counters.note(missing)
 
     def grant(self) -> None:
         """A key frame arrives now and its picture is made at once."""
@@ -220,6 +227,10 @@ def test_a_picture_not_taken_is_counted_with_its_reason(
     grabbing.run_to(116)
     counters = grabbing.counters
     assert (counters.pictures_muted, counters.pictures_no_keyframe) == (muted, no_keyframe)
+    assert {each.origin for each in grabbing.missing} == {ORIGIN}
+    assert [each.due_ms - UTC_AT_ZERO_MS for each in grabbing.missing] == [
+        100_000, 105_000, 110_000,
+    ]  # fmt: skip
     assert grabbing.store.slices == []
 
 
@@ -253,6 +264,9 @@ def test_an_undecodable_key_frame_is_counted() -> None:
     [(_, receiver)] = grabbing.pool.jobs
     receiver(UndecodableKeyframeError("torn"))
     assert grabbing.counters.pictures_undecodable == 1
+    assert grabbing.missing == [
+        PictureNotTaken(ORIGIN, UTC_AT_ZERO_MS + 100_000, PictureMissing.UNDECODABLE)
+    ]
     assert grabbing.store.slices == []
 
 
