@@ -1,6 +1,7 @@
 """A writer of slices without its thread, in front of a test."""
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 from cloudslice.events import SliceLost
@@ -56,7 +57,7 @@ class WriterStage:
 
     def append(self, draft: Draft, *pieces: bytes) -> None:
         for piece in pieces:
-            self.writer.append(draft, piece)
+            self.writer.take(draft, partial(self.writer.append, data=piece), len(piece))
         self.work()
 
     def begin(self, *pieces: bytes, origin: SliceOrigin = AUDIO) -> Draft:

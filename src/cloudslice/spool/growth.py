@@ -14,19 +14,19 @@ class Growth:
         draft: Draft,
         writer: SliceWriter,
         append: Callable[[Draft, bytes], None],
-        gather: Callable[[Callable[[], None]], None],
+        hand_in: Callable[[Draft, Callable[[Draft], None]], None],
     ) -> None:
         """
         Args:
             draft: the slice.
             writer: is to be told of its end, on its own thread.
             append: takes a piece of it.
-            gather: takes a call for that thread.
+            hand_in: takes a step of it for that thread.
         """
         self._draft = draft
         self._writer = writer
         self._append = append
-        self._gather = gather
+        self._hand_in = hand_in
         self._is_open = True
 
     def append(self, data: bytes) -> None:
@@ -40,18 +40,18 @@ class Growth:
         """See `GrowingSlice`."""
         self._end()
         finish = Finish(start_utc_ms, duration_ms, details, head)
-        self._gather(lambda: self._writer.finish(self._draft, finish))
+        self._hand_in(self._draft, lambda draft: self._writer.finish(draft, finish))
 
     def abandon(self, reason: str) -> None:
         """See `GrowingSlice`."""
         if self._is_open:
             self._end()
-            self._gather(lambda: self._writer.abandon(self._draft, reason))
+            self._hand_in(self._draft, lambda draft: self._writer.abandon(draft, reason))
 
     def discard(self) -> None:
         """See `GrowingSlice`."""
         self._end()
-        self._gather(lambda: self._writer.discard(self._draft))
+        self._hand_in(self._draft, self._writer.discard)
 
     def _end(self) -> None:
         self._check_open()

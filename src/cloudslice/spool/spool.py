@@ -187,7 +187,7 @@ class Spool:
         self._serial += 1
         draft = Draft(origin, start_utc_ms, new_name(self._now_ms(), self._serial))
         self._open[origin.task_id] += 1
-        return Growth(draft, self._writer, self._append, self._thread.gather)
+        return Growth(draft, self._writer, self._append, self._hand_in)
 
     def put(
         self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
@@ -244,11 +244,15 @@ class Spool:
     def _append(self, draft: Draft, data: bytes) -> None:
         """Have the writer append a piece to a slice; beyond the bound of memory it is cut."""
         if self._bytes_in - self._writer.bytes_out + len(data) > _BACKLOG_BYTES:
-            self._thread.gather(lambda: self._writer.abandon(draft, "the disk is too slow"))
+            self._hand_in(draft, lambda each: self._writer.abandon(each, "the disk is too slow"))
             return
         self._bytes_in += len(data)
         self.used_bytes += len(data)
-        self._thread.gather(lambda: self._writer.append(draft, data))
+        self._hand_in(draft, lambda each: self._writer.append(each, data), len(data))
+
+    def _hand_in(self, draft: Draft, step: Callable[[Draft], None], size: int = 0) -> None:
+        """Have the writer do a step of a slice, in its turn; see `SliceWriter.take`."""
+        self._thread.gather(lambda: self._writer.take(draft, step, size))
 
     def _report(self, outcome: Outcome) -> None:
         self.used_bytes -= outcome.freed

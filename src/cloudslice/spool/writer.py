@@ -77,9 +77,20 @@ class SliceWriter:
         """Whether something was refused and is to be tried again."""
         return bool(self._pending or self._renamed)
 
+    def take(self, draft: Draft, step: Callable[[Draft], None], size: int = 0) -> None:
+        """Do one of the steps below, which hands in `size` bytes. If it meets an error that nobody
+        foresaw, the slice ends with what came before."""
+        self._taken_bytes += size
+        size_before = draft.size
+        try:
+            step(draft)
+        except Exception as error:
+            self.faults.caught(error, task_id=draft.origin.task_id, name=draft.name)
+            self._outcome.freed += size - (draft.size - size_before)
+            self.abandon(draft, "a fault of the server cut it off")
+
     def append(self, draft: Draft, data: bytes) -> None:
         """A slice begins, or goes on."""
-        self._taken_bytes += len(data)
         if not draft.takes_more:
             self._outcome.freed += len(data)
             return

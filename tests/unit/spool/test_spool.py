@@ -310,6 +310,48 @@ async def test_a_fault_of_the_thread_costs_a_slice_at_most(
         assert len(site.ready) >= 1
 
 
+@pytest.mark.parametrize("piece", ["append", "finish"])
+async def test_a_fault_in_taking_a_piece_ends_its_slice(
+    site: SpoolSite, monkeypatch: pytest.MonkeyPatch, piece: str
+) -> None:
+    """With what came before it, which is told; nothing of it is open or counted for ever."""
+    async with site.open(TASK) as spool:
+        growing = spool.grow(AUDIO, START_MS)
+        growing.append(b"before")
+        await spool.flush()
+        failing = Failing(monkeypatch, SliceWriter, piece)
+        growing.append(b", with the fault")
+        growing.append(b", after")
+        growing.finish(START_MS, 1000, {})
+        spool.put(PICTURE, START_MS, b"picture", {})
+        await spool.flush()
+        assert failing.has_failed
+        assert spool.faults.errors == 1
+        assert [(each.origin, each.is_partial) for each in site.lost] == [(AUDIO, True)]
+        kept = {"append": b"before", "finish": b"before, with the fault, after"}[piece]
+        contents = {each.origin: spool.read(TASK.task_id, each.name)[1] for each in site.ready}
+        assert contents == {AUDIO: kept + b" repaired", PICTURE: b"picture"}
+        assert spool.count_open(TASK.task_id) == 0
+        for each in site.ready:
+            spool.remove(TASK.task_id, each.name)
+        await spool.flush()
+        assert spool.used_bytes == 0
+
+
+@pytest.mark.parametrize("piece", ["append", "finish"])
+async def test_a_fault_in_taking_a_picture_loses_it(
+    site: SpoolSite, monkeypatch: pytest.MonkeyPatch, piece: str
+) -> None:
+    """And says so: its task would wait for it for ever."""
+    async with site.open(TASK) as spool:
+        Failing(monkeypatch, SliceWriter, piece)
+        spool.put(PICTURE, START_MS, b"picture", {})
+        await spool.flush()
+        assert [(each.origin, each.is_partial) for each in site.lost] == [(PICTURE, False)]
+        assert site.gone == [TASK.task_id]
+        assert (spool.count_open(TASK.task_id), spool.used_bytes, spool.faults.errors) == (0, 0, 1)
+
+
 async def test_who_does_not_wait_any_more_harms_nobody(site: SpoolSite) -> None:
     async with site.open(TASK) as spool:
         waiting = [
