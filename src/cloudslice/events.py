@@ -2,7 +2,9 @@
 
 A part publishes what has happened and knows nobody who listens. Listeners are called at once, one
 after the other, on the event loop; what one of them raises is counted and reaches nobody else.
-Whoever has more to do than a few microseconds keeps a queue of its own.
+Nothing bounds their time, and the loop waits for it: whoever has more to do than a few microseconds
+keeps a queue of its own. All of them do: they add to a counter or a queue, or wake a task. The
+slowest writes a line into the log, once for each slice that is lost.
 
 What must not be lost is recorded instead: within an operation on the database, those who keep a
 record of such an event write it through the same connection, in the same transaction as its cause;
@@ -122,6 +124,8 @@ class SliceReady:
     """A slice is whole and durable in the spool: it may be uploaded."""
 
     slice: Slice
+    file_size: int
+    """Bytes that it takes in the spool; more than those of its content."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class SpoolSite:
 
     Attributes:
         ready, lost, gone: what they have published.
+        sizes: of the files of those that are ready.
         now_ms: what their clock says; None: the machine's time.
     """
 
@@ -59,9 +60,14 @@ class SpoolSite:
         self.is_new_clock = False
         self.sync_interval_s = 1.0
         self.known: dict[str, tuple[TaskRef, Bucket]] = {}
-        self.bus.listen(SliceReady, lambda event: self.ready.append(event.slice))
+        self.sizes: list[int] = []
+        self.bus.listen(SliceReady, self._note_ready)
         self.bus.listen(SliceLost, self.lost.append)
         self.bus.listen(SliceGone, lambda event: self.gone.append(event.task_id))
+
+    def _note_ready(self, event: SliceReady) -> None:
+        self.ready.append(event.slice)
+        self.sizes.append(event.file_size)
 
     def make_spool(self) -> Spool:
         """A spool over the directory, not open yet."""

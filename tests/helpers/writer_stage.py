@@ -45,7 +45,7 @@ class WriterStage:
         self._note(self.writer.close())
 
     def _note(self, outcome: Outcome) -> None:
-        self.ready += outcome.ready
+        self.ready += [each.slice for each in outcome.ready]
         self.lost += outcome.lost
         self.gone += outcome.gone
         self.freed += outcome.freed

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cloudslice.events import SliceLost
-from cloudslice.slices import Repaired, Slice, SliceOrigin
+from cloudslice.events import SliceLost, SliceReady
+from cloudslice.slices import Repaired, SliceOrigin
 from cloudslice.spool.slice_format import Head
 
 
@@ -83,8 +83,7 @@ class Draft:
 class Outcome:
     """What became of a batch."""
 
-    ready: list[Slice] = field(default_factory=list)
-    """Slices that are whole now."""
+    ready: list[SliceReady] = field(default_factory=list)
     lost: list[SliceLost] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     """The task of each slice that came to nothing: lost or discarded."""

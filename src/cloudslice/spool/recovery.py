@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from cloudslice.events import SliceLost
+from cloudslice.events import SliceLost, SliceReady
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import (
     Bucket,
@@ -28,7 +28,6 @@ from cloudslice.spool import slice_files
 from cloudslice.spool.drafts import Draft, Finish
 from cloudslice.spool.files import read_regular, sync_directory
 from cloudslice.spool.quarantine import Quarantine
-from cloudslice.spool.slice_files import Completed
 from cloudslice.spool.slice_format import (
     PART,
     WHOLE,
@@ -166,7 +165,7 @@ class Recovery:
     def _complete(self) -> None:
         """Make growing slices whole, many together: they share commits of the file system."""
         for draft, result in slice_files.complete(self._growing).items():
-            if isinstance(result, Completed):
+            if isinstance(result, SliceReady):
                 _log.info("slice completed", key=result.slice.object_key)
                 found = self._note_whole(draft.name, result.file_size)
                 self._taken_up.waiting[draft.origin.task_id].append(found)

@@ -6,9 +6,10 @@ import hashlib
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from cloudslice.events import SliceReady
 from cloudslice.slices import DamagedSliceError, Slice
 from cloudslice.spool.drafts import Draft, Finish
 from cloudslice.spool.files import read_regular, start_flush, write_all
@@ -17,15 +18,6 @@ from cloudslice.spool.task_directory import TaskDirectory
 
 _AT_ONCE = 64
 """Files that are open at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """A slice whose file is whole."""
-
-    slice: Slice
-    file_size: int
-    """Bytes; more than those of the content."""
 
 
 def part_path(directory: TaskDirectory, name: str) -> Path:
@@ -69,22 +61,22 @@ def is_complete(directory: TaskDirectory, draft: Draft) -> bool:
     return True
 
 
-def complete(drafts: Mapping[Draft, TaskDirectory]) -> dict[Draft, Completed | Exception]:
+def complete(drafts: Mapping[Draft, TaskDirectory]) -> dict[Draft, SliceReady | Exception]:
     """Write the files of finished drafts, each durable before it has its final name, or say why
     it cannot be; their directories are still to be flushed.
 
     They are written together and only then flushed: the disk is busy with all of them, and the
     file system's journal is committed for some at a time.
     """
-    results: dict[Draft, Completed | Exception] = {}
+    results: dict[Draft, SliceReady | Exception] = {}
     waiting = list(drafts.items())
     for start in range(0, len(waiting), _AT_ONCE):
         results |= _complete(waiting[start : start + _AT_ONCE])
     return results
 
 
-def _complete(drafts: list[tuple[Draft, TaskDirectory]]) -> dict[Draft, Completed | Exception]:
-    results: dict[Draft, Completed | Exception] = {}
+def _complete(drafts: list[tuple[Draft, TaskDirectory]]) -> dict[Draft, SliceReady | Exception]:
+    results: dict[Draft, SliceReady | Exception] = {}
     with contextlib.ExitStack() as opened:
         descriptors: dict[Draft, int] = {}
         for draft, directory in drafts:
@@ -138,7 +130,7 @@ def _write_rest(descriptor: int, draft: Draft) -> None:
             draft.pieces.append(bytes(rest))
 
 
-def _write_whole(descriptor: int, draft: Draft, directory: TaskDirectory) -> Completed:
+def _write_whole(descriptor: int, draft: Draft, directory: TaskDirectory) -> SliceReady:
     """Write all that is missing in the file of a slice that ends."""
     finish = draft.finish
     assert finish is not None  # noqa: S101 - only finished drafts come here
@@ -160,7 +152,7 @@ def _write_whole(descriptor: int, draft: Draft, directory: TaskDirectory) -> Com
     write_all(descriptor, tail, draft.written)
     size = draft.written + len(tail)
     os.ftruncate(descriptor, size)
-    return Completed(whole, size)
+    return SliceReady(whole, size)
 
 
 def _write_content(descriptor: int, draft: Draft, finish: Finish) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cloudslice.events import Bus, SliceGone, SliceReady
+from cloudslice.events import Bus, SliceGone
 from cloudslice.faults import Faults
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import (
@@ -256,13 +256,13 @@ class Spool:
 
     def _report(self, outcome: Outcome) -> None:
         self.used_bytes -= outcome.freed
-        self._open.subtract(each.origin.task_id for each in outcome.ready)
+        self._open.subtract(each.slice.origin.task_id for each in outcome.ready)
         self._open.subtract(outcome.gone)
-        for each in outcome.ready:
+        for ready in outcome.ready:
             if self._waiting is not None:
-                waiting = self._waiting.setdefault(each.origin.task_id, [])
-                waiting.append(WaitingSlice(each.name, each.size))
-            self._bus.publish(SliceReady(each))
+                waiting = self._waiting.setdefault(ready.slice.origin.task_id, [])
+                waiting.append(WaitingSlice(ready.slice.name, ready.file_size))
+            self._bus.publish(ready)
         for lost in outcome.lost:
             self._bus.publish(lost)
         for task_id in outcome.gone:

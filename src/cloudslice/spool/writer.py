@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from cloudslice.events import SliceLost
+from cloudslice.events import SliceLost, SliceReady
 from cloudslice.faults import Faults
 from cloudslice.slices import Repair, SliceKind
 from cloudslice.spool import slice_files
 from cloudslice.spool.drafts import Draft, Finish, Outcome
 from cloudslice.spool.files import sync_directory
 from cloudslice.spool.quarantine import Quarantine
-from cloudslice.spool.slice_files import Completed, part_path
+from cloudslice.spool.slice_files import part_path
 from cloudslice.spool.spooled_tasks import SpooledTasks, remove_file
 from cloudslice.spool.task_directory import TaskDirectory
 
@@ -65,7 +65,7 @@ class SliceWriter:
         self._monotonic = monotonic
         self._pending: dict[Draft, None] = {}
         """Drafts for which something is still to be done, in the order in which that came."""
-        self._renamed: dict[Draft, Completed] = {}
+        self._renamed: dict[Draft, SliceReady] = {}
         """Drafts whose files have their final names, but not durably."""
         self._outcome = Outcome()
         self._is_refused = False
@@ -246,7 +246,7 @@ class SliceWriter:
             except Exception as error:
                 self.faults.caught(error, task_id=task_id)
                 continue
-            self._outcome.ready += [self._renamed.pop(draft).slice for draft in drafts]
+            self._outcome.ready += [self._renamed.pop(draft) for draft in drafts]
 
     def _lose(self, draft: Draft, reason: str) -> None:
         """Nothing of a slice can be kept."""

@@ -200,7 +200,7 @@ class Uploader:
     def _take(self, event: SliceReady) -> None:
         ready = event.slice
         if queue := self._find(ready.origin.task_id):
-            queue.add(WaitingSlice(ready.name, ready.size))
+            queue.add(WaitingSlice(ready.name, event.file_size))
         if self._spool.used_bytes > self._limit_bytes:
             self._over_limit.set()
 
