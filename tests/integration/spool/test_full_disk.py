@@ -1,9 +1,6 @@
 """The spool on a real disk that is really full."""
 
 import asyncio
-import contextlib
-import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +9,7 @@ import pytest
 
 from cloudslice.slices import SliceKind
 from cloudslice.slicing.audio.ogg import OggOpusWriter, repair_ogg
+from helpers.small_disk import SmallDisk, small_disk
 from helpers.spool_site import AUDIO, START_MS, TASK, SpoolSite, read_waiting
 from helpers.waiting import eventually
 
@@ -21,29 +19,15 @@ PACKET = bytes([0xFC]) + bytes(range(159))
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 512 KiB, in a mount namespace of its own: that needs no root."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    program = 'mount -t tmpfs -o size=512k none "$0" && echo mounted && exec cat'
-    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", program, str(mount)]
-    if os.getuid() == 0:
-        command[1:3] = []
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            if process.stdout.readline() != b"mounted\n":
-                pytest.skip("file systems cannot be mounted here")
-            yield Path(f"/proc/{process.pid}/root{mount}")
-        finally:
-            process.stdin.close()
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "disk", 512) as disk:
+        yield disk
 
 
 @pytest.fixture
-async def site(small_disk: Path) -> SpoolSite:
+async def site(disk: SmallDisk) -> SpoolSite:
     """A spool on the small disk, which repairs real audio."""
-    site = SpoolSite(small_disk / "spool")
+    site = SpoolSite(disk.path / "spool")
     site.repairs[SliceKind.AUDIO] = repair_ogg
     return site
 
@@ -64,18 +48,8 @@ def pieces() -> list[bytes]:
     return pieces
 
 
-def fill(disk: Path) -> Path:
-    """Take all the room there is, in a file that is returned."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    assert os.statvfs(disk).f_bavail == 0
-    return ballast
-
-
 async def test_two_seconds_without_room_in_a_slice_of_a_minute(
-    site: SpoolSite, small_disk: Path, pieces: list[bytes]
+    site: SpoolSite, disk: SmallDisk, pieces: list[bytes]
 ) -> None:
     """Nothing is missing in it."""
     async with site.open(TASK) as spool, asyncio.timeout(30):
@@ -83,7 +57,7 @@ async def test_two_seconds_without_room_in_a_slice_of_a_minute(
         for piece in pieces[:45]:
             growing.append(piece)
         await spool.flush()
-        ballast = await asyncio.to_thread(fill, small_disk)
+        ballast = await asyncio.to_thread(disk.fill)
         for piece in pieces[45:47]:
             growing.append(piece)
             await spool.flush()
@@ -99,7 +73,7 @@ async def test_two_seconds_without_room_in_a_slice_of_a_minute(
 
 
 async def test_a_disk_that_stays_full_until_memory_is_full_too(
-    site: SpoolSite, small_disk: Path, pieces: list[bytes], monkeypatch: pytest.MonkeyPatch
+    site: SpoolSite, disk: SmallDisk, pieces: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The slice is delivered up to where memory ended, with its true duration; the loss is told,
     and so is the next."""
@@ -112,7 +86,7 @@ async def test_a_disk_that_stays_full_until_memory_is_full_too(
         growing[1].append(pieces[0])
         await spool.flush()
         monkeypatch.setattr("cloudslice.spool.spool._BACKLOG_BYTES", backlog)
-        ballast = await asyncio.to_thread(fill, small_disk)
+        ballast = await asyncio.to_thread(disk.fill)
         for piece in pieces[45:]:
             growing[0].append(piece)
         growing[1].append(bytes(backlog))
@@ -134,7 +108,7 @@ async def test_a_disk_that_stays_full_until_memory_is_full_too(
 
 
 async def test_the_end_of_the_process_on_a_full_disk(
-    site: SpoolSite, small_disk: Path, pieces: list[bytes]
+    site: SpoolSite, disk: SmallDisk, pieces: list[bytes]
 ) -> None:
     """What is on the disk is delivered later; what was not is told. A start on the full disk is
     one, too: it delivers the slice once there is room."""
@@ -143,7 +117,7 @@ async def test_the_end_of_the_process_on_a_full_disk(
         for piece in pieces[:45]:
             growing.append(piece)
         await spool.flush()
-        ballast = await asyncio.to_thread(fill, small_disk)
+        ballast = await asyncio.to_thread(disk.fill)
         for piece in pieces[45:]:
             growing.append(piece)
         growing.finish(START_MS, SECONDS * 1000, {})
