@@ -28,8 +28,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 import av
 import uvloop
 
-from cloudslice.codecs.h264 import H264Depacketizer
-from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.codecs.h264 import H264, H264Depacketizer
+from cloudslice.media.tracks import Keyframe
 from cloudslice.process import keep_freed_memory
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures.colors import ColorConverter
@@ -86,7 +86,7 @@ def make_keyframes(size: str) -> list[Keyframe]:
         if each.is_keyframe:
             frames.append(depacketizer.assemble(each.payloads, first, is_first_known=True))
         first += len(each.payloads)
-    return [Keyframe(VideoCodec.H264, data, 0, 0) for data in frames if data is not None]
+    return [Keyframe(H264.decoding, data, 0, 0) for data in frames if data is not None]
 
 
 def decode(keyframe: Keyframe) -> av.VideoFrame:
@@ -118,7 +118,7 @@ def measure(keyframes: Sequence[Keyframe], pictures: int) -> list[Result]:
 
     def convert(keyframe: Keyframe, image_format: ImageFormat) -> None:
         is_png = image_format is ImageFormat.PNG
-        (converter.to_rgb if is_png else converter.to_jfif)(frames[keyframe], keyframe.codec)
+        (converter.to_rgb if is_png else converter.to_jfif)(frames[keyframe], keyframe.decoding)
 
     ways: list[tuple[str, Callable[[Keyframe, ImageFormat], bytes | None], ImageFormat]] = [
         (name, way, image_format)

@@ -9,7 +9,8 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
-from cloudslice.media.tracks import VideoCodec
+from cloudslice.codecs.codec import VideoCodec
+from cloudslice.codecs.h264 import H264
 from cloudslice_publisher.picture import RgbImage
 from cloudslice_publisher.sound import SAMPLE_RATE, Pcm
 
@@ -30,7 +31,7 @@ class VideoSpec:
             loop jumps when somebody asks for one.
     """
 
-    codec: VideoCodec = VideoCodec.H264
+    codec: VideoCodec = H264
     width: int = 1280
     height: int = 720
     fps: int = 30
@@ -70,7 +71,7 @@ def encode_video(pictures: Iterable[RgbImage], spec: VideoSpec) -> Iterator[Enco
     H.264, and for VP8, whose format knows no other, of BT.601.
     """
     encoder = _open_encoder(spec)
-    matrix = "ITU709" if spec.codec is VideoCodec.H264 else "ITU601"
+    matrix = "ITU709" if spec.codec is H264 else "ITU601"
     for index, picture in enumerate(pictures):
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
             width=spec.width, height=spec.height, format="yuv420p", dst_colorspace=matrix
@@ -97,7 +98,7 @@ def encode_audio(pcm: Pcm, spec: AudioSpec) -> Iterator[bytes]:
 
 
 def _open_encoder(spec: VideoSpec) -> av.VideoCodecContext:
-    name: Literal["libx264", "libvpx"] = "libx264" if spec.codec is VideoCodec.H264 else "libvpx"
+    name: Literal["libx264", "libvpx"] = "libx264" if spec.codec is H264 else "libvpx"
     encoder = av.VideoCodecContext.create(name, "w")
     encoder.width, encoder.height, encoder.pix_fmt = spec.width, spec.height, "yuv420p"
     encoder.framerate, encoder.time_base = Fraction(spec.fps), Fraction(1, spec.fps)
@@ -106,7 +107,7 @@ def _open_encoder(spec: VideoSpec) -> av.VideoCodecContext:
     encoder.gop_size = 2**15  # key frames only where they are forced
     # Half a second of buffer keeps a key frame from being a burst that a socket would drop.
     rate = {"maxrate": f"{spec.bitrate_kbps}k", "bufsize": f"{spec.bitrate_kbps // 2}k"}
-    if spec.codec is VideoCodec.H264:
+    if spec.codec is H264:
         colours = "colorprim=bt709:transfer=bt709:colormatrix=bt709:range=tv"
         # One slice a frame and no look-ahead, as hardware encoders do it.
         encoder.options = rate | {

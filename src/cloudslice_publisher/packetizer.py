@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from cloudslice.media.tracks import VideoCodec
+from cloudslice.codecs.codec import VideoCodec
+from cloudslice.codecs.h264 import H264
 
 MAX_PAYLOAD = 1172
 """Bytes: 1200 less an RTP header (12) and extensions (up to 16). Browsers stop at 1200 too."""
@@ -23,7 +24,7 @@ def packetize(codec: VideoCodec, frame: bytes, max_payload: int = MAX_PAYLOAD) -
         frame: H.264: an access unit in Annex B; VP8: a frame.
         max_payload: in bytes.
     """
-    if codec is VideoCodec.H264:
+    if codec is H264:
         return tuple(_h264_payloads(split_annex_b(frame), max_payload))
     return tuple(_vp8_payloads(frame, max_payload))
 

@@ -8,7 +8,6 @@ from cloudslice.codecs.h264 import H264
 from cloudslice.codecs.opus import OPUS
 from cloudslice.codecs.vp8 import VP8
 from cloudslice.ids import TrackKind
-from cloudslice.media.tracks import VideoCodec
 from cloudslice.webrtc.local_description import OfferedSection
 from cloudslice.webrtc.media_attributes import Direction, HeaderExtension, Ssrc
 from cloudslice_publisher.encode import VideoSpec
@@ -74,7 +73,7 @@ def _audio_format() -> Format:
 
 def _video_format(kind: TrackKind, spec: VideoSpec) -> Format:
     number = _PAYLOAD_TYPES[kind]
-    if spec.codec is VideoCodec.VP8:
+    if spec.codec is VP8:
         return Format(number, VP8.name, VP8.clock_rate, feedback=_VIDEO_FEEDBACK)
     parameters = (
         ("level-asymmetry-allowed", "1"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloudslice.media.tracks import VideoCodec
+from cloudslice.codecs.h264 import H264
 from cloudslice_publisher.encode import VideoSpec
 from cloudslice_publisher.media import Look, Media, synthetic_media
 
@@ -11,4 +11,4 @@ from cloudslice_publisher.media import Look, Media, synthetic_media
 def media() -> Media:
     """640x360 bars, and a tone of 440 Hz."""
     look = Look("alice", tone_hz=440)
-    return synthetic_media(look, video=VideoSpec(VideoCodec.H264, 640, 360), seconds=8)
+    return synthetic_media(look, video=VideoSpec(H264, 640, 360), seconds=8)

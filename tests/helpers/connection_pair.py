@@ -6,8 +6,9 @@ Time is the test's: it is moved in steps of 20 ms, in each of which both sides r
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from cloudslice.codecs.vp8 import VP8
 from cloudslice.ids import TrackKind
-from cloudslice.media.tracks import Keyframe, OpusRun, VideoCodec
+from cloudslice.media.tracks import Keyframe, OpusRun
 from cloudslice.webrtc.accepting import ReceivePolicy
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.dtls import DtlsCertificate
@@ -36,7 +37,7 @@ _CONNECT_STEPS = 250
 _CERTIFICATE = DtlsCertificate()
 _PORT = PortOptions(slots=1024, receive_buffer=4 << 20)
 _CELT_20_MS = b"\xf8"
-_VIDEO = VideoSpec(VideoCodec.VP8, 320, 240, fps=30)
+_VIDEO = VideoSpec(VP8, 320, 240, fps=30)
 
 
 class _Port(UdpPort):
@@ -130,8 +131,8 @@ def make_anchor(name: str, mids: Sequence[str]) -> Anchor:
     packets = tuple(_CELT_20_MS + f"{name} {number}".encode() for number in range(1000))
     keyframe = b"\x10\x00\x00\x9d\x01\x2a\x40\x01\xf0\x00" + name.encode() * 1500
     delta = b"\x11\x00\x00" + name.encode()
-    frames = [PacketizedFrame(packetize(VideoCodec.VP8, keyframe), True)]
-    frames += [PacketizedFrame(packetize(VideoCodec.VP8, delta), False)] * 29
+    frames = [PacketizedFrame(packetize(VP8, keyframe), True)]
+    frames += [PacketizedFrame(packetize(VP8, delta), False)] * 29
     audio, video = mids
     return Anchor(
         name,

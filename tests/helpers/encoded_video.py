@@ -10,7 +10,9 @@ from aiortc.codecs.base import Encoder
 from aiortc.codecs.h264 import H264Encoder
 from aiortc.codecs.vpx import Vp8Encoder
 
-from cloudslice.media.tracks import VideoCodec
+from cloudslice.codecs.codec import VideoCodec
+from cloudslice.codecs.h264 import H264
+from cloudslice.media.tracks import Decoding
 
 WIDTH, HEIGHT = 320, 192
 _SQUARES = 12
@@ -31,7 +33,7 @@ def encoded_frames(
     codec: VideoCodec, count: int = 12, keyframe_every: int = 4
 ) -> list[EncodedFrame]:
     """A numbered picture sequence; each key frame takes several packets."""
-    encoder: Encoder = H264Encoder() if codec is VideoCodec.H264 else Vp8Encoder()
+    encoder: Encoder = H264Encoder() if codec is H264 else Vp8Encoder()
     frames = []
     for number in range(count):
         is_key = number % keyframe_every == 0
@@ -70,9 +72,9 @@ def picture_number(frame: av.VideoFrame) -> int:
     return sum(bit << index for index, bit in enumerate(bits[:half]))
 
 
-def decode_keyframe(codec: VideoCodec, data: bytes) -> av.VideoFrame:
+def decode_keyframe(decoding: Decoding, data: bytes) -> av.VideoFrame:
     """The picture of one key frame, by FFmpeg's decoder alone."""
-    decoder = av.CodecContext.create("h264" if codec is VideoCodec.H264 else "vp8", "r")
+    decoder = av.CodecContext.create(decoding.decoder, "r")
     frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
     (frame,) = frames
     assert isinstance(frame, av.VideoFrame)

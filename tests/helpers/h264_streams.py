@@ -11,7 +11,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.codecs.h264 import H264
+from cloudslice.media.tracks import Keyframe
 from cloudslice.slicing.pictures.decoding import decode
 from helpers.encoded_video import HEIGHT, WIDTH, numbered_picture
 
@@ -108,7 +109,7 @@ def decoded(data: bytes) -> bytes:
     Raises:
         UndecodableKeyframeError
     """
-    return _pixels(decode(Keyframe(VideoCodec.H264, data, 0.0, 0)))
+    return _pixels(decode(Keyframe(H264.decoding, data, 0.0, 0)))
 
 
 def fu_a(unit: bytes, *cuts: int) -> list[bytes]:

@@ -6,7 +6,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.codecs.codec import VideoCodec
+from cloudslice.codecs.h264 import H264
+from cloudslice.media.tracks import Keyframe
 
 Rgb = NDArray[np.uint8]
 """(height, width, 3) uint8."""
@@ -78,7 +80,7 @@ def encode_keyframe(
         rows[:, : plane.width] = values
         plane.update(rows.tobytes())
     frame.pts = 0
-    if codec is VideoCodec.H264:
+    if codec is H264:
         x264 = f"repeat-headers=1:annexb=1:slices={slices}:fullrange={'on' if full else 'off'}"
         if matrix is not None:
             x264 += f":colormatrix={ {'bt601': 'smpte170m', 'bt709': 'bt709'}[matrix] }"
@@ -97,7 +99,7 @@ def encode_keyframe(
     encoder.thread_count = 1
     encoder.options = options
     data = b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
-    return Keyframe(codec, data, arrival, rotation)
+    return Keyframe(codec.decoding, data, arrival, rotation)
 
 
 def decode_picture(data: bytes) -> Rgb:

@@ -2,9 +2,12 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 from cloudslice.clock import Clock
+from cloudslice.codecs.catalog import CATALOG
+from cloudslice.codecs.codec import Catalog
 from cloudslice.ids import TrackKind
 from cloudslice.tick import PERIOD_S
 from cloudslice.webrtc.accepting import ReceivePolicy
@@ -53,14 +56,15 @@ class MemoryPort(UdpPort):
 class Meeting:
     """A connection and its peer; the connection's user, too."""
 
-    def __init__(self, peer: Peer | None = None) -> None:
+    def __init__(self, peer: Peer | None = None, catalog: Catalog = CATALOG) -> None:
         self.peer = peer or Peer()
         self.clock = ManualClock()
         self.port = MemoryPort(self.clock)
         self.sink = RecordingSink()
         self.events: list[str] = []
         self.failures: list[str] = []
-        self.connection = PeerConnection(self.port, CERTIFICATE, OPTIONS, self, self.clock)
+        options = replace(OPTIONS, policy=replace(OPTIONS.policy, catalog=catalog))
+        self.connection = PeerConnection(self.port, CERTIFICATE, options, self, self.clock)
         self.peer.begin(self.connection.answer(parse_remote_description(self.peer.offer)))
         for each in self.connection.streams.receivers.values():
             if isinstance(each, AudioReceiver):
@@ -119,8 +123,8 @@ class Meeting:
 
 
 @contextlib.contextmanager
-def meeting(peer: Peer | None = None) -> Iterator[Meeting]:
+def meeting(peer: Peer | None = None, catalog: Catalog = CATALOG) -> Iterator[Meeting]:
     """Not connected yet; closed in the end."""
-    made = Meeting(peer)
+    made = Meeting(peer, catalog)
     with contextlib.closing(made.port):
         yield made

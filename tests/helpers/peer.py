@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 
 from aiortc.rtp import RtcpByePacket, RtcpPacket, RtcpSenderInfo, RtcpSrPacket
 
+from cloudslice.codecs.codec import VideoCodec
+from cloudslice.codecs.vp8 import VP8
 from cloudslice.ids import TrackKind
-from cloudslice.media.tracks import VideoCodec
 from cloudslice.webrtc.candidates import host_candidates
 from cloudslice.webrtc.dtls import DtlsCertificate, DtlsEndpoint
 from cloudslice.webrtc.ice import IceAgent
@@ -20,13 +21,6 @@ _SERVER_PATH = make_path(*_SERVER)
 (_SERVER_CANDIDATE,) = host_candidates([_SERVER])
 PAYLOAD_TYPES = {TrackKind.AUDIO: 111, TrackKind.VIDEO: 96, TrackKind.AUX: 97}
 SSRCS = {TrackKind.AUDIO: 0xA0, TrackKind.VIDEO: 0xB0, TrackKind.AUX: 0xC0}
-CODEC_LINES = {
-    VideoCodec.VP8: ("a=rtpmap:{0} VP8/90000",),
-    VideoCodec.H264: (
-        "a=rtpmap:{0} H264/90000",
-        "a=fmtp:{0} profile-level-id=42e01f;packetization-mode=1",
-    ),
-}
 _AUDIO_LINES = ("a=rtpmap:{0} opus/48000/2", "a=rtcp-fb:{0} nack")
 _VIDEO_LINES = ("a=rtcp-fb:{0} nack", "a=rtcp-fb:{0} nack pli", "a=rtcp-fb:{0} goog-remb")
 _CERTIFICATE = DtlsCertificate()
@@ -46,7 +40,7 @@ class Peer:
         self,
         kinds: Sequence[TrackKind] = (TrackKind.AUDIO, TrackKind.VIDEO),
         *,
-        video: VideoCodec = VideoCodec.VP8,
+        video: VideoCodec = VP8,
         is_dtls_server: bool = False,
         extra_lines: Sequence[str] = (),
     ) -> None:
@@ -74,7 +68,7 @@ class Peer:
         for mid, kind in enumerate(self._kinds):
             is_audio = kind is TrackKind.AUDIO
             number = PAYLOAD_TYPES[kind]
-            codec = _AUDIO_LINES if is_audio else (*CODEC_LINES[self._video], *_VIDEO_LINES)
+            codec = _AUDIO_LINES if is_audio else (*_codec_lines(self._video), *_VIDEO_LINES)
             lines += [
                 f"m={'audio' if is_audio else 'video'} 9 UDP/TLS/RTP/SAVPF {number}",
                 "c=IN IP4 0.0.0.0",
@@ -163,6 +157,11 @@ class Peer:
         """An SRTCP BYE."""
         assert self.srtp is not None
         return self.srtp.protect_rtcp(bytes(RtcpByePacket(sources=[SSRCS[kind]])))
+
+
+def _codec_lines(codec: VideoCodec) -> tuple[str, str]:
+    parameters = ";".join(f"{name}={value}" for name, value in codec.variants[0])
+    return f"a=rtpmap:{{0}} {codec.name}/{codec.clock_rate}", f"a=fmtp:{{0}} {parameters}"
 
 
 def shuttle(peer: Peer, deliver: Callable[[bytes], None], inbox: list[bytes]) -> None:

@@ -125,13 +125,14 @@ def test_a_picture_process_starts_from_a_wheel(wheel: Path, tmp_path: Path) -> N
     shutil.unpack_archive(wheel, tmp_path, "zip")
     code = """
 import asyncio
-from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.codecs.vp8 import VP8
+from cloudslice.media.tracks import Keyframe
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures.pool import PicturePool
 async def main():
     with PicturePool(1) as pool:
         made = asyncio.get_running_loop().create_future()
-        pool.encode(Keyframe(VideoCodec.VP8, b"junk", 0.0, 0), ImageFormat.PNG, made.set_result)
+        pool.encode(Keyframe(VP8.decoding, b"junk", 0.0, 0), ImageFormat.PNG, made.set_result)
         print(repr(await made))
         arguments = open(f"/proc/{pool.process_ids[0]}/cmdline").read().split("\\0")
         print(arguments[6])

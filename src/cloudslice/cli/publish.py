@@ -19,6 +19,9 @@ from cloudslice.cli.common import (
     room_type_option,
     settings_option,
 )
+from cloudslice.codecs.codec import VideoCodec
+from cloudslice.codecs.h264 import H264
+from cloudslice.codecs.vp8 import VP8
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import (
     ROOM_ID_RULES,
@@ -28,7 +31,6 @@ from cloudslice.ids import (
     read_room_key,
     whip_path,
 )
-from cloudslice.media.tracks import VideoCodec
 
 if TYPE_CHECKING:
     from cloudslice_publisher.encode import VideoSpec
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from cloudslice_publisher.publisher import PublisherState
 
 _SIGNATURE_LIFETIME_S = 30 * 86400
+
+
+_CODECS: dict[str, VideoCodec] = {"h264": H264, "vp8": VP8}
 
 
 @click.command("publish")
@@ -48,7 +53,7 @@ _SIGNATURE_LIFETIME_S = 30 * 86400
 @room_type_option
 @click.option("--user", "user_id", required=True, help="UserId of the anchor.")
 @click.option("--url", help="Base URL of the server; by default that of the settings' `listen`.")
-@click.option("--codec", type=click.Choice(["h264", "vp8"]), default="h264", show_default=True)
+@click.option("--codec", type=click.Choice(list(_CODECS)), default="h264", show_default=True)
 @click.option("--size", default="1280x720", show_default=True, help="Width x height.")
 @click.option("--fps", type=click.IntRange(1, 60), default=30, show_default=True)
 @click.option("--bitrate", type=int, default=1500, show_default=True, help="Of video, in kbit/s.")
@@ -120,7 +125,7 @@ def _video_spec(codec: str, size: str, fps: int, bitrate: int) -> "VideoSpec":
     if not (width.isdecimal() and height.isdecimal()):
         fail(f"--size: expected WIDTHxHEIGHT such as 1280x720, got {size}")
     try:
-        return VideoSpec(VideoCodec(codec), int(width), int(height), fps, bitrate)
+        return VideoSpec(_CODECS[codec], int(width), int(height), fps, bitrate)
     except ValueError as error:
         fail(f"--size, --fps: {error}")
 

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from cloudslice.media.tracks import Decoding
+
 MediaKind = Literal["audio", "video"]
 """The kinds of media sections that carry RTP which we know."""
 
@@ -46,14 +48,6 @@ class Format:
     def parameter(self, name: str) -> str:
         """The value of a format parameter, empty where there is none."""
         return next((value for each, value in self.parameters if each == name), "")
-
-
-class Colors(NamedTuple):
-    """How YUV stands for colours."""
-
-    matrix: int
-    """MatrixCoefficients of ITU-T H.273, table 4: 1 is BT.709, 6 is BT.601."""
-    is_full_range: bool
 
 
 class PayloadKind(NamedTuple):
@@ -153,18 +147,13 @@ class VideoCodec(Codec, Protocol):
     """A codec whose key frames become pictures."""
 
     @property
-    def decoder(self) -> str:
-        """FFmpeg's name of its decoder."""
+    def decoding(self) -> Decoding:
+        """How its key frames become pictures."""
         ...
 
     @property
-    def default_colors(self) -> Colors:
-        """The colours where nothing says them."""
-        ...
-
-    @property
-    def bitstream_tells_colors(self) -> bool:
-        """Whether what the decoder says of colours holds; else `default_colors` do."""
+    def sample(self) -> bytes:
+        """A key frame of 16x16 pixels: whatever its decoder loads late is loaded with it."""
         ...
 
     def depacketizer(self, negotiated: Format) -> Depacketizer:

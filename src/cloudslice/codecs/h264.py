@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 
 from cloudslice.codecs.codec import (
     ORIENTATION_URI,
-    Colors,
     Format,
     MediaKind,
     Parameters,
@@ -33,6 +32,7 @@ from cloudslice.codecs.h264_units import (
     rest_kind_of,
     sets_of,
 )
+from cloudslice.media.tracks import Colors, Decoding
 
 _STAP_A, _FU_A = 24, 28
 _START_CODE = b"\x00\x00\x00\x01"
@@ -187,9 +187,10 @@ class _H264:
             (_HIGH_31, "1"),
         )
     )
-    decoder = "h264"
-    default_colors = Colors(matrix=6, is_full_range=False)
-    bitstream_tells_colors = True
+    decoding = Decoding("h264", Colors(matrix=6, is_full_range=False), bitstream_tells_colors=True)
+    sample = bytes.fromhex(
+        "0000016742c00ada7a6a04040c80000003008000001e4789135000000168ce0fc80000016588843a2780"
+    )
 
     def answer_parameters(self, offered: Format) -> Parameters | None:
         """Those that must be the same on both sides (RFC 6184, 8.2.2), as they were offered.

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from cloudslice.codecs.codec import (
     ORIENTATION_URI,
-    Colors,
     Format,
     MediaKind,
     Parameters,
     PayloadKind,
 )
+from cloudslice.media.tracks import Colors, Decoding
 
 _KEYFRAME_START_CODE = b"\x9d\x01\x2a"
 _NOTHING = PayloadKind()
@@ -75,10 +75,9 @@ class _Vp8:
     feedback = ("goog-remb", "nack", "nack pli")
     extensions = (ORIENTATION_URI,)
     variants: tuple[Parameters, ...] = ((),)
-    decoder = "vp8"
     # RFC 6386, 9.2. FFmpeg takes the clamping bit, which some encoders set, for full range.
-    default_colors = Colors(matrix=6, is_full_range=False)
-    bitstream_tells_colors = False
+    decoding = Decoding("vp8", Colors(matrix=6, is_full_range=False), bitstream_tells_colors=False)
+    sample = bytes.fromhex("1002009d012a100010000047088585888584880202000619680000")
 
     def answer_parameters(self, _offered: Format) -> Parameters | None:
         """None are needed: those of RFC 7741, 6.1 limit what is sent to a weaker receiver."""

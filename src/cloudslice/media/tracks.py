@@ -11,11 +11,23 @@ from enum import Enum
 from typing import NamedTuple, Protocol, Self
 
 
-class VideoCodec(Enum):
-    """The video codecs whose key frames can be decoded."""
+class Colors(NamedTuple):
+    """How YUV stands for colours."""
 
-    H264 = "h264"
-    VP8 = "vp8"
+    matrix: int
+    """MatrixCoefficients of ITU-T H.273, table 4: 1 is BT.709, 6 is BT.601."""
+    is_full_range: bool
+
+
+class Decoding(NamedTuple):
+    """How a codec's key frames become pictures: plain values, which a picture process gets."""
+
+    decoder: str
+    """FFmpeg's name of the decoder: ASCII, 16 characters at most."""
+    default_colors: Colors
+    """The colours where nothing says them."""
+    bitstream_tells_colors: bool
+    """Whether what the decoder says of colours holds; else `default_colors` do."""
 
 
 class OpusRun(NamedTuple):
@@ -78,13 +90,14 @@ class Keyframe:
     """One intact key frame: every packet of it arrived.
 
     Attributes:
-        codec: how `data` is coded.
-        data: H.264: an Annex B access unit with its parameter sets; VP8: the frame.
+        decoding: how `data` becomes a picture.
+        data: as the decoder takes it alone. H.264: an Annex B access unit with its parameter sets;
+            VP8: the frame.
         arrival: monotonic second at which the frame's first packet was received.
         rotation: clockwise degrees to turn the picture by before showing it: 0, 90, 180, 270.
     """
 
-    codec: VideoCodec
+    decoding: Decoding
     data: bytes
     arrival: float
     rotation: int

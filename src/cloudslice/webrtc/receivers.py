@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 
-from cloudslice.codecs import codec as codecs
-from cloudslice.codecs.codec import ORIENTATION_URI, Depacketizer
-from cloudslice.media.tracks import VideoCodec
+from cloudslice.codecs.codec import ORIENTATION_URI, Depacketizer, VideoCodec
+from cloudslice.media.tracks import Decoding
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.negotiation import NegotiatedSection
 from cloudslice.webrtc.receiver import Receiver, ReceiverHooks
@@ -28,13 +27,10 @@ def make_receiver(section: NegotiatedSection, hooks: ReceiverHooks) -> Receiver:
 
 def _depacketizers(
     section: NegotiatedSection,
-) -> dict[int, tuple[VideoCodec, Callable[[], Depacketizer]]]:
-    found: dict[int, tuple[VideoCodec, Callable[[], Depacketizer]]] = {}
+) -> dict[int, tuple[Decoding, Callable[[], Depacketizer]]]:
+    found: dict[int, tuple[Decoding, Callable[[], Depacketizer]]] = {}
     for each in section.formats:
         if each.codec is not None and each.codec.kind == "video":
-            codec: codecs.VideoCodec = each.codec  # type: ignore[assignment]
-            found[each.payload_type] = (
-                VideoCodec(codec.decoder),
-                partial(codec.depacketizer, each.offered),
-            )
+            codec: VideoCodec = each.codec  # type: ignore[assignment]
+            found[each.payload_type] = codec.decoding, partial(codec.depacketizer, each.offered)
     return found

@@ -15,7 +15,7 @@ from math import inf
 import structlog
 
 from cloudslice.codecs.codec import Depacketizer
-from cloudslice.media.tracks import Keyframe, KeyframeReceiver, NoKeyframeReason, VideoCodec
+from cloudslice.media.tracks import Decoding, Keyframe, KeyframeReceiver, NoKeyframeReason
 from cloudslice.webrtc import rtcp
 from cloudslice.webrtc.keyframe_assembler import KeyframeAssembler
 from cloudslice.webrtc.keyframe_requests import KeyframeRequests
@@ -58,8 +58,8 @@ class _Request:
 class _Coded:
     """What is received in one codec."""
 
-    def __init__(self, name: VideoCodec, make_depacketizer: Callable[[], Depacketizer]) -> None:
-        self.name = name
+    def __init__(self, decoding: Decoding, make_depacketizer: Callable[[], Depacketizer]) -> None:
+        self.decoding = decoding
         self.depacketizer = make_depacketizer()
         self.assembler = KeyframeAssembler(self.depacketizer)
 
@@ -68,7 +68,8 @@ class VideoReceiver(Receiver):
     """A VideoTrack.
 
     Args:
-        codecs: by payload type, the codec's name and what makes a depacketiser for each SSRC.
+        codecs: by payload type, how key frames are decoded, and what makes a depacketiser for each
+            SSRC.
         can_nack: whether the sender negotiated retransmission.
         orientation_id: the negotiated id of the header extension urn:3gpp:video-orientation.
         hooks: of our connection.
@@ -76,7 +77,7 @@ class VideoReceiver(Receiver):
 
     def __init__(
         self,
-        codecs: Mapping[int, tuple[VideoCodec, Callable[[], Depacketizer]]],
+        codecs: Mapping[int, tuple[Decoding, Callable[[], Depacketizer]]],
         *,
         can_nack: bool,
         orientation_id: int | None,
@@ -227,7 +228,7 @@ class VideoReceiver(Receiver):
             return None
         is_last = complete.timestamp == packet.timestamp
         rotation = self._rotation if is_last else rotation_before
-        return Keyframe(coded.name, complete.data, complete.arrival, rotation)
+        return Keyframe(coded.decoding, complete.data, complete.arrival, rotation)
 
     def _note_damage(self, now: float) -> None:
         """See whether the key frame that comes has lost packets for good."""

@@ -11,10 +11,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from cloudslice.clock import SystemClock
+from cloudslice.codecs.codec import VideoCodec
 from cloudslice.config import Settings
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomIdType, RoomKey
-from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.media.tracks import Keyframe
 from cloudslice.rooms.base import Anchor, LeaveCode
 from cloudslice.rooms.builtin.publication import Publication
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
@@ -29,6 +30,7 @@ from helpers.lossy_relay import Weather, lossy_relay
 from helpers.media_port import media_port
 from helpers.room_observer import make_bus
 from helpers.rtp import RecordingSink, runs
+from helpers.video_codecs import each_codec
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -103,18 +105,18 @@ async def keyframe(video: VideoReceiver, within_s: float = 1) -> Keyframe:
         request.cancel()
 
 
-@pytest.mark.parametrize("codec", VideoCodec)
+@each_codec
 async def test_quality_is_full_soon_and_key_frames_come_on_request(
     stage: Stage, codec: VideoCodec
 ) -> None:
     """More than 1 Mbit/s to spend within ten seconds, by REMB; each picture within a second."""
     async with stage.anchor(codec) as (browser, connection, video, sink):
         first = await keyframe(video)
-        assert first.codec is codec
+        assert first.decoding is codec.decoding
         await browser.connected()
         await browser.until("stats.video.targetKbps > 1000")
         for _ in range(3):
-            frame = decode_keyframe(codec, (await keyframe(video)).data)
+            frame = decode_keyframe(codec.decoding, (await keyframe(video)).data)
             assert frame.width * 9 == frame.height * 16
         counts = connection.counts
         assert (counts["not_authentic"], counts["malformed"], counts["unassigned"]) == (0, 0, 0)
@@ -125,7 +127,7 @@ async def test_quality_is_full_soon_and_key_frames_come_on_request(
             await stage.robot.left.get()
 
 
-@pytest.mark.parametrize("codec", VideoCodec)
+@each_codec
 async def test_lost_packets_are_repaired_on_the_media_ssrc(
     stage: Stage, codec: VideoCodec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +138,7 @@ async def test_lost_packets_are_repaired_on_the_media_ssrc(
         monkeypatch.setattr(UdpPort, "candidates", [(host, relay_port)])
         async with stage.anchor(codec) as (browser, connection, video, _sink):
             for _ in range(8):
-                frame = decode_keyframe(codec, (await keyframe(video, 1.5)).data)
+                frame = decode_keyframe(codec.decoding, (await keyframe(video, 1.5)).data)
                 assert frame.width * 9 == frame.height * 16
             assert weather.lost > 0
             assert connection.counts["unassigned"] == 0

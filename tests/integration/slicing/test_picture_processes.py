@@ -17,7 +17,9 @@ from random import Random
 import av
 import pytest
 
-from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.codecs.codec import VideoCodec
+from cloudslice.codecs.h264 import H264
+from cloudslice.media.tracks import Keyframe
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures.colors import ColorConverter
 from cloudslice.slicing.pictures.picture import (
@@ -32,9 +34,9 @@ from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.pictures.worker_process import TimeLimits
 from cloudslice.slicing.pictures.worker_start import start_worker
 from helpers.keyframes import color_bars, encode_keyframe
+from helpers.video_codecs import each_codec
 from helpers.waiting import eventually
 
-H264, VP8 = VideoCodec.H264, VideoCodec.VP8
 PNG, JPG = ImageFormat.PNG, ImageFormat.JPG
 SRC = Path(__file__).parents[3] / "src"
 
@@ -64,7 +66,7 @@ async def pool() -> AsyncIterator[PicturePool]:
 
 
 @pytest.mark.parametrize("image_format", list(ImageFormat))
-@pytest.mark.parametrize("codec", list(VideoCodec))
+@each_codec
 async def test_a_picture_is_what_it_would_be_if_it_were_made_in_this_process(
     pool: PicturePool, codec: VideoCodec, image_format: ImageFormat
 ) -> None:
@@ -79,7 +81,7 @@ async def test_a_picture_is_what_it_would_be_if_it_were_made_in_this_process(
 
 
 async def test_a_damaged_key_frame_is_reported_as_such(pool: PicturePool) -> None:
-    error = await make(pool, Keyframe(H264, b"junk", 0.0, 0))
+    error = await make(pool, Keyframe(H264.decoding, b"junk", 0.0, 0))
     assert isinstance(error, UndecodableKeyframeError)
     assert "h264" in str(error)
 
@@ -114,13 +116,13 @@ def grey_8k() -> Keyframe:
     encoder.thread_count = 1
     encoder.options = {"preset": "ultrafast", "x264-params": "annexb=1:repeat-headers=1"}
     data = b"".join(map(bytes, [*encoder.encode(frame), *encoder.encode(None)]))
-    return Keyframe(H264, data, 0.0, 90)
+    return Keyframe(H264.decoding, data, 0.0, 90)
 
 
 # What strangers can do
 
 
-@pytest.mark.parametrize("codec", list(VideoCodec))
+@each_codec
 async def test_no_key_frame_takes_more_than_its_process(
     pool: PicturePool, codec: VideoCodec
 ) -> None:
@@ -134,7 +136,7 @@ async def test_no_key_frame_takes_more_than_its_process(
             data[random.randrange(len(data))] = random.randrange(256)
         if random.random() < 0.2:
             del data[random.randrange(len(data)) :]
-        keyframe = Keyframe(codec, bytes(data), 0.0, 0)
+        keyframe = Keyframe(codec.decoding, bytes(data), 0.0, 0)
         waiting.add(asyncio.ensure_future(make(pool, keyframe, PNG if number % 2 else JPG)))
         if len(waiting) == 60:
             _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -275,13 +277,14 @@ def test_a_worker_ends_with_the_server_even_if_it_hangs() -> None:
 
 _SERVER = """
 import asyncio, sys, time
-from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.codecs.vp8 import VP8
+from cloudslice.media.tracks import Keyframe
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures.pool import PicturePool
 async def main():
     with PicturePool(1) as pool:
         done = asyncio.get_running_loop().create_future()
-        pool.encode(Keyframe(VideoCodec.VP8, b"junk", 0.0, 0), ImageFormat.PNG, done.set_result)
+        pool.encode(Keyframe(VP8.decoding, b"junk", 0.0, 0), ImageFormat.PNG, done.set_result)
         await done
         print(*pool.process_ids, flush=True)
         await asyncio.sleep(60)

@@ -1,20 +1,36 @@
-"""A further codec, RED, RTX and simulcast are negotiated by adding them to the catalogue alone."""
+"""A further codec is negotiated and pictured by adding it to the catalogue alone; RED, RTX and
+simulcast are negotiated so."""
 
-from dataclasses import dataclass, field, replace
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import simplejpeg
 
 from cloudslice.codecs.catalog import CATALOG
 from cloudslice.codecs.codec import (
-    Colors,
     Depacketizer,
     Format,
     MediaKind,
     Parameters,
+    PayloadKind,
 )
 from cloudslice.codecs.vp8 import Vp8Depacketizer
+from cloudslice.ids import TrackKind
+from cloudslice.media.tracks import Colors, Decoding, Keyframe
+from cloudslice.slicing.params import ImageFormat
+from cloudslice.slicing.pictures.picture import Picture, PictureError
+from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.webrtc.negotiation import RID_URI
+from helpers.keyframes import color_bars, decode_picture
+from helpers.meeting import meeting
 from helpers.offers import POLICY, REAL, accept, answer
+from helpers.peer import Peer
 
 COLOR_SPACE_URI = "http://www.webrtc.org/experiments/rtp-hdrext/color-space"
+VP9_DECODING = Decoding("vp9", Colors(6, False), bitstream_tells_colors=True)
+JPEG_DECODING = Decoding("mjpeg", Colors(6, True), bitstream_tells_colors=True)
 
 
 @dataclass(frozen=True)
@@ -26,9 +42,8 @@ class Vp9:
     feedback: tuple[str, ...] = ("nack", "transport-cc")
     extensions: tuple[str, ...] = (COLOR_SPACE_URI,)
     variants: tuple[Parameters, ...] = ((("profile-id", "0"),),)
-    decoder: str = "vp9"
-    default_colors: Colors = field(default=Colors(matrix=6, is_full_range=False))
-    bitstream_tells_colors: bool = True
+    decoding: Decoding = VP9_DECODING
+    sample: bytes = b""
 
     def answer_parameters(self, offered: Format) -> Parameters | None:
         profile = offered.parameter("profile-id") or "0"
@@ -36,6 +51,41 @@ class Vp9:
 
     def depacketizer(self, _negotiated: Format) -> Depacketizer:
         return Vp8Depacketizer()
+
+
+class JpegDepacketizer:
+    """Each frame is one packet, and a key frame."""
+
+    is_ready = True
+
+    def take(self, _payload: bytes, _sequence: int) -> PayloadKind:
+        return PayloadKind(opens=True, has_picture=True, begins_keyframe=True)
+
+    def assemble(
+        self, payloads: Sequence[bytes], _first: int, *, is_first_known: bool
+    ) -> bytes | None:
+        return b"".join(payloads)
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """A codec that nobody has: a JPEG file in each packet."""
+
+    kind: MediaKind = "video"
+    name: str = "X-MADE-UP"
+    clock_rate: int = 90_000
+    channels: None = None
+    feedback: tuple[str, ...] = ("nack pli",)
+    extensions: tuple[str, ...] = ()
+    variants: tuple[Parameters, ...] = ((),)
+    decoding: Decoding = JPEG_DECODING
+    sample: bytes = b""
+
+    def answer_parameters(self, _offered: Format) -> Parameters | None:
+        return ()
+
+    def depacketizer(self, _negotiated: Format) -> JpegDepacketizer:
+        return JpegDepacketizer()
 
 
 @dataclass(frozen=True)
@@ -75,6 +125,26 @@ def test_a_codec_more_is_taken() -> None:
     assert "a=fmtp:98 profile-id=0;x-google-start-bitrate=1200\r\n" in text
     assert "a=rtcp-fb:98 nack\r\na=rtcp-fb:98 transport-cc\r\n" in text
     assert accept(REAL["chromium"]).sections[1].extension_id(COLOR_SPACE_URI) is None
+
+
+async def test_a_codec_more_is_pictured() -> None:
+    """From the offer to a picture that a process of its own has made."""
+    sent = simplejpeg.encode_jpeg(color_bars(96, 16))
+    catalog = replace(CATALOG, video=(*CATALOG.video, Jpeg()))
+    taken: list[Keyframe] = []
+    with meeting(Peer(video=Jpeg()), catalog) as made:
+        made.connect()
+        made.video.request_keyframe(taken.append, 0)
+        for number in range(3):
+            packet = made.peer.rtp(TrackKind.VIDEO, number, 3000 * number, sent, marker=True)
+            made.deliver(packet)
+    done: asyncio.Future[Picture | PictureError] = asyncio.get_running_loop().create_future()
+    with PicturePool(1) as pool:
+        assert pool.encode(taken[0], ImageFormat.PNG, done.set_result)
+        picture = await done
+    assert isinstance(picture, Picture)
+    error = decode_picture(picture.data).astype(int) - decode_picture(sent)
+    assert np.abs(error).max() <= 3
 
 
 def test_carriers_are_taken_with_what_they_carry() -> None:

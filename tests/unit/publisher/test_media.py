@@ -9,7 +9,8 @@ import pytest
 from aiortc.codecs.h264 import h264_depayload
 from aiortc.codecs.vpx import vp8_depayload
 
-from cloudslice.media.tracks import VideoCodec
+from cloudslice.codecs.codec import VideoCodec
+from cloudslice.codecs.h264 import H264
 from cloudslice_publisher.encode import AudioSpec, EncodedFrame, VideoSpec, encode_video
 from cloudslice_publisher.media import (
     Look,
@@ -22,17 +23,16 @@ from cloudslice_publisher.media import (
 )
 from cloudslice_publisher.picture import ColourBars
 from cloudslice_publisher.sound import SAMPLE_RATE, Pcm, tone
+from helpers.video_codecs import each_codec
 
-CODECS = [pytest.param(codec, id=codec.value) for codec in VideoCodec]
 
-
-def small(codec: VideoCodec = VideoCodec.H264, fps: int = 15) -> VideoSpec:
+def small(codec: VideoCodec = H264, fps: int = 15) -> VideoSpec:
     return VideoSpec(codec, 160, 120, fps, bitrate_kbps=300, keyframe_interval_s=1)
 
 
 def decode_video(codec: VideoCodec, frames: Iterable[PacketizedFrame]) -> list[av.VideoFrame]:
-    depayload = h264_depayload if codec is VideoCodec.H264 else vp8_depayload
-    decoder = av.CodecContext.create(codec.value, "r")
+    depayload = h264_depayload if codec is H264 else vp8_depayload
+    decoder = av.CodecContext.create(codec.decoding.decoder, "r")
     pictures: list[av.VideoFrame] = []
     for frame in frames:
         packet = av.Packet(b"".join(map(depayload, frame.payloads)))
@@ -53,7 +53,7 @@ def assert_shows(picture: av.VideoFrame, bars: ColourBars) -> None:
         assert np.abs(image[y, x] - colour).max() <= 12, (x, y, colour, image[y, x])
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@each_codec
 def test_a_loop_can_be_decoded_from_each_key_frame(codec: VideoCodec) -> None:
     """A key frame each second; from any on, all pictures come and show the bars."""
     look = Look("alice", accent=(160, 32, 64))
@@ -72,11 +72,11 @@ def test_h264_says_which_colours_it_has() -> None:
     """BT.709, limited range: else a viewer would have to guess by the size."""
     loop = synthetic_media(Look(), video=small(), audio=None, seconds=1).video
     assert loop is not None
-    picture = decode_video(VideoCodec.H264, loop.frames[:1])[0]
+    picture = decode_video(H264, loop.frames[:1])[0]
     assert (picture.colorspace, picture.color_range) == (1, 1)
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@each_codec
 def test_the_bitrate_is_about_what_was_asked_for(codec: VideoCodec) -> None:
     """Within a quarter, over ten seconds."""
     spec = VideoSpec(codec, 320, 180, 15, bitrate_kbps=200)
@@ -159,12 +159,12 @@ def recording(tmp_path: Path) -> Path:
 
 def test_a_file_is_brought_to_the_size_and_rate_wanted(recording: Path) -> None:
     """Each picture of the file is shown as long as in the file, between black bars."""
-    spec = VideoSpec(VideoCodec.H264, 320, 120, 30, bitrate_kbps=500, keyframe_interval_s=1)
+    spec = VideoSpec(H264, 320, 120, 30, bitrate_kbps=500, keyframe_interval_s=1)
     media = file_media(recording, video=spec)
     assert media.video is not None
     assert media.audio is not None
     assert len(media.audio.packets) == pytest.approx(100, abs=2)
-    pictures = decode_video(VideoCodec.H264, media.video.frames)
+    pictures = decode_video(H264, media.video.frames)
     assert len(pictures) == 60
     image = pictures[30].to_ndarray(format="rgb24").astype(int)
     assert image.shape == (120, 320, 3)

@@ -4,7 +4,8 @@ import pytest
 from aiortc.codecs.h264 import h264_depayload
 from aiortc.codecs.vpx import VpxPayloadDescriptor, vp8_depayload
 
-from cloudslice.media.tracks import VideoCodec
+from cloudslice.codecs.h264 import H264
+from cloudslice.codecs.vp8 import VP8
 from cloudslice_publisher.packetizer import MAX_PAYLOAD, packetize, split_annex_b
 
 SPS = b"\x67\x42\xe0\x1f\x8c"
@@ -47,19 +48,19 @@ def test_annex_b_is_split_at_start_codes(stream: bytes, nals: list[bytes]) -> No
 )
 def test_h264_comes_out_of_its_payloads_as_it_went_in(nals: list[bytes]) -> None:
     """No payload is over the limit, and an independent depacketiser finds the same NAL units."""
-    payloads = packetize(VideoCodec.H264, annex_b(*nals))
+    payloads = packetize(H264, annex_b(*nals))
     assert max(map(len, payloads)) <= MAX_PAYLOAD
     assert split_annex_b(b"".join(map(h264_depayload, payloads))) == nals
 
 
 def test_small_h264_units_share_a_packet() -> None:
     """Parameter sets do not cost a packet each."""
-    assert len(packetize(VideoCodec.H264, annex_b(SPS, PPS, nal(5, 100)))) == 1
+    assert len(packetize(H264, annex_b(SPS, PPS, nal(5, 100)))) == 1
 
 
 def test_fragments_are_of_like_size() -> None:
     """No last packet of a few bytes: even packets are cheaper to send and to protect by FEC."""
-    sizes = [len(payload) for payload in packetize(VideoCodec.H264, annex_b(nal(5, 3 * 1180)))]
+    sizes = [len(payload) for payload in packetize(H264, annex_b(nal(5, 3 * 1180)))]
     assert max(sizes) - min(sizes) < len(sizes)
 
 
@@ -67,7 +68,7 @@ def test_fragments_are_of_like_size() -> None:
 def test_vp8_comes_out_of_its_payloads_as_it_went_in(length: int) -> None:
     """Only the first payload is marked as a partition's start (RFC 7741, 4.2)."""
     frame = nal(0, length)
-    payloads = packetize(VideoCodec.VP8, frame)
+    payloads = packetize(VP8, frame)
     assert max(map(len, payloads)) <= MAX_PAYLOAD
     assert b"".join(map(vp8_depayload, payloads)) == frame
     starts = [VpxPayloadDescriptor.parse(payload)[0].partition_start for payload in payloads]

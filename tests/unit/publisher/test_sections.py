@@ -2,9 +2,10 @@
 
 import pytest
 
-from cloudslice.codecs.codec import ORIENTATION_URI
+from cloudslice.codecs.codec import ORIENTATION_URI, VideoCodec
+from cloudslice.codecs.h264 import H264
+from cloudslice.codecs.vp8 import VP8
 from cloudslice.ids import TrackKind
-from cloudslice.media.tracks import VideoCodec
 from cloudslice.webrtc.accepting import ReceivePolicy, accept_offer
 from cloudslice.webrtc.candidates import IceCredentials
 from cloudslice.webrtc.local_description import LocalParameters, write_offer
@@ -25,7 +26,7 @@ AUDIO = AudioLoop((b"opus",))
 POLICY = ReceivePolicy({"audio": 1, "video": 2}, max_video_bitrate_kbps=2500)
 
 
-def video(codec: VideoCodec = VideoCodec.H264, width: int = 1280, height: int = 720) -> VideoLoop:
+def video(codec: VideoCodec = H264, width: int = 1280, height: int = 720) -> VideoLoop:
     return VideoLoop(VideoSpec(codec, width, height), (PacketizedFrame((b"frame",), True),))
 
 
@@ -46,10 +47,8 @@ def taken(streams: tuple[PlannedStream, ...]) -> Negotiation:
     [
         pytest.param(Media(video(), AUDIO), ["audio", "video"], id="audio and video"),
         pytest.param(Media(None, AUDIO), ["audio"], id="audio"),
-        pytest.param(Media(video(VideoCodec.VP8), None), ["video"], id="video"),
-        pytest.param(
-            Media(video(), AUDIO, video(VideoCodec.VP8)), ["audio", "video", "aux"], id="with aux"
-        ),
+        pytest.param(Media(video(VP8), None), ["video"], id="video"),
+        pytest.param(Media(video(), AUDIO, video(VP8)), ["audio", "video", "aux"], id="with aux"),
     ],
 )
 def test_the_service_takes_all_that_is_offered(media: Media, kinds: list[str]) -> None:
@@ -80,5 +79,5 @@ def test_h264_names_a_level_that_allows_the_size(width: int, height: int, level:
 
 def test_two_videos_have_two_payload_types() -> None:
     """They share a transport and may differ in codec."""
-    streams = sections(Media(video(), None, video(VideoCodec.VP8)))
+    streams = sections(Media(video(), None, video(VP8)))
     assert len({each.formats[0].payload_type for each in streams}) == 2

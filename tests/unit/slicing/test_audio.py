@@ -579,7 +579,8 @@ def test_packets_in_runs_make_the_same_slices_as_one_by_one(
         timestamp += lost
         for size in sizes:
             payload = bytes([toc]) + bytes([len(packets) % 256]) * (size - 1)
-            arrival = START + (timestamp + packet_samples(payload)) / 48_000
+            # No half milliseconds, which might be rounded either way.
+            arrival = START + 1e-4 + (timestamp + packet_samples(payload)) / 48_000
             packets.append(ArrivedPacket(payload, timestamp, arrival))
             timestamp += packet_samples(payload)
     one_by_one, in_runs = Anchor(), Anchor()

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from cloudslice.codecs.h264 import H264
 from cloudslice.faults import Faults
-from cloudslice.media.tracks import VideoCodec
 from cloudslice.rooms.base import LeaveCode, RoomListener
 from cloudslice.slices import SliceKind
 from cloudslice.slicing.counters import SlicingCounters
@@ -119,7 +119,7 @@ async def test_pictures_are_taken_of_the_main_video() -> None:
         assert anchor.aux is not None
         room.run(0.1)
         assert anchor.aux.requests == []
-        keyframe = encode_keyframe(VideoCodec.H264, color_bars(96, 48), arrival=room.clock.now)
+        keyframe = encode_keyframe(H264, color_bars(96, 48), arrival=room.clock.now)
         anchor.video.grant(keyframe)
         async with asyncio.timeout(5):
             await room.store.has_picture.wait()

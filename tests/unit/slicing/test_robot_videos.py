@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from cloudslice.codecs.vp8 import VP8
 from cloudslice.faults import Faults
-from cloudslice.media.tracks import Keyframe, KeyframeReceiver, VideoCodec
+from cloudslice.media.tracks import Keyframe, KeyframeReceiver
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.slicing.pictures.due_times import DueTimes
@@ -57,7 +58,7 @@ class TimedVideo:
         if self.is_on and now - self.last_packet >= self.every_s - 1e-6:
             self.last_packet = now
             if self.inner.requests and now >= self.inner.requests[0].due:
-                self.inner.grant(Keyframe(VideoCodec.VP8, self.name.encode(), now, 0))
+                self.inner.grant(Keyframe(VP8.decoding, self.name.encode(), now, 0))
 
 
 @dataclass(eq=False)

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudslice.codecs.codec import Depacketizer
-from cloudslice.codecs.h264 import H264Depacketizer
-from cloudslice.codecs.vp8 import Vp8Depacketizer
-from cloudslice.media.tracks import VideoCodec
+from cloudslice.codecs.codec import Depacketizer, VideoCodec
+from cloudslice.codecs.h264 import H264, H264Depacketizer
+from cloudslice.codecs.vp8 import VP8, Vp8Depacketizer
 from cloudslice.slicing.pictures.picture import UndecodableKeyframeError
 from cloudslice.webrtc.keyframe_assembler import AssembledKeyframe, KeyframeAssembler
 from cloudslice.webrtc.rtp_packet import RtpPacket
@@ -29,8 +28,9 @@ from helpers.h264_streams import (
     unit_type,
     x264_stream,
 )
+from helpers.video_codecs import CODECS, each_codec
 
-CODECS = st.sampled_from(list(VideoCodec))
+SOME_CODEC = st.sampled_from(CODECS)
 FIRST = 65500
 VP8_KEY = b"\x10\x10\x02\x00\x9d\x01\x2a\x40\x01"
 """The first packet of a key frame."""
@@ -64,7 +64,7 @@ def sent_packets(codec: VideoCodec, *, probes: bool = False) -> list[SentPacket]
 
 
 def depacketizer(codec: VideoCodec) -> Depacketizer:
-    return H264Depacketizer() if codec is VideoCodec.H264 else Vp8Depacketizer()
+    return H264Depacketizer() if codec is H264 else Vp8Depacketizer()
 
 
 def rtp(
@@ -97,7 +97,7 @@ def trusting(codec: VideoCodec) -> KeyframeAssembler:
     return assembler
 
 
-@pytest.mark.parametrize("codec", VideoCodec)
+@each_codec
 @pytest.mark.parametrize("probes", [False, True], ids=["", "probes"])
 def test_key_frames_in_order_decode_to_what_was_sent(codec: VideoCodec, probes: bool) -> None:
     """Each with the time of its first packet; from the second one on with its last packet."""
@@ -110,7 +110,7 @@ def test_key_frames_in_order_decode_to_what_was_sent(codec: VideoCodec, probes: 
         frame = push(assembler, packet, arrival=index)
         if frame is not None:
             assert frame.arrival == firsts[frame.timestamp]
-            number = picture_number(decode_keyframe(codec, frame.data))
+            number = picture_number(decode_keyframe(codec.decoding, frame.data))
             found.append((number, packet.frame, packet.marker))
     assert [each[0] for each in found] == [0, 4, 8]
     assert found[0][1] == 1
@@ -118,7 +118,7 @@ def test_key_frames_in_order_decode_to_what_was_sent(codec: VideoCodec, probes: 
 
 
 @settings(max_examples=100, deadline=None)
-@given(codec=CODECS, data=st.data())
+@given(codec=SOME_CODEC, data=st.data())
 def test_any_order_and_loss_yields_intact_key_frames_only(
     codec: VideoCodec, data: st.DataObject
 ) -> None:
@@ -140,12 +140,12 @@ def test_any_order_and_loss_yields_intact_key_frames_only(
             missing[packet.frame] -= 1
         if packet.frame in missing and not missing[packet.frame]:
             assert frame is not None
-            assert picture_number(decode_keyframe(codec, frame.data)) == packet.frame
+            assert picture_number(decode_keyframe(codec.decoding, frame.data)) == packet.frame
         else:
             assert frame is None
 
 
-@pytest.mark.parametrize("codec", VideoCodec)
+@each_codec
 def test_a_key_frame_short_of_any_one_packet_never_comes_out(codec: VideoCodec) -> None:
     """The first ones and the last included."""
     packets = sent_packets(codec)
@@ -156,7 +156,7 @@ def test_a_key_frame_short_of_any_one_packet_never_comes_out(codec: VideoCodec) 
             assert sum(frame is not None for frame in frames) == 2
 
 
-@pytest.mark.parametrize("codec", VideoCodec)
+@each_codec
 def test_a_packet_that_comes_a_second_later_completes_its_frame(codec: VideoCodec) -> None:
     """Retransmission may take a while."""
     packets = sent_packets(codec)
@@ -169,7 +169,7 @@ def test_a_packet_that_comes_a_second_later_completes_its_frame(codec: VideoCode
         push(assembler, packets[-1]._replace(sequence=9 << 16 | index, timestamp=90000 + index))
     frame = push(assembler, late)
     assert frame is not None
-    assert picture_number(decode_keyframe(codec, frame.data)) == 0
+    assert picture_number(decode_keyframe(codec.decoding, frame.data)) == 0
 
 
 def test_of_two_key_frames_at_once_the_newer_one_comes_out() -> None:
@@ -465,7 +465,7 @@ def test_padding_without_end_is_not_looked_through() -> None:
 
 def test_cleared_packets_complete_nothing() -> None:
     """Half a frame before, half of it after."""
-    packets = sent_packets(VideoCodec.VP8)
+    packets = sent_packets(VP8)
     assembler = KeyframeAssembler(Vp8Depacketizer())
     for packet in packets[:5]:
         push(assembler, packet)
@@ -475,7 +475,7 @@ def test_cleared_packets_complete_nothing() -> None:
 
 @settings(max_examples=300)
 @given(
-    codec=CODECS,
+    codec=SOME_CODEC,
     packets=st.lists(
         st.tuples(st.integers(0, 30), st.integers(0, 3), st.booleans(), st.binary(max_size=12)),
         max_size=40,

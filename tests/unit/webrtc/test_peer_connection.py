@@ -10,8 +10,9 @@ from aiortc.rtp import RtcpPsfbPacket, RtcpRrPacket, RtcpRtpfbPacket
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cloudslice.codecs.codec import VideoCodec
 from cloudslice.ids import TrackKind
-from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.media.tracks import Keyframe
 from cloudslice.tick import PERIOD_S
 from cloudslice.webrtc.candidates import IceCredentials
 from cloudslice.webrtc.dtls import DtlsCertificate, DtlsEndpoint
@@ -24,6 +25,7 @@ from helpers.encoded_video import decode_keyframe, encoded_frames, picture_numbe
 from helpers.meeting import CERTIFICATE, HOME, Meeting, meeting
 from helpers.peer import SSRCS, Peer
 from helpers.rtp import rtp_packet
+from helpers.video_codecs import each_codec
 
 ELSEWHERE = make_path("203.0.113.9", 6000)
 AUDIO, VIDEO, AUX = TrackKind.AUDIO, TrackKind.VIDEO, TrackKind.AUX
@@ -53,7 +55,7 @@ def test_connects_in_either_dtls_role(is_dtls_server: bool) -> None:
         assert made.events == ["connected"]
 
 
-@pytest.mark.parametrize("codec", VideoCodec)
+@each_codec
 def test_media_comes_through(codec: VideoCodec) -> None:
     """Opus in order, and a key frame on request."""
     with meeting(Peer(video=codec)) as made:
@@ -71,7 +73,7 @@ def test_media_comes_through(codec: VideoCodec) -> None:
                 )
                 made.deliver(packet)
         assert made.heard() == [b"0", b"1", b"2", b"3", b"4"]
-        assert picture_number(decode_keyframe(codec, granted[0].data)) == 4
+        assert picture_number(decode_keyframe(codec.decoding, granted[0].data)) == 4
 
 
 def test_a_connection_is_called_when_it_has_something_to_do(made: Meeting) -> None:

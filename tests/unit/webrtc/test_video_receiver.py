@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, unpack_remb_fci
 
-from cloudslice.codecs.h264 import H264Depacketizer
-from cloudslice.codecs.vp8 import Vp8Depacketizer
-from cloudslice.media.tracks import Keyframe, NoKeyframeReason, VideoCodec
+from cloudslice.codecs.codec import VideoCodec
+from cloudslice.codecs.h264 import H264, H264Depacketizer
+from cloudslice.codecs.vp8 import VP8, Vp8Depacketizer
+from cloudslice.media.tracks import Keyframe, NoKeyframeReason
 from cloudslice.webrtc.receiver import ReceiverHooks
 from cloudslice.webrtc.receiver_reports import ReceiverReports
 from cloudslice.webrtc.video_receiver import VideoReceiver
@@ -16,8 +17,9 @@ from helpers.encoded_video import decode_keyframe, encoded_frames, picture_numbe
 from helpers.h264_streams import packetise, x264_stream
 from helpers.received_media import TICK_S, ReceivedMedia
 from helpers.rtp import one_byte_extension, rtp_packet
+from helpers.video_codecs import each_codec
 
-H264, VP8 = 102, 96
+H264_TYPE, VP8_TYPE = 102, 96
 ORIENTATION = 4
 SSRC, OTHER_SSRC = 0x1234, 0x5678
 
@@ -26,7 +28,7 @@ class Video(ReceivedMedia):
     """A VideoReceiver, and a sender of an encoder's frames, 30 a second."""
 
     def __init__(
-        self, codec: VideoCodec = VideoCodec.VP8, *, can_nack: bool = True, start: int = 65500
+        self, codec: VideoCodec = VP8, *, can_nack: bool = True, start: int = 65500
     ) -> None:
         self.codec = codec
         self.can_nack = can_nack
@@ -41,8 +43,8 @@ class Video(ReceivedMedia):
     def _make(self, hooks: ReceiverHooks) -> VideoReceiver:
         return VideoReceiver(
             {
-                VP8: (VideoCodec.VP8, Vp8Depacketizer),
-                H264: (VideoCodec.H264, H264Depacketizer),
+                VP8_TYPE: (VP8.decoding, Vp8Depacketizer),
+                H264_TYPE: (H264.decoding, H264Depacketizer),
             },
             can_nack=self.can_nack,
             orientation_id=ORIENTATION,
@@ -67,7 +69,7 @@ class Video(ReceivedMedia):
             timestamp,
             payload,
             marker=marker,
-            payload_type=payload_type or (H264 if self.codec is VideoCodec.H264 else VP8),
+            payload_type=payload_type or (H264_TYPE if self.codec is H264 else VP8_TYPE),
             ssrc=self.ssrc,
             extension=extension,
         )
@@ -103,7 +105,7 @@ class Video(ReceivedMedia):
 
     def numbers(self) -> list[int]:
         """Those that the pictures of the key frames show which came."""
-        return [picture_number(decode_keyframe(each.codec, each.data)) for each in self.taken]
+        return [picture_number(decode_keyframe(each.decoding, each.data)) for each in self.taken]
 
 
 @pytest.fixture
@@ -120,7 +122,7 @@ def make() -> Iterator[type[Video]]:
         each.close()
 
 
-@pytest.mark.parametrize("codec", VideoCodec)
+@each_codec
 def test_a_wanted_key_frame_comes_and_decodes(make: type[Video], codec: VideoCodec) -> None:
     """The first intact one after the request; the frames after it go unread again."""
     video = make(codec)
@@ -132,7 +134,7 @@ def test_a_wanted_key_frame_comes_and_decodes(make: type[Video], codec: VideoCod
         video.clock.now += 0.03
         video.send(number)
     [keyframe] = video.taken
-    assert keyframe.codec is codec
+    assert keyframe.decoding is codec.decoding
     assert keyframe.arrival == pytest.approx(2.06)
     assert video.numbers() == [4]
     assert video.receiver.counts["keyframes"] == 1
@@ -152,12 +154,12 @@ def test_unwanted_video_goes_unread(make: type[Video]) -> None:
 
 def test_h264_is_read_until_its_parameter_sets_are_known(make: type[Video]) -> None:
     """Some senders send them once, at the start."""
-    video = make(VideoCodec.H264)
+    video = make(H264)
     video.send(1)
     assert video.receiver.counts["video_unread"] == 0
     video.send(4)
     video.send(5)
-    assert video.receiver.counts["video_unread"] >= len(encoded_frames(VideoCodec.H264)[5].payloads)
+    assert video.receiver.counts["video_unread"] >= len(encoded_frames(H264)[5].payloads)
 
 
 def test_a_request_is_sent_when_the_key_frame_is_due(make: type[Video]) -> None:
@@ -403,21 +405,21 @@ def test_packets_that_are_no_video_keep_their_place(make: type[Video]) -> None:
     video = make()
     video.want()
     video.put(video.packet(1, b"\x01\x02", payload_type=98))
-    for payload in encoded_frames(VideoCodec.VP8)[0].payloads:
+    for payload in encoded_frames(VP8)[0].payloads:
         video.put(video.packet(0, payload), video.packet(0, b"\x01\x02", payload_type=98))
     video.send(1)
     assert video.numbers() == [0]
 
 
 def test_a_sender_may_change_its_codec(make: type[Video]) -> None:
-    video = make(VideoCodec.H264)
-    for codec in (VideoCodec.H264, VideoCodec.VP8):
+    video = make(H264)
+    for codec in (H264, VP8):
         video.codec = codec
         video.want()
         video.send(0)
         video.send(1)
         video.clock.now += 1
-    assert [each.codec for each in video.taken] == [VideoCodec.H264, VideoCodec.VP8]
+    assert [each.decoding for each in video.taken] == [H264.decoding, VP8.decoding]
 
 
 # --- senders that do not answer ---
@@ -494,7 +496,7 @@ def test_a_sender_that_answers_has_nothing_kept(make: type[Video]) -> None:
 
 def test_what_nobody_wants_is_not_told(make: type[Video]) -> None:
     """A key frame that is damaged while the stream is learnt."""
-    video = make(VideoCodec.H264, can_nack=False)
+    video = make(H264, can_nack=False)
     video.put(*video.packets(0)[1:5])
     video.sequence += 1
     video.put(video.packet(9000, b"\x41\x9a\x00"))
@@ -506,7 +508,7 @@ def test_what_nobody_wants_is_not_told(make: type[Video]) -> None:
 def test_intra_refresh_is_told_from_loss(
     make: type[Video], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    video = make(VideoCodec.H264)
+    video = make(H264)
     stream = x264_stream("keyint=8:intra-refresh=1:bframes=0", frames=200)
     frames = iter(range(200))
     sent = packetise(stream)

@@ -6,7 +6,7 @@ import av
 from av.filter import Graph
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from cloudslice.media.tracks import VideoCodec
+from cloudslice.media.tracks import Decoding
 from cloudslice.slicing.pictures.gamut import Planes, cut_off_as_rgb
 from cloudslice.slicing.pictures.planes import planes_of
 
@@ -17,8 +17,8 @@ _MATRICES = {
     9: Colorspace.BT2020,
     10: Colorspace.BT2020,
 }
-"""H.264's matrix_coefficients (ITU-T H.273 table 4). All else, and "unspecified", is BT.601: what
-senders convert to that say nothing (libyuv, in Chromium and the mobile SDKs)."""
+"""MatrixCoefficients of ITU-T H.273, table 4. All else is taken for BT.601."""
+_UNSPECIFIED_MATRIX = 2
 
 _WEIGHTS = {
     Colorspace.ITU601: (0.299, 0.114),
@@ -52,7 +52,7 @@ class ColorConverter:
         self._reformatter = VideoReformatter()
         self._kept: tuple[_Conversion, Graph] | None = None
 
-    def to_rgb(self, frame: av.VideoFrame, codec: VideoCodec) -> av.VideoFrame:
+    def to_rgb(self, frame: av.VideoFrame, decoding: Decoding) -> av.VideoFrame:
         """Planes of green, blue and red, 8 bits, full range ("gbrp"), rounded from exact colours.
 
         Planes, because swscale's accurate path takes more than twice as long for packed RGB; its
@@ -61,7 +61,7 @@ class ColorConverter:
         Raises:
             av.error.FFmpegError, ValueError: FFmpeg cannot convert such a frame.
         """
-        matrix, color_range = _colors(codec, frame)
+        matrix, color_range = _colors(decoding, frame)
         return self._reformatter.reformat(
             frame,
             format="gbrp",
@@ -72,7 +72,7 @@ class ColorConverter:
             threads=1,
         )
 
-    def to_jfif(self, frame: av.VideoFrame, codec: VideoCodec) -> av.VideoFrame:
+    def to_jfif(self, frame: av.VideoFrame, decoding: Decoding) -> av.VideoFrame:
         """Planes of Y, Cb and Cr, 4:2:0, 8 bits, full-range BT.601; chroma stays in its place.
 
         What RGB cannot show is cut off as in `to_rgb`, so that both show the same.
@@ -80,7 +80,7 @@ class ColorConverter:
         Raises:
             av.error.FFmpegError, ValueError: FFmpeg cannot convert such a frame.
         """
-        colors = matrix, color_range = _colors(codec, frame)
+        colors = matrix, color_range = _colors(decoding, frame)
         if frame.format.name not in _YUV_420:
             frame = self._reformat(frame, colors, colors)
         if colors == _JFIF_COLORS:
@@ -150,16 +150,14 @@ def _jfif_graph(
     return graph
 
 
-def _colors(codec: VideoCodec, frame: av.VideoFrame) -> _Colors:
-    """The matrix and range of the frame's YUV.
-
-    VP8 is always BT.601 limited (RFC 6386 section 9.2): FFmpeg takes its clamping bit, which some
-    encoders set, for full range.
-    """
-    if codec is VideoCodec.VP8:
-        return Colorspace.ITU601, ColorRange.MPEG
-    is_full = frame.color_range == ColorRange.JPEG
+def _colors(decoding: Decoding, frame: av.VideoFrame) -> _Colors:
+    """The matrix and range of the frame's YUV."""
+    matrix, is_full = decoding.default_colors
+    if decoding.bitstream_tells_colors:
+        matrix = matrix if frame.colorspace == _UNSPECIFIED_MATRIX else frame.colorspace
+        if frame.color_range != ColorRange.UNSPECIFIED:
+            is_full = frame.color_range == ColorRange.JPEG
     return (
-        _MATRICES.get(frame.colorspace, Colorspace.ITU601),
+        _MATRICES.get(matrix, Colorspace.ITU601),
         ColorRange.JPEG if is_full else ColorRange.MPEG,
     )

@@ -20,7 +20,9 @@ def decode(keyframe: Keyframe) -> av.VideoFrame:
     Raises:
         UndecodableKeyframeError
     """
-    decoder = av.VideoCodecContext.create(keyframe.codec.value, "r")
+    decoder = av.CodecContext.create(keyframe.decoding.decoder, "r")
+    if not isinstance(decoder, av.VideoCodecContext):
+        raise TypeError(f"{keyframe.decoding.decoder} decodes no video")
     decoder.thread_count = 1
     decoder.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
     # Else H.264's decoder waits for frames that might come before; it still does where it must.
@@ -28,7 +30,7 @@ def decode(keyframe: Keyframe) -> av.VideoFrame:
     try:
         frames = decoder.decode(av.Packet(keyframe.data)) or decoder.decode(None)
     except av.error.FFmpegError as error:
-        raise UndecodableKeyframeError(f"{keyframe.codec.value}: {error.strerror}") from error
+        raise UndecodableKeyframeError(f"{keyframe.decoding.decoder}: {error.strerror}") from error
     if len(frames) != 1:
         raise UndecodableKeyframeError(f"{len(frames)} frames instead of one")
     frame = frames[0]

@@ -216,6 +216,6 @@ class FrameGrabber:
         _log.warning(
             message,
             user_id=self._origin.user_id,
-            codec=keyframe.codec.value,
+            codec=keyframe.decoding.decoder,
             reason=str(error),
         )

@@ -7,7 +7,10 @@ first; names are ASCII, filled up with zeros.
 | job              | bytes |                                                       |
 | ---------------- | ----- | ----------------------------------------------------- |
 | number           | 4     | from 0 on, one more for each job                      |
-| codec            | 8     | the name of the key frame's codec                     |
+| decoder          | 16    | FFmpeg's name of the key frame's decoder              |
+| matrix           | 1     | of the codec's default colours                        |
+| full range       | 1     | whether these are of full range: 0 or 1               |
+| told colours     | 1     | whether what the decoder says of colours holds: 0, 1  |
 | format           | 4     | the name of the picture's format                      |
 | rotation         | 2     | degrees clockwise                                     |
 | length           | 4     | of the key frame, which follows                       |
@@ -29,7 +32,7 @@ from enum import IntEnum
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures.picture import MAX_PIXELS, MAX_SIDE
 
-JOB = struct.Struct("!I8s4sHI")
+JOB = struct.Struct("!I16sB??4sHI")
 ANSWER = struct.Struct("!IBHHI")
 
 MAX_TEXT = 500

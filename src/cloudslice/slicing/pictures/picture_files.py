@@ -14,7 +14,7 @@ import simplejpeg  # type: ignore[import-untyped]
 from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
 
-from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.media.tracks import Decoding, Keyframe
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures.colors import ColorConverter
 from cloudslice.slicing.pictures.decoding import decode
@@ -49,12 +49,12 @@ def encode_picture(
 
 
 def _planes(
-    keyframe: Keyframe, convert: Callable[[av.VideoFrame, VideoCodec], av.VideoFrame]
+    keyframe: Keyframe, convert: Callable[[av.VideoFrame, Decoding], av.VideoFrame]
 ) -> list[Plane]:
     """Those of the key frame's picture, converted and turned."""
     frame = decode(keyframe)
     try:
-        converted = convert(frame, keyframe.codec)
+        converted = convert(frame, keyframe.decoding)
     except (av.error.FFmpegError, ValueError) as error:
         raise UndecodableKeyframeError(f"cannot convert {frame.format.name}: {error}") from error
     turns = -(keyframe.rotation // 90)

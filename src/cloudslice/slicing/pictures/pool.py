@@ -247,7 +247,7 @@ class PicturePool:
 
     def _on_deadly(self, job: Job, cause: str) -> None:
         """A process was lost to that job."""
-        _log.error("a picture process was lost", cause=cause, codec=job.keyframe.codec.value)
+        _log.error("a picture process was lost", cause=cause, codec=job.keyframe.decoding.decoder)
         self._deadly.append(_digest(job.keyframe))
         error = DeadlyKeyframeError(f"the process that made it was lost: {cause}")
         self._finish(job, error)

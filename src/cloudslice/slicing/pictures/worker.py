@@ -9,7 +9,8 @@ import os
 import sys
 from contextlib import suppress
 
-from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.codecs.catalog import CATALOG
+from cloudslice.media.tracks import Colors, Decoding, Keyframe
 from cloudslice.process import keep_freed_memory
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures.colors import ColorConverter
@@ -20,13 +21,6 @@ from cloudslice.slicing.pictures.sandbox import confine, set_apart
 
 CHANNEL = 0
 """The descriptor of the socket."""
-
-_SAMPLES = {
-    VideoCodec.H264: "0000016742c00ada7a6a04040c80000003008000001e47891350"
-    "00000168ce0fc80000016588843a2780",
-    VideoCodec.VP8: "1002009d012a100010000047088585888584880202000619680000",
-}
-"""A grey key frame of 16x16 pixels in each codec."""
 
 
 def main() -> None:
@@ -44,13 +38,12 @@ def main() -> None:
 
 def warm_up(converter: ColorConverter) -> None:
     """Make pictures of all kinds, so that all that libraries load late is loaded."""
-    for codec, sample in _SAMPLES.items():
-        data = bytes.fromhex(sample)
+    for codec in CATALOG.video:
         for image_format in ImageFormat:
-            encode_picture(Keyframe(codec, data, 0.0, 90), image_format, converter)
+            encode_picture(Keyframe(codec.decoding, codec.sample, 0.0, 90), image_format, converter)
             with suppress(UndecodableKeyframeError):
-                damaged = Keyframe(codec, data[: len(data) // 2], 0.0, 0)
-                encode_picture(damaged, image_format, converter)
+                half = codec.sample[: len(codec.sample) // 2]
+                encode_picture(Keyframe(codec.decoding, half, 0.0, 0), image_format, converter)
 
 
 def _work(converter: ColorConverter) -> bool:
@@ -58,8 +51,9 @@ def _work(converter: ColorConverter) -> bool:
     header = _read(JOB.size)
     if not header:
         return False
-    number, codec, image_format, rotation, length = JOB.unpack(header)
-    keyframe = Keyframe(VideoCodec(_name(codec)), _read(length), 0.0, rotation)
+    number, decoder, matrix, is_full, is_told, image_format, rotation, length = JOB.unpack(header)
+    decoding = Decoding(_name(decoder), Colors(matrix, is_full), is_told)
+    keyframe = Keyframe(decoding, _read(length), 0.0, rotation)
     try:
         picture = encode_picture(keyframe, ImageFormat(_name(image_format)), converter)
     except UndecodableKeyframeError as error:

@@ -133,9 +133,12 @@ class WorkerProcess:
     def give(self, job: Job) -> None:
         """Have it do `job` after those that it has."""
         keyframe = job.keyframe
+        decoder, colors, bitstream_tells_colors = keyframe.decoding
         header = JOB.pack(
             self._number(len(self.jobs)),
-            keyframe.codec.value.encode(),
+            decoder.encode(),
+            *colors,
+            bitstream_tells_colors,
             job.image_format.value.encode(),
             keyframe.rotation,
             len(keyframe.data),

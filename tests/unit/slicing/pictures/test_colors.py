@@ -8,16 +8,18 @@ import pytest
 from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
-from cloudslice.media.tracks import VideoCodec
+from cloudslice.codecs import h264, vp8
+from cloudslice.media.tracks import Decoding
 from cloudslice.slicing.pictures import colors
 from cloudslice.slicing.pictures.colors import ColorConverter
 
 Samples = NDArray[np.float64]
 """(height, width, 3): Y, Cb and Cr, or red, green and blue."""
 
+H264, VP8 = h264.H264.decoding, vp8.VP8.decoding
 BT601 = (0.299, 0.114)
 STREAMS = [
-    pytest.param(VideoCodec.H264, code, color_range, weights, id=f"{name}, {color_range.name}")
+    pytest.param(H264, code, color_range, weights, id=f"{name}, {color_range.name}")
     for color_range in (ColorRange.MPEG, ColorRange.JPEG)
     for code, weights, name in (
         (1, (0.2126, 0.0722), "BT.709"),
@@ -30,8 +32,8 @@ STREAMS = [
         (10, (0.2627, 0.0593), "BT.2020, constant luminance"),
     )
 ] + [
-    pytest.param(VideoCodec.H264, 2, ColorRange.UNSPECIFIED, BT601, id="H.264 that says nothing"),
-    pytest.param(VideoCodec.VP8, 5, ColorRange.JPEG, BT601, id="VP8 that needs no clamping"),
+    pytest.param(H264, 2, ColorRange.UNSPECIFIED, BT601, id="H.264 that says nothing"),
+    pytest.param(VP8, 5, ColorRange.JPEG, BT601, id="VP8 that needs no clamping"),
 ]
 
 PATCH = 8
@@ -89,8 +91,8 @@ def exact_jfif(rgb: Samples) -> Samples:
     return np.stack((luma, 128 + (blue - luma) / 1.772, 128 + (red - luma) / 1.402), axis=-1)
 
 
-def is_full(codec: VideoCodec, color_range: ColorRange) -> bool:
-    return codec is VideoCodec.H264 and color_range is ColorRange.JPEG
+def is_full(codec: Decoding, color_range: ColorRange) -> bool:
+    return codec is H264 and color_range is ColorRange.JPEG
 
 
 def middle_of_patches(picture: Samples) -> Samples:
@@ -99,7 +101,7 @@ def middle_of_patches(picture: Samples) -> Samples:
 
 @pytest.mark.parametrize(("codec", "matrix", "color_range", "weights"), STREAMS)
 def test_rgb_is_the_exact_colour_rounded(
-    codec: VideoCodec, matrix: int, color_range: ColorRange, weights: tuple[float, float]
+    codec: Decoding, matrix: int, color_range: ColorRange, weights: tuple[float, float]
 ) -> None:
     """But for blue of more than twice white, which no camera sends: swscale wraps around there."""
     yuv = patches()
@@ -123,7 +125,7 @@ def assert_jfif_shows(converted: av.VideoFrame, exact: Samples, *, within: float
 
 @pytest.mark.parametrize(("codec", "matrix", "color_range", "weights"), STREAMS)
 def test_jfif_is_the_exact_colour_rounded(
-    codec: VideoCodec, matrix: int, color_range: ColorRange, weights: tuple[float, float]
+    codec: Decoding, matrix: int, color_range: ColorRange, weights: tuple[float, float]
 ) -> None:
     """In each pixel: chroma is neither moved nor blurred."""
     yuv = patches()
@@ -135,7 +137,7 @@ def test_jfif_is_the_exact_colour_rounded(
 @pytest.mark.parametrize(("height", "width"), [(479, 640), (480, 639), (479, 639)])
 def test_vp8_of_odd_sizes_is_as_good_but_for_half_a_level(height: int, width: int) -> None:
     yuv = patches()[:height, :width]
-    converted = ColorConverter().to_jfif(make_frame(yuv, 5, ColorRange.MPEG), VideoCodec.VP8)
+    converted = ColorConverter().to_jfif(make_frame(yuv, 5, ColorRange.MPEG), VP8)
     assert (converted.height, converted.width) == (height, width)
     assert_jfif_shows(converted, exact_rgb(yuv, BT601, full=False), within=1.1)
 
@@ -145,7 +147,7 @@ def test_vp8_of_odd_sizes_is_as_good_but_for_half_a_level(height: int, width: in
 def test_chroma_that_is_not_subsampled_is_for_jfif(pix_fmt: str, color_range: ColorRange) -> None:
     """No browser sends it, but H.264 has it."""
     yuv = patches()
-    converted = ColorConverter().to_jfif(make_frame(yuv, 5, color_range, pix_fmt), VideoCodec.H264)
+    converted = ColorConverter().to_jfif(make_frame(yuv, 5, color_range, pix_fmt), H264)
     assert converted.format.name in ("yuv420p", "yuvj420p")
     is_full = color_range is ColorRange.JPEG
     assert_jfif_shows(converted, exact_rgb(yuv, BT601, full=is_full), within=1.1)
@@ -155,7 +157,7 @@ def test_grey_beyond_black_and_white_is_black_and_white() -> None:
     """As it comes from cameras. It needs no second look, though all of it is cut off."""
     yuv = np.full((32, 32, 3), 128, np.uint8)
     yuv[:, :16, 0], yuv[:, 16:, 0] = 3, 250
-    converted = ColorConverter().to_jfif(make_frame(yuv, 1, ColorRange.MPEG), VideoCodec.H264)
+    converted = ColorConverter().to_jfif(make_frame(yuv, 1, ColorRange.MPEG), H264)
     assert np.array_equal(samples(converted)[0, [0, 31]], [(0, 128, 128), (255, 128, 128)])
 
 
@@ -165,11 +167,11 @@ def test_frames_do_not_show_in_those_after_them() -> None:
     frames = [
         (make_frame(patches(rows, columns), matrix, color_range), codec)
         for rows, columns, codec, matrix, color_range in (
-            (60, 80, VideoCodec.H264, 1, ColorRange.MPEG),
-            (60, 80, VideoCodec.VP8, 5, ColorRange.MPEG),
-            (60, 80, VideoCodec.H264, 1, ColorRange.JPEG),
-            (80, 60, VideoCodec.H264, 1, ColorRange.MPEG),
-            (61, 80, VideoCodec.H264, 6, ColorRange.MPEG),
+            (60, 80, H264, 1, ColorRange.MPEG),
+            (60, 80, VP8, 5, ColorRange.MPEG),
+            (60, 80, H264, 1, ColorRange.JPEG),
+            (80, 60, H264, 1, ColorRange.MPEG),
+            (61, 80, H264, 6, ColorRange.MPEG),
         )
     ]
     for frame, codec in [*frames, *frames[1::-1], *reversed(frames)]:
@@ -209,10 +211,10 @@ def test_after_a_fault_no_frame_is_left_behind(monkeypatch: pytest.MonkeyPatch) 
         make_frame(np.roll(patches(), shift, axis=0), 1, ColorRange.MPEG) for shift in range(3)
     )
     converter = ColorConverter()
-    converter.to_jfif(ours, VideoCodec.H264)
+    converter.to_jfif(ours, H264)
     with pytest.raises(av.error.FFmpegError):
-        converter.to_jfif(lost, VideoCodec.H264)
+        converter.to_jfif(lost, H264)
     assert CountedGraph.made == 1, "a graph is kept for frames alike"
-    converted = converter.to_jfif(theirs, VideoCodec.H264)
-    alone = ColorConverter().to_jfif(theirs, VideoCodec.H264)
+    converted = converter.to_jfif(theirs, H264)
+    alone = ColorConverter().to_jfif(theirs, H264)
     assert np.array_equal(samples(converted), samples(alone))

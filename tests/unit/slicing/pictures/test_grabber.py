@@ -6,8 +6,9 @@ from math import inf
 
 import pytest
 
+from cloudslice.codecs.vp8 import VP8
 from cloudslice.events import PictureMissing, PictureNotTaken
-from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.media.tracks import Keyframe
 from cloudslice.slices import SliceKind, SliceOrigin
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import ImageFormat
@@ -88,7 +89,7 @@ class Grabbing:
     def grant(self) -> None:
         """A key frame arrives now and its picture is made at once."""
         now = self.clock.now
-        self.track.grant(Keyframe(VideoCodec.VP8, str(now).encode(), now, 0))
+        self.track.grant(Keyframe(VP8.decoding, str(now).encode(), now, 0))
         self.pool.finish()
 
     def taken(self) -> list[float]:
@@ -173,7 +174,7 @@ def test_a_picture_that_is_asked_for_is_due_as_it_was() -> None:
 
 def test_a_picture_in_the_making_keeps_its_format() -> None:
     grabbing = Grabbing()
-    grabbing.track.grant(Keyframe(VideoCodec.VP8, b"first", 100.0, 0))
+    grabbing.track.grant(Keyframe(VP8.decoding, b"first", 100.0, 0))
     grabbing.grabber.change(5, ImageFormat.JPG)
     grabbing.pool.finish()
     grabbing.run_to(105)
@@ -260,7 +261,7 @@ def test_a_full_pool_costs_the_picture_only() -> None:
 
 def test_an_undecodable_key_frame_is_counted() -> None:
     grabbing = Grabbing()
-    grabbing.track.grant(Keyframe(VideoCodec.VP8, b"", 100.0, 0))
+    grabbing.track.grant(Keyframe(VP8.decoding, b"", 100.0, 0))
     [(_, receiver)] = grabbing.pool.jobs
     receiver(UndecodableKeyframeError("torn"))
     assert grabbing.counters.pictures_undecodable == 1
@@ -272,7 +273,7 @@ def test_an_undecodable_key_frame_is_counted() -> None:
 
 def lose(grabbing: Grabbing) -> bool:
     """A key frame comes; if it is used, the process that decodes it dies. Whether it was used."""
-    grabbing.track.grant(Keyframe(VideoCodec.VP8, b"", grabbing.clock.now, 0))
+    grabbing.track.grant(Keyframe(VP8.decoding, b"", grabbing.clock.now, 0))
     was_used = bool(grabbing.pool.jobs)
     for _, receiver in grabbing.pool.jobs:
         receiver(DeadlyKeyframeError("SIGSEGV"))
@@ -319,7 +320,7 @@ def test_a_picture_ends_the_suspicion() -> None:
 
 def test_a_picture_that_no_process_could_make_is_no_reason_for_suspicion() -> None:
     grabbing = Grabbing()
-    grabbing.track.grant(Keyframe(VideoCodec.VP8, b"", 100.0, 0))
+    grabbing.track.grant(Keyframe(VP8.decoding, b"", 100.0, 0))
     [(_, receiver)] = grabbing.pool.jobs
     receiver(PictureLostError("no process"))
     grabbing.pool.jobs.clear()
@@ -331,7 +332,7 @@ def test_a_picture_that_no_process_could_make_is_no_reason_for_suspicion() -> No
 def test_a_picture_in_the_making_when_the_grabber_closes_is_kept() -> None:
     """It was taken while the anchor was subscribed to; nothing more is asked for."""
     grabbing = Grabbing()
-    grabbing.track.grant(Keyframe(VideoCodec.VP8, b"", 100.0, 0))
+    grabbing.track.grant(Keyframe(VP8.decoding, b"", 100.0, 0))
     grabbing.run_to(105)
     grabbing.grabber.close()
     grabbing.pool.finish()
@@ -342,7 +343,7 @@ def test_a_picture_in_the_making_when_the_grabber_closes_is_kept() -> None:
 def test_a_key_frame_from_before_it_began_is_not_taken() -> None:
     """Another robot may have asked for it; the next one is taken, at the same due time."""
     grabbing = Grabbing(since=100.0)
-    grabbing.track.grant(Keyframe(VideoCodec.VP8, b"before", 99.99, 0))
+    grabbing.track.grant(Keyframe(VP8.decoding, b"before", 99.99, 0))
     assert grabbing.pool.jobs == []
     assert [request.due for request in grabbing.track.requests] == [100.0 - PERIOD_S]
     grabbing.run_to(100.2)
@@ -354,7 +355,7 @@ def test_a_key_frame_that_was_kept_is_used_with_its_age_told() -> None:
     """Of a sender whose key frames come every 10 s, whatever it is asked for."""
     grabbing = Grabbing()
     grabbing.grant()
-    grabbing.track.kept = Keyframe(VideoCodec.VP8, b"kept", 103.0, 0)
+    grabbing.track.kept = Keyframe(VP8.decoding, b"kept", 103.0, 0)
     for second in (105.1, 110.1):
         grabbing.run_to(second)
         grabbing.pool.finish()
@@ -368,7 +369,7 @@ def test_a_key_frame_that_serves_twice_is_the_same_as_before() -> None:
     grabbing = Grabbing()
     grabbing.grant()
     grabbing.run_to(107)
-    late = Keyframe(VideoCodec.VP8, b"late", 107.0, 0)
+    late = Keyframe(VP8.decoding, b"late", 107.0, 0)
     grabbing.track.grant(late)
     grabbing.track.kept = late
     grabbing.run_to(110.1)

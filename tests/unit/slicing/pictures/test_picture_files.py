@@ -12,14 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.codecs.codec import VideoCodec
+from cloudslice.codecs.h264 import H264
+from cloudslice.codecs.vp8 import VP8
+from cloudslice.media.tracks import Keyframe
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures import picture_files
 from cloudslice.slicing.pictures.colors import ColorConverter
 from cloudslice.slicing.pictures.picture import MAX_SIDE, Picture, UndecodableKeyframeError
 from helpers.keyframes import BAR_COLORS, color_bars, decode_picture, encode_keyframe, to_yuv420
+from helpers.video_codecs import CODECS, each_codec
 
-H264, VP8 = VideoCodec.H264, VideoCodec.VP8
 PNG, JPG = ImageFormat.PNG, ImageFormat.JPG
 
 STREAMS = [
@@ -75,7 +78,7 @@ SATURATED = np.array(list(itertools.product((0, 128, 255), repeat=3)), np.uint8)
                 (matrix, full),
                 id=f"{codec.name} of {matrix} {'full' if full else 'limited'} that says nothing",
             )
-            for codec in VideoCodec
+            for codec in CODECS
             for matrix in ("bt601", "bt709")
             for full in (False, True)
         ],
@@ -148,12 +151,14 @@ def test_vp8_that_needs_no_clamping_is_of_limited_range_all_the_same(
     [frame] = [*decoder.decode(av.Packet(bytes(data))), *decoder.decode(None)]
     assert frame.color_range == av.video.reformatter.ColorRange.JPEG
     luma = np.frombuffer(frame.planes[0], np.uint8).reshape(48, -1)[:, :96].astype(int)
-    shown = decode_picture(encode_picture(Keyframe(VP8, bytes(data), 0.0, 0), image_format).data)
+    shown = decode_picture(
+        encode_picture(Keyframe(VP8.decoding, bytes(data), 0.0, 0), image_format).data
+    )
     assert np.median(np.abs(to_yuv420(shown)[0] - luma)) <= 1
 
 
 @pytest.mark.parametrize("image_format", list(ImageFormat))
-@pytest.mark.parametrize("codec", list(VideoCodec))
+@each_codec
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_the_picture_is_turned_clockwise(
     rotation: int, codec: VideoCodec, image_format: ImageFormat
@@ -171,7 +176,7 @@ def test_the_picture_is_turned_clockwise(
 
 
 @pytest.mark.parametrize("image_format", list(ImageFormat))
-@pytest.mark.parametrize("codec", list(VideoCodec))
+@each_codec
 @pytest.mark.parametrize(
     ("width", "height"),
     [(48, 16), (854, 480), (640, 1136), (1366, 768), (1920, 1080), (426, 240)],
@@ -231,7 +236,7 @@ def test_a_png_loses_nothing(rgb: np.ndarray, rotation: int) -> None:
     keyframe = encode_keyframe(H264, rgb.astype(np.uint8), rotation=rotation)
     decoder = av.VideoCodecContext.create("h264", "r")
     [frame] = [*decoder.decode(av.Packet(keyframe.data)), *decoder.decode(None)]
-    converted = CONVERTER.to_rgb(frame, H264).to_ndarray()
+    converted = CONVERTER.to_rgb(frame, H264.decoding).to_ndarray()
     shown = decode_picture(encode_picture(keyframe, PNG).data)
     assert np.array_equal(shown, np.rot90(converted, -rotation // 90))
 
@@ -275,7 +280,7 @@ def test_what_cannot_be_decoded_whole_is_refused(
 ) -> None:
     """No grey, torn or stale picture, and no other error."""
     with pytest.raises(UndecodableKeyframeError):
-        encode_picture(Keyframe(codec, data, 0.0, 0), image_format)
+        encode_picture(Keyframe(codec.decoding, data, 0.0, 0), image_format)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +295,7 @@ def test_a_frame_that_claims_a_huge_size_is_refused(width: int, height: int) -> 
     """A few bytes must not make us allocate gigabytes."""
     data = _VP8[:6] + struct.pack("<HH", width, height) + _VP8[10:]
     with pytest.raises(UndecodableKeyframeError):
-        encode_picture(Keyframe(VP8, data, 0.0, 0), PNG)
+        encode_picture(Keyframe(VP8.decoding, data, 0.0, 0), PNG)
 
 
 _FUZZED = {
@@ -301,7 +306,7 @@ _FUZZED = {
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.sampled_from(list(VideoCodec)),
+    st.sampled_from(CODECS),
     st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=8),
     st.integers(0, 4000),
 )
@@ -315,5 +320,5 @@ def test_damage_of_any_kind_gives_a_picture_or_the_one_error(
             data[at] = value
     for image_format in ImageFormat:
         with contextlib.suppress(UndecodableKeyframeError):
-            picture = encode_picture(Keyframe(codec, bytes(data), 0.0, 0), image_format)
+            picture = encode_picture(Keyframe(codec.decoding, bytes(data), 0.0, 0), image_format)
             assert picture.data

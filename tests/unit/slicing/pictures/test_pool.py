@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from cloudslice.media.tracks import Keyframe, VideoCodec
+from cloudslice.codecs.vp8 import VP8
+from cloudslice.media.tracks import Keyframe
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures import pool as pool_module
 from cloudslice.slicing.pictures.messages import Answer, Outcome
@@ -106,7 +107,7 @@ def results() -> Results:
 
 
 def keyframe(number: int = 0) -> Keyframe:
-    return Keyframe(VideoCodec.VP8, b"%d" % number, 0.0, 0)
+    return Keyframe(VP8.decoding, b"%d" % number, 0.0, 0)
 
 
 def encode(pool: PicturePool, receiver: Callable[[Result], None], count: int) -> list[Keyframe]:
