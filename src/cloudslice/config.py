@@ -13,17 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     IPvAnyNetwork,
     SecretStr,
     ValidationError,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 
+from cloudslice.room_settings import JanusSettings, LivekitSettings
 from cloudslice.setting_values import (
     Addresses,
     CaFile,
@@ -41,6 +38,7 @@ from cloudslice.setting_values import (
     SecretKey,
     check_addressing,
 )
+from cloudslice.settings_section import Section
 from cloudslice.slices import Vendor
 
 _PREFIX = "CLOUDSLICE_"
@@ -50,20 +48,7 @@ class SettingsError(Exception):
     """The settings cannot be used; the text names file, key, and what was expected."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _check_number(cls, given: object, info: ValidationInfo) -> object:
-        """Refuse `true` where a number belongs: to Python it is 1."""
-        field = cls.model_fields[str(info.field_name)]
-        if isinstance(given, bool) and field.annotation in (int, float):
-            raise ValueError("expected a number")
-        return given
-
-
-class RtcSettings(_Section):
+class RtcSettings(Section):
     """WebRTC of the builtin rooms."""
 
     udp_port: Port = 7882
@@ -80,6 +65,8 @@ class RtcSettings(_Section):
     """The ceiling that video senders are told by REMB."""
     consent_timeout_s: Annotated[float, Field(ge=2, le=30)] = 15
     """An anchor from which nothing authentic came for so long has left."""
+    room_grace_s: Annotated[float, Field(ge=1)] = 60
+    """A robot leaves a room of another server when the connection was lost for so long."""
     connecting_per_user: Annotated[int, Field(ge=1)] = 10
     """Sessions of one UserId, in different rooms, that are not connected yet."""
     connecting_per_app: Annotated[int, Field(ge=1)] = 1000
@@ -88,7 +75,7 @@ class RtcSettings(_Section):
     """The same of all apps."""
 
 
-class HttpSettings(_Section):
+class HttpSettings(Section):
     """Connections to the API, WHIP and /metrics."""
 
     keep_alive_s: Annotated[int, Field(ge=1)] = 150
@@ -103,7 +90,7 @@ class HttpSettings(_Section):
     """What all bodies that are being read may take, beside the first 64 KiB of each."""
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """How much one app may ask for."""
 
     tasks: Annotated[int, Field(ge=1)] = 500
@@ -113,7 +100,7 @@ class LimitSettings(_Section):
     """Per action and credential."""
 
 
-class AppSettings(_Section):
+class AppSettings(Section):
     """One SdkAppId."""
 
     sdk_app_id: SdkAppId
@@ -126,12 +113,23 @@ class AppSettings(_Section):
     room_events: bool = False
     """Whether webhooks also tell of rooms, anchors and their media (EventGroupId 1 and 2)."""
     rooms: Literal["builtin", "livekit", "janus"] = "builtin"
+    livekit: LivekitSettings = LivekitSettings()
+    """The server, where `rooms` is "livekit"."""
+    janus: JanusSettings = JanusSettings()
+    """The server, where `rooms` is "janus"."""
     private_map_key_required: bool = False
     """Whether entering a room takes a PrivateMapKey (the console's advanced permission control)."""
     limits: LimitSettings = LimitSettings()
 
+    @model_validator(mode="after")
+    def _check_rooms(self) -> "AppSettings":
+        urls = {"livekit": self.livekit.url, "janus": self.janus.url}
+        if not urls.get(self.rooms, "none is needed"):
+            raise ValueError(f'rooms = "{self.rooms}" needs {self.rooms}.url')
+        return self
 
-class CredentialSettings(_Section):
+
+class CredentialSettings(Section):
     """A key pair that signs API calls."""
 
     secret_id: SecretId
@@ -140,7 +138,7 @@ class CredentialSettings(_Section):
     """The apps it may touch."""
 
 
-class ApiSettings(_Section):
+class ApiSettings(Section):
     """The API 3.0 gateway."""
 
     regions: tuple[str, ...] = ("ap-singapore", "eu-frankfurt", "ap-guangzhou", "ap-beijing")
@@ -156,7 +154,7 @@ class ApiSettings(_Section):
     """Networks that callers may not come from."""
 
 
-class EndpointSettings(_Section):
+class EndpointSettings(Section):
     """Where a vendor's buckets are, if not at the vendor's public endpoint."""
 
     cos: Endpoint = ""
@@ -164,7 +162,7 @@ class EndpointSettings(_Section):
     oss: Endpoint = ""
 
 
-class VendorSettings(_Section):
+class VendorSettings(Section):
     """What requests to a vendor's buckets are like."""
 
     addressing: Literal["auto", "path", "virtual"] = "auto"
@@ -189,7 +187,7 @@ class VendorSettings(_Section):
         return self
 
 
-class StorageSettings(_Section):
+class StorageSettings(Section):
     endpoints: EndpointSettings = EndpointSettings()
     """``http(s)://`` of an S3 server or ``file://`` of a directory; {region} and {bucket} are
     filled in. With {bucket} in the host name, requests are virtual-hosted, else path style."""
@@ -224,7 +222,7 @@ class StorageSettings(_Section):
         ]
 
 
-class CallbackSettings(_Section):
+class CallbackSettings(Section):
     timeout_s: Annotated[float, Field(gt=0)] = 5
     retention_hours: Annotated[float, Field(ge=0)] = 24
     """How long a webhook is tried; receivers count on one minute."""
@@ -234,12 +232,12 @@ class CallbackSettings(_Section):
     """So much of them is kept; the oldest are deleted first."""
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
 
 
-class Settings(_Section):
+class Settings(Section):
     """All of it; the keys are those of the file."""
 
     listen: Listen = "127.0.0.1:8080"

@@ -1,8 +1,10 @@
 """What /metrics says (Prometheus): read from the parts' plain counters when it is asked for, so
 that counting costs a packet nothing more than an addition."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from typing import Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -13,8 +15,8 @@ from starlette.responses import Response
 
 from cloudslice import __version__
 from cloudslice.events import Bus
+from cloudslice.faults import Faults
 from cloudslice.recent import Recent
-from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.spool.spool import Spool
 from cloudslice.tasks.worker import Worker
@@ -40,13 +42,33 @@ class DeliveryParts:
     webhooks: Webhooks
 
 
+class CountedRooms(Protocol):
+    """The rooms of one kind, as their counters show them."""
+
+    faults: Faults
+
+    @property
+    def anchor_count(self) -> int:
+        """Anchors in all rooms."""
+        ...
+
+    @property
+    def states(self) -> Mapping[str, int]:
+        """Connections to rooms that are elsewhere, by their state."""
+        ...
+
+    def media_counts(self) -> Mapping[str, int]:
+        """What was received and dropped, by a name that says it."""
+        ...
+
+
 class NodeMetrics(Collector):
     """The metrics of one node, and the endpoint that renders them."""
 
     def __init__(
         self,
         worker: Worker,
-        rooms: BuiltinRooms,
+        rooms: Mapping[str, CountedRooms],
         port: UdpPort,
         pictures: PicturePool,
         delivery: DeliveryParts,
@@ -86,7 +108,13 @@ class NodeMetrics(Collector):
             "cloudslice_anchors",
             "Anchors in rooms.",
             "rooms",
-            {"builtin": self._rooms.anchor_count},
+            {kind: rooms.anchor_count for kind, rooms in self._rooms.items()},
+        )
+        yield _gauge(
+            "cloudslice_room_connections",
+            "Connections to rooms of other servers.",
+            "state",
+            _total(rooms.states for rooms in self._rooms.values()),
         )
         slicing = self._worker.counters
         yield _counter(
@@ -117,7 +145,7 @@ class NodeMetrics(Collector):
             "cloudslice_media",
             "What anchors' media has come to.",
             "what",
-            self._rooms.media_counts(),
+            _total(rooms.media_counts() for rooms in self._rooms.values()),
         )
         yield _counter(
             "cloudslice_faults",
@@ -125,7 +153,7 @@ class NodeMetrics(Collector):
             "part",
             {
                 "tasks": self._worker.faults.errors,
-                "rooms": self._rooms.faults.errors,
+                "rooms": sum(rooms.faults.errors for rooms in self._rooms.values()),
                 "pictures": self._pictures.faults.errors,
                 "tick": self._tick.faults.errors,
                 "events": self._bus.faults.errors,
@@ -156,6 +184,14 @@ class NodeMetrics(Collector):
         yield GaugeMetricFamily(
             "cloudslice_spool_bytes", "Bytes in the spool.", value=self._delivery.spool.used_bytes
         )
+
+
+def _total(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    """All of them together, those that are 0 too."""
+    total = Counter[str]()
+    for each in counts:
+        total.update(each)
+    return total
 
 
 def _gauge(name: str, text: str, label: str, values: dict[str, int]) -> GaugeMetricFamily:

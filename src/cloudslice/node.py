@@ -24,6 +24,8 @@ from cloudslice.http_server import HttpServer
 from cloudslice.metrics import DeliveryParts, NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
+from cloudslice.rooms.remote.remote_rooms import RemoteRooms
+from cloudslice.rooms.rooms_by_app import RoomsByApp
 from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.slices import SliceKind
 from cloudslice.slicing.audio.ogg import repair_ogg
@@ -109,7 +111,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         rooms = BuiltinRooms(port, settings.rtc, clock, tick, bus)
         # While webhooks still take the events of the anchors' leaving.
         stack.callback(rooms.close)
-        providers = {"builtin": rooms}
+        providers: dict[str, BuiltinRooms | RemoteRooms] = {"builtin": rooms}
         worker = await stack.enter_async_context(
             Worker(settings, store, spool, providers, pictures, clock, tick, bus)
         )
@@ -119,8 +121,10 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         tasks = Tasks(
             settings, store, worker, spool, lambda: uploader.is_full, providers, steady.now_ms
         )
-        gateway = Gateway(settings, tasks, rooms, delivery.webhooks, clock)
-        metrics = NodeMetrics(worker, rooms, port, pictures, delivery, bus, tick)
+        gateway = Gateway(
+            settings, tasks, RoomsByApp(settings, providers), delivery.webhooks, clock
+        )
+        metrics = NodeMetrics(worker, providers, port, pictures, delivery, bus, tick)
         whip = whip_app(settings, rooms, clock)
         app = Starlette(routes=_routes(gateway, metrics, whip))
         yield Node(app, gateway, port.udp_port)

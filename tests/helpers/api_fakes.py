@@ -104,7 +104,7 @@ class FakeRooms:
     dismissed: list[RoomKey] = field(default_factory=list)
     failure: Exception | None = None
 
-    def exists(self, room: RoomKey) -> bool:
+    async def exists(self, room: RoomKey) -> bool:
         return room in self.rooms
 
     async def remove_users(self, room: RoomKey, user_ids: Sequence[str]) -> None:

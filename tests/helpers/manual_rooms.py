@@ -1,6 +1,6 @@
 """Rooms without media, moved by hand: who comes and goes is the test's to say."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cloudslice.ids import RoomKey
@@ -25,6 +25,8 @@ class _Attendance:
 
 class ManualRooms:
     """A RoomProvider and RoomService with the rules of our own rooms."""
+
+    entry_timeout_s = 10.0
 
     def __init__(self) -> None:
         self._rooms: dict[RoomKey, _Room] = {}
@@ -66,13 +68,13 @@ class ManualRooms:
             listener.on_anchor_joined(anchor)
         return _Attendance(lambda: self._robot_left(key, robot_user_id, listener))
 
+    async def check(self, key: RoomKey) -> None:
+        """All rooms can be entered."""
+
     def holds_user(self, key: RoomKey, user_id: str) -> bool:
         return user_id in self._rooms.get(key, _Room()).anchors
 
-    def user_ids(self, key: RoomKey) -> Iterable[str]:
-        return tuple(self._rooms.get(key, _Room()).anchors)
-
-    def exists(self, room: RoomKey) -> bool:
+    async def exists(self, room: RoomKey) -> bool:
         return room in self._rooms
 
     async def remove_users(self, room: RoomKey, user_ids: Sequence[str]) -> None:

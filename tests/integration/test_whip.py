@@ -47,7 +47,12 @@ def settings(**rtc: object) -> Settings:
             "apps": [
                 {"sdk_app_id": APP, "secret_key": KEY},
                 {"sdk_app_id": STRICT_APP, "secret_key": KEY, "private_map_key_required": True},
-                {"sdk_app_id": FOREIGN_APP, "secret_key": KEY, "rooms": "livekit"},
+                {
+                    "sdk_app_id": FOREIGN_APP,
+                    "secret_key": KEY,
+                    "rooms": "janus",
+                    "janus": {"url": "ws://janus.example.com"},
+                },
             ],
             "rtc": rtc,
         }

@@ -11,7 +11,7 @@ import pytest
 from cloudslice.events import Bus
 from cloudslice.faults import Faults
 from cloudslice.metrics import DeliveryParts, NodeMetrics
-from cloudslice.rooms.builtin.rooms import BuiltinRooms
+from cloudslice.rooms.remote.remote_room import RoomState
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.pictures.pool import PicturePool, PictureProcessCounters
 from cloudslice.spool.spool import Spool
@@ -38,6 +38,9 @@ class IdleNode:
     unsent: int = 0
     errors: int = 0
     anchor_count: int = 0
+    states: Counter[str] = field(
+        default_factory=lambda: Counter({state.value: 0 for state in RoomState})
+    )
     counters: PictureProcessCounters = field(default_factory=PictureProcessCounters)
     faults: Faults = field(default_factory=lambda: Faults("test"))
 
@@ -82,7 +85,7 @@ def exported() -> dict[str, set[str]]:
     )
     metrics = NodeMetrics(
         cast(Worker, IdleWorker()),
-        cast(BuiltinRooms, node),
+        {"builtin": node, "livekit": node, "janus": node},
         cast(UdpPort, node),
         cast(PicturePool, node),
         delivery,

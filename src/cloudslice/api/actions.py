@@ -27,7 +27,7 @@ from cloudslice.api.requests import (
 from cloudslice.api.schema import Object
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, EndpointSettings
-from cloudslice.rooms.management import RoomNotFoundError, RoomService
+from cloudslice.rooms.management import RoomNotFoundError, RoomServerError, RoomService
 from cloudslice.tasks.model import (
     RobotIdTakenError,
     SpoolFullError,
@@ -90,7 +90,7 @@ class Action:
         """
         try:
             return await self.perform(request, app)
-        except (TaskError, RoomNotFoundError) as error:
+        except (TaskError, RoomNotFoundError, RoomServerError) as error:
             raise _translate(error) from error
 
 
@@ -178,7 +178,10 @@ class _SlicingActions:
 
     async def create(self, spec: TaskSpec, app: AppSettings) -> Outputs:
         now_s = self._clock.utc_ms() / 1000
-        check_entry(spec, app, room_exists=self._rooms.exists(spec.room), now_s=now_s)
+        # Asked only where it matters: the room may be on a server far away.
+        has_key = spec.private_map_key is not None
+        room_exists = has_key and await self._rooms.exists(spec.room)
+        check_entry(spec, app, room_exists=room_exists, now_s=now_s)
         return {"TaskId": await self._tasks.create(spec)}
 
     async def describe(self, request: TaskRequest, _: AppSettings) -> Outputs:
@@ -211,7 +214,7 @@ class _RoomActions:
         return {}
 
 
-def _translate(error: TaskError | RoomNotFoundError) -> ApiError:
+def _translate(error: TaskError | RoomNotFoundError | RoomServerError) -> ApiError:
     match error:
         case RoomNotFoundError():
             return ApiError(Code.FAILED_ROOM_NOT_EXIST, _ROOM_NOT_FOUND)

@@ -3,7 +3,6 @@
 Rooms know nothing of slicing. All calls are plain synchronous calls on the event loop.
 """
 
-from collections.abc import Iterable
 from enum import IntEnum
 from typing import Protocol
 
@@ -84,6 +83,19 @@ class RoomEntryError(Exception):
 class RoomProvider(Protocol):
     """A source of rooms: our own server, or somebody else's that we are a guest of."""
 
+    @property
+    def entry_timeout_s(self) -> float:
+        """Seconds after which `enter` has no chance any more."""
+        ...
+
+    async def check(self, key: RoomKey) -> None:
+        """Find out within 5 s, without entering it, whether a room can be entered.
+
+        Raises:
+            RoomEntryError: it cannot be, and why.
+        """
+        ...
+
     async def enter(self, key: RoomKey, robot_user_id: str, listener: RoomListener) -> Attendance:
         """Enter a room (which need not exist yet) as the member `robot_user_id`.
 
@@ -96,8 +108,4 @@ class RoomProvider(Protocol):
 
     def holds_user(self, key: RoomKey, user_id: str) -> bool:
         """Whether a member that is not a robot is in the room under `user_id`."""
-        ...
-
-    def user_ids(self, key: RoomKey) -> Iterable[str]:
-        """The members of the room that are not robots."""
         ...

@@ -10,23 +10,30 @@ class RoomNotFoundError(Exception):
     """No such room: nobody is in it, or its id is of the other type."""
 
 
+class RoomServerError(Exception):
+    """The server that has the rooms gave no answer; the text says why and is fit to be shown."""
+
+
 class RoomService(Protocol):
     """The rooms of all apps, behind the API's checks of form."""
 
-    def exists(self, room: RoomKey) -> bool:
-        """Whether anybody, robots included, is in the room."""
+    async def exists(self, room: RoomKey) -> bool:
+        """Whether anybody, robots included, is in the room.
+
+        Raises RoomServerError.
+        """
         ...
 
     async def remove_users(self, room: RoomKey, user_ids: Sequence[str]) -> None:
         """Put users and robots out of the room (LeaveCode.REMOVED); who is not in it is ignored.
 
-        Raises RoomNotFoundError.
+        Raises RoomNotFoundError, RoomServerError.
         """
         ...
 
     async def dismiss(self, room: RoomKey) -> None:
         """Put everybody out of the room (LeaveCode.ROOM_DISMISSED).
 
-        Raises RoomNotFoundError.
+        Raises RoomNotFoundError, RoomServerError.
         """
         ...

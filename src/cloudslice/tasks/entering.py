@@ -11,8 +11,6 @@ from cloudslice.rooms.base import Attendance, RoomEntryError, RoomListener, Room
 
 _log = structlog.get_logger(__name__)
 
-_TIMEOUT_S = 10.0
-"""For one try; a room elsewhere may take some round trips and a DTLS handshake."""
 _PAUSES_S = (1.0, 3.0)
 """Before the second and the third try, which is the last."""
 
@@ -37,12 +35,12 @@ async def enter_room(
     """
     for pause_s in (*_PAUSES_S, None):
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
+            async with asyncio.timeout(rooms.entry_timeout_s):
                 return await rooms.enter(key, robot_user_id, listener)
         except RoomEntryError:
             raise
         except TimeoutError:
-            reason = f"the room gave no answer within {_TIMEOUT_S:g} s"
+            reason = f"the room gave no answer within {rooms.entry_timeout_s:g} s"
         except Exception as error:
             faults.caught(error, room_id=key.wire_id)
             reason = f"an unforeseen error: {error!r}"

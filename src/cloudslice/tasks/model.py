@@ -47,6 +47,10 @@ class RobotIdTakenError(TaskError):
     """A member that is not a robot holds the robot's UserId in the room."""
 
 
+class RoomRefusedError(TaskError):
+    """The room cannot be entered; the text says why."""
+
+
 class SpoolFullError(TaskError):
     """Slices that wait for their upload fill the spool: new tasks would only add to it."""
 

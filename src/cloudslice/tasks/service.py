@@ -8,12 +8,14 @@ from dataclasses import asdict, replace
 import structlog
 
 from cloudslice.config import AppSettings, Settings
-from cloudslice.rooms.base import LeaveCode, RoomProvider
+from cloudslice.ids import RoomKey
+from cloudslice.rooms.base import LeaveCode, RoomEntryError, RoomProvider
 from cloudslice.slices import Bucket
 from cloudslice.slicing.params import ParamChanges, SubscriptionLists
 from cloudslice.tasks.deliveries import Deliveries
 from cloudslice.tasks.model import (
     RobotIdTakenError,
+    RoomRefusedError,
     SpoolFullError,
     TaskNotFoundError,
     TaskSpec,
@@ -72,6 +74,7 @@ class Tasks:
         # Counted from here on, so that creations side by side cannot pass the limit together.
         self._creating.append(task)
         try:
+            await self._check_room(app, spec.room)
             task_id = await self._put_on_record(task, spec.bucket, since_ms)
         finally:
             self._creating.remove(task)
@@ -81,6 +84,12 @@ class Tasks:
         self._worker.run(task, app)
         _log.info("task created", **task.log_fields)
         return task_id
+
+    async def _check_room(self, app: AppSettings, room: RoomKey) -> None:
+        try:
+            await self._rooms[app.rooms].check(room)
+        except RoomEntryError as error:
+            raise RoomRefusedError(f"the room cannot be entered: {error}") from error
 
     async def _put_on_record(self, task: StoredTask, bucket: Bucket, since_ms: int) -> str:
         """The TaskId under which a task is on record; see `TaskStore.create`."""

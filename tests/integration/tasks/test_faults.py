@@ -98,7 +98,7 @@ async def test_a_room_that_gives_no_answer_fails_the_task(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(ManualRooms, "enter", hang)
-    monkeypatch.setattr(entering, "_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(ManualRooms, "entry_timeout_s", 0.01)
     assert await stage.events(await stage.tasks.create(a_spec(stage.clock))) == FAILED
     assert stage.worker.faults.errors == 0
 
@@ -134,7 +134,7 @@ async def test_a_robot_that_is_stopped_on_its_way_into_a_room_without_answer_has
         await asyncio.Event().wait()
 
     monkeypatch.setattr(ManualRooms, "enter", hang)
-    monkeypatch.setattr(entering, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(ManualRooms, "entry_timeout_s", 0.2)
     task_id = await stage.tasks.create(a_spec(stage.clock))
     await eventually(lambda: bool(tries))
     await stage.tasks.delete(APP, task_id)

@@ -53,6 +53,9 @@ class _RobotAttendance:
 class BuiltinRooms:
     """The RoomProvider of the rooms that anchors enter by WHIP.
 
+    Attributes:
+        entry_timeout_s: see `RoomProvider`; nothing of ours has to be waited for.
+
     Args:
         port: where all anchors' media comes in.
         settings: of the file's [rtc].
@@ -69,6 +72,7 @@ class BuiltinRooms:
         tick: Tick,
         bus: Bus,
     ) -> None:
+        self.entry_timeout_s = 10.0
         self._port = port
         self._options = connection_options(settings)
         self._clock = clock
@@ -148,9 +152,16 @@ class BuiltinRooms:
         """The publication of that id, if it has not ended."""
         return self._publications.get(publication_id)
 
-    def exists(self, room: RoomKey) -> bool:
+    def is_occupied(self, room: RoomKey) -> bool:
         """Whether anybody is in the room."""
         return room in self._rooms
+
+    async def exists(self, room: RoomKey) -> bool:
+        """See `RoomService`."""
+        return self.is_occupied(room)
+
+    async def check(self, key: RoomKey) -> None:
+        """See `RoomProvider`: our rooms can always be entered."""
 
     async def enter(
         self, key: RoomKey, robot_user_id: str, listener: RoomListener
@@ -181,11 +192,6 @@ class BuiltinRooms:
             each.room == key and each.user_id == user_id for each in self._publications.values()
         )
 
-    def user_ids(self, key: RoomKey) -> Iterable[str]:
-        """The UserIds of the anchors in the room."""
-        room = self._rooms.get(key)
-        return tuple(room.anchors) if room else ()
-
     async def remove_users(self, room: RoomKey, user_ids: Sequence[str]) -> None:
         """Put anchors and robots out of the room (RoomService.remove_users)."""
         members = self._members(room)
@@ -207,6 +213,11 @@ class BuiltinRooms:
         for publication in self._publications.values():
             total.update(publication.connection.counts)
         return total
+
+    @property
+    def states(self) -> Counter[str]:
+        """Of connections to other servers: there is none."""
+        return Counter()
 
     @property
     def anchor_count(self) -> int:

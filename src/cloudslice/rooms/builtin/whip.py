@@ -147,7 +147,7 @@ class _Whip:
         try:
             self._rooms.check_offer(room, user_id)
             offer, negotiation = _read(text, self._rooms.receive_policy)
-            needed = needed_privileges(negotiation, creates_room=not self._rooms.exists(room))
+            needed = needed_privileges(negotiation, creates_room=not self._rooms.is_occupied(room))
             check_private_map_key(request, app, room, user_id, needed, self._now_s())
             return self._rooms.publish(room, user_id, offer)
         except UserIdTakenError:

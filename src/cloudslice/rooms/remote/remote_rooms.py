@@ -1,0 +1,209 @@
+"""The rooms of one kind that are on other people's servers: a `RoomProvider`."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from types import TracebackType
+from typing import Self
+
+from cloudslice.clock import Clock
+from cloudslice.faults import Faults
+from cloudslice.ids import RoomKey
+from cloudslice.rooms.base import LeaveCode, RoomEntryError, RoomListener
+from cloudslice.rooms.management import RoomNotFoundError, RoomServerError
+from cloudslice.rooms.remote.remote_room import RemoteRoom, RoomState
+from cloudslice.rooms.remote.room_server import RoomServer, UnreachableError
+
+_CHECK_S = 4.0
+"""The API's caller has its answer within 6 s."""
+
+
+class _RobotAttendance:
+    """A robot's Attendance of a remote room."""
+
+    def __init__(self, rooms: "RemoteRooms", key: RoomKey, user_id: str, robot: RoomListener):
+        self._rooms = rooms
+        self._key = key
+        self._user_id = user_id
+        self._robot = robot
+
+    def catch_up(self) -> None:
+        room = self._rooms.find(self._key)
+        if room is not None:
+            room.catch_up()
+
+    def leave(self) -> None:
+        self._rooms.leave(self._key, self._user_id, self._robot)
+
+
+class RemoteRooms(AbstractAsyncContextManager["RemoteRooms"]):
+    """See the module. A context in which rooms are visited; at its end all are left.
+
+    Args:
+        kind: the name that the setting `rooms` of an app has.
+        servers: by SdkAppId.
+        grace_s: see `RemoteRoom`.
+        clock: for time-outs.
+    """
+
+    def __init__(
+        self, kind: str, servers: Mapping[int, RoomServer], grace_s: float, clock: Clock
+    ) -> None:
+        self.faults = Faults(f"{kind} rooms")
+        self.entry_timeout_s = grace_s + 1.0  # who waits longer than a room does hears its reason
+        self._servers = servers
+        self._grace_s = grace_s
+        self._clock = clock
+        self._rooms: dict[RoomKey, RemoteRoom] = {}
+        self._runs: dict[RoomKey, asyncio.Task[None]] = {}
+        self._waiting = Counter[RoomKey]()
+        """Robots that are on their way in."""
+        self._group = asyncio.TaskGroup()
+        self._counts_of_ended = Counter[str]()
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for key in list(self._rooms):
+            self._close(key)
+        await self._group.__aexit__(kind, error, trace)
+
+    async def check(self, key: RoomKey) -> None:
+        """See `RoomProvider`."""
+        if key in self._rooms:
+            return
+        try:
+            async with asyncio.timeout(_CHECK_S):
+                await self._servers[key.sdk_app_id].check(key)
+        except UnreachableError as error:
+            raise RoomEntryError(str(error)) from error
+        except TimeoutError as error:
+            raise RoomEntryError(f"the server of rooms gave no answer in {_CHECK_S:g} s") from error
+
+    async def enter(
+        self, key: RoomKey, robot_user_id: str, listener: RoomListener
+    ) -> _RobotAttendance:
+        """See `RoomProvider`."""
+        if self.holds_user(key, robot_user_id):
+            raise RoomEntryError(f"UserId {robot_user_id} is in the room already")
+        room = self._rooms.get(key) or self._open(key)
+        self._waiting[key] += 1
+        try:
+            await room.entered()
+            room.add_robot(robot_user_id, listener)
+        finally:
+            self._waiting[key] -= 1
+            self._close_if_unused(key, room)
+        return _RobotAttendance(self, key, robot_user_id, listener)
+
+    def holds_user(self, key: RoomKey, user_id: str) -> bool:
+        """See `RoomProvider`. Known of rooms only that a robot is in."""
+        return key in self._rooms and user_id in self._rooms[key].anchors
+
+    async def exists(self, room: RoomKey) -> bool:
+        """See `RoomService`."""
+        if room in self._rooms:
+            return True
+        with _told():
+            return await self._servers[room.sdk_app_id].exists(room)
+
+    async def remove_users(self, room: RoomKey, user_ids: Sequence[str]) -> None:
+        """See `RoomService`."""
+        await self._require(room)
+        visited = self._rooms.get(room)
+        robots = [each for each in user_ids if visited is not None and each in visited.robots]
+        others = [each for each in user_ids if each not in robots]
+        if others:
+            with _told():
+                await self._servers[room.sdk_app_id].remove_users(room, others)
+        if visited is not None:
+            for user_id in robots:
+                visited.evict_robot(user_id, LeaveCode.REMOVED)
+            self._close_if_unused(room, visited)
+
+    async def dismiss(self, room: RoomKey) -> None:
+        """See `RoomService`."""
+        await self._require(room)
+        visited = self._rooms.get(room)
+        if visited is not None:
+            for user_id in list(visited.robots):
+                visited.evict_robot(user_id, LeaveCode.ROOM_DISMISSED)
+            self._close_if_unused(room, visited)
+        with _told():
+            await self._servers[room.sdk_app_id].dismiss(room)
+
+    def find(self, key: RoomKey) -> RemoteRoom | None:
+        """The room, if a robot is in it or on its way."""
+        return self._rooms.get(key)
+
+    def leave(self, key: RoomKey, robot_user_id: str, robot: RoomListener) -> None:
+        """Have a robot out of its room; harmless when it is out."""
+        room = self._rooms.get(key)
+        if room is not None:
+            room.remove_robot(robot_user_id, robot)
+            self._close_if_unused(key, room)
+
+    @property
+    def anchor_count(self) -> int:
+        """How many anchors are in all rooms."""
+        return sum(len(room.anchors) for room in self._rooms.values())
+
+    @property
+    def states(self) -> Counter[str]:
+        """How many rooms are in each state."""
+        none = {state.value: 0 for state in RoomState}
+        return Counter(none | Counter(room.state.value for room in self._rooms.values()))
+
+    def media_counts(self) -> Counter[str]:
+        """What all visits have received and dropped since the start."""
+        total = self._counts_of_ended.copy()
+        for room in self._rooms.values():
+            total.update(room.media_counts)
+        return total
+
+    async def _require(self, room: RoomKey) -> None:
+        if not await self.exists(room):
+            raise RoomNotFoundError
+
+    def _open(self, key: RoomKey) -> RemoteRoom:
+        server = self._servers[key.sdk_app_id]
+        room = RemoteRoom(key, server, self._grace_s, self._clock, self.faults)
+        self._rooms[key] = room
+        self._runs[key] = self._group.create_task(self._run(key, room))
+        return room
+
+    async def _run(self, key: RoomKey, room: RemoteRoom) -> None:
+        try:
+            await room.run()
+        finally:
+            self._counts_of_ended.update(room.media_counts)
+            if self._rooms.get(key) is room:
+                del self._rooms[key], self._runs[key]
+
+    def _close_if_unused(self, key: RoomKey, room: RemoteRoom) -> None:
+        if not room.robots and not self._waiting[key]:
+            del self._waiting[key]
+            if self._rooms.get(key) is room:
+                self._close(key)
+
+    def _close(self, key: RoomKey) -> None:
+        """A robot that comes from now on opens another visit, while this one is being left."""
+        del self._rooms[key]
+        self._runs.pop(key).cancel()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """The server's silence, as the API's actions on rooms know it."""
+    try:
+        yield
+    except UnreachableError as error:
+        raise RoomServerError(str(error)) from error
