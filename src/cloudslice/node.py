@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from cloudslice import secrets, steady_clock
 from cloudslice.api.gateway import Gateway
 from cloudslice.clock import SystemClock
-from cloudslice.config import RtcSettings, Settings, SettingsError
+from cloudslice.config import RtcSettings, Settings
 from cloudslice.database import Database
 from cloudslice.events import Bus
 from cloudslice.http_server import HttpServer
@@ -27,6 +27,7 @@ from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from cloudslice.rooms.rooms_by_app import RoomsByApp
 from cloudslice.secrets import SecretBox, check_key, load_key
+from cloudslice.settings.mistakes import SettingsError
 from cloudslice.slices import SliceKind
 from cloudslice.slicing.audio.ogg import repair_ogg
 from cloudslice.slicing.pictures.pool import PicturePool

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
-from cloudslice.config import StorageSettings
+from cloudslice.settings.storage_settings import StorageSettings
 from cloudslice.slices import Bucket, Vendor
 from cloudslice.uploads.objects import Content, ObjectStore, StoredObject
 from cloudslice.uploads.stores import Stores

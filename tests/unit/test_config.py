@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudslice.config import Settings, SettingsError, load_settings
+from cloudslice.config import Settings, load_settings
+from cloudslice.settings.mistakes import SettingsError
 
 APP = '[[apps]]\nsdk_app_id = 1400000000\nsecret_key = "key"\n'
 CREDENTIAL = '[[credentials]]\nsecret_id = "AKID"\nsecret_key = "key"\nsdk_app_ids = [1400000000]\n'

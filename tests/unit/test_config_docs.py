@@ -8,7 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from cloudslice.config import SettingsError, load_settings
+from cloudslice.config import load_settings
+from cloudslice.settings.mistakes import SettingsError
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")

@@ -9,13 +9,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from cloudslice.config import (
-    AppSettings,
-    CredentialSettings,
-    Settings,
-    SettingsError,
-    load_settings,
-)
+from cloudslice.config import AppSettings, CredentialSettings, Settings, load_settings
+from cloudslice.settings.mistakes import SettingsError
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "cloudslice.toml"
 SECRETS = {

@@ -26,8 +26,9 @@ from cloudslice.api.requests import (
 )
 from cloudslice.api.schema import Object
 from cloudslice.clock import Clock
-from cloudslice.config import AppSettings, EndpointSettings
+from cloudslice.config import AppSettings
 from cloudslice.rooms.management import RoomNotFoundError, RoomServerError, RoomService
+from cloudslice.settings.storage_settings import EndpointSettings
 from cloudslice.tasks.model import (
     RobotIdTakenError,
     SpoolFullError,

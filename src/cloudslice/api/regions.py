@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection
 
 from cloudslice.api.errors import ApiError, Code, Phrase, out_of_range
-from cloudslice.config import EndpointSettings
+from cloudslice.settings.storage_settings import EndpointSettings
 from cloudslice.slices import Vendor
 
 _TENCENT = frozenset(

@@ -8,8 +8,8 @@ from typing import Any
 from cloudslice.api.errors import Phrase, out_of_range
 from cloudslice.api.parameters import STRING_ROOM_ID
 from cloudslice.api.regions import storage_region
-from cloudslice.config import EndpointSettings
 from cloudslice.ids import MAX_ROOM_NUMBER, RoomIdType, RoomKey, read_room_key
+from cloudslice.settings.storage_settings import EndpointSettings
 from cloudslice.slices import Bucket, Vendor
 from cloudslice.slicing.params import (
     ImageFormat,

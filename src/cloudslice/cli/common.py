@@ -5,7 +5,8 @@ from typing import NoReturn
 
 import click
 
-from cloudslice.config import AppSettings, Settings, SettingsError, load_settings
+from cloudslice.config import AppSettings, Settings, load_settings
+from cloudslice.settings.mistakes import SettingsError
 
 EXIT_UNUSABLE = 2
 """The exit status of a command that could not begin."""

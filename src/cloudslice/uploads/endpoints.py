@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from cloudslice.config import StorageSettings
+from cloudslice.settings.storage_settings import StorageSettings
 from cloudslice.slices import Bucket, Vendor
 
 

@@ -15,8 +15,8 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from cloudslice.config import VendorSettings
 from cloudslice.http_client import find_proxy
+from cloudslice.settings.storage_settings import VendorSettings
 from cloudslice.slices import Bucket
 from cloudslice.uploads.endpoints import S3Endpoint, encode_key, object_url
 from cloudslice.uploads.objects import Content, StoredObject

@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from types import TracebackType
 from typing import Self
 
-from cloudslice.config import StorageSettings
+from cloudslice.settings.storage_settings import StorageSettings
 from cloudslice.slices import Bucket
 from cloudslice.uploads.directory_store import DirectoryStore
 from cloudslice.uploads.endpoints import DirectoryEndpoint, Endpoint, find_endpoint

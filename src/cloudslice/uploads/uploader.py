@@ -13,9 +13,9 @@ from typing import Self
 import structlog
 
 from cloudslice.clock import Clock
-from cloudslice.config import StorageSettings
 from cloudslice.database import Database
 from cloudslice.events import Bus, LossRecorded, RobotLeft, SliceGone, SliceReady
+from cloudslice.settings.storage_settings import StorageSettings
 from cloudslice.slices import TaskRef, WaitingSlice
 from cloudslice.uploads.shared import Shared, SliceSource, UploadCounters
 from cloudslice.uploads.storage_errors import StorageError

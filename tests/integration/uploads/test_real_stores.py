@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from cloudslice.config import StorageSettings
+from cloudslice.settings.storage_settings import StorageSettings
 from cloudslice.slices import Bucket, Vendor
 from cloudslice.uploads.objects import StoredObject
 from cloudslice.uploads.storage_errors import StorageError

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudslice.config import StorageSettings
+from cloudslice.settings.storage_settings import StorageSettings
 from cloudslice.slices import Bucket, Vendor
 from cloudslice.uploads.storage_errors import StorageError
 from helpers.stores import make_object, make_settings, opened

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudslice.config import StorageSettings
+from cloudslice.settings.storage_settings import StorageSettings
 from cloudslice.slices import Bucket, Vendor
 from cloudslice.uploads.endpoints import (
     DirectoryEndpoint,

@@ -2,7 +2,7 @@
 
 from pydantic import SecretStr
 
-from cloudslice.settings_section import Section
+from cloudslice.settings.section import Section
 
 
 class LivekitSettings(Section):

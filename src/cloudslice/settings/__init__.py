@@ -1,0 +1,1 @@
+"""What settings may be: tables, values, overrides, and what is said of mistakes."""
