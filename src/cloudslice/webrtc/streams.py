@@ -72,13 +72,25 @@ class Streams:
                 receivers[section.mid] = make_receiver(section, self._hooks)
         for mid, receiver in self._receivers.items():
             if receivers.get(mid) is not receiver:
-                self._stop(receiver)
-                self._former.update(receiver.counts)
+                self._replace(receiver, ssrc_may_go_on=mid in receivers)
         self._receivers = receivers
         self._sections = {each.mid: each for each in negotiation.taken if each.mid in receivers}
-        self._demultiplexer.set_places(
-            [(section, receivers[mid]) for mid, section in self._sections.items()]
-        )
+        self._place()
+
+    def renew(self, mid: str) -> Receiver | None:
+        """A new receiver for a section: somebody else's media follows in it, perhaps on the same
+        SSRC, and is not to be taken for the former one's.
+
+        What has come of the section is handed out by its former receiver before. None: there is no
+        such section, or it is not received.
+        """
+        former = self._receivers.get(mid)
+        if former is None:
+            return None
+        receiver = self._receivers[mid] = make_receiver(self._sections[mid], self._hooks)
+        self._replace(former, ssrc_may_go_on=True)
+        self._place()
+        return receiver
 
     def use_keys(self, srtp: SrtpContext) -> None:
         """Open packets by these keys from now on; streams begin anew."""
@@ -164,8 +176,23 @@ class Streams:
         self._port.note_ssrc(self._peer, ssrc)
         receiver.adopt(stream)
 
-    def _stop(self, receiver: Receiver) -> None:
-        """Hand out what has come of its SSRC, and forget that."""
+    def _place(self) -> None:
+        self._demultiplexer.set_places(
+            [(section, self._receivers[mid]) for mid, section in self._sections.items()]
+        )
+
+    def _replace(self, receiver: Receiver, *, ssrc_may_go_on: bool) -> None:
+        self._stop(receiver, ssrc_may_go_on=ssrc_may_go_on)
+        self._former.update(receiver.counts)
+
+    def _stop(self, receiver: Receiver, *, ssrc_may_go_on: bool = False) -> None:
+        """Hand out what has come of its SSRC, and forget that.
+
+        Args:
+            ssrc_may_go_on: whether more of it may come for another receiver. Then SRTP goes on
+                counting how often its sequence numbers have wrapped: it could not be opened else
+                (RFC 3711, 3.3.1).
+        """
         stream = self._streams.pop(receiver.track, None)
         if stream is None:
             return
@@ -174,7 +201,7 @@ class Streams:
         del self._tracks[receiver.track]
         self._port.forget_ssrc(self._peer, stream.ssrc)
         stream.close()
-        if self._srtp is not None:
+        if self._srtp is not None and not ssrc_may_go_on:
             self._srtp.forget(stream.ssrc)
 
 

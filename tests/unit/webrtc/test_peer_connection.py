@@ -24,7 +24,7 @@ from cloudslice.webrtc.udp.paths import Path, make_path
 from helpers.encoded_video import decode_keyframe, encoded_frames, picture_number
 from helpers.meeting import CERTIFICATE, HOME, Meeting, meeting
 from helpers.peer import SSRCS, Peer
-from helpers.rtp import rtp_packet
+from helpers.rtp import RecordingSink, rtp_packet
 from helpers.video_codecs import each_codec
 
 ELSEWHERE = make_path("203.0.113.9", 6000)
@@ -614,3 +614,43 @@ def test_a_section_that_is_paused_or_offered_again_keeps_its_receiver(connected:
     connected.deliver(connected.peer.rtp(AUDIO, 2, 960, b"y"))
     assert connected.heard() == [b"x", b"y"]
     assert connected.sink.restarts == []
+
+
+def test_a_section_that_another_sender_takes_over_goes_on_with_the_same_ssrc(
+    connected: Meeting,
+) -> None:
+    """The former one's sink hears what came before. SRTP's count of wraps goes on: two are more
+    than can be guessed."""
+    peer, streams = connected.peer, connected.connection.streams
+    for sequence in range(65_000, 65_000 + 2 * 65_536, 500):
+        connected.deliver(peer.rtp(AUDIO, sequence, sequence * 960, b"a"))
+    heard_before = len(connected.heard())
+    connected.deliver(peer.rtp(AUDIO, 65_000 + 2 * 65_536, 0, b"last"))
+    former = connected.audio
+    assert streams.renew("0") is connected.audio is not former
+    assert connected.sink.payloads[heard_before:] == [b"last"]
+
+    sink = RecordingSink()
+    connected.audio.add_sink(sink)
+    connected.deliver(peer.rtp(AUDIO, 65_001 + 2 * 65_536, 0, b"b"))
+    connected.heard()
+    assert sink.payloads == [b"b"]
+    assert connected.connection.counts["not_authentic"] == 0
+    assert streams.renew("no such section") is None
+
+
+def test_a_section_that_is_offered_with_another_format_goes_on_with_the_same_ssrc(
+    connected: Meeting,
+) -> None:
+    peer = connected.peer
+    for sequence in range(65_000, 65_000 + 2 * 65_536, 500):
+        connected.deliver(peer.rtp(AUDIO, sequence, sequence * 960, b"a"))
+    former = connected.audio
+    other = peer.offer.replace("a=rtcp-fb:111 nack", "a=fmtp:111 stereo=1")
+    connected.connection.answer(parse_remote_description(other))
+    assert connected.audio is not former
+    sink = RecordingSink()
+    connected.audio.add_sink(sink)
+    connected.deliver(peer.rtp(AUDIO, 65_001 + 2 * 65_536, 0, b"b"))
+    connected.heard()
+    assert sink.payloads == [b"b"]
