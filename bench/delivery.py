@@ -6,7 +6,11 @@ their own. In turns with it run, at the same pace: the driver alone, which is ta
 bare work: each slice written, flushed and renamed, put by obstore and told by aiohttp, with no
 record of anything. CPU is that of all threads, per slice (per append where nothing is finished).
 
+Then it counts what is made durable for anchors with a picture every 5 s, and times the start of a
+server that finds tasks and slices of a former process.
+
     python bench/delivery.py [--modes appends audio jpg png] [--seconds 4] [--turns 2] [--json FILE]
+        [--flushes 20 500] [--starts 500:0 500:25]
 """
 
 import argparse
@@ -41,10 +45,14 @@ from cloudslice.uploads.upload_pace import UploadPace
 from cloudslice.webhooks.callback_pace import CallbackPace
 from harness.bare_delivery import WEBHOOK, Bare, Nowhere
 from harness.buckets import open_bucket
+from harness.flushes import Flushes, counted_flushes
+from harness.large_start import Start, measure_start
 from harness.report import describe_machine, table
-from harness.slices import AUDIO_SLICE_S
+from harness.slices import AUDIO_SLICE_S, PICTURE_INTERVAL_S
 from harness.threads import ThreadMeter
-from helpers.delivery import APP, CALLBACK_KEY, Site
+from helpers.delivery import APP, CALLBACK_KEY, Delivery, Site
+from helpers.left_behind import LeftBehind
+from helpers.waiting import eventually
 from helpers.webhooks import WebhookReceiver
 
 BEAT_S = 0.01
@@ -93,6 +101,16 @@ class Result:
     wakeups_per_s: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """What was made durable for so many slices."""
+
+    anchors: int
+    slices: int
+    seconds: float
+    flushes: Flushes
+
+
 class Driver:
     """Stands for slicing: hands in what is due, beat by beat; its time stands still in between."""
 
@@ -125,7 +143,7 @@ class Driver:
                 growing.finish(now_ms, 15000, {"channels": "2"}, head=SECOND_OF_AUDIO[:100])
                 del self._growing[anchor]
                 self.slices += 1
-        if mode.pictures and phase % (BEATS_PER_S // mode.pictures) == 0:
+        if mode.pictures and phase * mode.pictures % BEATS_PER_S < mode.pictures:
             origin = make_origin(next(self._pictures) % mode.anchors, SliceKind.IMAGE, "png")
             data = bytes(memoryview(self._picture))  # memory of its own, as each picture has it
             store.put(origin, now_ms, data, {"width": "1280", "due-ms": str(now_ms)})
@@ -192,9 +210,7 @@ async def measure(mode: Mode, seconds: float, turns: int, directory: Path) -> Re
             site.open(upload_pace=UploadPace()) as delivery,
             aiohttp.ClientSession() as session,
         ):
-            for anchor in range(0, mode.anchors, ROOM_SIZE):
-                task = TaskRef(task_id(anchor), APP, 150, "robot")
-                await delivery.open(task, Bucket(Vendor.S3, "r", "sink", "AK", "SK"))
+            await open_tasks(delivery, mode.anchors)
             stores = [Nowhere(), Bare(directory, endpoint, session, url), delivery]
             runners = [Runner(store, Driver(mode)) for store in stores]
             for runner in runners:  # warms up
@@ -210,6 +226,32 @@ async def measure(mode: Mode, seconds: float, turns: int, directory: Path) -> Re
     if not stored == told == runners[-1].driver.slices:
         raise SystemExit(f"of {runners[-1].driver.slices} slices {stored} came, {told} webhooks")
     return evaluate(mode, runners, delays)
+
+
+async def open_tasks(delivery: Delivery, anchors: int) -> None:
+    """A task for each room of so many anchors."""
+    for anchor in range(0, anchors, ROOM_SIZE):
+        task = TaskRef(task_id(anchor), APP, 150, "robot")
+        await delivery.open(task, Bucket(Vendor.S3, "r", "sink", "AK", "SK"))
+
+
+async def count_flushes(anchors: int, directory: Path) -> Durability:
+    """What is made durable while each anchor's slice ends once, until all is told."""
+    mode = Mode(str(anchors), anchors, pictures=anchors // PICTURE_INTERVAL_S, picture_bytes=90_000)
+    async with (
+        WebhookReceiver(CALLBACK_KEY) as receiver,
+        open_bucket("sink", directory) as bucket,
+    ):
+        site = Site(directory / "data", bucket.endpoint, receiver.url, callback_pace=CallbackPace())
+        with counted_flushes() as flushes:
+            async with site.open(upload_pace=UploadPace()) as delivery:
+                await open_tasks(delivery, anchors)
+                driver, before = Driver(mode), Flushes(**asdict(flushes))
+                await driver.run(delivery, AUDIO_SLICE_S)
+                counters = delivery.webhooks.counters
+                await eventually(lambda: counters.delivered >= driver.slices, 60)
+                taken = {name: n - getattr(before, name) for name, n in asdict(flushes).items()}
+    return Durability(anchors, driver.slices, AUDIO_SLICE_S, Flushes(**taken))
 
 
 def evaluate(mode: Mode, runners: Sequence[Runner], delays: list[int]) -> Result:
@@ -238,10 +280,21 @@ async def main() -> None:
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
     parser.add_argument("--seconds", type=float, default=4, help="of each turn")
     parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--flushes", nargs="*", type=int, default=[20, 500], metavar="ANCHORS")
+    parser.add_argument(
+        "--starts",
+        nargs="*",
+        type=read_amount,
+        default=[LeftBehind(500, 0, 20_000), LeftBehind(500, 25, 20_000)],
+        metavar="TASKS:SLICES",
+        help="whole slices of each task that wait, besides one that grew",
+    )
     parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args()
     keep_freed_memory()
-    results = []
+    results: list[Result] = []
+    flushes: list[Durability] = []
+    starts: list[Start] = []
     with contextlib.redirect_stderr(io.StringIO()):  # log lines are made, but not shown
         set_up_logging(LogSettings(format="json"))
         for name in options.modes:
@@ -249,6 +302,33 @@ async def main() -> None:
                 results.append(
                     await measure(MODES[name], options.seconds, options.turns, Path(directory))
                 )
+        for anchors in options.flushes:
+            with tempfile.TemporaryDirectory() as directory:
+                flushes.append(await count_flushes(anchors, Path(directory)))
+        for amount in options.starts:
+            with tempfile.TemporaryDirectory() as directory:
+                starts.append(await measure_start(amount, Path(directory)))
+    print_tables(results, flushes, starts)
+    if options.json is not None:
+        report = {
+            "machine": describe_machine(),
+            "results": [asdict(each) for each in results],
+            "flushes": [asdict(each) for each in flushes],
+            "starts": [asdict(each) for each in starts],
+        }
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def read_amount(text: str) -> LeftBehind:
+    """What a start is to find; raises ValueError if the text does not say it."""
+    tasks, _, slices = text.partition(":")
+    return LeftBehind(int(tasks), int(slices), 20_000)
+
+
+def print_tables(
+    results: Sequence[Result], flushes: Sequence[Durability], starts: Sequence[Start]
+) -> None:
+    """Print what was measured."""
     rows = [
         [r.mode, r.slices, r.appends, r.us, r.bare_us, r.picture_ms, r.threads_us, r.wakeups_per_s]
         for r in results
@@ -264,9 +344,27 @@ async def main() -> None:
         "wakeups/s",
     ]
     print(table(head, rows))
-    if options.json is not None:
-        report = {"machine": describe_machine(), "results": [asdict(each) for each in results]}
-        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    head = ["anchors", "slices/s", "file fsyncs/slice", "directory fsyncs/slice", "syncfs/s",
+            "transactions/slice", "transactions/s"]  # fmt: skip
+    print(
+        table(
+            head,
+            [
+                [
+                    each.anchors,
+                    round(each.slices / each.seconds, 1),
+                    round(each.flushes.files / each.slices, 2),
+                    round(each.flushes.directories / each.slices, 2),
+                    round(each.flushes.file_systems / each.seconds, 2),
+                    round(each.flushes.transactions / each.slices, 2),
+                    round(each.flushes.transactions / each.seconds, 1),
+                ]
+                for each in flushes
+            ],
+        )
+    )
+    head = ["tasks", "slices", "ready s", "then delivered s", "MB when ready", "MB at most"]
+    print(table(head, [list(asdict(each).values()) for each in starts]))
 
 
 if __name__ == "__main__":

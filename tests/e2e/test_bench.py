@@ -39,7 +39,20 @@ def test_streams_are_measured_beside_a_yardstick(tmp_path: Path) -> None:
     [
         pytest.param("images.py", ["--pictures", "2", "--size", "320x180"], id="images"),
         pytest.param(
-            "delivery.py", ["--modes", "audio", "--seconds", "1", "--turns", "1"], id="delivery"
+            "delivery.py",
+            [
+                "--modes",
+                "audio",
+                "--seconds",
+                "1",
+                "--turns",
+                "1",
+                "--flushes",
+                "5",
+                "--starts",
+                "2:2",
+            ],
+            id="delivery",
         ),
     ],
 )
