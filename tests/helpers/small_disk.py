@@ -10,6 +10,13 @@ from pathlib import Path
 import pytest
 
 
+def take_all_room(ballast: Path) -> None:
+    """Have a file take what room there is on its disk."""
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
 @dataclass(frozen=True)
 class SmallDisk:
     """A file system in a mount namespace of its own.
@@ -32,9 +39,7 @@ class SmallDisk:
     def fill(self) -> Path:
         """Take all the room there is, in a file that is returned."""
         ballast = self.path / "ballast"
-        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(4096))
+        take_all_room(ballast)
         assert self.is_full
         return ballast
 

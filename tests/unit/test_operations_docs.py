@@ -1,4 +1,4 @@
-"""docs/operations.md explains every metric that there is, and no other."""
+"""docs/operations.md explains every metric that there is, and each promise names its test."""
 
 import re
 from collections import Counter
@@ -146,3 +146,23 @@ def test_every_count_of_media_has_its_row(exported: dict[str, set[str]]) -> None
 def test_every_label_is_named(exported: dict[str, set[str]], metric: str) -> None:
     labels = rows("metric |")[metric].partition(" | ")[0]
     assert set(re.findall(r"`(\w+)`", labels.partition(":")[2])) == exported[metric]
+
+
+TESTS = Path(__file__).parents[1]
+
+
+def find_proofs(text: str) -> list[tuple[str, str]]:
+    """The tests that a text names: file and function."""
+    return re.findall(r"`tests/([\w/]+\.py)::(\w+)`", text)
+
+
+@pytest.mark.parametrize("table", ["event | what is lost |", "row of |"])
+def test_each_promise_names_the_test_that_proves_it(table: str) -> None:
+    for promise, rest in rows(table).items():
+        assert find_proofs(rest.rpartition(" | ")[2]), promise
+
+
+def test_each_test_that_is_named_is_there() -> None:
+    for file, name in find_proofs(PAGE):
+        text = (TESTS / file).read_text(encoding="utf-8")
+        assert re.search(rf"^(async )?def {name}\(", text, re.MULTILINE), f"{file}::{name}"

@@ -420,6 +420,24 @@ async def test_a_full_spool_keeps_the_newest(
         assert {START_MS + 5000 * n for n in range(11, 20)} <= kept
 
 
+async def test_a_slice_that_is_taken_away_is_told(
+    site: Site, s3_server: S3Server, receiver: WebhookReceiver
+) -> None:
+    """So a task's slices can be given up; it settles then."""
+    site.endpoint = "http://127.0.0.1:9"
+    async with site.open() as delivery:
+        await delivery.open(TASK, make_bucket(s3_server, "demo-125"))
+        put_audio(delivery)
+        await delivery.flush()
+        await end(delivery)
+        (file,) = site.files
+        file.unlink()
+        await receiver.wait_for(lambda r: "FileVanished" in json.dumps(r.events))
+        await receiver.wait_for_type(1005)
+        assert delivery.uploader.counters.vanished == 1
+    assert receiver.of_type(1005)[-1]["EventInfo"]["Payload"] == {"Status": 1}
+
+
 async def test_a_restart_goes_on_with_all_that_was_left(
     site: Site, s3_server: S3Server, receiver: WebhookReceiver
 ) -> None:

@@ -23,6 +23,7 @@ from cloudslice.tasks.model import (
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
 from cloudslice.uploads.uploader import Uploader
 from helpers.delivery import BOX, DATABASE
+from helpers.files import decode_audio
 from helpers.manual_stage import APP, ROBOT, Stage, a_spec, open_stage
 from helpers.slice_store import ManualClock, SettableClock
 from helpers.tracks import ManualAnchor, ManualAudio
@@ -186,6 +187,30 @@ async def test_modified_lists_reach_the_robot_and_survive_a_restart(tmp_path: Pa
         assert len(bob.sinks) == 1
         await stage.tasks.delete(APP, task_id)
         assert [kind for kind, _ in await stage.events(task_id)][-2:] == [1002, 1005]
+
+
+def find_files(directory: Path, pattern: str) -> list[Path]:
+    return list(directory.rglob(pattern))
+
+
+async def test_a_stop_closes_slices_and_tasks_go_on(tmp_path: Path) -> None:
+    """The slice that was open is whole and delivered once, and the task's robot enters anew."""
+    clock, audio = ManualClock(), ManualAudio()
+    async with open_stage(tmp_path, clock=clock) as stage:
+        task_id = await stage.tasks.create(a_spec(clock))
+        await stage.events(task_id, until=1001)
+        stage.rooms.listeners[ROBOT].on_anchor_joined(ManualAnchor("alice", audio))
+        for _ in range(50):
+            clock.now += 0.02
+            audio.send(clock.now)
+    assert find_files(tmp_path, "*.part") == []
+    async with open_stage(tmp_path, clock=clock) as stage:
+        await stage.rooms.has_robot.wait()
+        assert stage.tasks.describe(APP, task_id) is TaskStatus.IDLE
+        await stage.tasks.delete(APP, task_id)
+        assert (1005, {"Status": 0}) in await stage.events(task_id)
+    (stored,) = find_files(tmp_path, "buckets/**/*.ogg")
+    assert decode_audio(stored.read_bytes()).duration_s == 1
 
 
 async def test_a_restart_with_an_expired_usersig_ends_the_task(tmp_path: Path) -> None:
