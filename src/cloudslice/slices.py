@@ -54,6 +54,8 @@ class SliceOrigin:
     kind: SliceKind
     extension: str
     """File name extension without the dot: ogg, png, jpg."""
+    identity: str = ""
+    """What the room's server calls the anchor, if that is not the UserId."""
 
 
 @dataclass(frozen=True, slots=True)

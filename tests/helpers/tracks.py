@@ -68,3 +68,4 @@ class ManualAnchor:
     audio: ManualAudio | None = None
     video: ManualVideo | None = None
     aux: ManualVideo | None = None
+    identity: str = ""

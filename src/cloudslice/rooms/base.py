@@ -30,6 +30,11 @@ class Anchor(Protocol):
     def user_id(self) -> str: ...
 
     @property
+    def identity(self) -> str:
+        """What the room's server calls it, if that is not its UserId; else empty."""
+        ...
+
+    @property
     def audio(self) -> AudioTrack | None: ...
 
     @property

@@ -232,7 +232,7 @@ class Robot:
         )
         for user_id, audio_track in audio.items():
             if user_id in served and user_id not in self._audio:
-                self._fenced(user_id, self._start_audio, user_id, audio_track)
+                self._fenced(user_id, self._start_audio, self._anchors[user_id], audio_track)
         for user_id, anchor in video.items():
             if user_id in self._video:
                 self._fenced(user_id, self._update_video, self._video[user_id])
@@ -261,17 +261,17 @@ class Robot:
             and is_subscribed(user_id, allow=allow, block=block, present=self._anchors)
         }
 
-    def _start_audio(self, user_id: str, track: AudioTrack) -> None:
+    def _start_audio(self, anchor: Anchor, track: AudioTrack) -> None:
         store = OneSlice(self._store)
         slicer = AudioSlicer(
-            SliceOrigin(self._task_id, user_id, SliceKind.AUDIO, "ogg"),
+            self._origin(anchor, SliceKind.AUDIO, "ogg"),
             store,
             self._clock,
             self._params.audio_slice_s,
             self._counters,
             self._publish,
         )
-        self._audio[user_id] = audio = _SlicedAudio(track, slicer, store, self._since)
+        self._audio[anchor.user_id] = audio = _SlicedAudio(track, slicer, store, self._since)
         track.add_sink(audio)
 
     def _stop_audio(self, user_ids: Iterable[str]) -> None:
@@ -289,7 +289,7 @@ class Robot:
         choice = PictureTrack(anchor.video, anchor.aux, self._clock.monotonic())
         grabber = FrameGrabber(
             choice.track,
-            SliceOrigin(self._task_id, anchor.user_id, SliceKind.IMAGE, image_format.value),
+            self._origin(anchor, SliceKind.IMAGE, image_format.value),
             self._store,
             self._pictures,
             self._due_times,
@@ -301,6 +301,9 @@ class Robot:
             since=self._since,
         )
         self._video[anchor.user_id] = _SlicedVideo(anchor, choice, grabber)
+
+    def _origin(self, anchor: Anchor, kind: SliceKind, extension: str) -> SliceOrigin:
+        return SliceOrigin(self._task_id, anchor.user_id, kind, extension, anchor.identity)
 
     def _update_video(self, video: _SlicedVideo) -> None:
         """Its tracks may be others now; its pictures' due times go on."""

@@ -45,6 +45,7 @@ class Head:
                 "kind": origin.kind.value,
                 "extension": origin.extension,
                 "start_ms": self.start_ms,
+                **({"identity": origin.identity} if origin.identity else {}),
             }
         )
 
@@ -79,7 +80,11 @@ def read_head(data: bytes) -> tuple[Head, int]:
     end = data.find(b"\n") + 1
     values = _read_line(data[:end], "head")
     origin = SliceOrigin(
-        values["task"], values["user"], SliceKind(values["kind"]), values["extension"]
+        values["task"],
+        values["user"],
+        SliceKind(values["kind"]),
+        values["extension"],
+        values.get("identity", ""),
     )
     return Head(origin, values["start_ms"]), end
 

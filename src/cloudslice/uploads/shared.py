@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
+from urllib.parse import quote
 
 import structlog
 
@@ -165,6 +166,7 @@ class Shared:
             DamagedSliceError, OSError: see `SliceSource.read`.
         """
         found, content = self.spool.read(task_id, name)
+        identity = found.origin.identity
         item = StoredObject(
             key=found.object_key,
             content=Content.of(content, found.sha256),
@@ -174,6 +176,7 @@ class Shared:
                 "start-ms": str(found.start_ms),
                 "duration-ms": str(found.duration_ms),
                 "sha256": found.sha256,
+                **({"identity": quote(identity, safe="@")} if identity else {}),
             },
         )
         return found, item

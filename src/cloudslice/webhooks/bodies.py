@@ -143,8 +143,8 @@ def _describe_task_event(event: TaskEvent) -> tuple[EventType, dict[str, int | s
 
 
 def _file_payload(event: SliceStored) -> dict[str, int | str]:
-    """What is where, then the exact times, UTC milliseconds. A picture starts and ends at the
-    instant it shows."""
+    """What is where, then the exact times, UTC milliseconds, then whom the room's server calls
+    otherwise. A picture starts and ends at the instant it shows."""
     stored = event.slice
     is_audio = stored.origin.kind is SliceKind.AUDIO
     return {
@@ -154,6 +154,7 @@ def _file_payload(event: SliceStored) -> dict[str, int | str]:
         "Image": "" if is_audio else event.url,
         "StartTimeStamp": stored.start_ms,
         "EndTimeStamp": stored.start_ms + stored.duration_ms,
+        **({"StreamIdentity": stored.origin.identity} if stored.origin.identity else {}),
     }
 
 

@@ -95,7 +95,8 @@ async def test_a_task_from_start_to_end(
         await delivery.record_start()
         put_audio(delivery)
         await receiver.wait_for_type(1004)
-        delivery.put(PICTURE, START_MS, b"png", {"width": "640"})
+        picture_of = replace(PICTURE, identity="张@example.com")
+        delivery.put(picture_of, START_MS, b"png", {"width": "640"})
         await receiver.wait_for_type(1004, count=2)
         await end(delivery, leave_code=99)
         await receiver.wait_for_type(1005)
@@ -115,6 +116,7 @@ async def test_a_task_from_start_to_end(
     picture = s3_server.get(bucket.name, PICTURE_KEY)
     assert (picture.data, picture.content_type) == (b"png", "image/png")
     assert picture.metadata["width"] == "640"
+    assert picture.metadata["identity"] == "%E5%BC%A0@example.com"
 
     base = (
         f"{s3_server.url}/{bucket.name}"
@@ -136,6 +138,7 @@ async def test_a_task_from_start_to_end(
                 "Audio": "",
                 "Image": picture_url,
                 **dict.fromkeys(times, START_MS),
+                "StreamIdentity": "张@example.com",
             },
         ),
         (1002, {"LeaveCode": 99}),

@@ -111,6 +111,23 @@ def test_every_anchor_is_sliced_apart(pool: PicturePool) -> None:
     assert room.counters.audio_slices == 5
 
 
+async def test_slices_say_what_the_server_calls_the_anchor() -> None:
+    """If that is not its UserId."""
+    with PicturePool(1) as pool:
+        room = Room(pool)
+        anchor = ManualAnchor("zhang--x", ManualAudio(), ManualVideo(), identity="张 zhang")
+        room.talking.append(anchor)
+        room.robot.on_anchor_joined(anchor)
+        room.run(1)
+        assert anchor.video is not None
+        anchor.video.grant(encode_keyframe(H264, color_bars(96, 48), arrival=room.clock.now))
+        async with asyncio.timeout(5):
+            await room.store.has_picture.wait()
+        room.robot.stop()
+    assert {each.origin.kind for each in room.store.slices} == set(SliceKind)
+    assert {each.origin.identity for each in room.store.slices} == {"张 zhang"}
+
+
 async def test_pictures_are_taken_of_the_main_video() -> None:
     with PicturePool(1) as pool:
         room = Room(pool, replace(BOTH, image_format=ImageFormat.JPG))

@@ -1,6 +1,7 @@
 """A slice's file says what it is, and every byte of it is checked."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -50,6 +51,12 @@ def test_what_was_written_is_read(content: bytes) -> None:
     assert read_head(data) == (Head(AUDIO, START_MS), len(HEAD))
     assert read_key(data[-TAIL_BYTES:]) == whole.object_key
     assert has_content(data)
+
+
+def test_what_others_call_the_anchor_is_kept() -> None:
+    """From the first byte on: a slice that is cut off has it, too."""
+    head = Head(replace(AUDIO, identity="张伟@example.com"), START_MS)
+    assert read_head(head.to_bytes())[0] == head
 
 
 @given(CONTENTS, st.data())

@@ -1,6 +1,7 @@
 """Event bodies, byte for byte, as docs/wire.md, 10, has them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -82,6 +83,18 @@ def test_file_event() -> None:
     expected = '{"EventGroupId":10,"EventType":1004,"CallbackTs":1700000017250,"EventInfo":{"RoomId":150,"EventTs":1700000017,"EventMsTs":1700000017200,"UserId":"slice_bot_150","StreamUserId":"anchor_1","TaskId":"-m9-EXAMPLE+TaskId..","Payload":{"MediaType":1,"FileName":"prefix1/-m9-EXAMPLE+TaskId../anchor_1/audios/1400000000_150_anchor_1_20231114221321.ogg","Audio":"https://demo-1250000000.cos.ap-guangzhou.myqcloud.com/prefix1/-m9-EXAMPLE%2BTaskId../anchor_1/audios/1400000000_150_anchor_1_20231114221321.ogg","Image":""'
     added = ',"StartTimeStamp":1700000001007,"EndTimeStamp":1700000016007}}}'
     assert body == (expected + added).encode()
+
+
+def test_who_has_another_name_elsewhere_is_told_so() -> None:
+    """Behind all other members."""
+    stored = make_slice(SliceKind.AUDIO, "k", 5, 0)
+    stored = replace(stored, origin=replace(stored.origin, identity="张伟@example.com"))
+    body = build_body(
+        task_notice(SliceStored(TASK, stored, "https://u")), event_ms=1, callback_ms=2
+    )
+    assert body.decode().endswith(
+        ',"StartTimeStamp":5,"EndTimeStamp":5,"StreamIdentity":"张伟@example.com"}}}'
+    )
 
 
 def test_picture_event() -> None:

@@ -45,6 +45,7 @@ class Publication:
         self.publication_id = publication_id
         self.room = room
         self.user_id = user_id
+        self.identity = ""
         self._on_connected = on_connected
         self._on_closed = on_closed
         self.connection = connect(self)

@@ -50,6 +50,10 @@ class RemoteAnchor:
         return self._user_id
 
     @property
+    def identity(self) -> str:
+        return self.tracks.identity
+
+    @property
     def audio(self) -> AudioTrack | None:
         return self.tracks.audio
 

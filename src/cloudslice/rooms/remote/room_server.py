@@ -28,12 +28,15 @@ class UnreachableError(Exception):
 class Tracks:
     """What an anchor sends; what it has muted or does not send is None.
 
+    `identity` is what events tell of it besides its UserId (`user_ids.identity_to_tell`).
+
     A track that goes on must be the same object as before: another one ends the slice under way.
     """
 
     audio: AudioTrack | None = None
     video: VideoTrack | None = None
     aux: VideoTrack | None = None
+    identity: str = ""
 
     def __bool__(self) -> bool:
         return any((self.audio, self.video, self.aux))
