@@ -180,10 +180,12 @@ class ConnectionPair:
         self._silence(former)
         return anchor
 
-    def negotiate(self) -> None:
+    def negotiate(self, *, restarts_ice: bool = False) -> None:
         """Offer what there is now, and go by the answer."""
         sections = [each for anchor in self.anchors for each in anchor.sections]
-        offer = parse_remote_description(self.sender.connection.offer(sections))
+        offer = parse_remote_description(
+            self.sender.connection.offer(sections, restarts_ice=restarts_ice)
+        )
         answer = parse_remote_description(self.receiver.connection.answer(offer))
         self.sender.connection.accept(answer)
         for anchor in self.anchors:

@@ -35,7 +35,10 @@ class ReceivePolicy:
     we_are_ice_lite: bool = True
     """Whether we leave checking connectivity to the other side (RFC 8445, 2.5)."""
     needs_media: bool = True
-    """Whether a first offer is unusable that sends nothing."""
+    """Whether a first offer, or the answer to it, is unusable that sends nothing."""
+    announced_only: bool = False
+    """Whether only SSRCs are received that the other side's description names in their section: of
+    a server that uses sections again for other people's media."""
     catalog: Catalog = CATALOG
 
 

@@ -19,9 +19,13 @@ class Demultiplexer:
 
     An SSRC that was replaced does not come back while its successor is heard, so that two that are
     sent side by side do not take turns.
+
+    Args:
+        announced_only: whether a section takes no SSRC but those that its description names.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, announced_only: bool = False) -> None:
+        self._announced_only = announced_only
         self._places: tuple[Place, ...] = ()
         self._declared: frozenset[int] = frozenset()
         self._replaced: OrderedDict[int, None] = OrderedDict()
@@ -61,6 +65,8 @@ class Demultiplexer:
     def _is_for(self, section: NegotiatedSection, ssrc: int, packet: RtpPacket) -> bool:
         if not any(each.payload_type == packet.payload_type for each in section.formats):
             return False
+        if self._announced_only:
+            return any(each.number == ssrc for each in section.ssrcs)
         mid_id = section.extension_id(MID_URI)
         mid = find_extension(packet, mid_id) if mid_id is not None else None
         if mid is not None:

@@ -63,6 +63,7 @@ def accept_answer(
     former: Negotiation | None = None,
     *,
     we_are_ice_lite: bool = False,
+    needs_media: bool = True,
     catalog: Catalog = CATALOG,
 ) -> Negotiation:
     """What the other side's answer leaves of our offer.
@@ -72,6 +73,7 @@ def accept_answer(
         answer: the answer to it.
         former: what held before the offer.
         we_are_ice_lite: whether the offer says so.
+        needs_media: whether the answer to a first offer is unusable that uses none of its sections.
         catalog: the codecs that were offered.
 
     Raises:
@@ -88,7 +90,11 @@ def accept_answer(
         _agree(ours, theirs, catalog) for ours, theirs in zip(offered, answer.sections, strict=True)
     ]
     taken = [each for each in sections if each.is_taken]
-    if former is None and all(each.direction is Direction.INACTIVE for each in taken):
+    if (
+        needs_media
+        and former is None
+        and all(each.direction is Direction.INACTIVE for each in taken)
+    ):
         raise UnusableAnswerError("the other side takes none of the streams")
     known = {each.mid for each in former.taken} if former else set()
     bundle = choose_bundle(answer, [each.mid for each in taken], known)

@@ -155,6 +155,7 @@ class PeerConnection:
                 self._wake,
                 clock.monotonic,
             ),
+            announced_only=options.policy.announced_only,
         )
         port.set_ufrags(self.peer, ice.ufrags)
 
@@ -179,8 +180,17 @@ class PeerConnection:
         self._version += 1
         return write_answer(negotiation, self._local_parameters(), self._version)
 
-    def offer(self, sections: Sequence[OfferedSection]) -> str:
-        """An offer of ours with these sections."""
+    def offer(self, sections: Sequence[OfferedSection], *, restarts_ice: bool = False) -> str:
+        """An offer of ours with these sections.
+
+        Args:
+            sections: see `write_offer`.
+            restarts_ice: whether it has new credentials of ours (RFC 8445, 9). The path in use stays
+                until the answer to it leads to another one.
+        """
+        if restarts_ice:
+            self.transport.ice.restart(self._clock.monotonic())
+            self._port.set_ufrags(self.peer, self.transport.ice.ufrags)
         self._offered = tuple(sections)
         self._version += 1
         return write_offer(self._offered, self._local_parameters(), self._version)
@@ -196,6 +206,7 @@ class PeerConnection:
             answer,
             self._negotiation,
             we_are_ice_lite=self._options.policy.we_are_ice_lite,
+            needs_media=self._options.policy.needs_media,
             catalog=self._options.policy.catalog,
         )
         self._apply(negotiation)

@@ -27,9 +27,17 @@ class Streams:
         port: where it comes in.
         peer: the connection's part in the native library.
         hooks: what receivers need of the connection.
+        announced_only: see `ReceivePolicy`.
     """
 
-    def __init__(self, port: UdpPort, peer: NativePeer, hooks: ReceiverHooks) -> None:
+    def __init__(
+        self,
+        port: UdpPort,
+        peer: NativePeer,
+        hooks: ReceiverHooks,
+        *,
+        announced_only: bool = False,
+    ) -> None:
         self._port = port
         self._peer = peer
         self._hooks = hooks
@@ -44,7 +52,7 @@ class Streams:
         self._expected: int | None = None
         """The SSRC that SRTP keeps a roll-over counter of 1 for, though nothing of it was authentic
         yet."""
-        self._demultiplexer = Demultiplexer()
+        self._demultiplexer = Demultiplexer(announced_only=announced_only)
         self._former = Counter[str]()
         """What receivers have counted that are gone."""
 

@@ -61,10 +61,9 @@ class Transport:
         """Go by what was agreed on. Other credentials than before restart ICE (RFC 8445, 9), other
         fingerprints or another role begin a new DTLS association (RFC 8842, 4)."""
         former, self._negotiated = self._negotiated, negotiated
-        if former is None:
-            self.ice.set_remote(negotiated.ice, is_lite=negotiated.is_ice_lite, now=now)
-        elif former.ice != negotiated.ice:
+        if former is not None and former.ice != negotiated.ice and self.ice.remote is not None:
             self.ice.restart(now)
+        if self.ice.remote is None:  # at first, or restarted by them or by our offer
             self.ice.set_remote(negotiated.ice, is_lite=negotiated.is_ice_lite, now=now)
         for candidate in negotiated.candidates:
             self.ice.add_candidate(candidate)

@@ -188,3 +188,19 @@ def test_a_section_is_used_for_somebody_else(pair: ConnectionPair) -> None:
     assert_complete(pair, *anchors, *came)
     assert pair.receiver.connection.counts["unassigned"] == 0
     assert pair.receiver.connection.counts["not_authentic"] == 0
+
+
+def test_who_offers_restarts_ice_and_media_goes_on(pair: ConnectionPair) -> None:
+    """With new credentials on both sides, which the sides are known by from then on."""
+    [alice] = pair.add("alice")
+    pair.connect()
+    pair.run(0.5)
+    before = [end.connection.transport.ice.local for end in (pair.sender, pair.receiver)]
+    pair.negotiate(restarts_ice=True)
+    after = [end.connection.transport.ice.local for end in (pair.sender, pair.receiver)]
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    pair.run(12)  # longer than consent lasts
+    assert pair.sender.connection.state is ConnectionState.CONNECTED
+    assert pair.receiver.connection.state is ConnectionState.CONNECTED
+    assert_complete(pair, alice)

@@ -41,9 +41,9 @@ def section(mid: str, kind: str, payload_type: int, *ssrcs: int) -> NegotiatedSe
 class Connection:
     """A demultiplexer of audio, camera and screen, and what each of them receives."""
 
-    def __init__(self, *video_ssrcs: int) -> None:
+    def __init__(self, *video_ssrcs: int, announced_only: bool = False) -> None:
         self.audio, self.video, self.aux = (IdleReceiver() for _ in range(3))
-        self.demultiplexer = Demultiplexer()
+        self.demultiplexer = Demultiplexer(announced_only=announced_only)
         self.demultiplexer.set_places(
             [
                 (section("0", "audio", AUDIO), cast(Receiver, self.audio)),
@@ -84,6 +84,16 @@ def test_by_declaration() -> None:
 def test_a_mid_counts_more_than_a_declaration() -> None:
     connection = Connection(10, 20)
     assert connection.assign(10, VIDEO, mid="2") is connection.aux
+
+
+def test_only_what_is_announced_where_sections_are_used_again() -> None:
+    """A MID may be that of who had the section before, and a payload type says nothing."""
+    connection = Connection(10, 20, announced_only=True)
+    assert connection.assign(30, VIDEO, mid="1") is None
+    assert connection.assign(30, VIDEO) is None
+    assert connection.assign(40, AUDIO) is None
+    assert connection.assign(20, VIDEO, mid="1") is connection.aux
+    assert connection.assign(10, VIDEO) is connection.video
 
 
 def test_by_payload_type() -> None:

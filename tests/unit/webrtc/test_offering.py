@@ -267,3 +267,14 @@ def test_after_the_other_sides_offer_we_offer_the_same_sections() -> None:
     again = agree(offered, answered, agreed)
     assert [each.mid for each in again.taken] == ["0", "1"]
     assert [each.direction for each in again.taken] == [Direction.RECVONLY] * 2
+
+
+def test_nothing_need_be_sent_where_media_comes_later() -> None:
+    """A server answers like that before anybody publishes."""
+    sections = (section_to_receive("0", "audio"), section_to_receive("1", "video"))
+    answer = parse_remote_description(answer_to(sections, policy=replace(ROOM, needs_media=False)))
+    with pytest.raises(UnusableAnswerError, match="takes none"):
+        accept_answer(sections, answer)
+    negotiation = accept_answer(sections, answer, needs_media=False)
+    assert [each.direction for each in negotiation.taken] == [Direction.INACTIVE] * 2
+    assert negotiation.transport is not None
