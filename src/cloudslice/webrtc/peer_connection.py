@@ -185,8 +185,8 @@ class PeerConnection:
 
         Args:
             sections: see `write_offer`.
-            restarts_ice: whether it has new credentials of ours (RFC 8445, 9). The path in use stays
-                until the answer to it leads to another one.
+            restarts_ice: whether it has new credentials of ours (RFC 8445, 9). The path in use
+                stays until the answer leads to another one.
         """
         if restarts_ice:
             self.transport.ice.restart(self._clock.monotonic())
