@@ -108,9 +108,17 @@ class AppSettings(Section):
 
     @model_validator(mode="after")
     def _check_rooms(self) -> "AppSettings":
-        urls = {"livekit": self.livekit.url, "janus": self.janus.url}
-        if not urls.get(self.rooms, "none is needed"):
-            raise ValueError(f'rooms = "{self.rooms}" needs {self.rooms}.url')
+        needed: dict[str, Mapping[str, str]] = {
+            "builtin": {},
+            "livekit": {
+                "livekit.url": self.livekit.url,
+                "livekit.api_key": self.livekit.api_key,
+                "livekit.api_secret": self.livekit.api_secret.get_secret_value(),
+            },
+            "janus": {"janus.url": self.janus.url},
+        }
+        if missing := [key for key, value in needed[self.rooms].items() if not value]:
+            raise ValueError(f'rooms = "{self.rooms}" needs {" and ".join(missing)}')
         return self
 
 

@@ -58,6 +58,7 @@ class ScriptedServer:
     failures: list[Exception] = field(default_factory=list)
     """What the next tries to enter raise."""
     check_failure: Exception | None = None
+    lookup_failure: Exception | None = None
     rooms: set[RoomKey] = field(default_factory=set)
     removed: list[str] = field(default_factory=list)
     dismissed: list[RoomKey] = field(default_factory=list)
@@ -80,6 +81,8 @@ class ScriptedServer:
             self.left.put_nowait(visit)
 
     async def exists(self, room: RoomKey) -> bool:
+        if self.lookup_failure is not None:
+            raise self.lookup_failure
         return room in self.rooms
 
     async def remove_users(self, _room: RoomKey, user_ids: Sequence[str]) -> None:

@@ -206,6 +206,35 @@ def test_other_variables_do_not_matter(file: Path) -> None:
             id="choice",
         ),
         pytest.param(
+            APP + '[apps.livekit]\nurl = "livekit.example.com:7880"',
+            "FILE: apps[0].livekit.url: expected a URL with wss://, ws://, https:// or http://, "
+            "and no user, query or fragment in it, but it is 'livekit.example.com:7880'",
+            id="livekit-url",
+        ),
+        pytest.param(
+            APP + 'rooms = "livekit"',
+            'FILE: apps[0]: rooms = "livekit" needs livekit.url and livekit.api_key and '
+            "livekit.api_secret",
+            id="livekit-unset",
+        ),
+        pytest.param(
+            APP + 'rooms = "livekit"\nlivekit = {url = "wss://x", api_key = "k"}',
+            'FILE: apps[0]: rooms = "livekit" needs livekit.api_secret',
+            id="livekit-secret",
+        ),
+        pytest.param(
+            APP + '[apps.livekit]\nroom_name = "room"',
+            "FILE: apps[0].livekit.room_name: expected {RoomId} once, and no other braces, "
+            "but it is 'room'",
+            id="room-name",
+        ),
+        pytest.param(
+            APP + '[apps.livekit]\nidentity = "{RoomId}-{UserId}"',
+            "FILE: apps[0].livekit.identity: expected {UserId} once, and no other braces, "
+            "but it is '{RoomId}-{UserId}'",
+            id="identity",
+        ),
+        pytest.param(
             '[storage.endpoints]\ncos = "127.0.0.1:9000"',
             "FILE: storage.endpoints.cos: expected a URL with http://, https:// or file:///, "
             "but it is '127.0.0.1:9000'",
@@ -403,6 +432,7 @@ def test_a_list_in_a_variable_must_be_toml(file: Path) -> None:
         pytest.param(APP + 'callback_key = "TOPSECRET!"', id="callback-key"),
         pytest.param('encryption_key = ["TOPSECRET"]', id="encryption-key"),
         pytest.param('[storage.cos]\nsession_token = "TOPSECRET "', id="session-token"),
+        pytest.param(APP + '[apps.livekit]\napi_secret = "TOPSECRET "', id="api-secret"),
         pytest.param(
             CREDENTIAL.replace('"key"', '"TOPSECRET"') + "x = 1", id="another-key-of-its-table"
         ),

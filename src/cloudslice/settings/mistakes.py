@@ -37,6 +37,9 @@ _EXPECTED = {
     "tuple_type": "a list",
 }
 
+_SECRETS = ("_key", "_secret", "_token")
+"""What the names of keys end with whose values are not shown."""
+
 
 def explain(error: ValidationError, file: Path, sources: Mapping[Place, str]) -> Iterator[str]:
     for problem in error.errors(include_url=False):
@@ -68,5 +71,5 @@ def _describe(kind: str, place: Place, problem: Mapping[str, Any]) -> str:
     else:
         reason = problem["msg"]
     value, name = problem["input"], str(place[-1]) if place else ""
-    is_shown = isinstance(value, str | int | float) and not name.endswith(("_key", "_token"))
+    is_shown = isinstance(value, str | int | float) and not name.endswith(_SECRETS)
     return f"{reason}, but it is {value!r}" if is_shown else reason

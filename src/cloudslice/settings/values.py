@@ -127,8 +127,18 @@ IceServer = Annotated[
         _shaped(r"(?:stuns?|turns?):[^\s<>]+", "a URL with stun:, stuns:, turn: or turns:")
     ),
 ]
+ServerUrl = Annotated[
+    str,
+    AfterValidator(
+        _shaped(
+            r"(?:(?:wss?|https?)://[^\s/?#@]+(?:/[^\s?#]*)?)?",
+            "a URL with wss://, ws://, https:// or http://, and no user, query or fragment in it",
+        )
+    ),
+]
 Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
 SecretId = Annotated[str, Field(min_length=1), AfterValidator(_check_edges)]
+SecretText = Annotated[SecretStr, AfterValidator(_check_secret)]
 SecretKey = Annotated[SecretStr, Field(min_length=1), AfterValidator(_check_secret)]
 Directory = Annotated[Path, BeforeValidator(_check_directory)]
 HeaderValue = Annotated[str, AfterValidator(_check_header)]

@@ -202,8 +202,8 @@ class RemoteRooms(AbstractAsyncContextManager["RemoteRooms"]):
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """The server's silence, as the API's actions on rooms know it."""
+    """The server's silence or refusal, as the API's actions on rooms know it."""
     try:
         yield
-    except UnreachableError as error:
+    except (UnreachableError, RoomEntryError) as error:
         raise RoomServerError(str(error)) from error

@@ -96,20 +96,20 @@ class RoomServer(Protocol):
     async def exists(self, room: RoomKey) -> bool:
         """Whether the server has the room.
 
-        Raises UnreachableError.
+        Raises UnreachableError; RoomEntryError where we are not allowed to.
         """
         ...
 
     async def remove_users(self, room: RoomKey, user_ids: Sequence[str]) -> None:
         """Put members out of the room; who is not in it is ignored.
 
-        Raises UnreachableError.
+        Raises UnreachableError; RoomEntryError where we are not allowed to.
         """
         ...
 
     async def dismiss(self, room: RoomKey) -> None:
         """Put everybody out of the room, and end it.
 
-        Raises UnreachableError.
+        Raises UnreachableError; RoomEntryError where we are not allowed to.
         """
         ...

@@ -8,7 +8,7 @@ import pytest
 from cloudslice.clock import SystemClock
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomEntryError
-from cloudslice.rooms.management import RoomNotFoundError
+from cloudslice.rooms.management import RoomNotFoundError, RoomServerError
 from cloudslice.rooms.remote import remote_room
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from cloudslice.rooms.remote.room_server import Tracks, UnreachableError
@@ -182,6 +182,15 @@ async def test_a_room_is_dismissed_on_the_server_too(
 async def test_a_room_that_the_server_does_not_have_is_not_found(rooms: RemoteRooms) -> None:
     with pytest.raises(RoomNotFoundError):
         await rooms.dismiss(ROOM)
+
+
+@pytest.mark.parametrize("error", [UnreachableError("it is down"), RoomEntryError("wrong key")])
+async def test_actions_on_rooms_say_why_they_fail(
+    rooms: RemoteRooms, server: ScriptedServer, error: Exception
+) -> None:
+    server.lookup_failure = error
+    with pytest.raises(RoomServerError, match=str(error)):
+        await rooms.remove_users(ROOM, ["alice"])
 
 
 async def test_check_says_why_a_room_cannot_be_entered(

@@ -1,0 +1,1 @@
+"""Rooms of a LiveKit server, which a robot enters as a hidden member."""
