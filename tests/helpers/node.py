@@ -49,6 +49,8 @@ class Node:
     As a context manager it sees to it that the process is gone in the end.
 
     Args:
+        app_settings: more keys of the app's table, and tables of the app, in TOML.
+        more_settings: more tables of the settings, in TOML.
         command: what Python is run with to serve; the option --config is added.
         cwd: the directory to run it in.
     """
@@ -58,6 +60,7 @@ class Node:
         directory: Path,
         callback_url: str,
         *,
+        app_settings: str = "",
         more_settings: str = "",
         command: Sequence[str] = ("-m", "cloudslice", "serve"),
         cwd: Path | None = None,
@@ -82,6 +85,7 @@ sdk_app_id = {APP_ID}
 secret_key = "{APP_KEY}"
 callback_url = "{callback_url}"
 callback_key = "{CALLBACK_KEY}"
+{app_settings}
 [[credentials]]
 secret_id = "{SECRET_ID}"
 secret_key = "{SECRET_KEY}"
