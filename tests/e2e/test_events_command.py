@@ -149,6 +149,7 @@ async def test_mistakes_are_told_in_a_sentence(site: Site) -> None:
         (("show", "999"), "there is no event 999"),
         (("replay",), "say which events"),
         (("replay", "--type", "1004"), "say which events"),
+        (("replay", "--since", "1d", "--state", "waiting"), "are sent anyway"),
         (("list", "--since", "yesterday"), "--since: expected"),
         (("list", "--app", "7"), "--app: 7 is not in the settings"),
         (("list", "--url", "http://127.0.0.1:9"), "no server answers at http://127.0.0.1:9"),

@@ -314,6 +314,12 @@ def test_other_variables_do_not_matter(file: Path) -> None:
             id="virtual-address",
         ),
         pytest.param(
+            '[storage.s3]\naddressing = "virtual"\n[storage.endpoints]\ns3 = "file:///srv"',
+            'FILE: storage: s3.addressing: "virtual" is for an endpoint that is a server; '
+            "endpoints.s3 is a directory",
+            id="virtual-directory",
+        ),
+        pytest.param(
             'data_dir = ""',
             "FILE: data_dir: expected a directory, but it is ''",
             id="no-directory",

@@ -17,6 +17,12 @@ _WHICH_EVENTS = Phrase(
     "请指定要重发的事件：`EventId`、`TaskId`、`Since` 至少一项。",
 )
 
+_WAITS_ANYWAY = Phrase(
+    "Events whose `State` is waiting are sent anyway: only those that were delivered or given up "
+    "can be sent again.",
+    "`State` 为 waiting 的事件本来就会发送；只有 delivered 或 given-up 的事件可以重发。",
+)
+
 
 class EventService(Protocol):
     """Events on record."""
@@ -48,10 +54,12 @@ def parse_replay_events(values: Mapping[str, Any]) -> EventQuery:
     """What values that fit `REPLAY_EVENTS` ask for.
 
     Raises:
-        ApiError: they mean all events of the app.
+        ApiError: they mean all events of the app, or those that wait.
     """
     if not {"EventId", "TaskId", "Since"} & values.keys():
         raise ApiError(Code.MISSING_PARAMETER, _WHICH_EVENTS)
+    if values.get("State") == ListedState.WAITING:
+        raise ApiError(Code.INVALID_PARAMETER_VALUE, _WAITS_ANYWAY)
     return _parse_query(values)
 
 

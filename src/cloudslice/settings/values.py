@@ -86,6 +86,11 @@ def check_addressing(vendor: str, addressing: str, endpoint: str) -> None:
     """Raises ValueError where an endpoint contradicts how buckets are to be addressed."""
     host = endpoint.partition("://")[2].partition("/")[0]
     where, value = f"{vendor}.addressing", f'"{addressing}"'
+    if addressing != "auto" and endpoint.startswith("file://"):
+        raise ValueError(
+            f"{where}: {value} is for an endpoint that is a server; "
+            f"endpoints.{vendor} is a directory"
+        )
     if addressing == "path" and "{bucket}" in host:
         raise ValueError(f"{where}: {value} contradicts {{bucket}} in endpoints.{vendor}")
     if addressing == "virtual" and re.fullmatch(r"[\d.]+(:\d+)?|\[.*", host):

@@ -7,6 +7,7 @@ says how). The directory of a task that cannot be told is moved as a whole.
 
 import itertools
 import os
+import stat
 from pathlib import Path
 
 import structlog
@@ -33,7 +34,7 @@ class Quarantine:
         A file that cannot be moved stays where it is, which is logged.
         """
         try:
-            size = source.lstat().st_size
+            found = source.lstat()
             self._directory.mkdir(exist_ok=True)
             target = self._free_path(source.name)
             source.rename(target)
@@ -43,7 +44,9 @@ class Quarantine:
             _log.warning("file cannot be set aside", path=str(source), why=reason, error=str(error))
             return False
         self.count += 1
-        _log.warning("file set aside", path=str(source), size=size, why=reason, to=str(target))
+        # A directory's own size says nothing of what is in it.
+        size = {} if stat.S_ISDIR(found.st_mode) else {"size": found.st_size}
+        _log.warning("file set aside", path=str(source), **size, why=reason, to=str(target))
         return True
 
     def _free_path(self, name: str) -> Path:

@@ -30,8 +30,12 @@ class DirectoryStore:
                 self._writers, _write_durably, self._root, item.key, item.content.data
             )
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise StorageError(0, type(error).__name__, f"{reason}.") from error
+            raise StorageError(0, type(error).__name__, f"{self._explain(error)}.") from error
+
+    def _explain(self, error: OSError) -> str:
+        if error.strerror is None:
+            return str(error)
+        return f"{error.filename or self._root} cannot be written: {error.strerror}"
 
 
 def _write_durably(root: Path, key: str, data: bytes) -> None:

@@ -62,6 +62,14 @@ async def test_not_everything_is_replayed_by_mistake(
     assert bench.events.replayed == []
 
 
+async def test_what_waits_is_not_replayed(bench: GatewayBench) -> None:
+    """It is sent anyway: who asks for it has mistaken something."""
+    answer = await bench.call(REPLAY, {"SdkAppId": APP, "TaskId": "t", "State": "waiting"})
+    assert answer.code == "InvalidParameterValue"
+    assert "sent anyway" in answer.message
+    assert bench.events.replayed == []
+
+
 async def test_without_a_receiver_nothing_is_replayed() -> None:
     answer = await GatewayBench().call(REPLAY, {"SdkAppId": APP, "TaskId": "t"})
     assert answer.code == "FailedOperation"

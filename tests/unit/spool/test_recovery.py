@@ -210,7 +210,9 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_a_task_that_cannot_be_told(site: SpoolSite, damage: str) -> None:
+async def test_a_task_that_cannot_be_told(
+    site: SpoolSite, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """All of it is set aside together, and other tasks are taken up."""
     other = replace(TASK, task_id="other")
     async with site.open(other) as spool:
@@ -226,6 +228,7 @@ async def test_a_task_that_cannot_be_told(site: SpoolSite, damage: str) -> None:
         assert read_contents(spool) == [b"picture"]
         assert spool.files_set_aside == 1
     assert site.quarantined == files
+    assert "size=" not in capsys.readouterr().out
     # It may be that it is wanted.
     async with site.open(TASK) as spool:
         spool.put(PICTURE, START_MS, b"new", {})

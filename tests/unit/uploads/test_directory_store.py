@@ -1,5 +1,6 @@
 """Buckets that are directories."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,13 @@ async def test_a_directory_is_not_left(tmp_path: Path, key: str) -> None:
 
 
 async def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
-    """It is a storage error like any other, and may pass."""
+    """It is a storage error like any other, and may pass; it says which directory, and why."""
     (tmp_path / "buckets").write_text("a file in the way")
     async with opened(*directory_bucket(tmp_path / "buckets")) as store:
         with pytest.raises(StorageError) as caught:
             await store.put(make_object("k"))
+    place = re.escape(str(tmp_path / "buckets" / "b-125"))
+    assert re.search(rf"Error: {place} cannot be written: Not a directory\.", str(caught.value))
     assert (caught.value.status, caught.value.refused) == (0, False)
 
 
