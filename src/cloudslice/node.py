@@ -22,6 +22,7 @@ from cloudslice.database import Database
 from cloudslice.events import Bus
 from cloudslice.http_server import HttpServer
 from cloudslice.metrics import DeliveryParts, NodeMetrics
+from cloudslice.room_kinds import REMOTE_KINDS, open_remote_rooms
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
@@ -113,6 +114,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         # While webhooks still take the events of the anchors' leaving.
         stack.callback(rooms.close)
         providers: dict[str, BuiltinRooms | RemoteRooms] = {"builtin": rooms}
+        providers |= await open_remote_rooms(stack, settings, port, tick, clock)
         worker = await stack.enter_async_context(
             Worker(settings, store, spool, providers, pictures, clock, tick, bus)
         )
@@ -229,10 +231,10 @@ def _listen(settings: Settings) -> socket.socket:
 
 def _check(settings: Settings) -> None:
     for index, app in enumerate(settings.apps):
-        if app.rooms != "builtin":
+        if app.rooms not in ("builtin", *REMOTE_KINDS):
             raise SettingsError(
                 f"apps[{index}].rooms: {app.rooms!r} is not available in this version; "
-                "expected 'builtin'"
+                "expected 'builtin' or 'livekit'"
             )
 
 

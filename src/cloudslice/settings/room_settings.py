@@ -30,6 +30,8 @@ class LivekitSettings(Section):
     """What LiveKit calls a room."""
     identity: Annotated[str, AfterValidator(_with_place("UserId"))] = "{UserId}"
     """What LiveKit calls a member."""
+    video_on_demand: bool = True
+    """Whether the server sends a video only when a picture of it is due."""
 
 
 class JanusSettings(Section):

@@ -1,0 +1,45 @@
+"""The kinds of rooms that are on other servers, by the names that the setting `rooms` has.
+
+A new kind is a folder in `rooms/` with a RoomServer, and a function here that makes one.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+
+from cloudslice.clock import Clock
+from cloudslice.config import AppSettings, Settings
+from cloudslice.rooms.remote.remote_rooms import RemoteRooms
+from cloudslice.rooms.remote.room_server import RoomServer
+from cloudslice.tick import Tick
+from cloudslice.webrtc.udp.port import UdpPort
+
+MakeServer = Callable[[AppSettings, Settings, UdpPort, Tick, Clock], RoomServer]
+
+
+def _make_livekit(
+    app: AppSettings, settings: Settings, port: UdpPort, tick: Tick, clock: Clock
+) -> RoomServer:
+    # Its messages take half a second and 20 MB: nobody is to pay for them who has no LiveKit.
+    from cloudslice.rooms.livekit.livekit_server import LivekitServer
+
+    timeout_s = settings.rtc.consent_timeout_s
+    return LivekitServer(app.livekit, port, tick, clock, consent_timeout_s=timeout_s)
+
+
+REMOTE_KINDS: Mapping[str, MakeServer] = {"livekit": _make_livekit}
+
+
+async def open_remote_rooms(
+    stack: AsyncExitStack, settings: Settings, port: UdpPort, tick: Tick, clock: Clock
+) -> dict[str, RemoteRooms]:
+    """By kind, the rooms of all apps of each kind that an app has, until `stack` is left."""
+    servers: dict[str, dict[int, RoomServer]] = {}
+    for app in settings.apps:
+        if app.rooms in REMOTE_KINDS:
+            server = REMOTE_KINDS[app.rooms](app, settings, port, tick, clock)
+            servers.setdefault(app.rooms, {})[app.sdk_app_id] = server
+    grace_s = settings.rtc.room_grace_s
+    return {
+        kind: await stack.enter_async_context(RemoteRooms(kind, each, grace_s, clock))
+        for kind, each in servers.items()
+    }

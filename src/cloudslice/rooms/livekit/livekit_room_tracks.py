@@ -1,0 +1,112 @@
+"""The tracks of one LiveKit room while robots are in it, by as many visits as it takes."""
+
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from cloudslice.clock import Clock
+from cloudslice.rooms.livekit.livekit_members import Published, PublishedTracks
+from cloudslice.rooms.livekit.livekit_subscriptions import AnyTrack
+from cloudslice.rooms.livekit.livekit_tracks import LivekitAudioTrack, LivekitVideoTrack
+from cloudslice.rooms.remote.room_server import Tracks
+from cloudslice.webrtc.audio_receiver import AudioReceiver
+from cloudslice.webrtc.receiver import Receiver
+from cloudslice.webrtc.video_receiver import VideoReceiver
+
+_log = structlog.get_logger(__name__)
+
+
+def _nothing() -> None:
+    pass
+
+
+class RoomTracks:
+    """See the module.
+
+    Attributes:
+        wake: called when a track wants something else than before: the visit's.
+
+    Args:
+        on_demand: whether videos are sent to us only when a picture is due.
+        clock: for times.
+    """
+
+    def __init__(self, clock: Clock, *, on_demand: bool) -> None:
+        self.wake: Callable[[], None] = _nothing
+        self._clock = clock
+        self._on_demand = on_demand
+        self._audio: dict[str, LivekitAudioTrack] = {}
+        self._video: dict[str, LivekitVideoTrack] = {}
+        self._told: set[str] = set()
+        """Tracks that are left out, of which the log says so."""
+
+    @property
+    def all(self) -> list[AnyTrack]:
+        """Those that are published now."""
+        return [*self._audio.values(), *self._video.values()]
+
+    def update(self, published: Mapping[str, PublishedTracks]) -> dict[str, Tracks]:
+        """What is published is this now: by the same names, what can be heard and seen of it."""
+        sids = {each.sid for tracks in published.values() for each in tracks}
+        self._audio = {sid: each for sid, each in self._audio.items() if sid in sids}
+        self._video = {sid: each for sid, each in self._video.items() if sid in sids}
+        self._told &= sids
+        return {
+            identity: Tracks(
+                self._audio_of(identity, tracks.audio),
+                self._video_of(identity, tracks.video),
+                self._video_of(identity, tracks.aux),
+            )
+            for identity, tracks in published.items()
+        }
+
+    def bind(self, carried: Mapping[str, Receiver]) -> None:
+        """These tracks come by these receivers, and no others."""
+        for audio in self._audio.values():
+            receiver = carried.get(audio.sid)
+            audio.bind(receiver if isinstance(receiver, AudioReceiver) else None)
+        for video in self._video.values():
+            receiver = carried.get(video.sid)
+            video.bind(receiver if isinstance(receiver, VideoReceiver) else None)
+
+    def refuse(self, sid: str, reason: str) -> None:
+        """The server cannot send us this track."""
+        track = self._audio.get(sid) or self._video.get(sid)
+        if track is not None and not track.is_refused:
+            track.is_refused = True
+            _log.warning("the LiveKit server does not send a track", track=sid, reason=reason)
+
+    def _audio_of(self, identity: str, published: Published | None) -> LivekitAudioTrack | None:
+        if published is None or self._is_encrypted(identity, published):
+            return None
+        track = self._audio.get(published.sid)
+        if track is None:
+            track = LivekitAudioTrack(published.sid, self._clock, self._wake)
+            self._audio[published.sid] = track
+        track.is_muted = published.is_muted
+        return None if track.is_muted or track.is_refused else track
+
+    def _video_of(self, identity: str, published: Published | None) -> LivekitVideoTrack | None:
+        if published is None or self._is_encrypted(identity, published):
+            return None
+        track = self._video.get(published.sid)
+        if track is None:
+            track = LivekitVideoTrack(
+                published.sid, self._clock, self._wake, on_demand=self._on_demand
+            )
+            self._video[published.sid] = track
+        track.is_muted = published.is_muted
+        return None if track.is_muted or track.is_refused else track
+
+    def _is_encrypted(self, identity: str, published: Published) -> bool:
+        if published.is_encrypted and published.sid not in self._told:
+            self._told.add(published.sid)
+            _log.warning(
+                "a track is encrypted from end to end, and is left out",
+                identity=identity,
+                track=published.sid,
+            )
+        return published.is_encrypted
+
+    def _wake(self) -> None:
+        self.wake()

@@ -1,0 +1,149 @@
+"""One app's LiveKit server: its rooms, entered as a hidden member that only receives.
+
+A robot's member has an identity that nobody else has, so that it puts nobody out; it begins with
+`cloudslice-`, so that people who look at the server know it.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from weakref import WeakKeyDictionary
+
+from cloudslice.clock import Clock
+from cloudslice.ids import RoomKey
+from cloudslice.rooms.livekit.access_token import make_access_token
+from cloudslice.rooms.livekit.livekit_room_tracks import RoomTracks
+from cloudslice.rooms.livekit.livekit_visit import LivekitVisit, VisitPlace
+from cloudslice.rooms.livekit.names import LivekitNames
+from cloudslice.rooms.livekit.room_api import LivekitRoomApi
+from cloudslice.rooms.remote.room_server import RoomView, Tracks
+from cloudslice.rooms.remote.user_ids import identity_to_tell
+from cloudslice.settings.room_settings import LivekitSettings
+from cloudslice.tick import Tick
+from cloudslice.webrtc.accepting import ReceivePolicy
+from cloudslice.webrtc.dtls import DtlsCertificate
+from cloudslice.webrtc.peer_connection import ConnectionOptions, PeerConnection
+from cloudslice.webrtc.udp.port import UdpPort
+
+_IDENTITY = "cloudslice-"
+_TOKEN_S = 600
+"""How long a token lets us in. While we are there, the server renews it."""
+_MAX_VIDEO_KBPS = 100_000
+"""What is told by REMB of each video: no limit. The server would send a smaller layer for it, or
+stop videos."""
+
+
+class LivekitServer:
+    """A RoomServer.
+
+    Args:
+        settings: where it is.
+        port: where media comes in.
+        tick: reads it.
+        clock: for time-outs.
+        consent_timeout_s: a media connection is lost on which nothing came for so long.
+    """
+
+    def __init__(
+        self,
+        settings: LivekitSettings,
+        port: UdpPort,
+        tick: Tick,
+        clock: Clock,
+        *,
+        consent_timeout_s: float,
+    ) -> None:
+        self._settings = settings
+        self._port = port
+        self._tick = tick
+        self._clock = clock
+        self._certificate = DtlsCertificate()
+        self._names = LivekitNames(settings)
+        self._api = LivekitRoomApi(settings, self._clock)
+        self._options = ConnectionOptions(
+            ReceivePolicy(
+                {},
+                max_video_bitrate_kbps=_MAX_VIDEO_KBPS,
+                we_are_ice_lite=False,
+                needs_media=False,
+                announced_only=True,
+            ),
+            consent_timeout_s=consent_timeout_s,
+            is_controlling=True,
+        )
+        self._tracks = WeakKeyDictionary[RoomView, RoomTracks]()
+        """Of each room that is visited."""
+
+    async def check(self, room: RoomKey) -> None:
+        """See `RoomServer`."""
+        await self._api.check(room)
+
+    @asynccontextmanager
+    async def visit(self, room: RoomKey, view: RoomView) -> AsyncIterator[LivekitVisit]:
+        """See `RoomServer`."""
+        tracks = self._tracks.get(view)
+        if tracks is None:
+            tracks = RoomTracks(self._clock, on_demand=self._settings.video_on_demand)
+            self._tracks[view] = tracks
+
+        def show(by_identity: Mapping[str, Tracks]) -> None:
+            if visit.has_entered:
+                view.show(dict(map(self._name, by_identity.items())))
+
+        place = VisitPlace(self._settings.url, self._make_token(room))
+        visit = LivekitVisit(place, tracks, show, self._port, self._connect, self._clock)
+        self._tick.add(visit)
+        self._tick.wake()
+        run = asyncio.create_task(visit.run())
+        try:
+            await visit.entered()
+            visit.show()
+            yield visit
+        finally:
+            self._tick.remove(visit)
+            run.cancel()
+            await asyncio.wait([run])
+        if not run.cancelled():
+            run.result()  # raises what nobody foresaw
+
+    async def exists(self, room: RoomKey) -> bool:
+        """See `RoomServer`."""
+        return await self._api.exists(room)
+
+    async def remove_users(self, room: RoomKey, user_ids: Sequence[str]) -> None:
+        """See `RoomServer`."""
+        await self._api.remove_users(room, user_ids)
+
+    async def dismiss(self, room: RoomKey) -> None:
+        """See `RoomServer`."""
+        await self._api.dismiss(room)
+
+    def _connect(self, visit: LivekitVisit) -> PeerConnection:
+        return PeerConnection(self._port, self._certificate, self._options, visit, self._clock)
+
+    def _name(self, sent: tuple[str, Tracks]) -> tuple[str, Tracks]:
+        identity, tracks = sent
+        user_id = self._names.to_user_id(identity)
+        return user_id, replace(tracks, identity=identity_to_tell(identity, user_id))
+
+    def _make_token(self, room: RoomKey) -> str:
+        grants = {
+            "roomJoin": True,
+            "roomCreate": True,
+            "room": self._names.to_room_name(room),
+            "canPublish": False,
+            "canPublishData": False,
+            "canSubscribe": True,
+            "hidden": True,
+            "recorder": True,
+        }
+        return make_access_token(
+            self._settings.api_key,
+            self._settings.api_secret.get_secret_value(),
+            grants,
+            now_s=self._clock.utc_ms() / 1000,
+            lifetime_s=_TOKEN_S,
+            identity=_IDENTITY + secrets.token_hex(8),
+        )

@@ -1,0 +1,302 @@
+"""A stay in a LiveKit room: signalling, one peer connection, and the tracks that somebody wants.
+
+1. What tracks want (`livekit_tracks`) is told the server at once, or on the next tick.
+2. Signalling that is lost is resumed while media goes on. Lost media, or what cannot be resumed,
+   ends the visit.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+from livekit.protocol import models, rtc
+
+from cloudslice.clock import Clock
+from cloudslice.rooms.base import LeaveCode, RoomEntryError
+from cloudslice.rooms.livekit.livekit_members import LivekitMembers
+from cloudslice.rooms.livekit.livekit_room_tracks import RoomTracks
+from cloudslice.rooms.livekit.livekit_sections import OfferedSections
+from cloudslice.rooms.livekit.livekit_signalling import (
+    Signalling,
+    SignallingLostError,
+    open_signalling,
+)
+from cloudslice.rooms.livekit.livekit_subscriptions import Subscriptions
+from cloudslice.rooms.remote.room_server import Tracks, UnreachableError
+from cloudslice.webrtc.peer_connection import CloseReason, PeerConnection
+from cloudslice.webrtc.sdp import SdpError
+from cloudslice.webrtc.transport_parameters import parse_candidate
+from cloudslice.webrtc.udp.port import UdpPort
+
+_PROTOCOL = 15
+"""Of signalling. With 16 the server may move us to another room."""
+_RESUME_S = 30.0
+_RESUME_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 4.0
+_GOODBYE_S = 1.0
+"""The server ends media and says by signalling why, in this or the other order."""
+
+_END_CODES = {
+    models.DisconnectReason.PARTICIPANT_REMOVED: LeaveCode.SERVER_REMOVED,
+    models.DisconnectReason.ROOM_DELETED: LeaveCode.SERVER_DISMISSED,
+}
+"""For all other reasons the room may be entered again: also a room that is closed because its last
+member has left is there again when somebody comes."""
+
+_log = structlog.get_logger(__name__)
+
+
+class _EndedError(Exception):
+    """The visit is over."""
+
+    def __init__(self, code: LeaveCode | None, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class VisitPlace:
+    """Where a visit takes place."""
+
+    url: str
+    """Of the server."""
+    token: str
+    """The access token."""
+
+
+class LivekitVisit:
+    """A Visit, a ConnectionUser and a TickPart.
+
+    Args:
+        place: where.
+        tracks: of the room.
+        show: is told, by identity, what members send.
+        port: where media comes in.
+        connect: makes the connection, of which this is the user.
+        clock: for time-outs.
+    """
+
+    def __init__(
+        self,
+        place: VisitPlace,
+        tracks: RoomTracks,
+        show: Callable[[Mapping[str, Tracks]], None],
+        port: UdpPort,
+        connect: Callable[["LivekitVisit"], PeerConnection],
+        clock: Clock,
+    ) -> None:
+        self._url, self._token = place.url, place.token
+        self._tracks = tracks
+        self._show = show
+        self._port = port
+        self._clock = clock
+        self._members = LivekitMembers()
+        self._connection = connect(self)
+        self._sections = OfferedSections(self._connection, self._send, tracks.bind)
+        self._subscriptions = Subscriptions(self._send)
+        self._signalling: Signalling | None = None
+        self._sid = ""
+        """What the server calls us."""
+        loop = asyncio.get_running_loop()
+        self._entered: asyncio.Future[None] = loop.create_future()
+        self._ended: asyncio.Future[LeaveCode | None] = loop.create_future()
+        self._media_ended_at: float | None = None
+        tracks.wake = self._request_tracks
+
+    async def entered(self) -> None:
+        """Wait until media can come.
+
+        Raises:
+            RoomEntryError, UnreachableError: it never will.
+        """
+        await asyncio.shield(self._entered)
+
+    async def ended(self) -> LeaveCode | None:
+        """See `Visit`."""
+        return await asyncio.shield(self._ended)
+
+    @property
+    def has_entered(self) -> bool:
+        """Whether media can come, or could."""
+        return self._entered.done() and not self._entered.exception()
+
+    def catch_up(self) -> None:
+        """See `Visit`."""
+        self._port.catch_up([self._connection.peer])
+
+    @property
+    def media_counts(self) -> Counter[str]:
+        """See `Visit`."""
+        return self._connection.counts
+
+    @property
+    def is_active(self) -> bool:
+        """See `TickPart`."""
+        return not self._ended.done()
+
+    def tick(self, now: float) -> None:
+        """See `TickPart`."""
+        self._request_tracks()
+        if self._media_ended_at is not None and now - self._media_ended_at > _GOODBYE_S:
+            self._end(None)
+
+    def on_connected(self) -> None:
+        """See `ConnectionUser`."""
+        if not self._entered.done():
+            self._entered.set_result(None)
+
+    def on_closed(self, reason: CloseReason, failure: str) -> None:
+        """See `ConnectionUser`."""
+        self._media_ended_at = self._clock.monotonic()
+        why = failure or reason.value
+        self._fail_entry(UnreachableError(f"no media comes from the LiveKit server: {why}"))
+        if reason is not CloseReason.ENDED:
+            _log.warning("media of a LiveKit room has ended", reason=why)
+
+    def show(self) -> None:
+        """Tell what members send now."""
+        self._show(self._tracks.update(self._members.published))
+
+    async def run(self) -> None:
+        """Be in the room until the visit is over; to be cancelled in order to leave."""
+        try:
+            await self._stay()
+        except _EndedError as ended:
+            _log.info("a LiveKit room is left", reason=str(ended))
+            self._fail_entry(UnreachableError(f"the LiveKit server let us not stay: {ended}"))
+            self._end(ended.code)
+        except (RoomEntryError, UnreachableError) as error:
+            self._fail_entry(error)
+        except BaseException as error:
+            self._fail_entry(error)
+            raise
+        finally:
+            self._end(None)
+            self._tracks.wake = _nothing
+            self._connection.close()
+            self._tracks.bind({})
+
+    async def _stay(self) -> None:
+        """Raises _EndedError, RoomEntryError, UnreachableError."""
+        offer = self._sections.make_offer()
+        await self._signal(self._join_request(publisher_offer=offer))
+        lost_at, pause_s = self._clock.monotonic(), _RESUME_PAUSE_S
+        while self._clock.monotonic() - lost_at < _RESUME_S and self._media_ended_at is None:
+            try:
+                await self._signal(self._join_request(reconnect=True, participant_sid=self._sid))
+                lost_at, pause_s = self._clock.monotonic(), _RESUME_PAUSE_S
+            except UnreachableError as error:
+                _log.info("signalling is not resumed yet", reason=str(error))
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        raise _EndedError(None, "signalling is lost")
+
+    async def _signal(self, join: rtc.JoinRequest) -> None:
+        """Connect signalling, and go by what comes until it is lost.
+
+        Raises:
+            _EndedError, RoomEntryError, UnreachableError
+        """
+        async with open_signalling(self._url, self._token, join) as signalling:
+            self._signalling = signalling
+            writing = asyncio.create_task(signalling.write())
+            try:
+                self._take(signalling.first)
+                while True:
+                    self._take(await signalling.receive())
+            except SignallingLostError as error:
+                _log.info("signalling is lost", reason=str(error))
+            except asyncio.CancelledError:
+                await signalling.say_goodbye()
+                raise
+            finally:
+                self._signalling = None
+                writing.cancel()
+                await asyncio.wait([writing])
+
+    def _take(self, response: rtc.SignalResponse) -> None:
+        """Raises _EndedError."""
+        match response.WhichOneof("message"):
+            case "join":
+                self._sid = response.join.participant.sid
+                self._members.replace(response.join.other_participants)
+                self.show()
+            case "reconnect":
+                self._resume()
+            case "answer":
+                self._accept(response.answer)
+            case "media_sections_requirement":
+                self._sections.require(response.media_sections_requirement)
+            case "trickle":
+                self._add_candidate(response.trickle)
+            case "update":
+                self._members.update(response.update.participants)
+                self.show()
+            case "subscription_response":
+                error = models.SubscriptionError.Name(response.subscription_response.err)
+                self._tracks.refuse(response.subscription_response.track_sid, error)
+                self.show()
+            case "refresh_token":
+                self._token = response.refresh_token
+            case "leave":
+                self._leave(response.leave)
+
+    def _resume(self) -> None:
+        """The server knows us still, but not what we had told it last."""
+        self._subscriptions.forget()
+        self._request_tracks()
+        self._send(rtc.SignalRequest(offer=self._sections.make_offer(restarts_ice=True)))
+
+    def _accept(self, answer: rtc.SessionDescription) -> None:
+        try:
+            self._sections.accept(answer)
+        except SdpError as error:
+            raise _EndedError(None, f"the server's answer cannot be used: {error}") from error
+
+    def _add_candidate(self, trickle: rtc.TrickleRequest) -> None:
+        try:
+            text = json.loads(trickle.candidateInit)["candidate"]
+        except (ValueError, TypeError, KeyError):
+            return
+        candidate = parse_candidate(str(text).removeprefix("candidate:"))
+        if candidate is not None:
+            self._connection.add_candidate(candidate)
+
+    def _leave(self, leave: rtc.LeaveRequest) -> None:
+        """Raises _EndedError."""
+        if leave.action == rtc.LeaveRequest.Action.RESUME:
+            return  # the server closes the WebSocket then
+        reason = models.DisconnectReason.Name(leave.reason)
+        raise _EndedError(_END_CODES.get(leave.reason), reason)
+
+    def _request_tracks(self) -> None:
+        if self._signalling is not None and not self._ended.done():
+            self._subscriptions.update(self._tracks.all, self._clock.monotonic())
+
+    def _send(self, request: rtc.SignalRequest) -> None:
+        if self._signalling is not None:
+            self._signalling.send(request)
+
+    def _join_request(self, **more: object) -> rtc.JoinRequest:
+        return rtc.JoinRequest(
+            client_info=models.ClientInfo(protocol=_PROTOCOL),
+            connection_settings=rtc.ConnectionSettings(
+                auto_subscribe=False, adaptive_stream=False, subscriber_allow_pause=False
+            ),
+            **more,  # type: ignore[arg-type]
+        )
+
+    def _fail_entry(self, error: BaseException) -> None:
+        if not self._entered.done():
+            self._entered.set_exception(error)
+            self._entered.exception()  # there may be nobody who waits for it
+
+    def _end(self, code: LeaveCode | None) -> None:
+        if not self._ended.done():
+            self._ended.set_result(code)
+
+
+def _nothing() -> None:
+    pass

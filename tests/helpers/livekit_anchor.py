@@ -1,0 +1,129 @@
+"""An anchor in a LiveKit room by LiveKit's own client: a tone, and numbered pictures."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from livekit import rtc
+
+from helpers.encoded_video import HEIGHT, WIDTH, numbered_picture
+
+SAMPLE_RATE = 48_000
+_BLOCK = SAMPLE_RATE // 100
+
+
+@dataclass(frozen=True)
+class AnchorSpec:
+    """What an anchor sends."""
+
+    tone_hz: float | None = 440
+    video: tuple[int, int] | None = (WIDTH, HEIGHT)
+    fps: int = 15
+    codec: str = "vp8"
+    simulcast: bool = False
+    screen: bool = False
+    first_number: int = 0
+    """Of the pictures: they go from it to 15 more, and again."""
+
+
+@dataclass
+class LivekitAnchor:
+    """An anchor that has joined and publishes."""
+
+    identity: str
+    room: rtc.Room
+    spec: AnchorSpec
+    audio: Any = None
+    video: Any = None
+    screen: Any = None
+    sent: list[tuple[float, int]] = field(default_factory=list)
+    """Unix second of each picture, and its number."""
+
+
+@contextlib.asynccontextmanager
+async def livekit_anchor(
+    url: str, token: str, identity: str, spec: AnchorSpec = AnchorSpec()
+) -> AsyncIterator[LivekitAnchor]:
+    """Join, and publish until the end of the context."""
+    room = rtc.Room()
+    await room.connect(url, token, rtc.RoomOptions(auto_subscribe=False))
+    anchor = LivekitAnchor(identity, room, spec)
+    tasks: list[asyncio.Task[None]] = []
+    sources: list[Any] = []
+    try:
+        if spec.tone_hz is not None:
+            audio = rtc.AudioSource(SAMPLE_RATE, 1)
+            sources.append(audio)
+            track = rtc.LocalAudioTrack.create_audio_track("microphone", audio)
+            options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+            await room.local_participant.publish_track(track, options)
+            anchor.audio = track
+            tasks.append(asyncio.create_task(_play(audio, spec.tone_hz)))
+        if spec.video is not None:
+            anchor.video, task = await _publish_video(
+                anchor, sources, "camera", rtc.TrackSource.SOURCE_CAMERA
+            )
+            tasks.append(task)
+        if spec.screen:
+            anchor.screen, task = await _publish_video(
+                anchor, sources, "screen", rtc.TrackSource.SOURCE_SCREENSHARE
+            )
+            tasks.append(task)
+        yield anchor
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await room.disconnect()
+        for source in sources:
+            await source.aclose()
+
+
+async def _publish_video(
+    anchor: LivekitAnchor, sources: list[Any], name: str, source: Any
+) -> tuple[Any, asyncio.Task[None]]:
+    spec = anchor.spec
+    assert spec.video is not None
+    video = rtc.VideoSource(*spec.video)
+    sources.append(video)
+    track = rtc.LocalVideoTrack.create_video_track(name, video)
+    codec = getattr(rtc.VideoCodec, spec.codec.upper())
+    options = rtc.TrackPublishOptions(source=source, simulcast=spec.simulcast, video_codec=codec)
+    await anchor.room.local_participant.publish_track(track, options)
+    return track, asyncio.create_task(_film(video, anchor))
+
+
+async def _play(source: rtc.AudioSource, tone_hz: float) -> None:
+    at = 0
+    while True:
+        times = (at + np.arange(_BLOCK)) / SAMPLE_RATE
+        wave = (np.sin(2 * np.pi * tone_hz * times) * 10_000).astype(np.int16)
+        frame = rtc.AudioFrame(wave.tobytes(), SAMPLE_RATE, 1, _BLOCK)
+        await source.capture_frame(frame)
+        at += _BLOCK
+
+
+async def _film(source: rtc.VideoSource, anchor: LivekitAnchor) -> None:
+    loop = asyncio.get_running_loop()
+    spec = anchor.spec
+    assert spec.video is not None
+    width, height = spec.video
+    start, count = loop.time(), 0
+    pictures = [
+        numbered_picture(spec.first_number + each).reformat(
+            width=width, height=height, format="yuv420p"
+        )
+        for each in range(16)
+    ]
+    buffers = [each.to_ndarray().tobytes() for each in pictures]
+    while True:
+        number = count % 16
+        frame = rtc.VideoFrame(width, height, rtc.VideoBufferType.I420, buffers[number])
+        source.capture_frame(frame)
+        anchor.sent.append((time.time(), spec.first_number + number))
+        count += 1
+        await asyncio.sleep(max(0.0, start + count / spec.fps - loop.time()))
