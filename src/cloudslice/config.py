@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from cloudslice.settings.auto_task_settings import AutoTaskSettings
 from cloudslice.settings.mistakes import SettingsError, explain
 from cloudslice.settings.overrides import PREFIX, override
 from cloudslice.settings.room_settings import JanusSettings, LivekitSettings
@@ -102,9 +103,18 @@ class AppSettings(Section):
     """The server, where `rooms` is "livekit"."""
     janus: JanusSettings = JanusSettings()
     """The server, where `rooms` is "janus"."""
+    auto_tasks: tuple[AutoTaskSettings, ...] = ()
+    """Tasks that begin with their rooms, without a call."""
     private_map_key_required: bool = False
     """Whether entering a room takes a PrivateMapKey (the console's advanced permission control)."""
     limits: LimitSettings = LimitSettings()
+
+    @model_validator(mode="after")
+    def _check_auto_tasks(self) -> "AppSettings":
+        robots = [each.user_id for each in self.auto_tasks if each.rooms]
+        if len(set(robots)) < len(robots):
+            raise ValueError("auto_tasks: each user_id may stand there once")
+        return self
 
     @model_validator(mode="after")
     def _check_rooms(self) -> "AppSettings":

@@ -19,6 +19,7 @@ from cloudslice.faults import Faults
 from cloudslice.recent import Recent
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.spool.spool import Spool
+from cloudslice.tasks.auto_tasks import AutoTasks
 from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
 from cloudslice.uploads.losses import Losses
@@ -74,8 +75,10 @@ class NodeMetrics(Collector):
         delivery: DeliveryParts,
         bus: Bus,
         tick: Tick,
+        auto_tasks: AutoTasks,
     ) -> None:
         self._worker = worker
+        self._auto_tasks = auto_tasks
         self._rooms = rooms
         self._port = port
         self._delivery = delivery
@@ -103,6 +106,12 @@ class NodeMetrics(Collector):
             "Unfinished tasks.",
             "status",
             {status.value: n for status, n in self._worker.count_by_status().items()},
+        )
+        yield _counter(
+            "cloudslice_auto_tasks",
+            "Tasks that have begun and ended with their rooms.",
+            "what",
+            self._auto_tasks.counts,
         )
         yield _gauge(
             "cloudslice_anchors",
@@ -153,6 +162,7 @@ class NodeMetrics(Collector):
             "part",
             {
                 "tasks": self._worker.faults.errors,
+                "auto_tasks": self._auto_tasks.faults.errors,
                 "rooms": sum(rooms.faults.errors for rooms in self._rooms.values()),
                 "pictures": self._pictures.faults.errors,
                 "tick": self._tick.faults.errors,

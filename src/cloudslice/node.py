@@ -15,7 +15,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from cloudslice import secrets, steady_clock
+from cloudslice.api.errors import ApiError, Language
 from cloudslice.api.gateway import Gateway
+from cloudslice.api.requests import parse_bucket
 from cloudslice.clock import SystemClock
 from cloudslice.config import RtcSettings, Settings
 from cloudslice.database import Database
@@ -29,13 +31,15 @@ from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from cloudslice.rooms.rooms_by_app import RoomsByApp
 from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.settings.mistakes import SettingsError
-from cloudslice.slices import SliceKind
+from cloudslice.slices import SliceKind, Vendor
 from cloudslice.slicing.audio.ogg import repair_ogg
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.spool import former
 from cloudslice.spool.spool import Spool
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks import sqlite_store
+from cloudslice.tasks.auto_task_rules import AutoTaskRule
+from cloudslice.tasks.auto_tasks import AutoTasks
 from cloudslice.tasks.service import Tasks
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
 from cloudslice.tasks.store import TaskStore
@@ -88,6 +92,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         DatabaseError, StoreError, SecretKeyError, PortInUseError: the node cannot run here.
     """
     _check(settings)
+    rules = _make_rules(settings)
     # What people said and how they looked waits in here for its upload.
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     clock = SystemClock()
@@ -127,7 +132,8 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         gateway = Gateway(
             settings, tasks, RoomsByApp(settings, providers), delivery.webhooks, clock
         )
-        metrics = NodeMetrics(worker, providers, port, pictures, delivery, bus, tick)
+        auto_tasks = await stack.enter_async_context(AutoTasks(rules, tasks, worker, bus, clock))
+        metrics = NodeMetrics(worker, providers, port, pictures, delivery, bus, tick, auto_tasks)
         whip = whip_app(settings, rooms, clock)
         app = Starlette(routes=_routes(gateway, metrics, whip))
         yield Node(app, gateway, port.udp_port)
@@ -236,6 +242,37 @@ def _check(settings: Settings) -> None:
                 f"apps[{index}].rooms: {app.rooms!r} is not available in this version; "
                 "expected 'builtin' or 'livekit'"
             )
+
+
+def _make_rules(settings: Settings) -> list[AutoTaskRule]:
+    """The rules that are on.
+
+    Raises:
+        SettingsError: there can be no such bucket.
+    """
+    rules = []
+    for app_at, app in enumerate(settings.apps):
+        for rule_at, rule in enumerate(app.auto_tasks):
+            if not rule.rooms:
+                continue
+            storage = rule.storage
+            values = {
+                "Vendor": Vendor[storage.vendor.upper()],
+                "Region": storage.region,
+                "Bucket": storage.bucket,
+                "AccessKey": storage.access_key,
+                "SecretKey": storage.secret_key.get_secret_value(),
+                "FileNamePrefix": storage.file_name_prefix,
+            }
+            try:
+                bucket = parse_bucket(values, settings.storage.endpoints)
+            except ApiError as error:
+                raise SettingsError(
+                    f"apps[{app_at}].auto_tasks[{rule_at}].storage: "
+                    f"{error.message(Language.ENGLISH)}"
+                ) from error
+            rules.append(AutoTaskRule.make(app, rule, bucket))
+    return rules
 
 
 def _address_rules(rtc: RtcSettings) -> AddressRules:

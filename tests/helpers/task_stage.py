@@ -9,7 +9,7 @@ from typing import Any
 
 from cloudslice.api.gateway import Gateway
 from cloudslice.config import Settings
-from cloudslice.events import RobotLeft
+from cloudslice.events import Bus, RobotLeft
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomProvider
@@ -42,6 +42,7 @@ class TaskParts:
 
     tasks: Tasks
     worker: Worker
+    bus: Bus
 
 
 @dataclass
@@ -124,7 +125,7 @@ async def open_tasks(
         await delivery.uploader.end_others(worker.taken_up)
         is_full = lambda: delivery.uploader.is_full  # noqa: E731
         tasks = Tasks(settings, store, worker, spool, is_full, providers, steady.now_ms)
-        yield TaskParts(tasks, worker)
+        yield TaskParts(tasks, worker, bus)
 
 
 def task_parameters(

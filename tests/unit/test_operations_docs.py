@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from cloudslice.clock import SystemClock
 from cloudslice.events import Bus
 from cloudslice.faults import Faults
 from cloudslice.metrics import DeliveryParts, NodeMetrics
@@ -15,7 +16,8 @@ from cloudslice.rooms.remote.remote_room import RoomState
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.pictures.pool import PicturePool, PictureProcessCounters
 from cloudslice.spool.spool import Spool
-from cloudslice.tasks.model import TaskStatus
+from cloudslice.tasks.auto_tasks import AutoTasks
+from cloudslice.tasks.model import TaskService, TaskStatus
 from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
 from cloudslice.uploads.losses import Losses
@@ -91,6 +93,7 @@ def exported() -> dict[str, set[str]]:
         delivery,
         cast(Bus, node),
         cast(Tick, node),
+        AutoTasks([], cast(TaskService, node), cast(Worker, node), cast(Bus, node), SystemClock()),
     )
     names: dict[str, set[str]] = {}
     for family in metrics.collect():

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from cloudslice.config import AppSettings, CredentialSettings, Settings, load_settings
+from cloudslice.settings.auto_task_settings import AutoTaskSettings
 from cloudslice.settings.mistakes import SettingsError
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "cloudslice.toml"
@@ -25,7 +26,10 @@ def test_what_may_be_left_out_has_its_default() -> None:
     settings = load_settings(SAMPLE, SECRETS)
     [app], [credential] = settings.apps, settings.credentials
     assert settings.model_copy(update={"apps": (), "credentials": ()}) == Settings()
-    assert app == AppSettings(sdk_app_id=1400000001, secret_key=app.secret_key)
+    assert app.auto_tasks == (AutoTaskSettings(),), "the rule is off"
+    assert app.model_copy(update={"auto_tasks": ()}) == AppSettings(
+        sdk_app_id=1400000001, secret_key=app.secret_key
+    )
     assert credential == CredentialSettings(
         secret_id="AKID", secret_key=credential.secret_key, sdk_app_ids=(1400000001,)
     )

@@ -88,7 +88,7 @@ def parse_create(values: Mapping[str, Any], endpoints: EndpointSettings) -> Task
         lists=_parse_lists(
             slicing.get("SubscribeStreamUserIds", {}), "SliceParams.SubscribeStreamUserIds"
         ),
-        bucket=_parse_bucket(values["SliceStorageParams"]["CloudSliceStorage"], endpoints),
+        bucket=parse_bucket(values["SliceStorageParams"]["CloudSliceStorage"], endpoints),
         resource_expired_hours=values["ResourceExpiredHour"],
     )
 
@@ -161,7 +161,12 @@ def _parse_lists(values: Mapping[str, Any], name: str) -> SubscriptionLists:
     )
 
 
-def _parse_bucket(values: Mapping[str, Any], endpoints: EndpointSettings) -> Bucket:
+def parse_bucket(values: Mapping[str, Any], endpoints: EndpointSettings) -> Bucket:
+    """The bucket of values that fit CloudSliceStorage.
+
+    Raises:
+        ApiError: there can be no such bucket.
+    """
     place = "SliceStorageParams.CloudSliceStorage"
     vendor = Vendor(values["Vendor"])
     pattern, rule = _BUCKETS[vendor]

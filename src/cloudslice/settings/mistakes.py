@@ -37,6 +37,11 @@ _EXPECTED = {
     "tuple_type": "a list",
 }
 
+_LISTS: dict[Place, str] = {
+    ("apps",): "apps",
+    ("auto_tasks",): "apps.auto_tasks",
+    ("credentials",): "credentials",
+}
 _SECRETS = ("_key", "_secret", "_token")
 """What the names of keys end with whose values are not shown."""
 
@@ -63,8 +68,8 @@ def _describe(kind: str, place: Place, problem: Mapping[str, Any]) -> str:
         return "missing, and has no default"
     if kind == "value_error":
         reason = str(problem["ctx"]["error"])
-    elif place[-1:] in (("apps",), ("credentials",)) and kind == "tuple_type":
-        reason = f"expected a list of tables, each under [[{place[-1]}]]"
+    elif place[-1:] in _LISTS and kind == "tuple_type":
+        reason = f"expected a list of tables, each under [[{_LISTS[place[-1:]]}]]"
     elif kind in _EXPECTED:
         limits = problem.get("ctx", {})
         reason = "expected " + _EXPECTED[kind].format(**{k: _show(v) for k, v in limits.items()})

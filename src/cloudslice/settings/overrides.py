@@ -12,6 +12,8 @@ from typing import Any
 from cloudslice.settings.mistakes import Place, SettingsError
 
 PREFIX = "CLOUDSLICE_"
+_LISTS = ("apps", "auto_tasks", "credentials")
+"""Lists of tables."""
 
 
 def override(values: dict[str, Any], name: str, text: str) -> Place:
@@ -43,7 +45,7 @@ def _step_into(table: Any, step: str, name: str) -> tuple[Any, str | int]:
         return table[int(step)], int(step)
     if not isinstance(table, dict):
         raise SettingsError(f"environment variable {name}: `{step}` is not in a table")
-    return table.setdefault(step, [] if step in ("apps", "credentials") else {}), step
+    return table.setdefault(step, [] if step in _LISTS else {}), step
 
 
 def _parse_value(text: str, name: str) -> Any:

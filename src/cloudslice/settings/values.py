@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 
-def _shaped(pattern: str, expected: str) -> Callable[[str], str]:
+def shaped(pattern: str, expected: str) -> Callable[[str], str]:
     """A check that a text has a form; a regular expression in an error would help nobody."""
 
     def check(text: str) -> str:
@@ -29,7 +29,7 @@ def _check_listen(text: str) -> str:
 
 
 def _check_callback_key(key: SecretStr) -> SecretStr:
-    _shaped("[A-Za-z0-9]{0,32}", "up to 32 letters and digits")(key.get_secret_value())
+    shaped("[A-Za-z0-9]{0,32}", "up to 32 letters and digits")(key.get_secret_value())
     return key
 
 
@@ -115,7 +115,7 @@ def _check_header_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
-_check_header = _shaped("[!-~]*", "ASCII characters without blanks, as a header has them")
+_check_header = shaped("[!-~]*", "ASCII characters without blanks, as a header has them")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 SdkAppId = Annotated[int, Field(ge=1, le=4294967295)]
@@ -123,19 +123,19 @@ Listen = Annotated[str, AfterValidator(_check_listen)]
 CallbackUrl = Annotated[
     str,
     Field(max_length=2083),
-    AfterValidator(_shaped(r"(?:https?://[^\s/]\S*)?", "a URL with http:// or https://")),
+    AfterValidator(shaped(r"(?:https?://[^\s/]\S*)?", "a URL with http:// or https://")),
 ]
 CallbackKey = Annotated[SecretStr, AfterValidator(_check_callback_key)]
 IceServer = Annotated[
     str,
     AfterValidator(
-        _shaped(r"(?:stuns?|turns?):[^\s<>]+", "a URL with stun:, stuns:, turn: or turns:")
+        shaped(r"(?:stuns?|turns?):[^\s<>]+", "a URL with stun:, stuns:, turn: or turns:")
     ),
 ]
 ServerUrl = Annotated[
     str,
     AfterValidator(
-        _shaped(
+        shaped(
             r"(?:(?:wss?|https?)://[^\s/?#@]+(?:/[^\s?#]*)?)?",
             "a URL with wss://, ws://, https:// or http://, and no user, query or fragment in it",
         )
