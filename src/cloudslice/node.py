@@ -24,7 +24,7 @@ from cloudslice.database import Database
 from cloudslice.events import Bus
 from cloudslice.http_server import HttpServer
 from cloudslice.metrics import DeliveryParts, NodeMetrics
-from cloudslice.room_kinds import REMOTE_KINDS, open_remote_rooms
+from cloudslice.room_kinds import open_remote_rooms
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
@@ -91,7 +91,6 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         SettingsError: the settings ask for something that is not there.
         DatabaseError, StoreError, SecretKeyError, PortInUseError: the node cannot run here.
     """
-    _check(settings)
     rules = _make_rules(settings)
     # What people said and how they looked waits in here for its upload.
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -233,15 +232,6 @@ def _listen(settings: Settings) -> socket.socket:
     except OSError as error:
         raise ListenError(f"listen = {settings.listen}: {error.strerror}") from error
     return listener
-
-
-def _check(settings: Settings) -> None:
-    for index, app in enumerate(settings.apps):
-        if app.rooms not in ("builtin", *REMOTE_KINDS):
-            raise SettingsError(
-                f"apps[{index}].rooms: {app.rooms!r} is not available in this version; "
-                "expected 'builtin' or 'livekit'"
-            )
 
 
 def _make_rules(settings: Settings) -> list[AutoTaskRule]:

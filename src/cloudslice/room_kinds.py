@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, Settings
+from cloudslice.rooms.janus.janus_server import JanusServer
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from cloudslice.rooms.remote.room_server import RoomServer
 from cloudslice.tick import Tick
@@ -26,7 +27,21 @@ def _make_livekit(
     return LivekitServer(app.livekit, port, tick, clock, consent_timeout_s=timeout_s)
 
 
-REMOTE_KINDS: Mapping[str, MakeServer] = {"livekit": _make_livekit}
+def _make_janus(
+    app: AppSettings, settings: Settings, port: UdpPort, tick: Tick, clock: Clock
+) -> RoomServer:
+    rtc = settings.rtc
+    return JanusServer(
+        app.janus,
+        port,
+        tick,
+        clock,
+        consent_timeout_s=rtc.consent_timeout_s,
+        max_video_bitrate_kbps=rtc.max_video_bitrate_kbps,
+    )
+
+
+REMOTE_KINDS: Mapping[str, MakeServer] = {"livekit": _make_livekit, "janus": _make_janus}
 
 
 async def open_remote_rooms(

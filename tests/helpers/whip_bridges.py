@@ -11,8 +11,9 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import aiohttp
@@ -220,11 +221,23 @@ class JanusPublishing:
     Args:
         url: of its WebSocket API, with ws://.
         api_secret: what its requests carry.
+        join: what requests to join a room say besides, such as its pin.
+        has_text_ids: whether the rooms' and publishers' ids are texts; then the latter are the
+            UserIds.
     """
 
-    def __init__(self, url: str, api_secret: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        api_secret: str,
+        join: Mapping[str, str] = MappingProxyType({}),
+        *,
+        has_text_ids: bool = False,
+    ) -> None:
         self._url = url
         self._api_secret = api_secret
+        self._join = join
+        self._has_text_ids = has_text_ids
 
     @asynccontextmanager
     async def publish(self, room: str, user_id: str, offer: str) -> AsyncIterator[str]:
@@ -235,7 +248,13 @@ class JanusPublishing:
         ):
             janus = _Janus(socket, self._api_secret)
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-                answer = await janus.publish(room, user_id, offer)
+                join = {
+                    "room": room if self._has_text_ids or not room.isdecimal() else int(room),
+                    "display": user_id,
+                    **({"id": user_id} if self._has_text_ids else {}),
+                    **self._join,
+                }
+                answer = await janus.publish(join, offer)
             async with asyncio.TaskGroup() as group:
                 staying = group.create_task(janus.stay())
                 try:
@@ -250,15 +269,13 @@ class _Janus:
         self._socket = socket
         self._common: dict[str, Any] = {"apisecret": api_secret} if api_secret else {}
 
-    async def publish(self, room: str, user_id: str, offer: str) -> str:
+    async def publish(self, join: Mapping[str, object], offer: str) -> str:
         """Join and publish; the SDP answer."""
         await self.send("create")
         self._common["session_id"] = (await self._receive("success"))["data"]["id"]
         await self.send("attach", plugin="janus.plugin.videoroom")
         self._common["handle_id"] = (await self._receive("success"))["data"]["id"]
-        place = int(room) if room.isdecimal() else room
-        join = {"request": "join", "ptype": "publisher", "room": place, "display": user_id}
-        await self.send("message", body=join)
+        await self.send("message", body={"request": "join", "ptype": "publisher", **join})
         await self._receive("event")
         body = {"request": "publish"}
         await self.send("message", body=body, jsep={"type": "offer", "sdp": offer})

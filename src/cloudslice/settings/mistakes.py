@@ -42,7 +42,7 @@ _LISTS: dict[Place, str] = {
     ("auto_tasks",): "apps.auto_tasks",
     ("credentials",): "credentials",
 }
-_SECRETS = ("_key", "_secret", "_token")
+_SECRETS = ("_key", "_secret", "_token", "pin")
 """What the names of keys end with whose values are not shown."""
 
 

@@ -1,0 +1,1 @@
+"""Rooms of a Janus gateway's VideoRoom plugin."""

@@ -1,0 +1,277 @@
+"""One app's Janus: a `RoomServer`."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
+
+from cloudslice.clock import Clock
+from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.rooms.base import RoomEntryError
+from cloudslice.rooms.janus.errors import (
+    NO_SUCH_FEED,
+    NO_SUCH_ROOM,
+    ROOM_EXISTS,
+    UNAUTHORIZED,
+    WRONG_SECRET,
+    JanusError,
+    entry_error,
+)
+from cloudslice.rooms.janus.janus_tracks import JanusTrack
+from cloudslice.rooms.janus.janus_visit import JanusVisit, VisitOptions
+from cloudslice.rooms.janus.roster import Feed, FeedId, Source
+from cloudslice.rooms.janus.session import (
+    JanusAddress,
+    JanusSession,
+    Message,
+    open_session,
+)
+from cloudslice.rooms.remote.room_server import RoomView, UnreachableError
+from cloudslice.rooms.remote.user_ids import to_user_id
+from cloudslice.settings.room_settings import JanusSettings
+from cloudslice.tick import Tick
+from cloudslice.webrtc.accepting import ReceivePolicy
+from cloudslice.webrtc.dtls import DtlsCertificate
+from cloudslice.webrtc.peer_connection import ConnectionOptions, ConnectionUser, PeerConnection
+from cloudslice.webrtc.udp.port import UdpPort
+
+_FIRST_VERSION = 1000
+"""1.0.0: the first one with several publishers' streams in one connection."""
+_MAX_SECTIONS = 1000
+_REMEMBERED_S = 300.0
+
+
+class JanusServer:
+    """See the module.
+
+    Args:
+        settings: the app's.
+        port: where media comes in.
+        tick: reads it.
+        clock: for time-outs.
+        consent_timeout_s: a media connection is lost on which nothing came for so long.
+        max_video_bitrate_kbps: what the gateway is told.
+    """
+
+    def __init__(
+        self,
+        settings: JanusSettings,
+        port: UdpPort,
+        tick: Tick,
+        clock: Clock,
+        *,
+        consent_timeout_s: float,
+        max_video_bitrate_kbps: int,
+    ) -> None:
+        self._settings = settings
+        self._address = JanusAddress(settings.url, settings.api_secret.get_secret_value())
+        self._port = port
+        self._tick = tick
+        self._clock = clock
+        self._certificate = DtlsCertificate()
+        self._connection_options = ConnectionOptions(
+            ReceivePolicy(
+                {"audio": _MAX_SECTIONS, "video": _MAX_SECTIONS},
+                max_video_bitrate_kbps=max_video_bitrate_kbps,
+                we_are_ice_lite=False,
+                needs_media=False,
+                announced_only=True,
+            ),
+            consent_timeout_s=consent_timeout_s,
+        )
+        self._kept: dict[RoomKey, WeakValueDictionary[tuple[Source, bool], JanusTrack]] = {}
+        """Tracks that somebody still has, by room."""
+        self._left_at: dict[RoomKey, float] = {}
+        """When rooms were left, or lost, lately."""
+
+    async def check(self, room: RoomKey) -> None:
+        """See `RoomServer`."""
+        janus_id = self._janus_id(room)
+        try:
+            async with open_session(self._address) as session:
+                await self._check_version(session)
+                handle = await session.attach(_ignore)
+                request: Message = {"request": "exists", "room": janus_id}
+                exists = (await session.message(handle, request)).data.get("exists")
+                if exists or not self._settings.create_rooms:
+                    await self._check_pin(session, handle, janus_id)
+        except JanusError as error:
+            raise entry_error(error, self._address.url, janus_id) from error
+
+    @asynccontextmanager
+    async def visit(self, room: RoomKey, view: RoomView) -> AsyncIterator[JanusVisit]:
+        """See `RoomServer`."""
+        janus_id = self._janus_id(room)
+        try:
+            async with self._visiting(room, janus_id, view) as visit:
+                yield visit
+        except JanusError as error:
+            left_at = self._left_at.get(room, -_REMEMBERED_S)
+            if error.code == NO_SUCH_ROOM and self._clock.monotonic() - left_at < _REMEMBERED_S:
+                # Janus may have been started again, and whoever makes its rooms be about to.
+                raise UnreachableError(
+                    f"Janus at {self._address.url} has no room {janus_id!r} any more"
+                ) from error
+            raise entry_error(error, self._address.url, janus_id) from error
+
+    async def exists(self, room: RoomKey) -> bool:
+        """See `RoomServer`."""
+        try:
+            janus_id = self._janus_id(room)
+        except RoomEntryError:
+            return False
+        answer = await self._manage({"request": "exists", "room": janus_id})
+        return bool(answer.get("exists"))
+
+    async def remove_users(self, room: RoomKey, user_ids: Sequence[str]) -> None:
+        """See `RoomServer`."""
+        janus_id = self._janus_id(room)
+        listed = await self._manage({"request": "listparticipants", "room": janus_id})
+        for participant in listed.get("participants") or []:
+            feed = Feed(participant["id"], str(participant.get("display") or ""), ())
+            if to_user_id(self._name(feed)) in user_ids:
+                await self._kick(janus_id, feed.feed_id)
+
+    async def dismiss(self, room: RoomKey) -> None:
+        """See `RoomServer`."""
+        await self._manage({"request": "destroy", "room": self._janus_id(room)} | self._secret)
+
+    @asynccontextmanager
+    async def _visiting(
+        self, room: RoomKey, janus_id: int | str, view: RoomView
+    ) -> AsyncIterator[JanusVisit]:
+        options = VisitOptions(
+            janus_id,
+            self._settings.pin.get_secret_value(),
+            self._settings.display,
+            self._name,
+            self._settings.video_on_demand,
+        )
+        kept = self._kept.setdefault(room, WeakValueDictionary())
+        async with open_session(self._address) as session:
+            visit = JanusVisit(session, options, view, kept, self._connect, self._port, self._clock)
+            try:
+                try:
+                    await visit.enter()
+                except JanusError as error:
+                    if error.code != NO_SUCH_ROOM or not self._settings.create_rooms:
+                        raise
+                    await self._create(session, janus_id)
+                    await visit.enter()
+                yield visit
+            finally:
+                await visit.leave()
+                self._remember(room)
+
+    def _connect(self, user: ConnectionUser) -> PeerConnection:
+        connection = PeerConnection(
+            self._port, self._certificate, self._connection_options, user, self._clock
+        )
+        self._tick.wake()
+        return connection
+
+    def _remember(self, room: RoomKey) -> None:
+        now = self._clock.monotonic()
+        self._left_at = {
+            each: at for each, at in self._left_at.items() if now - at < _REMEMBERED_S
+        } | {room: now}
+        if not self._kept.get(room):
+            self._kept.pop(room, None)
+
+    async def _check_version(self, session: JanusSession) -> None:
+        info = await session.info()
+        version = info.get("version")
+        if isinstance(version, int) and version < _FIRST_VERSION:
+            raise RoomEntryError(
+                f"Janus at {self._address.url} is {info.get('version_string', version)}: "
+                "1.0 or newer is needed"
+            )
+
+    async def _check_pin(self, session: JanusSession, handle: int, janus_id: int | str) -> None:
+        """Nobody enters: to subscribe to nobody is refused, but only after a wrong room or pin."""
+        nobody: FeedId = "-" if self._settings.string_ids else 1
+        try:
+            await session.message(
+                handle,
+                {
+                    "request": "join",
+                    "ptype": "subscriber",
+                    "room": janus_id,
+                    "streams": [{"feed": nobody}],
+                }
+                | self._pin,
+            )
+        except JanusError as error:
+            if error.code != NO_SUCH_FEED:
+                raise
+
+    async def _create(self, session: JanusSession, janus_id: int | str) -> None:
+        admin_key = self._settings.admin_key.get_secret_value()
+        body: Message = {
+            "request": "create",
+            "room": janus_id,
+            "permanent": False,
+            "publishers": _MAX_SECTIONS,
+            "audiocodec": "opus",
+            "videocodec": "vp8,h264",
+        }
+        body |= self._pin | self._secret | ({"admin_key": admin_key} if admin_key else {})
+        handle = await session.attach(_ignore)
+        try:
+            await session.message(handle, body)
+        except JanusError as error:
+            if error.code != ROOM_EXISTS:
+                raise
+        await session.detach(handle)
+
+    async def _kick(self, janus_id: int | str, feed: FeedId) -> None:
+        try:
+            await self._manage({"request": "kick", "room": janus_id, "id": feed} | self._secret)
+        except RoomEntryError as error:
+            if not isinstance(error.__cause__, JanusError) or error.__cause__.code != NO_SUCH_FEED:
+                raise
+
+    async def _manage(self, body: Message) -> Message:
+        """Raises UnreachableError; RoomEntryError: Janus refuses."""
+        try:
+            async with open_session(self._address) as session:
+                return (await session.message(await session.attach(_ignore), body)).data
+        except JanusError as error:
+            reason = str(error)
+            if error.code == UNAUTHORIZED:
+                reason = "the secret in apps.janus.api_secret is wrong"
+            elif error.code == WRONG_SECRET or "secret" in error.reason:
+                reason = "the secret in apps.janus.room_secret is not the room's"
+            raise RoomEntryError(
+                f"Janus at {self._address.url} refuses {body['request']!r}: {reason}"
+            ) from error
+
+    def _janus_id(self, room: RoomKey) -> int | str:
+        """Raises RoomEntryError: Janus cannot have such a room."""
+        if self._settings.string_ids:
+            return room.room_id
+        if room.room_id_type is RoomIdType.NUMBER or (
+            room.room_id.isascii() and room.room_id.isdecimal()
+        ):
+            return int(room.room_id)
+        raise RoomEntryError(
+            f"RoomId {room.room_id!r} is no number, and the rooms of this Janus have numbers "
+            "(the setting apps.janus.string_ids)"
+        )
+
+    def _name(self, feed: Feed) -> str:
+        by_display = self._settings.user_id == "display" and feed.display
+        return feed.display if by_display else str(feed.feed_id)
+
+    @property
+    def _pin(self) -> Message:
+        pin = self._settings.pin.get_secret_value()
+        return {"pin": pin} if pin else {}
+
+    @property
+    def _secret(self) -> Message:
+        secret = self._settings.room_secret.get_secret_value()
+        return {"secret": secret} if secret else {}
+
+
+def _ignore(_message: Message) -> None:
+    pass

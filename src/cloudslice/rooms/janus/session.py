@@ -1,0 +1,355 @@
+"""A session with Janus over its WebSocket (Janus's documentation, "WebSockets Interface").
+
+1. Each request has a transaction. Its answer is what comes with that transaction, but for an `ack`.
+2. All that comes of a handle is heard by its listener, in Janus's order, answers included, before
+   who waits for the answer goes on.
+3. A WebSocket that is lost is made again and the session claimed. Media goes on meanwhile. Where
+   Janus does not have the session any more, it is lost.
+"""
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import structlog
+from yarl import URL
+
+from cloudslice.faults import Faults
+from cloudslice.http_client import find_proxy
+from cloudslice.rooms.janus.errors import JanusError, SignallingLostError
+from cloudslice.rooms.remote.room_server import UnreachableError
+
+Message = dict[str, Any]
+"""A JSON object. Ids in it have 64 bits, and are whole numbers."""
+Listener = Callable[[Message], None]
+
+_VIDEOROOM = "janus.plugin.videoroom"
+_KEEPALIVE_S = 20.0
+"""Janus ends a session after 60 s, and some proxies a connection after 30 s of silence."""
+_HEARTBEAT_S = 8.0
+"""A WebSocket is lost that has not answered a ping for half of that."""
+_REQUEST_S = 15.0
+"""Longer than it takes to find out that the WebSocket is lost."""
+_CONNECT_S = 4.0
+_GOODBYE_S = 1.0
+_CLAIM_S = 40.0
+"""For so long a lost WebSocket is tried to be made again."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 4.0
+_MAX_MESSAGE = 16 << 20
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class JanusAddress:
+    """Where a Janus is.
+
+    Attributes:
+        url: of its WebSocket, with ws:// or wss://; http:// and https:// stand for these.
+        api_secret: what requests carry; none if empty.
+    """
+
+    url: str
+    api_secret: str = field(repr=False)
+
+    @property
+    def socket_url(self) -> URL:
+        """Of the WebSocket."""
+        url = URL(self.url)
+        return url.with_scheme({"http": "ws", "https": "wss"}.get(url.scheme, url.scheme))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the plugin says to a request.
+
+    Attributes:
+        data: the plugin's own words.
+        jsep: the SDP with it, if there is one.
+    """
+
+    data: Message
+    jsep: Message | None
+
+
+class JanusSession:
+    """See the module, and `open_session`.
+
+    Attributes:
+        on_claimed: called when the session was claimed back; what Janus has told meanwhile is lost.
+    """
+
+    def __init__(self, http: aiohttp.ClientSession, address: JanusAddress) -> None:
+        self.on_claimed: Callable[[], None] = lambda: None
+        self._http = http
+        self._address = address
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._session_id: int | None = None
+        self._transactions = (f"{number}" for number in itertools.count(1))
+        self._pending: dict[str, asyncio.Future[Message]] = {}
+        self._listeners: dict[int, Listener] = {}
+        self._faults = Faults("session with Janus")
+        self._is_connected = asyncio.Event()
+        self._is_ending = False
+        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def lost(self) -> str:
+        """Wait until the session is lost for good; why."""
+        return await asyncio.shield(self._lost)
+
+    async def connected(self) -> None:
+        """Wait while the WebSocket is lost."""
+        await self._is_connected.wait()
+
+    async def connect(self) -> None:
+        """Open the WebSocket.
+
+        Raises:
+            UnreachableError
+        """
+        url = self._address.socket_url
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                self._socket = await self._http.ws_connect(
+                    url,
+                    protocols=("janus-protocol",),
+                    heartbeat=_HEARTBEAT_S,
+                    max_msg_size=_MAX_MESSAGE,
+                    proxy=find_proxy(url.with_scheme("https" if url.scheme == "wss" else "http")),
+                )
+        except TimeoutError as error:
+            raise UnreachableError(
+                f"Janus at {self._address.url} gave no answer in {_CONNECT_S:g} s"
+            ) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            raise UnreachableError(
+                f"Janus at {self._address.url} cannot be reached: {reason}"
+            ) from error
+        if self._socket.protocol != "janus-protocol":
+            await self._socket.close()
+            raise UnreachableError(
+                f"what answers at {self._address.url} does not speak janus-protocol"
+            )
+
+    async def run(self) -> None:
+        """Take in what comes; until cancelled, or the session is lost."""
+        reason = "unforeseen error"
+        try:
+            while not self._is_ending:
+                self._is_connected.set()
+                await self._read()
+                self._is_connected.clear()
+                self._fail_pending()
+                if not self._is_ending:
+                    await self._claim_again()
+        except TimeoutError:
+            reason = f"Janus at {self._address.url} gave no answer in {_REQUEST_S:g} s"
+        except (UnreachableError, JanusError) as error:
+            reason = str(error)
+        finally:
+            self._fail_pending()
+            if not self._lost.done():
+                self._lost.set_result(reason)
+
+    async def request(self, request: Message) -> Message:
+        """Send a request of Janus's core, and wait for its answer.
+
+        Raises:
+            JanusError: Janus refuses.
+            UnreachableError: there was no answer.
+        """
+        transaction = next(self._transactions)
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._pending[transaction] = answer
+        try:
+            async with asyncio.timeout(_REQUEST_S):
+                await self._send(request | {"transaction": transaction})
+                message = await answer
+        except TimeoutError as error:
+            raise UnreachableError(
+                f"Janus at {self._address.url} gave no answer in {_REQUEST_S:g} s"
+            ) from error
+        finally:
+            self._pending.pop(transaction, None)
+        if message.get("janus") == "error":
+            raise _refusal(message)
+        return message
+
+    async def info(self) -> Message:
+        """What Janus says of itself. Raises what `request` does."""
+        return await self.request({"janus": "info", "session_id": None})
+
+    async def begin(self) -> None:
+        """Make the session. Raises what `request` does."""
+        self._session_id = (await self.request({"janus": "create"}))["data"]["id"]
+
+    async def attach(self, listener: Listener) -> int:
+        """A new handle of the VideoRoom plugin, which `listener` hears. Raises what `request`
+        does."""
+        answer = await self.request({"janus": "attach", "plugin": _VIDEOROOM})
+        handle: int = answer["data"]["id"]
+        self._listeners[handle] = listener
+        return handle
+
+    async def detach(self, handle: int) -> None:
+        """Free a handle; its listener hears no more. Raises what `request` does."""
+        self._listeners.pop(handle, None)
+        await self.request({"janus": "detach", "handle_id": handle})
+
+    async def message(self, handle: int, body: Message, jsep: Message | None = None) -> Answer:
+        """Ask the plugin. Raises what `request` does; JanusError: the plugin refuses, too."""
+        request: Message = {"janus": "message", "handle_id": handle, "body": body}
+        if jsep is not None:
+            request["jsep"] = jsep
+        message = await self.request(request)
+        data: Message = (message.get("plugindata") or {}).get("data") or {}
+        if "error_code" in data:
+            raise JanusError(int(data["error_code"]), str(data.get("error", "")))
+        return Answer(data, message.get("jsep"))
+
+    async def end(self) -> None:
+        """End the session, if Janus hears it in time."""
+        self._is_ending = True
+        if self._socket is None:
+            return
+        with suppress(UnreachableError, JanusError, TimeoutError):
+            async with asyncio.timeout(_GOODBYE_S):
+                if self._session_id is not None and not self._lost.done():
+                    await self.request({"janus": "destroy"})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE_S):
+                await self._socket.close()
+
+    async def keep_alive(self) -> None:
+        """Tell Janus now and then that we are there; until cancelled."""
+        while True:
+            await asyncio.sleep(_KEEPALIVE_S)
+            with suppress(SignallingLostError):
+                await self._send({"janus": "keepalive", "transaction": next(self._transactions)})
+
+    async def _send(self, request: Message) -> None:
+        socket = self._socket
+        if socket is None or socket.closed:
+            raise SignallingLostError(f"the connection to Janus at {self._address.url} is lost")
+        request = {"session_id": self._session_id} | request
+        if request["session_id"] is None:
+            del request["session_id"]
+        if self._address.api_secret:
+            request = request | {"apisecret": self._address.api_secret}
+        try:
+            await socket.send_str(json.dumps(request))
+        except (aiohttp.ClientError, OSError) as error:
+            raise SignallingLostError(
+                f"the connection to Janus at {self._address.url} is lost"
+            ) from error
+
+    async def _read(self) -> None:
+        """Until the WebSocket ends."""
+        while (message := await self._receive()) is not None:
+            self._take(message)
+
+    async def _receive(self) -> Message | None:
+        """The next message; None: the WebSocket has ended."""
+        assert self._socket is not None  # noqa: S101 - `connect` comes first
+        while True:
+            message = await self._socket.receive()
+            if message.type is aiohttp.WSMsgType.TEXT:
+                try:
+                    content = json.loads(message.data)
+                except ValueError:
+                    continue
+                if isinstance(content, dict):
+                    return content
+            elif message.type is not aiohttp.WSMsgType.BINARY:
+                return None
+
+    def _take(self, message: Message) -> None:
+        kind = message.get("janus")
+        if kind == "ack":
+            return
+        if kind == "timeout" and message.get("session_id") == self._session_id:
+            raise UnreachableError(f"Janus at {self._address.url} has ended the session")
+        listener = self._listeners.get(message.get("sender", 0))
+        if listener is not None:
+            try:
+                listener(message)
+            except Exception as error:
+                # What nobody foresaw in one message does not keep the next ones from being heard.
+                self._faults.caught(error, server=self._address.url)
+        answer = self._pending.get(str(message.get("transaction", "")))
+        if answer is not None and not answer.done():
+            answer.set_result(message)
+
+    def _fail_pending(self) -> None:
+        for answer in self._pending.values():
+            if not answer.done():
+                answer.set_exception(
+                    SignallingLostError(f"the connection to Janus at {self._address.url} is lost")
+                )
+                answer.exception()  # there may be nobody who waits for it any more
+
+    async def _claim_again(self) -> None:
+        """Raises UnreachableError, JanusError: the session is lost."""
+        _log.warning("connection to Janus is lost", server=self._address.url)
+        deadline = asyncio.get_running_loop().time() + _CLAIM_S
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self.connect()
+                break
+            except UnreachableError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        async with asyncio.timeout(_REQUEST_S):
+            await self._claim()
+        _log.info("session with Janus is claimed back", server=self._address.url)
+        self.on_claimed()
+
+    async def _claim(self) -> None:
+        transaction = next(self._transactions)
+        await self._send({"janus": "claim", "transaction": transaction})
+        while (message := await self._receive()) is not None:
+            if message.get("transaction") != transaction:
+                self._take(message)
+            elif message.get("janus") == "error":
+                raise _refusal(message)
+            else:
+                return
+        raise SignallingLostError(f"the connection to Janus at {self._address.url} is lost")
+
+
+def _refusal(message: Message) -> JanusError:
+    error = message.get("error") or {}
+    return JanusError(int(error.get("code", 0)), str(error.get("reason", "")))
+
+
+@asynccontextmanager
+async def open_session(address: JanusAddress) -> AsyncIterator[JanusSession]:
+    """A session, which is ended with the context.
+
+    Raises:
+        UnreachableError: Janus gives no answer.
+        JanusError: it refuses.
+    """
+    async with aiohttp.ClientSession() as http:
+        session = JanusSession(http, address)
+        await session.connect()
+        tasks = [asyncio.create_task(session.run()), asyncio.create_task(session.keep_alive())]
+        try:
+            await session.begin()
+            yield session
+        finally:
+            try:
+                await session.end()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)

@@ -1,0 +1,348 @@
+"""A subscriber handle: the one connection by which we receive all that is wanted of a room.
+
+Janus uses a media section again, with its SSRC, for another publisher's stream. That nothing of A
+is ever taken for B's:
+
+1. One request to change the subscriptions is under way at a time. Each section's owner is read from
+   the `streams` of the event that the offer came with.
+2. What is subscribed to is switched off at first (`send`). It is switched on when we know its
+   section, and bound to its track when Janus has said that it is on. Whatever came of the section
+   until then is dropped.
+3. A section whose owner has left belongs to nobody, from the first event that says so.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Container, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+
+from cloudslice.clock import Clock
+from cloudslice.rooms.janus.errors import NO_SUCH_FEED, JanusError, SignallingLostError
+from cloudslice.rooms.janus.janus_tracks import JanusTrack
+from cloudslice.rooms.janus.roster import FeedId, Source, read_sections
+from cloudslice.rooms.janus.session import JanusSession, Message
+from cloudslice.rooms.remote.room_server import UnreachableError
+from cloudslice.webrtc.peer_connection import CloseReason, ConnectionUser, PeerConnection
+from cloudslice.webrtc.remote_description import parse_remote_description
+from cloudslice.webrtc.sdp import SdpError
+from cloudslice.webrtc.udp.port import UdpPort
+
+_LOOK_S = 1.0
+"""So often it is looked for what nobody wants any more."""
+_RETRY_S = 1.0
+"""After so long, what Janus did not give us is asked for again."""
+_RETRY_AFTER_LEAVING_S = 0.1
+_LAYERS = {"substream": 2, "temporal": 2, "fallback": 2_000_000, "spatial_layer": 2}
+"""The best of simulcast and SVC. While a video was off, its layers are not seen: `fallback`, in
+microseconds, keeps Janus from taking the one that we want for missing at once."""
+
+
+class SubscriptionLostError(Exception):
+    """The connection can receive nothing more; the text says why."""
+
+
+class Connect(Protocol):
+    """Makes a connection."""
+
+    def __call__(self, user: ConnectionUser) -> PeerConnection: ...
+
+
+class Subscription:
+    """See the module. Run `run`, and `close` it at last.
+
+    Args:
+        session: with Janus.
+        join: the body of the request to join the room as a subscriber, but for its streams.
+        connect: makes our connection.
+        port: on which it is.
+        clock: for what nobody wants any more.
+    """
+
+    def __init__(
+        self,
+        session: JanusSession,
+        join: Message,
+        connect: Connect,
+        port: UdpPort,
+        clock: Clock,
+    ) -> None:
+        self._session = session
+        self._join = join
+        self._port = port
+        self._clock = clock
+        self._connect = connect
+        self._connection: PeerConnection | None = None
+        self._handle: int | None = None
+        self._tracks: dict[Source, JanusTrack] = {}
+        """All that are published."""
+        self._sections: dict[str, Source | None] = {}
+        """Whose stream each section carries, by the last offer."""
+        self._bound: dict[str, Source] = {}
+        """Sections whose media is handed on."""
+        self._on: dict[str, bool] = {}
+        """Whether Janus sends a section's media."""
+        self._retry_at: dict[Source, float] = {}
+        self._offers: deque[tuple[Message, Message]] = deque()
+        self._has_news = asyncio.Event()
+        self._is_connected = asyncio.Event()
+        self._is_unsure = False
+        self._failure = ""
+        self._counts_of_ended = Counter[str]()
+
+    def set_tracks(self, tracks: Mapping[Source, JanusTrack], feeds: Container[FeedId]) -> None:
+        """What is sent now; what is not is received no more.
+
+        Args:
+            tracks: by what they are of.
+            feeds: who publishes; of who does not any more Janus has taken the sections away.
+        """
+        self._catch_up()
+        for section, source in list(self._bound.items()):
+            if tracks.get(source) is not self._tracks.get(source):
+                self._unbind(section)
+        for section, owner in self._sections.items():
+            if owner is not None and owner.feed not in feeds:
+                self._sections[section] = None
+        self._tracks = dict(tracks)
+        for track in self._tracks.values():
+            track.on_change = self._wake
+        self._retry_at = {each: at for each, at in self._retry_at.items() if each in tracks}
+        self._wake()
+
+    def resync(self) -> None:
+        """What Janus has told lately is lost: see which sections still have their owners."""
+        self._is_unsure = True
+        self._wake()
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is something to receive."""
+        now = self._clock.monotonic()
+        return any(each.is_wanted(now) for each in self._tracks.values())
+
+    async def connected(self) -> None:
+        """Wait until media can come, or `run` ends."""
+        await self._is_connected.wait()
+
+    def catch_up(self) -> None:
+        """Hand on all that has come."""
+        self._catch_up()
+
+    @property
+    def media_counts(self) -> Counter[str]:
+        """What was received and dropped."""
+        total = self._counts_of_ended.copy()
+        if self._connection is not None:
+            total.update(self._connection.counts)
+        return total
+
+    async def run(self) -> None:
+        """Subscribe to what is wanted, until cancelled.
+
+        Raises:
+            SubscriptionLostError: media comes no more, or what comes cannot be told apart any more.
+        """
+        try:
+            while True:
+                await self._wait()
+                await self._session.connected()
+                await self._answer_offers()
+                await self._look_again()
+                await self._update()
+                await self._switch()
+        except (JanusError, UnreachableError, SdpError) as error:
+            raise SubscriptionLostError(str(error)) from error
+        finally:
+            self._is_connected.set()
+
+    def close(self) -> None:
+        """Receive nothing more."""
+        for section in list(self._bound):
+            self._unbind(section)
+        if self._connection is not None:
+            self._connection.close()
+
+    def on_connected(self) -> None:
+        """See `ConnectionUser`."""
+        self._is_connected.set()
+
+    def on_closed(self, reason: CloseReason, failure: str) -> None:
+        """See `ConnectionUser`."""
+        self._fail(f"media connection: {reason.value} {failure}".rstrip())
+
+    async def _wait(self) -> None:
+        if self._failure:
+            raise SubscriptionLostError(self._failure)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S if self._tracks else None):
+                await self._has_news.wait()
+        self._has_news.clear()
+        if self._failure:
+            raise SubscriptionLostError(self._failure)
+
+    async def _look_again(self) -> None:
+        """Have Janus offer what there is, if we are not sure of it."""
+        if self._is_unsure and self._handle is not None:
+            await self._session.message(self._handle, {"request": "configure", "update": True})
+            await self._answer_offers()
+        self._is_unsure = False
+
+    async def _update(self) -> None:
+        """Subscribe to what is wanted, and to nothing else."""
+        now = self._clock.monotonic()
+        wanted = {each for each, track in self._tracks.items() if track.is_wanted(now)}
+        there = {each for each in self._sections.values() if each is not None}
+        new = [each for each in wanted - there if self._retry_at.get(each, now) <= now]
+        old = [each for each in there - wanted if each in self._tracks]
+        if not new and not old:
+            return
+        self._catch_up()
+        for section in [each for each, source in self._bound.items() if source in old]:
+            self._unbind(section)
+        self._retry_at |= dict.fromkeys(new, now + _RETRY_S)
+        try:
+            await self._ask(new, old)
+        except JanusError as error:
+            if error.code != NO_SUCH_FEED:
+                raise
+            # One of them has left just now, and none was taken.
+            self._retry_at |= dict.fromkeys(new, now + _RETRY_AFTER_LEAVING_S)
+        await self._answer_offers()
+
+    async def _ask(self, new: Iterable[Source], old: Iterable[Source]) -> None:
+        subscribe: list[Message] = [
+            {"feed": each.feed, "mid": each.mid, "send": False, **_LAYERS} for each in new
+        ]
+        if self._handle is None:
+            handle = await self._session.attach(self._hear)
+            try:
+                await self._session.message(handle, self._join | {"streams": subscribe})
+            except JanusError:
+                await self._session.detach(handle)
+                raise
+            self._handle = handle
+            return
+        body: Message = {"request": "update"}
+        if subscribe:
+            body["subscribe"] = subscribe
+        unsubscribe = [{"feed": each.feed, "mid": each.mid} for each in old]
+        if unsubscribe:
+            body["unsubscribe"] = unsubscribe
+        await self._session.message(self._handle, body)
+
+    async def _answer_offers(self) -> None:
+        while self._offers:
+            await self._answer(*self._offers.popleft())
+
+    async def _answer(self, data: Message, jsep: Message) -> None:
+        assert self._handle is not None  # noqa: S101 - Janus offers to a handle that has joined
+        is_first = self._connection is None
+        if self._connection is None:
+            self._connection = self._connect(self)
+        offer = parse_remote_description(str(jsep.get("sdp")))
+        if "streams" in data:
+            sections = read_sections(data["streams"])
+        else:
+            sending = {each.mid for each in offer.sections if each.direction.sends}
+            sections = {
+                each: source if each in sending else None for each, source in self._sections.items()
+            }
+        self._catch_up()
+        for section, source in list(self._bound.items()):
+            if sections.get(section) != source:
+                self._unbind(section)
+        answer = self._connection.answer(offer)
+        for section, owner in sections.items():
+            if owner != self._sections.get(section):
+                # Joining, Janus takes no heed of `send`.
+                self._on[section] = is_first
+        self._sections = sections
+        self._bind(self._bound)  # where other formats were agreed on, to another receiver
+        await self._session.message(
+            self._handle,
+            {"request": "start"},
+            {"type": "answer", "sdp": answer, "trickle": False},
+        )
+        await self._switch()
+
+    async def _switch(self) -> None:
+        """Switch on and off what is to be, and bind the sections that have another owner now."""
+        if self._handle is None or self._connection is None:
+            return
+        now = self._clock.monotonic()
+        on: dict[str, bool] = {}
+        fresh: dict[str, Source] = {}
+        for section, source in self._sections.items():
+            track = self._tracks.get(source) if source is not None else None
+            if source is None or track is None or section not in self._connection.streams.receivers:
+                continue
+            is_on = track.is_wanted_on(now)
+            if self._bound.get(section) != source:
+                fresh[section] = source
+            elif is_on is self._on.get(section):
+                continue
+            else:
+                track.switched(is_on=is_on, now=now)
+            on[section] = is_on
+        if not on:
+            return
+        streams = [{"mid": section, "send": is_on} for section, is_on in on.items()]
+        try:
+            await self._session.message(self._handle, {"request": "configure", "streams": streams})
+        except SignallingLostError:
+            for section in on:  # nobody knows
+                self._on.pop(section, None)
+            return
+        self._on |= on
+        self._catch_up()
+        self._bind(
+            {each: source for each, source in fresh.items() if self._sections.get(each) == source}
+        )
+
+    def _bind(self, sections: Mapping[str, Source]) -> None:
+        """Hand on to the sections' tracks what comes from now on."""
+        if self._connection is None:
+            return
+        now = self._clock.monotonic()
+        for section, source in dict(sections).items():
+            track = self._tracks.get(source)
+            receiver = self._connection.streams.receivers.get(section)
+            if track is None or receiver is None:
+                continue
+            if self._bound.get(section) != source:
+                # Whatever has come so far is nobody's.
+                receiver = self._connection.streams.renew(section) or receiver
+            elif track.is_bound_to(receiver):
+                continue
+            self._bound[section] = source
+            track.bind(receiver)
+            track.switched(is_on=self._on.get(section, False), now=now)
+
+    def _unbind(self, section: str) -> None:
+        source = self._bound.pop(section, None)
+        track = self._tracks.get(source) if source is not None else None
+        if track is not None:
+            track.unbind()
+
+    def _catch_up(self) -> None:
+        if self._connection is not None:
+            self._port.catch_up([self._connection.peer])
+
+    def _hear(self, message: Message) -> None:
+        kind = message.get("janus")
+        if kind == "event":
+            data: dict[str, Any] = (message.get("plugindata") or {}).get("data") or {}
+            jsep = message.get("jsep")
+            if isinstance(jsep, dict) and jsep.get("type") == "offer":
+                self._offers.append((data, jsep))
+                self._wake()
+        elif kind in ("hangup", "detached"):
+            self._fail(f"Janus has ended the media connection: {message.get('reason', kind)}")
+
+    def _fail(self, reason: str) -> None:
+        self._failure = self._failure or reason
+        self._wake()
+
+    def _wake(self) -> None:
+        self._has_news.set()

@@ -1,0 +1,161 @@
+"""A real Janus, publishers in its rooms, and our rooms that visit them."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from cloudslice.clock import SystemClock
+from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.media.tracks import Keyframe, KeyframeRequest
+from cloudslice.rooms.base import Anchor
+from cloudslice.rooms.janus.janus_server import JanusServer
+from cloudslice.rooms.remote.remote_rooms import RemoteRooms
+from cloudslice.settings.room_settings import JanusSettings
+from cloudslice.webrtc.udp.port import UdpPort
+from cloudslice_publisher.media import AudioLoop, Media
+from cloudslice_publisher.publisher import PublishConfig, Publisher, PublisherGroup, publisher_group
+from helpers import janus_server
+from helpers.janus_server import API_SECRET, NUMBER_ROOM, PIN, ROOM_SECRET, running_janus
+from helpers.media_port import media_port
+from helpers.rtp import RecordingSink
+from helpers.scripted_rooms import HearingRobot
+from helpers.waiting import eventually
+from helpers.whip_bridges import JanusPublishing, WhipBridge, bridging
+
+APP_ID = 1400000001
+ROOM = RoomKey(APP_ID, str(NUMBER_ROOM), RoomIdType.NUMBER)
+
+
+def speaker(name: str, video: Media | None = None) -> Media:
+    """Media whose every Opus packet says who sends it."""
+    packets = tuple(b"\xf8" + f"{name}:{number}".encode() for number in range(500))
+    return Media(video.video if video is not None else None, AudioLoop(packets))
+
+
+def speakers(sink: RecordingSink) -> set[str]:
+    """Who was heard, of those that `speaker` makes."""
+    return {
+        payload[1:].split(b":")[0].decode() for payload in sink.payloads if payload[:1] == b"\xf8"
+    }
+
+
+@dataclass
+class Listener(HearingRobot):
+    """A robot that listens to every anchor's audio, and keeps what it hears by UserId."""
+
+    anchors: dict[str, Anchor] = field(default_factory=dict)
+    sinks: dict[str, list[RecordingSink]] = field(default_factory=dict)
+    listens: bool = True
+    _attached: dict[str, tuple[Any, RecordingSink]] = field(default_factory=dict)
+
+    def on_anchor_joined(self, anchor: Anchor) -> None:
+        super().on_anchor_joined(anchor)
+        self.anchors[anchor.user_id] = anchor
+        self._listen(anchor)
+
+    def on_anchor_changed(self, anchor: Anchor) -> None:
+        super().on_anchor_changed(anchor)
+        self._listen(anchor)
+
+    def on_anchor_left(self, anchor: Anchor) -> None:
+        super().on_anchor_left(anchor)
+        del self.anchors[anchor.user_id]
+        self._stop(anchor.user_id)
+
+    def stop(self) -> None:
+        for user_id in list(self._attached):
+            self._stop(user_id)
+
+    def packets(self, user_id: str) -> int:
+        """How many were heard of an anchor."""
+        return sum(len(sink.packets) for sink in self.sinks.get(user_id, ()))
+
+    def _listen(self, anchor: Anchor) -> None:
+        track, _ = self._attached.get(anchor.user_id, (None, None))
+        if track is anchor.audio or not self.listens:
+            return
+        self._stop(anchor.user_id)
+        if anchor.audio is not None:
+            sink = RecordingSink()
+            self.sinks.setdefault(anchor.user_id, []).append(sink)
+            self._attached[anchor.user_id] = anchor.audio, sink
+            anchor.audio.add_sink(sink)
+
+    def _stop(self, user_id: str) -> None:
+        track, sink = self._attached.pop(user_id, (None, None))
+        if track is not None:
+            track.remove_sink(sink)
+
+
+@dataclass
+class JanusStage:
+    """What a test has."""
+
+    server: janus_server.JanusServer
+    rooms: RemoteRooms
+    port: UdpPort
+    clock: SystemClock
+    bridge: WhipBridge
+    group: PublisherGroup
+
+    async def publish(self, user_id: str, media: Media, room: int | str = NUMBER_ROOM) -> Publisher:
+        """A publisher whose media flows."""
+        publisher = self.start(user_id, media, room)
+        await publisher.wait_live()
+        return publisher
+
+    def start(self, user_id: str, media: Media, room: int | str = NUMBER_ROOM) -> Publisher:
+        """A publisher on its way, which comes back whenever it is thrown out."""
+        return self.group.start(PublishConfig(self.bridge.url(str(room), user_id), "-"), media)
+
+    async def keyframe(self, anchor: Anchor, *, within_s: float = 10) -> tuple[Keyframe, float]:
+        """The next key frame of an anchor's video, and how many seconds it took."""
+        assert anchor.video is not None
+        got: list[Keyframe] = []
+        asked = self.clock.monotonic()
+        request: KeyframeRequest = anchor.video.request_keyframe(got.append, asked)
+        try:
+            await eventually(lambda: got, within_s)
+        finally:
+            request.cancel()
+        return got[0], got[0].arrival - asked
+
+
+def settings(url: str, **more: Any) -> JanusSettings:
+    """Of an app, for a server of `running_janus`."""
+    secrets = {"api_secret": API_SECRET, "pin": PIN, "room_secret": ROOM_SECRET}
+    given = {name: SecretStr(text) for name, text in secrets.items()} | {"user_id": "display"}
+    return JanusSettings(url=url, **(given | more))
+
+
+@contextlib.asynccontextmanager
+async def janus_stage(
+    directory: Path,
+    *,
+    string_ids: bool = False,
+    reclaim_s: int = 0,
+    grace_s: float = 20.0,
+    url: str = "",
+    **more: Any,
+) -> AsyncIterator[JanusStage]:
+    """All of it, which is ended with the context; `more` are settings of the app."""
+    clock = SystemClock()
+    with (
+        running_janus(directory, string_ids=string_ids, reclaim_s=reclaim_s) as server,
+        media_port(clock, "127.0.0.1") as (port, tick),
+    ):
+        publishing = JanusPublishing(server.url, API_SECRET, {"pin": PIN}, has_text_ids=string_ids)
+        chosen = settings(url or server.url, string_ids=string_ids, **more)
+        ours = JanusServer(
+            chosen, port, tick, clock, consent_timeout_s=15, max_video_bitrate_kbps=2500
+        )
+        async with (
+            bridging(publishing) as bridge,
+            publisher_group() as group,
+            RemoteRooms("janus", {APP_ID: ours}, grace_s, clock) as rooms,
+        ):
+            yield JanusStage(server, rooms, port, clock, bridge, group)
