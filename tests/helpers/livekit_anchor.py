@@ -46,7 +46,7 @@ class LivekitAnchor:
 
 @contextlib.asynccontextmanager
 async def livekit_anchor(
-    url: str, token: str, identity: str, spec: AnchorSpec = AnchorSpec()
+    url: str, token: str, identity: str, spec: AnchorSpec
 ) -> AsyncIterator[LivekitAnchor]:
     """Join, and publish until the end of the context."""
     room = rtc.Room()

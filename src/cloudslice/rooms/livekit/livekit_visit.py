@@ -35,6 +35,8 @@ _PROTOCOL = 15
 """Of signalling. With 16 the server may move us to another room."""
 _RESUME_S = 30.0
 _RESUME_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 4.0
+_SILENT_S = 7.0
+"""Consent is asked for every 4 to 6 s (RFC 7675, 5.1): a path that works is not silent for so long."""
 _GOODBYE_S = 1.0
 """The server ends media and says by signalling why, in this or the other order."""
 
@@ -244,10 +246,13 @@ class LivekitVisit:
                 self._leave(response.leave)
 
     def _resume(self) -> None:
-        """The server knows us still, but not what we had told it last."""
+        """The server knows us still, but not what we had told it last. ICE is restarted only if
+        the path may be lost: it costs some packets."""
         self._subscriptions.forget()
         self._request_tracks()
-        self._send(rtc.SignalRequest(offer=self._sections.make_offer(restarts_ice=True)))
+        silent_s = self._clock.monotonic() - self._connection.last_authentic
+        offer = self._sections.make_offer(restarts_ice=silent_s > _SILENT_S)
+        self._send(rtc.SignalRequest(offer=offer))
 
     def _accept(self, answer: rtc.SessionDescription) -> None:
         try:
