@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from starlette.applications import Starlette
@@ -24,7 +25,7 @@ from cloudslice.database import Database
 from cloudslice.events import Bus
 from cloudslice.http_server import HttpServer
 from cloudslice.metrics import DeliveryParts, NodeMetrics
-from cloudslice.room_kinds import open_remote_rooms
+from cloudslice.room_kinds import open_remote_rooms, watch_rooms
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
@@ -38,7 +39,7 @@ from cloudslice.spool import former
 from cloudslice.spool.spool import Spool
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks import sqlite_store
-from cloudslice.tasks.auto_task_rules import AutoTaskRule
+from cloudslice.tasks.auto_task_rules import AutoTaskRule, wanted_types
 from cloudslice.tasks.auto_tasks import AutoTasks
 from cloudslice.tasks.service import Tasks
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
@@ -118,7 +119,8 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         # While webhooks still take the events of the anchors' leaving.
         stack.callback(rooms.close)
         providers: dict[str, BuiltinRooms | RemoteRooms] = {"builtin": rooms}
-        providers |= await open_remote_rooms(stack, settings, port, tick, clock)
+        remote = await open_remote_rooms(stack, settings, port, tick, clock)
+        providers |= remote
         worker = await stack.enter_async_context(
             Worker(settings, store, spool, providers, pictures, clock, tick, bus)
         )
@@ -132,9 +134,12 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
             settings, tasks, RoomsByApp(settings, providers), delivery.webhooks, clock
         )
         auto_tasks = await stack.enter_async_context(AutoTasks(rules, tasks, worker, bus, clock))
+        livekit = await watch_rooms(
+            stack, settings, remote, partial(wanted_types, rules), auto_tasks, clock
+        )
         metrics = NodeMetrics(worker, providers, port, pictures, delivery, bus, tick, auto_tasks)
         whip = whip_app(settings, rooms, clock)
-        app = Starlette(routes=_routes(gateway, metrics, whip))
+        app = Starlette(routes=_routes(gateway, metrics, whip, livekit))
         yield Node(app, gateway, port.udp_port)
 
 
@@ -180,13 +185,16 @@ async def _open_delivery(
     return DeliveryParts(spool, uploader, losses, webhooks)
 
 
-def _routes(gateway: Gateway, metrics: NodeMetrics, whip: Starlette) -> list[BaseRoute]:
+def _routes(
+    gateway: Gateway, metrics: NodeMetrics, whip: Starlette, livekit: Starlette
+) -> list[BaseRoute]:
     return [
         Route("/healthz", _healthz),
         Route("/metrics", metrics.endpoint),
         Mount("/whip", whip),
         # Which says that it is no endpoint; the API would answer else.
         Route("/whip", whip),
+        Mount("/livekit", livekit),
         Route("/", gateway),
         # Clients sign "/" whatever path their endpoint has.
         Route("/{prefix:path}", gateway, methods=["POST"]),

@@ -3,14 +3,22 @@
 A new kind is a folder in `rooms/` with a RoomServer, and a function here that makes one.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
+
+from starlette.applications import Starlette
 
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, Settings
+from cloudslice.ids import RoomIdType
 from cloudslice.rooms.janus.janus_server import JanusServer
+from cloudslice.rooms.livekit.livekit_webhooks import LivekitWebhooks, livekit_webhooks_app
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from cloudslice.rooms.remote.room_server import RoomServer
+from cloudslice.rooms.remote.room_watch import RoomWatch
+from cloudslice.rooms.room_news import RoomNews
 from cloudslice.tick import Tick
 from cloudslice.webrtc.udp.port import UdpPort
 
@@ -58,3 +66,33 @@ async def open_remote_rooms(
         kind: await stack.enter_async_context(RemoteRooms(kind, each, grace_s, clock))
         for kind, each in servers.items()
     }
+
+
+async def watch_rooms(
+    stack: AsyncExitStack,
+    settings: Settings,
+    rooms: Mapping[str, RemoteRooms],
+    types_of: Callable[[int], frozenset[RoomIdType]],
+    news: RoomNews,
+    clock: Clock,
+) -> Starlette:
+    """Have `news` told of the rooms of other servers, until `stack` is left.
+
+    Args:
+        rooms: by kind.
+        types_of: by SdkAppId, as which types the rooms of an app are to be told; none: not at all.
+
+    Returns:
+        What takes the webhooks of LiveKit servers, to be mounted at ``/livekit``.
+    """
+    group = await stack.enter_async_context(asyncio.TaskGroup())
+    receivers = {}
+    for app in settings.apps:
+        app_id, types, kind = app.sdk_app_id, types_of(app.sdk_app_id), rooms.get(app.rooms)
+        if kind is None or not types:
+            continue
+        watch = RoomWatch(app_id, partial(kind.list_rooms, app_id, types), news, kind.faults)
+        stack.callback(group.create_task(watch.run()).cancel)
+        if app.rooms == "livekit":
+            receivers[app_id] = LivekitWebhooks(app_id, app.livekit, types, watch, clock)
+    return livekit_webhooks_app(receivers, settings.http.body_timeout_s)

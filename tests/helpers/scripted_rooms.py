@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from cloudslice.ids import RoomKey
+from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import Anchor, LeaveCode
 from cloudslice.rooms.remote.room_server import RoomView
 
@@ -90,3 +90,8 @@ class ScriptedServer:
 
     async def dismiss(self, room: RoomKey) -> None:
         self.dismissed.append(room)
+
+    async def list_rooms(
+        self, _sdk_app_id: int, types: Collection[RoomIdType]
+    ) -> Mapping[RoomKey, bool]:
+        return {room: True for room in self.rooms if room.room_id_type in types}

@@ -1,11 +1,11 @@
 """One app's Janus: a `RoomServer`."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
 from cloudslice.clock import Clock
-from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.ids import RoomIdType, RoomKey, read_room_key
 from cloudslice.rooms.base import RoomEntryError
 from cloudslice.rooms.janus.errors import (
     NO_SUCH_FEED,
@@ -135,6 +135,40 @@ class JanusServer:
         """See `RoomServer`."""
         await self._manage({"request": "destroy", "room": self._janus_id(room)} | self._secret)
 
+    async def list_rooms(
+        self, sdk_app_id: int, types: Collection[RoomIdType]
+    ) -> Mapping[RoomKey, bool]:
+        """See `RoomServer`. Private rooms are among them where the settings have an admin_key."""
+        found = {}
+        try:
+            async with open_session(self._address) as session:
+                handle = await session.attach(_ignore)
+                listed = (await session.message(handle, {"request": "list"} | self._admin)).data
+                for each in listed.get("list") or []:
+                    # We are a participant ourselves, and others may only look on.
+                    is_active = bool(each.get("num_participants")) and await self._has_publisher(
+                        session, handle, each["room"]
+                    )
+                    for room_id_type in types:
+                        room = read_room_key(sdk_app_id, str(each["room"]), room_id_type)
+                        if room is not None and room.room_id == str(each["room"]):
+                            found[room] = is_active
+        except JanusError as error:
+            raise RoomEntryError(
+                f"Janus at {self._address.url} does not list its rooms: {error}"
+            ) from error
+        return found
+
+    async def _has_publisher(self, session: JanusSession, handle: int, janus_id: int | str) -> bool:
+        request: Message = {"request": "listparticipants", "room": janus_id}
+        try:
+            listed = (await session.message(handle, request)).data
+        except JanusError as error:
+            if error.code != NO_SUCH_ROOM:
+                raise
+            return False  # it has just ended
+        return any(each.get("publisher") for each in listed.get("participants") or [])
+
     @asynccontextmanager
     async def _visiting(
         self, room: RoomKey, janus_id: int | str, view: RoomView
@@ -205,7 +239,6 @@ class JanusServer:
                 raise
 
     async def _create(self, session: JanusSession, janus_id: int | str) -> None:
-        admin_key = self._settings.admin_key.get_secret_value()
         body: Message = {
             "request": "create",
             "room": janus_id,
@@ -214,7 +247,7 @@ class JanusServer:
             "audiocodec": "opus",
             "videocodec": "vp8,h264",
         }
-        body |= self._pin | self._secret | ({"admin_key": admin_key} if admin_key else {})
+        body |= self._pin | self._secret | self._admin
         handle = await session.attach(_ignore)
         try:
             await session.message(handle, body)
@@ -271,6 +304,11 @@ class JanusServer:
     def _secret(self) -> Message:
         secret = self._settings.room_secret.get_secret_value()
         return {"secret": secret} if secret else {}
+
+    @property
+    def _admin(self) -> Message:
+        admin_key = self._settings.admin_key.get_secret_value()
+        return {"admin_key": admin_key} if admin_key else {}
 
 
 def _ignore(_message: Message) -> None:

@@ -6,13 +6,13 @@ A robot's member has an identity that nobody else has, so that it puts nobody ou
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from cloudslice.clock import Clock
-from cloudslice.ids import RoomKey
+from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.livekit.access_token import make_access_token
 from cloudslice.rooms.livekit.livekit_room_tracks import RoomTracks
 from cloudslice.rooms.livekit.livekit_visit import LivekitVisit, VisitPlace
@@ -119,6 +119,18 @@ class LivekitServer:
     async def dismiss(self, room: RoomKey) -> None:
         """See `RoomServer`."""
         await self._api.dismiss(room)
+
+    async def list_rooms(
+        self, sdk_app_id: int, types: Collection[RoomIdType]
+    ) -> Mapping[RoomKey, bool]:
+        """See `RoomServer`."""
+        found = {}
+        for each in await self._api.list_rooms():
+            for room_id_type in types:
+                room = self._names.to_room(sdk_app_id, each["name"], room_id_type)
+                if room is not None:
+                    found[room] = bool(each.get("num_publishers"))
+        return found
 
     def _connect(self, visit: LivekitVisit) -> PeerConnection:
         return PeerConnection(self._port, self._certificate, self._options, visit, self._clock)

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 from typing import Self
 
 from cloudslice.clock import Clock
 from cloudslice.faults import Faults
-from cloudslice.ids import RoomKey
+from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomEntryError, RoomListener
 from cloudslice.rooms.management import RoomNotFoundError, RoomServerError
 from cloudslice.rooms.remote.remote_room import RemoteRoom, RoomState
@@ -139,6 +139,12 @@ class RemoteRooms(AbstractAsyncContextManager["RemoteRooms"]):
             self._close_if_unused(room, visited)
         with _told():
             await self._servers[room.sdk_app_id].dismiss(room)
+
+    async def list_rooms(
+        self, sdk_app_id: int, types: Collection[RoomIdType]
+    ) -> Mapping[RoomKey, bool]:
+        """See `RoomServer`."""
+        return await self._servers[sdk_app_id].list_rooms(sdk_app_id, types)
 
     def find(self, key: RoomKey) -> RemoteRoom | None:
         """The room, if a robot is in it or on its way."""

@@ -6,12 +6,12 @@ be tried again, what the robots hear and for how long they wait is not its busin
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from cloudslice.ids import RoomKey
+from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.media.tracks import AudioTrack, VideoTrack
 from cloudslice.rooms.base import LeaveCode
 
@@ -109,6 +109,16 @@ class RoomServer(Protocol):
 
     async def dismiss(self, room: RoomKey) -> None:
         """Put everybody out of the room, and end it.
+
+        Raises UnreachableError; RoomEntryError where we are not allowed to.
+        """
+        ...
+
+    async def list_rooms(
+        self, sdk_app_id: int, types: Collection[RoomIdType]
+    ) -> Mapping[RoomKey, bool]:
+        """All rooms of the server that can be rooms of ours of these types, each with whether
+        somebody sends media in it.
 
         Raises UnreachableError; RoomEntryError where we are not allowed to.
         """
