@@ -154,9 +154,7 @@ class JanusServer:
                         if room is not None and room.room_id == str(each["room"]):
                             found[room] = is_active
         except JanusError as error:
-            raise RoomEntryError(
-                f"Janus at {self._address.url} does not list its rooms: {error}"
-            ) from error
+            raise self._refused("list", error) from error
         return found
 
     async def _has_publisher(self, session: JanusSession, handle: int, janus_id: int | str) -> bool:
@@ -269,14 +267,15 @@ class JanusServer:
             async with open_session(self._address) as session:
                 return (await session.message(await session.attach(_ignore), body)).data
         except JanusError as error:
-            reason = str(error)
-            if error.code == UNAUTHORIZED:
-                reason = "the secret in apps.janus.api_secret is wrong"
-            elif error.code == WRONG_SECRET or "secret" in error.reason:
-                reason = "the secret in apps.janus.room_secret is not the room's"
-            raise RoomEntryError(
-                f"Janus at {self._address.url} refuses {body['request']!r}: {reason}"
-            ) from error
+            raise self._refused(body["request"], error) from error
+
+    def _refused(self, request: str, error: JanusError) -> RoomEntryError:
+        reason = str(error)
+        if error.code == UNAUTHORIZED:
+            reason = "the secret in apps.janus.api_secret is wrong"
+        elif error.code == WRONG_SECRET or "secret" in error.reason:
+            reason = "the secret in apps.janus.room_secret is not the room's"
+        return RoomEntryError(f"Janus at {self._address.url} refuses {request!r}: {reason}")
 
     def _janus_id(self, room: RoomKey) -> int | str:
         """Raises RoomEntryError: Janus cannot have such a room."""
