@@ -139,11 +139,14 @@ async def livekit_stage(
     room_id: str,
     *,
     url: str = "",
+    api_key: str = API_KEY,
+    api_secret: str = API_SECRET,
     grace_s: float = 30,
     consent_timeout_s: float = 15,
     video_on_demand: bool = True,
+    enters: bool = True,
 ) -> AsyncIterator[LivekitStage]:
-    """A stage; the robot has entered.
+    """A stage; the robot has entered, unless it is not to yet.
 
     Args:
         room_id: of a room that nobody else uses.
@@ -152,8 +155,8 @@ async def livekit_stage(
     clock = SystemClock()
     settings = LivekitSettings(
         url=url or process.url,
-        api_key=API_KEY,
-        api_secret=SecretStr(API_SECRET),
+        api_key=api_key,
+        api_secret=SecretStr(api_secret),
         video_on_demand=video_on_demand,
     )
     tick = Tick(clock)
@@ -167,7 +170,8 @@ async def livekit_stage(
             contextlib.AsyncExitStack() as stack,
         ):
             stage = LivekitStage(process, rooms, port, key, stack)
-            await stage.enter()
+            if enters:
+                await stage.enter()
             yield stage
             assert rooms.faults.errors == port.errors == tick.faults.errors == 0
 

@@ -18,6 +18,7 @@ from yarl import URL
 
 from cloudslice.http_client import find_proxy
 from cloudslice.rooms.base import RoomEntryError
+from cloudslice.rooms.livekit.livekit_failures import explain_failure, explain_refusal
 from cloudslice.rooms.remote.room_server import UnreachableError
 
 _CONNECT_S = 8.0
@@ -26,7 +27,8 @@ _PING_INTERVAL_S, _PING_TIMEOUT_S = 10.0, 15.0
 """Where the server says nothing of them."""
 _MAX_MESSAGE = 16 << 20
 """Bytes: of hundreds of members at once."""
-_MAX_REASON = 200
+_MAX_REASON = 1024
+"""Bytes."""
 
 
 class SignallingLostError(Exception):
@@ -103,6 +105,7 @@ async def open_signalling(url: str, token: str, join: rtc.JoinRequest) -> AsyncI
         UnreachableError: it gives no answer, or none that can be understood.
     """
     base = URL(url)
+    shown = f"the LiveKit server {base.origin()}"
     wrapped = rtc.WrappedJoinRequest(join_request=join.SerializeToString())
     place = (
         base.with_scheme({"ws": "http", "wss": "https"}.get(base.scheme, base.scheme)) / "rtc/v1"
@@ -120,14 +123,14 @@ async def open_signalling(url: str, token: str, join: rtc.JoinRequest) -> AsyncI
                 )
                 first = await _receive(socket, _CONNECT_S)
         except aiohttp.WSServerHandshakeError as error:
-            reason = await _ask_why(session, place / "validate", query, head)
-            raise _refusal(base, error.status, reason) from error
+            body = await _ask_why(session, place / "validate", query, head)
+            raise _refusal(shown, error.status, body) from error
         except TimeoutError as error:
-            text = f"the LiveKit server {_name(base)} gave no answer in {_CONNECT_S:g} s"
-            raise UnreachableError(text) from error
-        except (aiohttp.ClientError, SignallingLostError, OSError) as error:
-            text = f"the LiveKit server {_name(base)} cannot be reached: {error}"
-            raise UnreachableError(text) from error
+            raise UnreachableError(f"{shown} gave no answer in {_CONNECT_S:g} s") from error
+        except SignallingLostError as error:
+            raise UnreachableError(f"{shown} let us not in: {error}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UnreachableError(f"{shown} {explain_failure(error)}") from error
         try:
             yield Signalling(socket, first)
         finally:
@@ -149,37 +152,24 @@ async def _receive(socket: aiohttp.ClientWebSocketResponse, timeout_s: float) ->
 
 async def _ask_why(
     session: aiohttp.ClientSession, place: URL, query: dict[str, str], head: dict[str, str]
-) -> str:
+) -> bytes:
     """The server's words for a refusal, which a WebSocket's client does not get to see."""
     try:
-        async with asyncio.timeout(_CONNECT_S):
-            async with session.get(
-                place.with_query(query), headers=head, proxy=find_proxy(place)
-            ) as answer:
-                body = await answer.content.read(4 * _MAX_REASON)
+        async with (
+            asyncio.timeout(_CONNECT_S),
+            session.get(place.with_query(query), headers=head, proxy=find_proxy(place)) as answer,
+        ):
+            return await answer.content.read(_MAX_REASON)
     except (aiohttp.ClientError, TimeoutError, OSError):
-        return ""
-    text = body.decode(errors="replace").strip()
-    return "" if "<" in text else text[:_MAX_REASON]
+        return b""
 
 
-def _refusal(base: URL, status: int, reason: str) -> Exception:
-    said = f": {reason}" if reason else ""
-    name = _name(base)
+def _refusal(shown: str, status: int, body: bytes) -> Exception:
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return RoomEntryError(
-            f"the LiveKit server {name} refuses livekit.api_key or livekit.api_secret "
-            f"({status}{said})"
-        )
+        return RoomEntryError(f"{shown} {explain_refusal(body)}")
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
         return RoomEntryError(
-            f"{name} is no LiveKit server, or one older than 1.9.2, or it lets no room be created "
-            f"({status}{said})"
+            f"{shown} has no room for us: it is older than 1.9.2, or makes no rooms by itself, or "
+            "is no LiveKit server"
         )
-    text = f"the LiveKit server {name} answered {status}{said}"
-    return UnreachableError(text) if status >= 500 or status == 429 else RoomEntryError(text)
-
-
-def _name(base: URL) -> str:
-    """The server without a path or a secret."""
-    return f"{base.host}:{base.port}"
+    return UnreachableError(f"{shown} answered with HTTP status {status}")

@@ -36,7 +36,7 @@ _PROTOCOL = 15
 _RESUME_S = 30.0
 _RESUME_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 4.0
 _SILENT_S = 7.0
-"""Consent is asked for every 4 to 6 s (RFC 7675, 5.1): a path that works is not silent for so long."""
+"""Consent is asked for every 4 to 6 s (RFC 7675, 5.1): a path that works is not silent so long."""
 _GOODBYE_S = 1.0
 """The server ends media and says by signalling why, in this or the other order."""
 

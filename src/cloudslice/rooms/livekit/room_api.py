@@ -6,8 +6,6 @@ without secrets. The server's own text of a refusal is never shown, as the token
 """
 
 import asyncio
-import os
-import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -22,6 +20,7 @@ from cloudslice.http_client import HeadFirstConnector, find_proxy
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import RoomEntryError
 from cloudslice.rooms.livekit.access_token import make_access_token
+from cloudslice.rooms.livekit.livekit_failures import explain_failure, explain_refusal
 from cloudslice.rooms.livekit.names import LivekitNames
 from cloudslice.rooms.remote.room_server import UnreachableError
 from cloudslice.settings.room_settings import LivekitSettings
@@ -131,7 +130,7 @@ class LivekitRoomApi:
         except TimeoutError as error:
             raise UnreachableError(f"{self._shown} gave no answer in {_ANSWER_S:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UnreachableError(f"{self._shown} {_explain(error)}") from error
+            raise UnreachableError(f"{self._shown} {explain_failure(error)}") from error
 
     async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:
         body = bytearray()
@@ -148,7 +147,7 @@ class LivekitRoomApi:
             RoomEntryError, UnreachableError, _NotFoundError
         """
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            raise RoomEntryError(f"{self._shown} {_explain_refusal(body)}")
+            raise RoomEntryError(f"{self._shown} {explain_refusal(body)}")
         try:
             answer = from_json(body)
         except ValueError:
@@ -172,34 +171,3 @@ class LivekitRoomApi:
 def _is_hidden(member: Mapping[str, Any]) -> bool:
     permission = member.get("permission")
     return isinstance(permission, dict) and permission.get("hidden") is True
-
-
-def _explain_refusal(body: bytes) -> str:
-    if body.startswith(b"invalid API key"):
-        return "does not know this api_key"
-    if b"(nbf)" in body or b"(exp)" in body:
-        return "takes our token for one of another time: do the clocks differ?"
-    if body.startswith(b"invalid token"):
-        return "knows this api_key, but api_secret is not its secret"
-    return "refuses this api_key"
-
-
-def _explain(error: Exception) -> str:
-    """Why there was no answer that can be read."""
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return "cannot be reached: its host name is not known"
-        case aiohttp.ClientConnectorCertificateError():
-            reason = error.certificate_error
-            text = reason.verify_message if isinstance(reason, ssl.SSLCertVerificationError) else ""
-            return f"cannot be trusted: {text or 'its certificate is not valid'}"
-        case aiohttp.ClientConnectorSSLError():
-            return "cannot be reached by TLS: is it wss:// or https:// that it speaks?"
-        case aiohttp.ClientConnectorError():
-            number = error.os_error.errno
-            return f"cannot be reached: {os.strerror(number) if number else error.os_error}"
-        case aiohttp.ServerDisconnectedError():
-            return "has closed the connection without an answer"
-        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
-            return "does not speak HTTP as it should: is the URL right?"
-    return f"cannot be reached: {error}"
