@@ -2,11 +2,14 @@
 
 Anchors (720p30 H.264 at 1.5 Mbit/s and Opus at 48 kbit/s, by WHIP, DTLS and SRTP) are sent by
 processes of their own into rooms of 20, each room with a task: an audio slice every 15 s, a
-picture every 5 s. After a warm-up the server process is measured for a window. ffmpeg and
-GStreamer, as far as they are installed (bench/install-yardsticks), get the same media as plain RTP.
+picture every 5 s. With --rooms the rooms are on a LiveKit server or a Janus, which gets the same
+anchors; what that server takes does not count. After a warm-up the server process is measured for a
+window. ffmpeg and GStreamer, as far as they are installed (bench/install-yardsticks), get the same
+media as plain RTP.
 
     python bench/streams.py --output results
     python bench/streams.py --anchors 100 --modes jpg --profile profile.txt
+    python bench/streams.py --anchors 20 --rooms builtin livekit livekit-always janus
     python bench/streams.py --output all --report results/streams.json more/streams.json
 
 Writes streams.json, streams.md and streams.svg; with --report of earlier results, together.
@@ -23,6 +26,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
@@ -32,6 +36,7 @@ from harness.buckets import KINDS
 from harness.measure import Mode, Plan, measure
 from harness.plot import draw
 from harness.report import Report, Turn, describe_machine, to_markdown
+from harness.room_kinds import KINDS as ROOM_KINDS
 from harness.scene import camera_media
 from harness.yardsticks import NAMES, YardstickResult, running_yardsticks
 
@@ -48,6 +53,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--anchors", type=int, nargs="+", default=[20, 50, 100, 200], metavar="N")
     modes = [each.value for each in Mode]
     add("--modes", nargs="+", choices=modes, default=modes)
+    add("--rooms", nargs="+", choices=ROOM_KINDS, default=["builtin"], help="where they are")
     add("--repeat", type=int, default=1, help="how often all is done; medians count")
     add("--bucket", choices=KINDS, default="sink")
     add("--window", type=float, default=45, metavar="S", help="is measured")
@@ -83,14 +89,17 @@ async def main(options: argparse.Namespace) -> None:
             turn = Turn(os.getloadavg()[0], [], [])
             report.turns.append(turn)
             turn.yardsticks.extend(await _yardsticks(options, plan, directory / f"others{number}"))
-            for mode in map(Mode, options.modes):
-                for anchors in options.anchors:
-                    place = directory / f"{mode.value}{anchors}-{number}"
-                    result = await measure(anchors, mode, plan, place)
-                    shutil.rmtree(place)
-                    turn.results.append(result)
-                    _say(f"{result.mode}, {anchors} anchors: {result.cpu_per_anchor:.3f} % each")
-                    write(report, options.output)
+            for rooms, mode, anchors in product(
+                options.rooms, map(Mode, options.modes), options.anchors
+            ):
+                place = directory / f"{rooms}-{mode.value}{anchors}-{number}"
+                result = await measure(anchors, mode, plan, place, rooms)
+                shutil.rmtree(place)
+                turn.results.append(result)
+                _say(
+                    f"{rooms}, {result.mode}, {anchors} anchors: {result.cpu_per_anchor:.3f} % each"
+                )
+                write(report, options.output)
 
 
 def merge(paths: Sequence[Path]) -> Report:

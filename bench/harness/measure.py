@@ -12,6 +12,7 @@ from harness.anchors import Anchors
 from harness.buckets import Bucket, open_bucket
 from harness.counts import Counts, count
 from harness.process import Meter, memory_mb
+from harness.room_kinds import open_rooms
 from harness.slices import AUDIO_SLICE_S, PICTURE_INTERVAL_S, Arrival, Punctuality, judge
 from harness.yardsticks import Yardsticks, running_yardsticks
 from helpers.node import CALLBACK_KEY, Node, Sdk, create_parameters
@@ -105,6 +106,8 @@ class Result:
     """Of everybody, in % of all cores."""
     beside: dict[str, float]
     """CPU of the yardsticks that ran in the same window."""
+    rooms: str = "builtin"
+    """One of `room_kinds.KINDS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,21 +136,23 @@ class _Run:
     rejoined: int
 
 
-async def measure(anchors: int, mode: Mode, plan: Plan, directory: Path) -> Result:
+async def measure(anchors: int, mode: Mode, plan: Plan, directory: Path, rooms: str) -> Result:
     """Start everything, let it settle, measure for a window, end everything."""
-    return _judge(await _run(anchors, mode, plan, directory), mode)
+    return _judge(await _run(anchors, mode, plan, directory, rooms), mode, rooms)
 
 
-async def _run(anchors: int, mode: Mode, plan: Plan, directory: Path) -> _Run:
+async def _run(anchors: int, mode: Mode, plan: Plan, directory: Path, rooms: str) -> _Run:
     async with (
         WebhookReceiver(CALLBACK_KEY) as receiver,
         open_bucket(plan.bucket, directory) as bucket,
+        open_rooms(rooms, directory) as site,
     ):
         endpoints = f'[storage.endpoints]\ns3 = "{bucket.endpoint}"\n'
         with (
             Node(
                 directory,
                 receiver.url,
+                app_settings=site.app_settings,
                 more_settings=endpoints,
                 cwd=_BENCH,
             ) as node,
@@ -156,11 +161,10 @@ async def _run(anchors: int, mode: Mode, plan: Plan, directory: Path) -> _Run:
             base_mb = memory_mb(node.pid)
             places = [(f"{1 + i // plan.room_size}", f"anchor{i}") for i in range(anchors)]
             await asyncio.to_thread(_create_tasks, node, places, mode, bucket)
-            configs = [node.anchor(*place) for place in places]
             async with (
                 Anchors(
                     plan.media[mode],
-                    [(config.url, config.bearer) for config in configs],
+                    [site.anchor(node, *place) for place in places],
                     join_s=plan.join_s,
                     loop_s=plan.loop_s,
                     processes=plan.processes,
@@ -182,7 +186,7 @@ async def _run(anchors: int, mode: Mode, plan: Plan, directory: Path) -> _Run:
     return _Run(base_mb, window, arrivals, user_ids, len(events), rejoined)
 
 
-def _judge(run: _Run, mode: Mode) -> Result:
+def _judge(run: _Run, mode: Mode, rooms: str) -> Result:
     window, user_ids, anchors = run.window, run.user_ids, len(run.user_ids)
     counts = window.counts
     cpu = window.cpu
@@ -211,6 +215,7 @@ def _judge(run: _Run, mode: Mode) -> Result:
         generator_cpu=round(window.generator_cpu, 1),
         machine_cpu=round(window.machine_cpu, 1),
         beside=window.beside,
+        rooms=rooms,
     )
 
 

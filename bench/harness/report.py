@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from harness.measure import Mode, Result
+from harness.room_kinds import KINDS
 from harness.slices import Punctuality
 from harness.yardsticks import NAMES, YardstickResult
 
@@ -72,12 +73,12 @@ class Report:
                 return beside * alone / alone_too / cpu
         return None if alone is None else alone / cpu
 
-    def of(self, mode: Mode) -> list[Result]:
-        """One result for each number of anchors: that of the median CPU."""
+    def of(self, mode: Mode, rooms: str = "builtin") -> list[Result]:
+        """One result for each number of anchors in such rooms: that of the median CPU."""
         by_anchors: dict[int, list[Result]] = {}
         for turn in self.turns:
             for each in turn.results:
-                if each.mode == mode.value:
+                if each.mode == mode.value and each.rooms == rooms:
                     by_anchors.setdefault(each.anchors, []).append(each)
         return [
             sorted(group, key=lambda each: each.cpu)[(len(group) - 1) // 2]
@@ -118,7 +119,7 @@ def is_whole(result: Result) -> bool:
 
 def to_markdown(report: Report) -> str:
     """The tables."""
-    parts = [_servers(report), _ratios(report), _goals(report)]
+    parts = [_servers(report), _rooms(report), _ratios(report), _goals(report)]
     return "\n".join(part for part in parts if part)
 
 
@@ -149,6 +150,35 @@ def _servers(report: Report) -> str:
         "µs per packet sent", "pictures due / made / late / missing", "picture latency p50 / p99",
         "audio due / made / late / missing", "generator CPU", "machine busy",
         "ffmpeg beside it",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def _rooms(report: Report) -> str:
+    """Rooms of other servers beside our own, where they were measured."""
+    rows = [
+        [
+            each.rooms,
+            each.mode,
+            each.anchors,
+            f"{each.cpu_per_anchor:.3f} %",
+            f"{each.cpu_per_anchor * _FFMPEG_WHEN_SET / each.beside['ffmpeg']:.3f} %"
+            if "ffmpeg" in each.beside
+            else "-",
+            f"{100 * each.packets_read_per_s / each.packets_per_s:.1f} %",
+            *_punctuality(each),
+        ]
+        for rooms in KINDS
+        for mode in Mode
+        for each in report.of(mode, rooms)
+    ]
+    if all(row[0] == "builtin" for row in rows):
+        return ""
+    head = [
+        "rooms", "slices", "anchors", "CPU per anchor",
+        f"at ffmpeg's {_FFMPEG_WHEN_SET} %", "packets read, of those sent",
+        "pictures due / made / late / missing", "picture latency p50 / p99",
+        "audio due / made / late / missing",
     ]  # fmt: skip
     return table(head, rows)
 

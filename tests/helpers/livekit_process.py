@@ -28,9 +28,12 @@ class LivekitProcess:
         directory: for its configuration and log.
         more: lines of its configuration, of the top level.
         rtc: lines of its configuration's table `rtc`.
+        log_level: of its log.
     """
 
-    def __init__(self, directory: Path, *, more: str = "", rtc: str = "") -> None:
+    def __init__(
+        self, directory: Path, *, more: str = "", rtc: str = "", log_level: str = "debug"
+    ) -> None:
         if not PROGRAM.exists():
             pytest.skip("livekit-server is not built: scripts/install-test-tools does that")
         self.port = _free_port(socket.SOCK_STREAM)
@@ -52,7 +55,7 @@ rtc:
 {rtc_lines}keys:
   {API_KEY}: {API_SECRET}
 logging:
-  level: debug
+  level: {log_level}
   pion_level: error
 {more}
 """
