@@ -1,7 +1,8 @@
 """A real Janus, publishers in its rooms, and our rooms that visit them."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,18 @@ from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.media.tracks import Keyframe, KeyframeRequest
 from cloudslice.rooms.base import Anchor
 from cloudslice.rooms.janus.janus_server import JanusServer
+from cloudslice.rooms.janus.session import JanusAddress, open_session
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from cloudslice.settings.room_settings import JanusSettings
 from cloudslice.webrtc.udp.port import UdpPort
 from cloudslice_publisher.media import AudioLoop, Media
 from cloudslice_publisher.publisher import PublishConfig, Publisher, PublisherGroup, publisher_group
 from helpers import janus_server
-from helpers.janus_server import API_SECRET, NUMBER_ROOM, PIN, ROOM_SECRET, running_janus
+from helpers.janus_server import ADMIN_KEY, API_SECRET, NUMBER_ROOM, PIN, ROOM_SECRET, running_janus
 from helpers.media_port import media_port
 from helpers.rtp import RecordingSink
 from helpers.scripted_rooms import HearingRobot
+from helpers.slow_proxy import SlowProxy, slow_proxy
 from helpers.waiting import eventually
 from helpers.whip_bridges import JanusPublishing, WhipBridge, bridging
 
@@ -101,6 +104,8 @@ class JanusStage:
     clock: SystemClock
     bridge: WhipBridge
     group: PublisherGroup
+    proxy: SlowProxy
+    """On the way of our signalling."""
 
     async def publish(self, user_id: str, media: Media, room: int | str = NUMBER_ROOM) -> Publisher:
         """A publisher whose media flows."""
@@ -111,6 +116,27 @@ class JanusStage:
     def start(self, user_id: str, media: Media, room: int | str = NUMBER_ROOM) -> Publisher:
         """A publisher on its way, which comes back whenever it is thrown out."""
         return self.group.start(PublishConfig(self.bridge.url(str(room), user_id), "-"), media)
+
+    async def server_side(self, request: str, **more: Any) -> dict[str, Any]:
+        """What the room's owner asks Janus for, straight."""
+        address = JanusAddress(self.server.url, API_SECRET)
+        async with open_session(address) as session:
+            handle = await session.attach(lambda _message: None)
+            body = {"request": request, "room": NUMBER_ROOM, "secret": ROOM_SECRET} | more
+            return (await session.message(handle, body)).data
+
+    async def janus_kick(self, display: str) -> None:
+        """Put a participant out by its name."""
+        listed = await self.server_side("listparticipants")
+        (found,) = (each for each in listed["participants"] if each.get("display") == display)
+        await self.server_side("kick", id=found["id"])
+
+    async def make_room(self, number: int) -> RoomKey:
+        """A room without pin and secret."""
+        await self.server_side(
+            "create", room=number, admin_key=ADMIN_KEY, secret="", publishers=100
+        )
+        return RoomKey(APP_ID, str(number), RoomIdType.NUMBER)
 
     async def keyframe(self, anchor: Anchor, *, within_s: float = 10) -> tuple[Keyframe, float]:
         """The next key frame of an anchor's video, and how many seconds it took."""
@@ -139,17 +165,18 @@ async def janus_stage(
     string_ids: bool = False,
     reclaim_s: int = 0,
     grace_s: float = 20.0,
-    url: str = "",
     **more: Any,
 ) -> AsyncIterator[JanusStage]:
     """All of it, which is ended with the context; `more` are settings of the app."""
     clock = SystemClock()
-    with (
-        running_janus(directory, string_ids=string_ids, reclaim_s=reclaim_s) as server,
-        media_port(clock, "127.0.0.1") as (port, tick),
-    ):
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(
+            running_janus(directory, string_ids=string_ids, reclaim_s=reclaim_s)
+        )
+        port, tick = stack.enter_context(media_port(clock, "127.0.0.1"))
+        proxy = await stack.enter_async_context(slow_proxy(server.port))
         publishing = JanusPublishing(server.url, API_SECRET, {"pin": PIN}, has_text_ids=string_ids)
-        chosen = settings(url or server.url, string_ids=string_ids, **more)
+        chosen = settings(f"ws://127.0.0.1:{proxy.port}", string_ids=string_ids, **more)
         ours = JanusServer(
             chosen, port, tick, clock, consent_timeout_s=15, max_video_bitrate_kbps=2500
         )
@@ -158,4 +185,14 @@ async def janus_stage(
             publisher_group() as group,
             RemoteRooms("janus", {APP_ID: ours}, grace_s, clock) as rooms,
         ):
-            yield JanusStage(server, rooms, port, clock, bridge, group)
+            yield JanusStage(server, rooms, port, clock, bridge, group, proxy)
+
+
+def owner_of(keyframe: Keyframe, looks: Mapping[str, Media]) -> str:
+    """Who of those that send `looks` has made a key frame."""
+    for name, media in looks.items():
+        assert media.video is not None
+        for frame in media.video.frames:
+            if frame.is_keyframe and frame.payloads[-1][-100:] in keyframe.data:
+                return name
+    raise AssertionError("nobody's key frame")

@@ -10,11 +10,19 @@ import pytest
 from cloudslice.codecs.h264 import H264
 from cloudslice.codecs.vp8 import VP8
 from cloudslice.ids import RoomIdType, RoomKey
-from cloudslice.media.tracks import Keyframe
 from cloudslice_publisher.encode import VideoSpec
 from cloudslice_publisher.media import Look, Media, synthetic_media
 from helpers.janus_server import BIG_ROOM, TEXT_ROOM
-from helpers.janus_stage import APP_ID, ROOM, JanusStage, Listener, janus_stage, speaker, speakers
+from helpers.janus_stage import (
+    APP_ID,
+    ROOM,
+    JanusStage,
+    Listener,
+    janus_stage,
+    owner_of,
+    speaker,
+    speakers,
+)
 from helpers.waiting import eventually
 
 NAMES = ("alice", "bob", "carl")
@@ -36,16 +44,6 @@ def looks() -> dict[str, Media]:
 async def stage(tmp_path: Path) -> AsyncIterator[JanusStage]:
     async with janus_stage(tmp_path) as opened:
         yield opened
-
-
-def owner_of(keyframe: Keyframe, looks: dict[str, Media]) -> str:
-    """Who has made a key frame."""
-    for name, media in looks.items():
-        assert media.video is not None
-        for frame in media.video.frames:
-            if frame.is_keyframe and frame.payloads[-1][-100:] in keyframe.data:
-                return name
-    raise AssertionError("nobody's key frame")
 
 
 async def test_audio_and_pictures_of_everybody_come_from_the_right_one(

@@ -94,7 +94,7 @@ class JanusSession:
         self._pending: dict[str, asyncio.Future[Message]] = {}
         self._listeners: dict[int, Listener] = {}
         self._faults = Faults("session with Janus")
-        self._is_connected = asyncio.Event()
+        self._is_connected = False
         self._is_ending = False
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -102,9 +102,10 @@ class JanusSession:
         """Wait until the session is lost for good; why."""
         return await asyncio.shield(self._lost)
 
-    async def connected(self) -> None:
-        """Wait while the WebSocket is lost."""
-        await self._is_connected.wait()
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a WebSocket, as far as is known."""
+        return self._is_connected
 
     async def connect(self) -> None:
         """Open the WebSocket.
@@ -142,9 +143,9 @@ class JanusSession:
         reason = "unforeseen error"
         try:
             while not self._is_ending:
-                self._is_connected.set()
+                self._is_connected = True
                 await self._read()
-                self._is_connected.clear()
+                self._is_connected = False
                 self._fail_pending()
                 if not self._is_ending:
                     await self._claim_again()

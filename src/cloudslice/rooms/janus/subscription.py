@@ -146,7 +146,8 @@ class Subscription:
         try:
             while True:
                 await self._wait()
-                await self._session.connected()
+                if not self._session.is_connected:
+                    continue  # until `resync`, or media is lost, too
                 await self._answer_offers()
                 await self._look_again()
                 await self._update()
