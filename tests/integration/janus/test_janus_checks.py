@@ -1,5 +1,6 @@
 """What is said where a room of Janus cannot be entered: which server, what is wrong, what to do."""
 
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -34,6 +35,7 @@ def text_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
+@contextlib.asynccontextmanager
 async def rooms_of(url: str, **more: Any) -> AsyncIterator[RemoteRooms]:
     clock = SystemClock()
     with media_port(clock, "127.0.0.1") as (port, tick):
@@ -46,7 +48,7 @@ async def rooms_of(url: str, **more: Any) -> AsyncIterator[RemoteRooms]:
 
 async def refusal(url: str, room: RoomKey = ROOM, **more: Any) -> str:
     """What a check says; to enter says the same."""
-    async for rooms in rooms_of(url, **more):
+    async with rooms_of(url, **more) as rooms:
         with pytest.raises(RoomEntryError) as checked:
             await rooms.check(room)
         with pytest.raises(RoomEntryError) as entered:
@@ -106,7 +108,7 @@ async def test_a_server_without_the_plugin_is_told(tmp_path: Path) -> None:
 
 async def test_a_room_that_does_not_exist_is_made_where_that_is_wanted(server: Server) -> None:
     room = RoomKey(APP_ID, "405", RoomIdType.NUMBER)
-    async for rooms in rooms_of(server.url, create_rooms=True, admin_key=ADMIN_KEY):
+    async with rooms_of(server.url, create_rooms=True, admin_key=ADMIN_KEY) as rooms:
         await rooms.check(room)
         assert not await rooms.exists(room)
         stay = await rooms.enter(room, "robot", Listener())
@@ -117,13 +119,13 @@ async def test_a_room_that_does_not_exist_is_made_where_that_is_wanted(server: S
 
 async def test_a_wrong_key_for_making_rooms_is_told(server: Server) -> None:
     room = RoomKey(APP_ID, "406", RoomIdType.NUMBER)
-    async for rooms in rooms_of(server.url, create_rooms=True, admin_key="Wrong1"):
+    async with rooms_of(server.url, create_rooms=True, admin_key="Wrong1") as rooms:
         with pytest.raises(RoomEntryError, match=r"apps\.janus\.admin_key") as caught:
             await rooms.enter(room, "robot", Listener())
         assert "Wrong1" not in str(caught.value)
 
 
 async def test_a_check_does_not_enter(server: Server) -> None:
-    async for rooms in rooms_of(server.url):
+    async with rooms_of(server.url) as rooms:
         await rooms.check(ROOM)
     assert "joining" not in server.log

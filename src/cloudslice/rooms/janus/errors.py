@@ -48,7 +48,9 @@ def entry_error(error: JanusError, where: str, room: int | str) -> RoomEntryErro
         WRONG_SECRET: f"does not let us into room {room!r}: the pin in apps.janus is wrong",
     }
     reason = reasons.get(error.code, f"refuses the request: {error}")
-    if error.code == MISSING_ELEMENT and "pin" in error.reason:
+    if "admin_key" in error.reason:
+        reason = "lets nobody make rooms without the right key: apps.janus.admin_key"
+    elif error.code == MISSING_ELEMENT and "pin" in error.reason:
         reason = f"wants a pin for room {room!r}: set apps.janus.pin"
     elif error.code == INVALID_ELEMENT and "room" in error.reason:
         kind = "texts" if isinstance(room, int) else "numbers"

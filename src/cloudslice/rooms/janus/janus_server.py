@@ -189,10 +189,12 @@ class JanusServer:
                         raise
                     await self._create(session, janus_id)
                     await visit.enter()
-                yield visit
+                try:
+                    yield visit
+                finally:
+                    self._remember(room)
             finally:
                 await visit.leave()
-                self._remember(room)
 
     def _connect(self, user: ConnectionUser) -> PeerConnection:
         connection = PeerConnection(
