@@ -21,7 +21,6 @@ from cloudslice.webrtc.native import native_events as events
 from cloudslice.webrtc.native.native_events import (
     Datagram,
     Event,
-    Lost,
     Missing,
     Packet,
     Refused,
@@ -40,7 +39,7 @@ _LONGEST = 65_507
 _SSRCS = (0xA0, 0xA1, 0xB0, 0xB1, 0xDEAD)
 _MANY_EVENTS = MAX_EVENTS - 1000
 _TO_BE_SEEN = (
-    *("Run", "Packet", "Unknown", "Refused", "Datagram", "Stranger", "Lost", "Missing"),
+    *("Run", "Packet", "Unknown", "Refused", "Datagram", "Stranger", "Missing"),
     *("read", "long", "adopted", "many events", "much output", "long runs", "roll-overs tried"),
     *("peers freed within events", "streams freed within events"),
 )
@@ -129,7 +128,7 @@ class Fuzz:
                 self._add_stream(event.owner, event.ssrc)
             case Datagram() if event.owner in self._peers and dice.random() < 0.5:
                 self._peers[event.owner].set_srtp(self._srtp)
-            case Run() | Packet() | Missing() | Lost() if dice.random() < 0.02:
+            case Run() | Packet() | Missing() if dice.random() < 0.02:
                 self._free_something(event.owner)
             case _:
                 pass

@@ -9,7 +9,6 @@ from cloudslice.webrtc import srtp
 from cloudslice.webrtc.native import PeerState
 from cloudslice.webrtc.native.native_events import (
     Event,
-    Lost,
     Missing,
     Packet,
     Refused,
@@ -184,10 +183,6 @@ def runs(events: Iterable[Event]) -> list[Run]:
 
 def packets(events: Iterable[Event]) -> list[Packet]:
     return [each for each in events if isinstance(each, Packet)]
-
-
-def lost(events: Iterable[Event]) -> int:
-    return sum(each.packets for each in events if isinstance(each, Lost))
 
 
 def missing(events: Iterable[Event]) -> list[int]:

@@ -102,10 +102,11 @@ class KeyframeAssembler:
             self._note_pair(before, sequence)
             self._note_pair(sequence, behind)
         found = timestamp = None
-        for each in (before, sequence, behind):  # so that the newest key frame is the last one
-            if each is not None and self._pieces[each].timestamp != timestamp:
-                timestamp = self._pieces[each].timestamp
-                found = self._complete(timestamp) or found
+        if behind is not None or self._may_be_an_end(packet, before):
+            for each in (before, sequence, behind):  # so that the newest key frame is the last one
+                if each is not None and self._pieces[each].timestamp != timestamp:
+                    timestamp = self._pieces[each].timestamp
+                    found = self._complete(timestamp) or found
         while len(self._pieces) > self._PACKETS:
             self._drop_oldest_frame()
         return found
@@ -154,6 +155,12 @@ class KeyframeAssembler:
             insort(self._frames[behind.timestamp].cuts, other)
         elif before.marker:
             self._is_marker_last = False
+
+    def _may_be_an_end(self, packet: RtpPacket, before: int | None) -> bool:
+        """Whether a frame can end with a packet, or before it, of which the next one is missing."""
+        if packet.marker or self._frames[packet.timestamp].cuts:
+            return True
+        return before is not None and self._pieces[before].timestamp != packet.timestamp
 
     def _complete(self, timestamp: int) -> AssembledKeyframe | None:
         """The key frame of a timestamp that is whole now, if there is one; the newest one."""

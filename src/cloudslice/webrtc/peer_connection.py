@@ -145,7 +145,7 @@ class PeerConnection:
         self._reports = ReceiverReports(options.policy.max_video_bitrate_kbps)
         self._refused = Counter[str]()
         self._deadline = -inf
-        self.peer = port.attach(self)
+        self.peer = port.owners.add(self)
         """For `UdpPort.catch_up`."""
         self.streams = Streams(
             port,
@@ -157,7 +157,7 @@ class PeerConnection:
             ),
             announced_only=options.policy.announced_only,
         )
-        port.set_ufrags(self.peer, ice.ufrags)
+        port.owners.set_ufrags(self.peer, ice.ufrags)
 
     @property
     def negotiation(self) -> Negotiation | None:
@@ -190,7 +190,7 @@ class PeerConnection:
         """
         if restarts_ice:
             self.transport.ice.restart(self._clock.monotonic())
-            self._port.set_ufrags(self.peer, self.transport.ice.ufrags)
+            self._port.owners.set_ufrags(self.peer, self.transport.ice.ufrags)
         self._offered = tuple(sections)
         self._version += 1
         return write_offer(self._offered, self._local_parameters(), self._version)
@@ -220,7 +220,7 @@ class PeerConnection:
         """The peer has new credentials, perhaps at a new address; ours are new, too (RFC 8445,
         9)."""
         self.transport.restart_ice(remote, self._clock.monotonic())
-        self._port.set_ufrags(self.peer, self.transport.ice.ufrags)
+        self._port.owners.set_ufrags(self.peer, self.transport.ice.ufrags)
 
     def close(self, reason: CloseReason = CloseReason.ENDED, failure: str = "") -> None:
         """End the connection, whose media is taken in to the last packet that has come; harmless
@@ -230,7 +230,7 @@ class PeerConnection:
         self.state = ConnectionState.CLOSED
         with ExitStack() as stack:  # whatever breaks, the end is told
             stack.callback(self._user.on_closed, reason, failure)
-            stack.callback(self._port.detach, self.peer)
+            stack.callback(self._port.owners.remove, self.peer)
             stack.callback(self.streams.stop)
             stack.callback(self.transport.close)
             stack.callback(self._port.catch_up, (self.peer,))
@@ -297,7 +297,7 @@ class PeerConnection:
 
     def on_moved(self, path: bytes, arrival: float) -> None:
         """Authentic media has come from a new address."""
-        self._port.add_path(self.peer, path)
+        self._port.owners.add_path(self.peer, path)
         self._hear(path, arrival)
 
     def _follow_media(self) -> None:
@@ -339,7 +339,7 @@ class PeerConnection:
         self._negotiation = negotiation
         if negotiation.transport is not None:
             self.transport.negotiate(negotiation.transport, self._clock.monotonic())
-            self._port.set_ufrags(self.peer, self.transport.ice.ufrags)
+            self._port.owners.set_ufrags(self.peer, self.transport.ice.ufrags)
         self.streams.negotiate(negotiation)
         self._wake(-inf)
 
@@ -348,7 +348,7 @@ class PeerConnection:
         is_valid = self.transport.receive_check(data, path, now)
         if is_valid:
             self._last_authentic = now
-            self._port.add_path(self.peer, path)
+            self._port.owners.add_path(self.peer, path)
         return is_valid
 
     def _receive_dtls(self, data: bytes) -> None:

@@ -181,7 +181,7 @@ class Streams:
             patience_s=receiver.patience_s,
         )
         self._streams[receiver.track] = stream
-        self._port.note_ssrc(self._peer, ssrc)
+        self._port.owners.note_ssrc(self._peer, ssrc)
         receiver.adopt(stream)
 
     def _place(self) -> None:
@@ -207,7 +207,7 @@ class Streams:
         self._port.flush_stream(stream)
         receiver.release()
         del self._tracks[receiver.track]
-        self._port.forget_ssrc(self._peer, stream.ssrc)
+        self._port.owners.forget_ssrc(self._peer, stream.ssrc)
         stream.close()
         if self._srtp is not None and not ssrc_may_go_on:
             self._srtp.forget(stream.ssrc)

@@ -460,7 +460,7 @@ def test_packets_of_no_section_are_counted(connected: Meeting) -> None:
 def test_media_before_the_handshake_is_refused(connected: Meeting) -> None:
     """There are no keys yet."""
     with meeting() as early:
-        early.port.add_path(early.connection.peer, HOME)
+        early.port.owners.add_path(early.connection.peer, HOME)
         early.deliver(connected.peer.rtp(AUDIO, 1, 0, b"x"))
         early.deliver(connected.peer.sender_report(AUDIO, 1, 1))
         assert early.events == []
@@ -472,7 +472,7 @@ def test_made_up_ssrcs_cost_no_memory(connected: Meeting) -> None:
     for ssrc in range(2000):
         connected.deliver(connected.peer.rtp(AUDIO, 1, 0, b"x", ssrc=ssrc))
     assert len(connected.connection.streams._tracks) == 1
-    assert len(connected.port._by_ssrc) == 1
+    assert len(connected.port.owners._by_ssrc) == 1
     assert srtp_streams(connected) == 1
 
 

@@ -149,13 +149,7 @@ static void release_held(struct stream *stream)
 /* Wait no longer for what is missing before the first packet that is held. */
 static void skip_missing(struct stream *stream)
 {
-    int64_t lost = stream->held->sequence - stream->expected;
-    struct event *event = add_event(stream->peer->port, LOST);
-
-    event->owner = stream->peer->owner;
-    event->track = stream->track;
-    event->count = lost > UINT32_MAX ? UINT32_MAX : (uint32_t)lost;
-    stream->state.lost += (uint64_t)lost;
+    stream->state.lost += (uint64_t)(stream->held->sequence - stream->expected);
     stream->expected = stream->held->sequence;
     unmiss_before(stream, stream->expected);
     release_held(stream);

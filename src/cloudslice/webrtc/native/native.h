@@ -38,7 +38,6 @@ enum event_kind {
                  * begins with: it is tried once more, then dropped */
     OTHER,      /* a datagram of a known path that is no RTP: STUN, DTLS, SRTCP */
     STRANGER,   /* a datagram of an unknown path; RTP may be adopted, or it is dropped */
-    LOST,       /* Opus packets that are waited for no longer */
     MISSING,    /* sequence numbers to ask for again */
 };
 
@@ -55,7 +54,7 @@ struct event {
     uint32_t owner;          /* the peer's */
     uint32_t track;          /* the stream's */
     uint32_t size;           /* bytes of data */
-    uint32_t count;          /* RUN: packets; LOST, MISSING: how many */
+    uint32_t count;          /* RUN: packets; MISSING: how many */
     uint32_t ssrc;           /* UNKNOWN, REFUSED */
     uint32_t slot;           /* STRANGER: to be named to `peer_adopt`, with `reading` */
     uint32_t reading;

@@ -10,7 +10,7 @@ from cloudslice.media.tracks import OpusRun
 from cloudslice.webrtc.native import EVENT, PATH_BYTES
 from cloudslice.webrtc.rtp_packet import RtpPacket
 
-_RUN, _PACKET, _UNKNOWN, _REFUSED, _OTHER, _STRANGER, _LOST, _MISSING = range(1, 9)
+_RUN, _PACKET, _UNKNOWN, _REFUSED, _OTHER, _STRANGER, _MISSING = range(1, 8)
 
 
 class Run(NamedTuple):
@@ -68,14 +68,6 @@ class Stranger(NamedTuple):
     reading: int
 
 
-class Lost(NamedTuple):
-    """So many Opus packets are waited for no longer."""
-
-    owner: int
-    track: int
-    packets: int
-
-
 class Missing(NamedTuple):
     """Packets to ask for again, by extended sequence numbers, ascending."""
 
@@ -84,7 +76,7 @@ class Missing(NamedTuple):
     sequences: tuple[int, ...]
 
 
-Event = Run | Packet | Unknown | Refused | Datagram | Stranger | Lost | Missing
+Event = Run | Packet | Unknown | Refused | Datagram | Stranger | Missing
 
 
 def take_events(address: int, count: int) -> Iterator[Event]:
@@ -143,10 +135,6 @@ def _stranger(fields: tuple[Any, ...]) -> Stranger:
     return Stranger(data, path, fields[6], *fields[13:16])
 
 
-def _lost(fields: tuple[Any, ...]) -> Lost:
-    return Lost(fields[9], fields[10], fields[12])
-
-
 def _missing(fields: tuple[Any, ...]) -> Missing:
     sequences = struct.unpack(f"={fields[12]}q", string_at(fields[1], 8 * fields[12]))
     return Missing(fields[9], fields[10], sequences)
@@ -159,6 +147,5 @@ _MAKERS: dict[int, Callable[[tuple[Any, ...]], Event]] = {
     _REFUSED: _refused,
     _OTHER: _datagram,
     _STRANGER: _stranger,
-    _LOST: _lost,
     _MISSING: _missing,
 }

@@ -398,7 +398,7 @@ async def test_a_restarted_session_is_found_by_its_new_name(house: House) -> Non
     ice = publication.connection.transport.ice
     former = ice.local
     publication.connection.restart_ice(IceCredentials("theirs", "password-of-24-characters"))
-    assert set(house.port._by_ufrag) == {former.ufrag, ice.local.ufrag}
+    assert set(house.port.owners._by_ufrag) == {former.ufrag, ice.local.ufrag}
 
 
 async def test_of_many_that_are_ended_one_may_break(

@@ -79,7 +79,7 @@ def test_an_answer_from_an_unknown_path_comes_to_the_connection_that_asked(
 ) -> None:
     """A response names nobody, and its path is not known before it comes."""
     first, second = Asking(), Asking()
-    peers = [port.attach(first), port.attach(second)]
+    peers = [port.owners.add(first), port.owners.add(second)]
     ice, path = generation(), make_path(*server.getsockname())
     for peer, transaction_id in zip(peers, (b"first check.", b"second check"), strict=True):
         port.send_check(peer, ice.request(transaction_id, IceRole(is_controlling=True)), path)
@@ -101,7 +101,7 @@ def test_an_answer_from_an_unknown_path_comes_to_the_connection_that_asked(
 
 def test_an_answer_to_nothing_is_nobodys(port: UdpPort, server: socket.socket) -> None:
     asking = Asking()
-    port.attach(asking)
+    port.owners.add(asking)
     ice, path = generation(), make_path(*server.getsockname())
     request = stun.parse(ice.request(b"never asked.", IceRole(is_controlling=True)))
     server.sendto(ice.response(request, path), ("127.0.0.1", port.udp_port))
@@ -114,12 +114,12 @@ def test_answers_of_a_connection_that_is_gone_are_nobodys(
     port: UdpPort, server: socket.socket
 ) -> None:
     asking = Asking()
-    peer = port.attach(asking)
+    peer = port.owners.add(asking)
     ice, path = generation(), make_path(*server.getsockname())
     request = ice.request(b"of the dead.", IceRole(is_controlling=True))
     port.send_check(peer, request, path)
     _, address = server.recvfrom(2048)
-    port.detach(peer)
+    port.owners.remove(peer)
     server.sendto(ice.response(stun.parse(request), path), address)
     read(port)
     assert asking.datagrams == []
@@ -134,7 +134,7 @@ def test_connections_hear_that_nobody_listens(port: UdpPort, host: str) -> None:
         gone.bind((host, 0))
         address = gone.getsockname()[:2]
     asking = Asking()
-    port.attach(asking)
+    port.owners.add(asking)
     port.send(b"is anybody there?", make_path(*address))
     read(port)
     [path] = asking.unreachable

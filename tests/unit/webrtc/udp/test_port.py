@@ -460,7 +460,7 @@ def test_a_connection_has_a_few_addresses_at_most(port: UdpPort, join: Join) -> 
         client.send(check)
     client.send(client.peer.rtp(AUDIO, 1, 0, b"x"))
     assert client.heard() == [b"x"]
-    assert len(port._members[client.connection.peer.owner].paths) == 16
+    assert len(port.owners._owners[client.connection.peer.owner].paths) == 16
     before = port.foreign
     client.udp.sockets[0].send(b"\x16\xfe\xfd" + bytes(60))
     tick(port)
@@ -473,9 +473,9 @@ def test_new_credentials_replace_the_old_ones(port: UdpPort, join: Join) -> None
     ice = client.connection.transport.ice
     old = ice.local.ufrag
     client.connection.restart_ice(IceCredentials("theirs", "password-of-24-characters"))
-    assert set(port._by_ufrag) == set(ice.ufrags) != {old}
+    assert set(port.owners._by_ufrag) == set(ice.ufrags) != {old}
     client.connection.close()
-    assert port._by_ufrag == {}
+    assert port.owners._by_ufrag == {}
 
 
 def test_an_unforeseen_error_stays_with_its_connection(
