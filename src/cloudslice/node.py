@@ -33,7 +33,7 @@ from cloudslice.rooms.rooms_by_app import RoomsByApp
 from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.settings.mistakes import SettingsError
 from cloudslice.slices import SliceKind, Vendor
-from cloudslice.slicing.audio.ogg import repair_ogg
+from cloudslice.slicing.audio.ogg_repair import repair_ogg
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.spool import former
 from cloudslice.spool.spool import Spool

@@ -14,7 +14,7 @@ from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomProvider
 from cloudslice.slices import SliceKind
-from cloudslice.slicing.audio.ogg import repair_ogg
+from cloudslice.slicing.audio.ogg_repair import repair_ogg
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks import sqlite_store

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cloudslice.slicing.audio.ogg import repair_ogg
+from cloudslice.slicing.audio.ogg_repair import repair_ogg
 from cloudslice.spool.inspection import UNFINISHED, Inspected, inspect, inspect_all
 
 

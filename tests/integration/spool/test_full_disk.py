@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cloudslice.slices import SliceKind
-from cloudslice.slicing.audio.ogg import OggOpusWriter, repair_ogg
+from cloudslice.slicing.audio.ogg import OggOpusWriter
+from cloudslice.slicing.audio.ogg_repair import repair_ogg
 from helpers.small_disk import SmallDisk, small_disk
 from helpers.spool_site import AUDIO, START_MS, TASK, SpoolSite, read_waiting
 from helpers.waiting import eventually

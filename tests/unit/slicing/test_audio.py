@@ -12,7 +12,7 @@ from cloudslice.codecs.opus import packet_samples
 from cloudslice.events import AudioGap, GapFilling, GapReason
 from cloudslice.media.tracks import OpusRun
 from cloudslice.slices import SliceKind, SliceOrigin
-from cloudslice.slicing.audio.ogg import repair_ogg
+from cloudslice.slicing.audio.ogg_repair import repair_ogg
 from cloudslice.slicing.audio.preroll import PRE_ROLL
 from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudslice.codecs.opus import packet_samples
-from cloudslice.slicing.audio.ogg import OggOpusWriter, repair_ogg
+from cloudslice.slicing.audio.ogg import OggOpusWriter
+from cloudslice.slicing.audio.ogg_repair import repair_ogg
 from helpers.ogg_pages import read_opus_file, read_pages
 from helpers.opus_stream import check_with_tools, encode_opus, speech_like
 
