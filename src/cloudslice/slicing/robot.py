@@ -1,17 +1,16 @@
 """One task's member in its room: slices the anchors that are subscribed to."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
-from typing import ParamSpec
+from typing import NamedTuple, ParamSpec
 
 from cloudslice.clock import Clock
 from cloudslice.events import AudioGap, PictureNotTaken
 from cloudslice.faults import Faults
-from cloudslice.media.tracks import AudioTrack, OpusRun
+from cloudslice.media.tracks import AudioTrack
 from cloudslice.rooms.base import Anchor, LeaveCode
 from cloudslice.slices import SliceKind, SliceOrigin
-from cloudslice.slicing.audio.one_slice import OneSlice
 from cloudslice.slicing.audio.slicer import AudioSlicer
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
@@ -25,30 +24,9 @@ from cloudslice.slicing.subscription import AnchorPlaces, is_subscribed
 P = ParamSpec("P")
 
 
-@dataclass(eq=False, slots=True)
-class _SlicedAudio:
-    """An AudioSink that hears what arrived from `since` on: a packet may have waited, for one that
-    is missing, since before the anchor was subscribed to."""
-
+class _SlicedAudio(NamedTuple):
     track: AudioTrack
     slicer: AudioSlicer
-    store: OneSlice
-    since: float
-
-    def detach(self) -> None:
-        """Hear nothing more, even if the track goes on sending."""
-        self.since = inf
-        self.track.remove_sink(self)
-
-    def on_opus(self, run: OpusRun) -> None:
-        if run.arrival >= self.since:
-            self.slicer.on_opus(run)
-
-    def on_restart(self) -> None:
-        self.slicer.on_restart()
-
-    def on_sender_time(self, timestamp: int, utc_ms: float) -> None:
-        self.slicer.on_sender_time(timestamp, utc_ms)
 
 
 @dataclass(slots=True)
@@ -240,49 +218,38 @@ class Robot:
                 self._fenced(user_id, self._start_video, anchor)
 
     def _wanted_audio(self) -> dict[str, AudioTrack]:
-        if not self._params.audio:
-            return {}
         allow, block = self._lists.audio_allow, self._lists.audio_block
-        return {
-            user_id: anchor.audio
-            for user_id, anchor in self._anchors.items()
-            if anchor.audio is not None
-            and is_subscribed(user_id, allow=allow, block=block, present=self._anchors)
-        }
+        subscribed = self._subscribed(allow, block) if self._params.audio else ()
+        return {each.user_id: each.audio for each in subscribed if each.audio is not None}
 
     def _wanted_video(self) -> dict[str, Anchor]:
-        if not self._params.video:
-            return {}
         allow, block = self._lists.video_allow, self._lists.video_block
-        return {
-            user_id: anchor
-            for user_id, anchor in self._anchors.items()
-            if (anchor.video is not None or anchor.aux is not None)
-            and is_subscribed(user_id, allow=allow, block=block, present=self._anchors)
-        }
+        subscribed = self._subscribed(allow, block) if self._params.video else ()
+        return {each.user_id: each for each in subscribed if (each.video or each.aux) is not None}
+
+    def _subscribed(self, allow: Collection[str], block: Collection[str]) -> Iterator[Anchor]:
+        for user_id, anchor in self._anchors.items():
+            if is_subscribed(user_id, allow=allow, block=block, present=self._anchors):
+                yield anchor
 
     def _start_audio(self, anchor: Anchor, track: AudioTrack) -> None:
-        store = OneSlice(self._store)
         slicer = AudioSlicer(
             self._origin(anchor, SliceKind.AUDIO, "ogg"),
-            store,
+            self._store,
             self._clock,
             self._params.audio_slice_s,
             self._counters,
             self._publish,
+            since=self._since,
         )
-        self._audio[anchor.user_id] = audio = _SlicedAudio(track, slicer, store, self._since)
-        track.add_sink(audio)
+        self._audio[anchor.user_id] = _SlicedAudio(track, slicer)
+        track.add_sink(slicer)
 
     def _stop_audio(self, user_ids: Iterable[str]) -> None:
-        """Hear none of them any more, then close their slices, which may take what was heard."""
-        stopped = {user_id: self._audio[user_id] for user_id in user_ids}
-        for user_id, audio in stopped.items():
-            del self._audio[user_id]
-            self._fenced(user_id, audio.detach)
-        for user_id, audio in stopped.items():
-            self._fenced(user_id, audio.slicer.close)
-            self._fenced(user_id, audio.store.abandon)
+        for user_id in list(user_ids):
+            track, slicer = self._audio.pop(user_id)
+            self._fenced(user_id, track.remove_sink, slicer)
+            self._fenced(user_id, slicer.close)
 
     def _start_video(self, anchor: Anchor) -> None:
         image_format = self._params.image_format

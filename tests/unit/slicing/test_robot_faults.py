@@ -126,7 +126,9 @@ def is_detached(anchor: ManualAnchor) -> bool:
     return not anchor.audio.sinks and not anchor.video.requests
 
 
-@pytest.mark.parametrize(("owner", "step"), [(AudioSlicer, "close"), (StoredSlice, "finish")])
+@pytest.mark.parametrize(
+    ("owner", "step"), [(AudioSlicer, "_close_slice"), (StoredSlice, "finish")]
+)
 def test_a_stop_detaches_all_though_one_slice_cannot_be_closed(
     monkeypatch: pytest.MonkeyPatch, owner: type, step: str
 ) -> None:

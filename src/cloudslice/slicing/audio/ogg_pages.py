@@ -1,5 +1,5 @@
-"""What an Ogg Opus file consists of: pages (RFC 3533, section 6), the first two of which are headers
-(RFC 7845, section 5).
+"""What an Ogg Opus file consists of: pages (RFC 3533, section 6), and the two headers that are on
+the first ones (RFC 7845, section 5).
 
 No library is used: the packets are there already, and what remains is a header of 27 bytes for
 a page.

@@ -1,7 +1,5 @@
 """Sees to it that every slice of an anchor's audio comes to an end, whatever breaks."""
 
-from collections.abc import Mapping
-
 from cloudslice.slices import SliceOrigin
 from cloudslice.slicing.slice_store import GrowingSlice, SliceStore
 
@@ -9,7 +7,7 @@ _REASON = "a fault of the server cut it off"
 
 
 class OneSlice:
-    """A SliceStore in which one slice grows at a time.
+    """One slice of a store, which grows.
 
     A slice that a fault left open is kept as far as it was written. A task whose slice stayed open
     would never end.
@@ -20,16 +18,10 @@ class OneSlice:
         self._last: GrowingSlice | None = None
 
     def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
-        """See `SliceStore`. The slice before it ends, if it has not ended yet."""
+        """Begin one. The slice before it ends, if it has not ended yet."""
         self.abandon()
         self._last = self._store.grow(origin, start_utc_ms)
         return self._last
-
-    def put(
-        self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
-    ) -> None:
-        """See `SliceStore`."""
-        self._store.put(origin, start_utc_ms, data, details)
 
     def abandon(self) -> None:
         """End the slice that grows. Harmless when none does."""

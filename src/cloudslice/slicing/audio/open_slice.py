@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from cloudslice.codecs.opus import is_stereo
-from cloudslice.slices import SliceOrigin
 from cloudslice.slicing.audio.ogg import OggOpusWriter
-from cloudslice.slicing.slice_store import GrowingSlice, SliceStore
+from cloudslice.slicing.slice_store import GrowingSlice
 
 
 class OpenSlice:
@@ -32,8 +31,7 @@ class OpenSlice:
 
     def __init__(
         self,
-        store: SliceStore,
-        origin: SliceOrigin,
+        growing: GrowingSlice,
         start_ms: int,
         *,
         start: int,
@@ -42,8 +40,7 @@ class OpenSlice:
         pre_roll: Sequence[tuple[bytes, int]],
     ) -> None:
         """Args:
-        store: keeps the file.
-        origin: whose slice it is.
+        growing: its file, empty.
         start_ms: the UTC of its first audible sample, as far as is known.
         start: see above.
         end: see above.
@@ -54,9 +51,9 @@ class OpenSlice:
         self.end = end
         self.silence_samples = 0
         self.concealed_samples = 0
-        self._growing: GrowingSlice = store.grow(origin, start_ms)
+        self._growing = growing
         self._writer = OggOpusWriter(
-            self._growing.append,
+            growing.append,
             serial=start_ms,
             pre_skip=pre_skip,
             stereo=any(is_stereo(packet) for packet, _ in pre_roll),

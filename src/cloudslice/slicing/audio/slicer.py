@@ -15,6 +15,7 @@ from cloudslice.media.tracks import OpusRun
 from cloudslice.slices import SliceOrigin
 from cloudslice.slicing.audio import gaps
 from cloudslice.slicing.audio.clock_faults import ClockFaults
+from cloudslice.slicing.audio.one_slice import OneSlice
 from cloudslice.slicing.audio.open_slice import OpenSlice
 from cloudslice.slicing.audio.preroll import PreRoll
 from cloudslice.slicing.audio.real_time import PAUSE_S
@@ -56,6 +57,7 @@ class AudioSlicer:
         "_origin",
         "_pre_roll",
         "_publish",
+        "_since",
         "_slice",
         "_slice_samples",
         "_store",
@@ -72,6 +74,8 @@ class AudioSlicer:
         slice_s: int,
         counters: SlicingCounters,
         publish: Callable[[AudioGap], object],
+        *,
+        since: float = -inf,
     ) -> None:
         """
         Args:
@@ -81,15 +85,18 @@ class AudioSlicer:
             slice_s: the length of a slice in seconds.
             counters: counts slices, and what packets are odd.
             publish: is told of each gap.
+            since: monotonic second; what arrived before it is not sliced. A packet may have waited
+                for one that is missing since before the anchor was subscribed to.
         """
         self._origin = origin
-        self._store = store
+        self._store = OneSlice(store)
         self._clock = clock
         self._slice_samples = slice_s * SAMPLE_RATE
         self._grid_start = 0
         """The media position from which slices are counted."""
         self._counters = counters
         self._publish = publish
+        self._since = since
         self._faults = ClockFaults(counters, task_id=origin.task_id, user_id=origin.user_id)
         self._timeline = Timeline(self._faults)
         self._times = SliceTimes(clock)
@@ -113,6 +120,8 @@ class AudioSlicer:
 
     def on_opus(self, run: OpusRun) -> None:
         """See `AudioSink`. A malformed packet, or some far ahead of real time, are only counted."""
+        if run.arrival < self._since:
+            return
         try:
             samples = packet_samples(run.data[: run.sizes[0]])
         except MalformedPacketError:
@@ -153,7 +162,8 @@ class AudioSlicer:
         self._last_tick = now
         if was_stalled:
             return  # what has come meanwhile may wait in the socket
-        self._take(self._timeline.tick(now))
+        if self._timeline.is_deciding:
+            self._take(self._timeline.tick(now))
         if self._slice is None or self._timeline.is_deciding:
             return
         if now - self._timeline.last_arrival > _CLOSED_AFTER_S:
@@ -163,9 +173,14 @@ class AudioSlicer:
             self._unwritten_since = self._timeline.last_arrival
 
     def close(self) -> None:
-        """End the open slice, if there is one, with its last packet."""
-        self._take(self._timeline.settle())
-        self._close_slice()
+        """End the open slice, if there is one, with its last packet, and hear nothing more, even if
+        the track goes on sending."""
+        self._since = inf
+        try:
+            self._take(self._timeline.settle())
+            self._close_slice()
+        finally:
+            self._store.abandon()
 
     def _take(self, placed: list[Placed]) -> None:
         for run, samples, gap, stood_still in placed:
@@ -222,10 +237,10 @@ class AudioSlicer:
 
     def _open(self, start: int) -> OpenSlice:
         pre_roll = self._pre_roll.before(start, end=self._end)
+        start_ms = self._times.expect(self._timeline.monotonic(start))
         self._slice = OpenSlice(
-            self._store,
-            self._origin,
-            self._times.expect(self._timeline.monotonic(start)),
+            self._store.grow(self._origin, start_ms),
+            start_ms,
             start=start,
             end=self._grid_end(start),
             pre_skip=start - self._end + sum(samples for _, samples in pre_roll),

@@ -189,12 +189,28 @@ static inline uint8_t *slot_bytes(const struct port *port, int32_t slot)
 }
 
 /* datagrams.c */
-void queue_for(struct port *port, struct peer *peer, int32_t slot);
+void open_slots(const struct port *port, uint32_t first, uint32_t count);
 void fence_slot(const struct port *port, int32_t slot);
+void queue_slot(struct port *port);
+void queue_for(struct port *port, struct peer *peer, int32_t slot);
 void begin_events(struct port *port);
 bool has_room(const struct port *port);
 struct event *add_event(struct port *port, enum event_kind kind);
 uint8_t *copy_out(struct port *port, const void *bytes, uint32_t size);
+
+/* sockets.c */
+extern const size_t reader_bytes;
+
+/* rtp.c */
+bool is_rtp(const uint8_t *datagram, uint32_t length);
+int open_packet(struct peer *peer, uint8_t *packet, int *length);
+void note_authentic(struct peer *peer, const struct slot *slot);
+int decrypt_slot(struct peer *peer, struct stream *stream, int32_t index, double now);
+bool is_repeated(int status);
+void count_refused(struct peer *peer, int status);
+bool parse_slot(struct peer *peer, int32_t index, struct event *event);
+bool open_slot(struct peer *peer, struct stream *stream, int32_t index, double now,
+               struct event *event);
 
 /* paths.c */
 struct peer *find_peer(const struct port *port, const uint8_t *path);
