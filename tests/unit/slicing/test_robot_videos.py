@@ -69,6 +69,7 @@ class TwoVideos:
     aux: TimedVideo | None
     user_id: str = "ann"
     audio: None = None
+    identity: str = ""
 
 
 class Stage:
