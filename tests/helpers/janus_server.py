@@ -113,6 +113,21 @@ admin: {{ admin_ws = false }}
         return f"ws://127.0.0.1:{self.port}"
 
     @property
+    def app_settings(self) -> str:
+        """What an app's table says to have its rooms here, with the publishers' names for
+        UserIds."""
+        return f"""\
+rooms = "janus"
+[apps.janus]
+url = "{self.url}"
+api_secret = "{API_SECRET}"
+pin = "{PIN}"
+room_secret = "{ROOM_SECRET}"
+user_id = "display"
+string_ids = {str(self.string_ids).lower()}
+"""
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid

@@ -1,0 +1,160 @@
+"""From anchors in a Janus room to files in a bucket and signed webhooks: a real Janus and aiortc
+on one side, a real bucket and a receiver of webhooks on the other."""
+
+import asyncio
+import io
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from helpers.encoded_video import picture_number
+from helpers.files import assert_tools_accept, decode_audio
+from helpers.janus_anchor import AnchorSpec, JanusAnchor, janus_anchor
+from helpers.janus_server import API_SECRET, PIN, running_janus
+from helpers.node import CALLBACK_KEY, Node, Sdk, create_parameters
+from helpers.s3_server import S3Server
+from helpers.webhooks import WebhookReceiver
+from helpers.whip_bridges import JanusPublishing
+
+_SPECS = {
+    "alice": AnchorSpec(tone_hz=440, first_number=0),
+    "bob": AnchorSpec(tone_hz=330, first_number=16),
+    "carol": AnchorSpec(tone_hz=550, first_number=32, codec="H264"),
+    "dave": AnchorSpec(tone_hz=660, first_number=48),
+}
+_SLICED = ("alice", "bob", "carol")
+"""dave is blocked."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one task."""
+
+    task_id: str
+    bucket: str
+    statuses: list[str]
+    events: list[dict[str, Any]]
+    anchors: dict[str, JanusAnchor]
+
+
+@pytest.fixture(scope="module")
+def outcome(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return asyncio.run(_slice(s3_server, tmp_path_factory.mktemp("janus")))
+
+
+async def _slice(s3_server: S3Server, directory: Path) -> Outcome:
+    async with WebhookReceiver(CALLBACK_KEY) as receiver, AsyncExitStack() as stack:
+        janus = stack.enter_context(running_janus(directory / "janus"))
+        publishing = JanusPublishing(janus.url, API_SECRET, {"pin": PIN})
+        node = stack.enter_context(
+            Node(
+                directory / "node",
+                receiver.url,
+                app_settings=janus.app_settings,
+                more_settings=f'[storage.endpoints]\ns3 = "{s3_server.url}"\n',
+            )
+        )
+        await asyncio.to_thread(node.start)
+        sdk, bucket = Sdk(node), s3_server.new_bucket()
+        storage = {
+            "Vendor": 1,
+            "Region": "us-east-1",
+            "Bucket": bucket,
+            "AccessKey": s3_server.access_key,
+            "SecretKey": s3_server.secret_key,
+        }
+        parameters = create_parameters("150", "robot", storage)
+        parameters["SliceParams"]["SubscribeStreamUserIds"] = {
+            "UnSubscribeAudioUserIds": ["dave"],
+            "UnSubscribeVideoUserIds": ["dave"],
+        }
+        task_id = await asyncio.to_thread(sdk.create, parameters)
+        statuses = [await asyncio.to_thread(sdk.describe, task_id)]
+        anchors = {
+            name: await stack.enter_async_context(janus_anchor(publishing, "150", name, spec))
+            for name, spec in _SPECS.items()
+        }
+
+        def has_two_audio_slices_each(r: WebhookReceiver) -> bool:
+            audio = [
+                e["EventInfo"]["StreamUserId"]
+                for e in r.of_task(task_id)
+                if e["EventType"] == 1004 and e["EventInfo"]["Payload"]["MediaType"] == 1
+            ]
+            return all(audio.count(name) >= 2 for name in _SLICED)
+
+        await receiver.wait_for(has_two_audio_slices_each, 60)
+        statuses.append(await asyncio.to_thread(sdk.describe, task_id))
+        await asyncio.to_thread(sdk.delete, task_id)
+        await receiver.wait_for(
+            lambda r: any(e["EventType"] == 1005 for e in r.of_task(task_id)), 20
+        )
+        assert await asyncio.to_thread(node.stop) == 0
+        assert "unforeseen error" not in node.log
+    return Outcome(task_id, bucket, statuses, receiver.of_task(task_id), anchors)
+
+
+def test_status_goes_from_idle_to_in_progress(outcome: Outcome) -> None:
+    assert outcome.statuses == ["Idle", "InProgress"]
+
+
+def test_events_come_in_order_and_name_each_file_once(
+    outcome: Outcome, s3_server: S3Server
+) -> None:
+    types = [event["EventType"] for event in outcome.events]
+    assert types[:2] == [1001, 1003]
+    assert types[-1] == 1005
+    assert [types.count(each) for each in (1001, 1002, 1003, 1005, 1006)] == [1, 1, 1, 1, 0]
+    files = [
+        e["EventInfo"]["Payload"]["FileName"] for e in outcome.events if e["EventType"] == 1004
+    ]
+    assert sorted(files) == s3_server.keys(outcome.bucket)
+    payloads = {event["EventType"]: event["EventInfo"]["Payload"] for event in outcome.events}
+    assert payloads[1002] == {"LeaveCode": 0}
+
+
+def test_nobody_is_sliced_who_is_blocked(outcome: Outcome, s3_server: S3Server) -> None:
+    assert {key.split("/")[1] for key in s3_server.keys(outcome.bucket)} == set(_SLICED)
+
+
+@pytest.mark.parametrize("name", _SLICED)
+def test_audio_slices_tile_and_are_in_their_anchors_pitch(
+    outcome: Outcome, s3_server: S3Server, name: str, tmp_path: Path
+) -> None:
+    keys = [key for key in s3_server.keys(outcome.bucket) if f"/{name}/audios/" in key]
+    slices = [s3_server.get(outcome.bucket, key) for key in keys]
+    spans = sorted((int(s.metadata["first-sample"]), int(s.metadata["samples"])) for s in slices)
+    assert spans[0] == (0, 15 * 48000)
+    for (start, samples), (next_start, _) in pairwise(spans):
+        assert next_start == start + samples
+    for each in slices:
+        assert_tools_accept(each.data, tmp_path)
+        assert decode_audio(each.data).pitch_hz == pytest.approx(_SPECS[name].tone_hz, abs=2)
+
+
+@pytest.mark.parametrize("name", _SLICED)
+def test_pictures_show_the_right_anchor_at_the_right_time(
+    outcome: Outcome, s3_server: S3Server, name: str
+) -> None:
+    """Within a second of when they were due; events say when they were sent, within a packet's
+    way and the encoder's."""
+    keys = [key for key in s3_server.keys(outcome.bucket) if f"/{name}/images/" in key]
+    assert len(keys) >= 5
+    times = {
+        event["EventInfo"]["Payload"]["FileName"]: event["EventInfo"]["Payload"]["StartTimeStamp"]
+        for event in outcome.events
+        if event["EventType"] == 1004
+    }
+    sent = outcome.anchors[name].sent
+    for key in keys:
+        stored = s3_server.get(outcome.bucket, key)
+        with av.open(io.BytesIO(stored.data), "r") as container:
+            number = picture_number(next(container.decode(video=0)))
+        told_s = times[key] / 1000
+        assert min(abs(told_s - at) for at, each in sent if each == number) < 0.5, key
+        assert told_s - int(stored.metadata["due-ms"]) / 1000 < 1
