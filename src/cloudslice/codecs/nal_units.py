@@ -23,7 +23,7 @@ class BitReader:
         self._left = 8 * len(payload)
 
     def skip(self, bits: int) -> None:
-        """Leave out so many bits.
+        """Leave out `bits` bits.
 
         Raises:
             MalformedUnitError: there are fewer.

@@ -2,10 +2,10 @@
 
 import ipaddress
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cloudslice.webrtc.udp.paths import Path, family_of, make_path
+from cloudslice.webrtc.udp.paths import Path, make_path
 
 _HOST_PREFERENCE, _PEER_REFLEXIVE_PREFERENCE = 126, 110
 _KINDS = frozenset({"host", "srflx", "prflx", "relay"})
@@ -66,9 +66,8 @@ def host_candidates(addresses: Sequence[tuple[str, int]]) -> tuple[Candidate, ..
     )
 
 
-def candidate_path(candidate: Candidate, families: Collection[int]) -> Path | None:
-    """The path to the peer's candidate; None if nothing can be sent there from sockets of these
-    address families.
+def candidate_path(candidate: Candidate) -> Path | None:
+    """The path to the peer's candidate; None if nothing can be sent there.
 
     A name (mDNS) is not looked up: the peer's own checks tell its address, which gives a
     peer-reflexive candidate. The same goes for a link-local address, whose zone only the peer
@@ -85,5 +84,4 @@ def candidate_path(candidate: Candidate, families: Collection[int]) -> Path | No
         return None
     if address.version == 6 and (address.is_link_local or address.ipv4_mapped):
         return None
-    path = make_path(str(address), candidate.port)
-    return path if family_of(path) in families else None
+    return make_path(str(address), candidate.port)

@@ -19,10 +19,10 @@ _MAX_RTO_S = 2.0
 """RFC 8489, 6.2.1, doubles the time between retransmissions without a limit, for servers that many
 ask at once. Here one peer is asked, for some seconds, on a network that may lose many."""
 _LIFETIME_S = 11.5
-"""A check that was not answered for so long has failed: with the times above it was sent seven
+"""Seconds without an answer after which a check has failed. With the times above it was sent seven
 times, which is Rc of RFC 8489, 6.2.1."""
 _NOMINATION_WAIT_S = 0.5
-"""A valid path is used at once; so long a better one is waited for before it is nominated."""
+"""A valid path is used at once. It is nominated after this many seconds without a better one."""
 
 
 class Outcome(Enum):

@@ -14,7 +14,8 @@ _CHECKS_PER_TIMEOUT = 6
 often, so that it takes as many lost answers."""
 _REFUSED_INTERVAL_S = 0.3
 _REFUSED_GRACE_S = 1.0
-"""The kernel says that nobody listens there (ICMP, which can be forged): so long it is asked."""
+"""Seconds that the peer is asked when the kernel says that nobody listens there (ICMP, which can be
+forged)."""
 
 
 class Consent:

@@ -9,9 +9,8 @@ nothing.
 """
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from enum import Enum
-from socket import AF_INET, AF_INET6
 
 from cloudslice.webrtc import stun
 from cloudslice.webrtc.candidates import (
@@ -26,6 +25,8 @@ from cloudslice.webrtc.ice_generation import IceGeneration, IceRole
 from cloudslice.webrtc.path_choice import PathChoice
 from cloudslice.webrtc.udp.paths import Path, is_same_remote
 
+_CHECK_TIMEOUT_S = 20.0
+"""Seconds after the peer's credentials are known by which a path must be found."""
 _MAX_EARLY = 16
 """Checks that are remembered until the peer's credentials are known."""
 
@@ -56,8 +57,6 @@ class IceAgent:
         send: sends a datagram on a path.
         now: monotonic second.
         consent_timeout_s: a peer that gives no sign of life for so long is lost.
-        check_timeout_s: so long after the peer's credentials are known a path must be found.
-        families: address families that we have sockets of.
     """
 
     def __init__(
@@ -68,8 +67,6 @@ class IceAgent:
         send: Callable[[bytes, Path], None],
         now: float,
         consent_timeout_s: float = 30.0,
-        check_timeout_s: float = 20.0,
-        families: Collection[int] = (AF_INET, AF_INET6),
     ) -> None:
         self.state = IceState.NEW
         self.failure = ""
@@ -77,9 +74,7 @@ class IceAgent:
         self.is_lite = is_lite
         self._role = IceRole(is_controlling=is_controlling and not is_lite)
         self._send = send
-        self._families = frozenset(families)
         self._consent_timeout_s = consent_timeout_s
-        self._check_timeout_s = check_timeout_s
         self._choice = PathChoice()
         self._consent = Consent(consent_timeout_s)
         self._check_deadline = math.inf
@@ -149,7 +144,7 @@ class IceAgent:
             self._role.switch()  # RFC 8445, 6.1.1
         self._generation.set_remote(credentials)
         self.state = IceState.CHECKING
-        self._check_deadline = now + self._check_timeout_s
+        self._check_deadline = now + _CHECK_TIMEOUT_S
         early, self._early = self._early, []
         for request, path in early:
             if self._generation.is_addressed(request):
@@ -158,7 +153,7 @@ class IceAgent:
     def add_candidate(self, candidate: Candidate) -> None:
         """Take a candidate of the peer, of the credentials of now, as it comes (RFC 8838). One that
         cannot be sent to is passed over."""
-        path = candidate_path(candidate, self._families)
+        path = candidate_path(candidate)
         if path is not None and not self.is_lite:
             self._checks.add_candidate(candidate, path)
 
@@ -182,10 +177,6 @@ class IceAgent:
             message = stun.parse(datagram)
         except stun.StunError:
             return False
-        return self.receive_message(message, path, now)
-
-    def receive_message(self, message: stun.StunMessage, path: Path, now: float) -> bool:
-        """`receive`, of a message that was parsed to find whom it is for."""
         if self.state is IceState.FAILED:
             return False
         if message.kind is stun.StunKind.REQUEST:
@@ -321,7 +312,7 @@ class IceAgent:
             self._fail(loss)
 
     def _check_failure(self) -> str:
-        within = f"within {self._check_timeout_s:g} s"
+        within = f"within {_CHECK_TIMEOUT_S:g} s"
         if self.is_lite:
             return f"no connectivity check of the peer came {within}"
         if not self._checks.paths:

@@ -21,18 +21,18 @@ _LONGEST_S = 4.0
 _LONGEST_IN_VAIN_S = 30.0
 """...of a sender that sends nothing, or does not answer."""
 _SLACK = 1.5
-"""The next answer may take so many times as long as the longest ones so far."""
+"""The next answer may take this many times as long as the longest ones before."""
 _LONGEST_ANSWER_S = 3.0
 """What comes later came by itself."""
 _UNANSWERED = 3
-"""So many requests in a row without an answer, while video flows undamaged: the sender does not
-answer."""
+"""Requests in a row without an answer, while video flows undamaged, after which the sender is taken
+not to answer."""
 _PROMPT_ANSWERS = 2
-"""...and so many with one, at once: it does after all."""
+"""Requests in a row that are answered at once, after which it is taken to answer after all."""
 _SERIES_S = 60.0
 """A request that is older than this is forgotten."""
 _DAMAGES = 2
-"""So many key frames damaged in a row: smaller ones may come through."""
+"""Key frames damaged in a row, after which smaller ones are asked for: they may come through."""
 _MOST_HALVINGS = 3
 
 

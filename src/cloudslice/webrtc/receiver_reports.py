@@ -17,7 +17,7 @@ _AUDIO_INTERVAL_S = 5.0
 _FIRST_INTERVAL_S = 0.1
 _FIRST_REPORTS = 20
 _MAX_BLOCKS = 31
-"""Of a packet: the count of a receiver report has five bits. With the REMB of so many videos it is
+"""Of a packet: the count of a receiver report has five bits. With a REMB of 31 videos a packet is
 shorter than 1200 bytes, which any network carries."""
 
 

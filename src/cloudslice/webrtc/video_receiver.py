@@ -12,13 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from math import inf
 
-import structlog
-
 from cloudslice.codecs.codec import Depacketizer
 from cloudslice.media.tracks import Decoding, Keyframe, KeyframeReceiver, NoKeyframeReason
 from cloudslice.webrtc import rtcp
 from cloudslice.webrtc.keyframe_assembler import KeyframeAssembler
 from cloudslice.webrtc.keyframe_requests import KeyframeRequests
+from cloudslice.webrtc.missing_keyframes import SenderWarnings
 from cloudslice.webrtc.receiver import Receiver, ReceiverHooks
 from cloudslice.webrtc.rtp_packet import RtpPacket, find_extension
 
@@ -28,17 +27,6 @@ FLOWING_S = 2.0
 NACK_ATTEMPTS = 5
 _COMING_S = 1.0
 """Longer than a key frame takes to come, retransmissions and all: no other one is asked for."""
-
-_NO_ANSWER = (
-    "the sender does not answer requests for key frames: pictures are made of those that it sends"
-    " by itself; let it send one in each interval of pictures"
-)
-_INTRA_REFRESH = (
-    "the sender sends no key frames, but renews its picture piece by piece (intra refresh): no"
-    " picture can be made until it sends one"
-)
-
-_log = structlog.get_logger(__name__)
 
 
 class _Request:
@@ -104,8 +92,7 @@ class VideoReceiver(Receiver):
         """Key frames whose picture data began to come."""
         self._coming: tuple[float, int] | None = None
         """While a key frame comes: since when, and the packets given up before."""
-        self._told: set[NoKeyframeReason] = set()
-        """What the log has."""
+        self._warnings = SenderWarnings()
         self._counts = Counter[str]()
 
     @property
@@ -170,7 +157,8 @@ class VideoReceiver(Receiver):
         self._before = state
         self._counts["keyframe_requests"] += 1
         self._hooks.send(lambda sender: rtcp.picture_loss(sender, stream.ssrc))
-        self._tell()
+        if self._pacing.are_ignored:
+            self._warnings.tell(self.no_keyframe_reason, self.ssrc)
 
     def on_packet(self, packet: RtpPacket) -> None:
         """A packet of our SSRC, which is read, or came with those that were to be read."""
@@ -199,9 +187,9 @@ class VideoReceiver(Receiver):
     def counts(self) -> Counter[str]:
         counts = super().counts
         names = ("keyframes", "keyframes_damaged", "keyframe_requests")
-        senders = ("senders_not_answering", "senders_with_intra_refresh")
         return Counter(
-            {each: self._counts[each] for each in (*names, *senders)}
+            {each: self._counts[each] for each in names}
+            | self._warnings.counts
             | {"video_unread": counts["unread"], "sink_errors": counts["sink_errors"]}
         )
 
@@ -237,19 +225,6 @@ class VideoReceiver(Receiver):
             self._counts["keyframes_damaged"] += 1
             self._pacing.answer_damaged(now)
             self._hooks.wake(self.next_deadline)
-
-    def _tell(self) -> None:
-        """Log, once, what keeps key frames from us, if it is the sender's way."""
-        texts = {
-            NoKeyframeReason.NO_ANSWER: ("senders_not_answering", _NO_ANSWER),
-            NoKeyframeReason.INTRA_REFRESH: ("senders_with_intra_refresh", _INTRA_REFRESH),
-        }
-        reason = self.no_keyframe_reason
-        if reason in texts and self._pacing.are_ignored and reason not in self._told:
-            self._told.add(reason)
-            name, text = texts[reason]
-            self._counts[name] += 1
-            _log.warning(text, ssrc=self.ssrc)
 
     def _read_orientation(self, packet: RtpPacket) -> None:
         if self._orientation_id is not None and packet.extensions:

@@ -159,15 +159,6 @@ def test_a_check_is_answered_at_once_with_its_source() -> None:
     assert response.is_signed_with(tested.agent.local.password.encode())
 
 
-def test_a_message_that_was_parsed_already_is_taken_too() -> None:
-    """By whoever looked up whose ufrag it names."""
-    tested = Stage(is_lite=True)
-    message = stun.parse(tested.check())
-    assert message.addressed_ufrag in tested.agent.ufrags
-    assert tested.agent.receive_message(message, PATH, 1)
-    assert tested.agent.path == PATH
-
-
 def test_a_lite_agent_takes_no_answers() -> None:
     """It asked nothing."""
     tested = Stage(is_lite=True)

@@ -67,7 +67,7 @@ class OpenSlice:
             self.add(packet, (len(packet),), samples)
 
     def note_filled(self, samples: int, *, is_concealed: bool) -> None:
-        """So much of it stands for missing packets."""
+        """`samples` of it stand for missing packets."""
         if is_concealed:
             self.concealed_samples += samples
         else:

@@ -11,7 +11,7 @@ PRE_ROLL = 15_360
 """
 
 _KEPT = PRE_ROLL + MAX_PACKET_SAMPLES
-"""A packet that straddles a cut may end so far behind it."""
+"""Samples that are kept: a packet that straddles a cut may end up to 120 ms behind it."""
 
 
 class PreRoll:

@@ -14,17 +14,19 @@ from math import inf
 from cloudslice.codecs.opus import SAMPLE_RATE
 
 _DRIFT = 300e-6
-"""Of real time: a sender's clock is off by 200 ppm at most, else it is slow or fast."""
+"""The part of real time by which a sender's clock may be off: 200 ppm, and a margin. A clock that
+is off by more is slow or fast."""
 
 _WINDOW_S = 5.0
-"""Network delay has its minimum that often, mostly."""
+"""Seconds within which some packet has hardly any network delay, mostly."""
 
 _SLOW_WINDOW_S = 1.0
-"""...but for a sender whose clock was found to be slow, so that silence comes soon."""
+"""The same for a sender whose clock was found to be slow: silence makes up for it sooner."""
 
 _BURST_S = 5.0
 _AHEAD_S = 1.0
-"""A network may become so much quicker; who is further ahead does not send in real time."""
+"""Seconds by which a network may become quicker. A sender that is further ahead does not send in
+real time."""
 
 _OVERDUE_S = 0.1
 
@@ -32,8 +34,8 @@ ON_TIME_S = 0.05
 """Less late than this is the network's jitter."""
 
 PAUSE_S = 2.0
-"""A longer stretch without packets ends a slice: nothing is made up for it. And of what the clocks
-did meanwhile nothing but their drift is known."""
+"""Seconds. A longer stretch without packets ends a slice, and is not filled. Of what the clocks did
+meanwhile nothing is known but their greatest drift."""
 
 
 class RealTime:

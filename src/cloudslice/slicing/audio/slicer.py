@@ -25,14 +25,15 @@ from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.slice_store import SliceStore
 
 _UNWRITTEN_S = 0.85
-"""What came so long ago is written at the next tick, and gathered by the spool for 0.05 s more: so
-it is on its way to the disk within a second."""
+"""Packets that came this many seconds ago are written at the next tick. The spool gathers them for
+0.05 s more, so they are on their way to the disk within a second."""
 
 _CLOSED_AFTER_S = PAUSE_S + 0.5
-"""Packets are handed over some time after they came."""
+"""Seconds without a packet after which a slice is ended. Packets are handed over some time after
+they came."""
 
 _STALL_S = 1.0
-"""Ticks that are further apart than this had nobody to make them."""
+"""Seconds between two ticks; if there are more, the process stood still."""
 
 
 class AudioSlicer:

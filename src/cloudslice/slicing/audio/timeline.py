@@ -30,19 +30,21 @@ from cloudslice.slicing.audio.sender_clock import SenderClock
 from cloudslice.slicing.audio.timestamps import Timestamps
 
 DECIDED_AFTER_S = 0.8
-"""So long packets are awaited after a late one: longer than what a sender has in its buffers when
-it goes on after a stall."""
+"""Seconds of packets that decide about a late one: more than a sender has in its buffers when it
+goes on after a stall."""
 
 _DECIDED_BY_S = 1.0
-"""...as they are handed over some time after they came."""
+"""Seconds after a late packet by which it is decided in any case. Packets are handed over some time
+after they came."""
 
 _LATE_S = 0.3
-"""More than the jitter of a network on which one can talk; less than a stall that is heard."""
+"""Seconds: more than the jitter of a network on which one can talk, less than a stall that is
+heard."""
 
 _CAUGHT_UP_S = 0.1
 _PROGRESS_S = 0.08
-"""What is held back makes up for as much in the second half of the time, if it comes a fifth faster
-than real time; the jitter of two windows of 0.4 s differs by less."""
+"""Seconds. Packets that were held back, and come a fifth faster than real time, become less late by
+as much in the second half of `DECIDED_AFTER_S`. Jitter differs by less between its halves."""
 
 
 class Placed(NamedTuple):
@@ -280,7 +282,7 @@ class Timeline:
         self._timestamps.shift(-count * samples)
 
     def _note_early(self, early_s: float) -> None:
-        """Packets were quicker than all before by so much, or there were none before."""
+        """Packets were quicker than all before, or the first, by `early_s` seconds."""
         if early_s <= 0:
             return
         if self._real_time.is_settled:

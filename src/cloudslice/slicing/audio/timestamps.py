@@ -1,8 +1,9 @@
 """How far a sender's RTP timestamps are believed.
 
 A gap that a timestamp tells is believed as far as the packet's arrival allows. Network jitter hides
-some milliseconds, so a clock that runs ahead by little with each packet would be believed for ever:
-what real time does not confirm, at once or by quicker packets that follow, is charged.
+some milliseconds, so a clock that runs ahead a little with each packet would be believed for ever.
+Therefore each track has an allowance for what real time does not confirm, at once or by quicker
+packets that follow.
 """
 
 from cloudslice.codecs.opus import GRID, SAMPLE_RATE
@@ -10,11 +11,11 @@ from cloudslice.slicing.audio.clock_faults import ClockFault, ClockFaults
 from cloudslice.slicing.audio.real_time import PAUSE_S
 
 _UNCONFIRMED_SAMPLES = 12_000
-"""How much a track gets in all for gaps of timestamps alone."""
+"""Samples that a track is believed in all beyond what real time confirms: 0.25 s."""
 
 _NEGLIGIBLE_SAMPLES = 240
 _STEP_SAMPLES = 4_800
-"""What a clock is off by at a time: more is a jump, less is a wrong rate."""
+"""A clock that is off by more at a time has jumped; one that is off by less has a wrong rate."""
 
 _CLEAN_PACKETS = 3
 _MAX_DRIFT_S = 0.05
@@ -43,7 +44,7 @@ class Timestamps:
         self._offset: int | None = None
         """Media position minus timestamp; None until the next packet tells."""
         self._unconfirmed = _UNCONFIRMED_SAMPLES
-        """What is left of it."""
+        """What is left of `_UNCONFIRMED_SAMPLES`."""
         self._believed = 0
         """The gaps that were believed, as far as real time has not contradicted them."""
         self._clean_packets = 0
@@ -52,7 +53,7 @@ class Timestamps:
         """How far the clocks may have gone apart since a packet was quicker than those before."""
 
     def restart(self) -> None:
-        """The next one has no relation to the ones before."""
+        """The next timestamp has no relation to those before."""
         self._offset = None
 
     def position(self, timestamp: int) -> int | None:
@@ -60,7 +61,7 @@ class Timestamps:
         return None if self._offset is None else timestamp + self._offset
 
     def shift(self, samples: int) -> None:
-        """Timestamps mean positions that are so much later."""
+        """Move the positions of all timestamps by `samples`: later, if it is positive."""
         assert self._offset is not None  # noqa: S101 - a packet has come
         self._offset += samples
 
@@ -100,14 +101,15 @@ class Timestamps:
         return gap - excess
 
     def on_placed(self, packets: int, drift_s: float) -> None:
-        """So many have their place; meanwhile the clocks may have gone apart by `drift_s`."""
+        """`packets` more have their place. Since the last ones the clocks may have gone apart by
+        `drift_s` seconds."""
         self._drift_s = min(self._drift_s + drift_s, _MAX_DRIFT_S)
         self._clean_packets += packets
         self.is_fast = self.is_fast and self._clean_packets < _CLEAN_PACKETS
 
     def on_early(self, early_s: float) -> None:
-        """Packets were quicker than all before by so much: gaps that jitter seemed to confirm may
-        have been none."""
+        """A packet was quicker than all before, by `early_s` seconds. Gaps that jitter seemed to
+        confirm may have been none."""
         wrong = min(self._believed, round((early_s - self._drift_s) * SAMPLE_RATE))
         self._drift_s = max(0.0, self._drift_s - early_s)
         if wrong > 0:
@@ -115,7 +117,8 @@ class Timestamps:
             self._charge(wrong)
 
     def _charge(self, samples: int) -> bool:
-        """Whether they may be believed by so much more than real time allows."""
+        """Take `samples` off what the track is believed beyond real time; False if too few are
+        left."""
         if samples <= self._unconfirmed:
             self._unconfirmed -= samples
             return True

@@ -26,11 +26,12 @@ from cloudslice.slicing.slice_store import SliceStore
 _log = structlog.get_logger(__name__)
 
 _EARLY_S = 0.002
-"""A timer may end this much too soon."""
+"""Seconds that a timer may end too soon."""
 _AGE_TOLD_MS = 200
-"""A key frame so much older than its picture was due is told to be: it was kept."""
+"""Milliseconds. A key frame that was kept, and is older by more when its picture is due, has its
+age in the picture's metadata."""
 _MOST_TO_SKIP = 63
-"""A track whose key frames cost a process again and again must not cost others their pictures."""
+"""Key frames. A track that costs a process again and again must not cost others their pictures."""
 
 
 class FrameGrabber:
@@ -80,7 +81,7 @@ class FrameGrabber:
         """...and of the one after it."""
         self._request: KeyframeRequest | None = None
         self._fulfilled = 0
-        """Requests so far."""
+        """How many requests were."""
         self._has_flowed = False
         """Whether the anchor was seen to send video since the picture was due."""
         self._last: Keyframe | None = None

@@ -41,9 +41,9 @@ _WAITING_PER_PROCESS = 64
 """Some half a second of work with JPEG, a whole one with PNG. If twice as many may wait, then under
 lasting load they are later, and no more. 64 key frames of 720p are some 6 MB."""
 _ENOUGH_FOR_ONE = 8
-"""So many may wait for a process before another one helps."""
+"""Jobs that may wait for each process before another process is started."""
 _IDLE_S = 60.0
-"""A further process that has had nothing to do for so long is ended."""
+"""Seconds without work after which a process is ended, if it is not the first one."""
 _SETTLE_S = 10.0
 _BACKOFF_S = 0.5
 _MAX_BACKOFF_S = 30.0

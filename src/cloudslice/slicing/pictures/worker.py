@@ -71,7 +71,7 @@ def _name(padded: bytes) -> str:
 
 
 def _read(length: int) -> bytes:
-    """So many bytes; none if the other end is closed."""
+    """The next `length` bytes; none if the other end is closed."""
     data = bytearray(length)
     rest = memoryview(data)
     while rest:

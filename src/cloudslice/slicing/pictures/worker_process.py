@@ -24,11 +24,11 @@ from cloudslice.slicing.pictures.worker_start import describe_status, start_work
 JOBS_AT_ONCE = 2
 """One that is worked on, and one that waits in the worker: it need not wait for the event loop."""
 _CHECKS = 5
-"""A time limit is counted in so many parts. A machine that stood still uses up one of them."""
+"""Parts in which a time limit is counted. A machine that stood still uses up one of them."""
 _REAP_S = 0.01
 _LAST_WORD_S = 1.0
 _READS_AT_ONCE = 8
-"""So many pieces of an answer are read before others have the event loop."""
+"""Pieces of an answer that are read before others have the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class WorkerProcess:
             self._send()
 
     def dismiss_in(self, seconds: float) -> None:
-        """End it if it is given no job for so long; it has none now."""
+        """End it if it is given no job for so many seconds; it has none now."""
         self._set_timer(seconds, self._end, Fate.DISMISSED, "not needed any more")
 
     def kill(self) -> None:

@@ -34,7 +34,7 @@ from cloudslice.webrtc.udp.paths import family_of, make_path
 from cloudslice.webrtc.udp.sockets import bind, read_unreachable
 
 _READINGS = 64
-"""One tick reads at most so often what there is room for: half a million datagrams."""
+"""Readings of one tick at most, each of as many datagrams as there is room for: half a million."""
 
 _log = structlog.get_logger(__name__)
 
@@ -143,8 +143,8 @@ class UdpPort:
                     self._faults.caught(error)
 
     def catch_up(self, peers: Collection[NativePeer]) -> None:
-        """Take in what these peers have sent so far: before they end, or somebody ceases to
-        listen."""
+        """Take in what these peers have sent until now; to be called before they end, or before
+        somebody ceases to listen."""
         self._read(self._clock.monotonic())
         for peer in peers:
             self.flush(peer)
