@@ -25,8 +25,6 @@ from cloudslice.slicing.slice_store import SliceStore
 
 _log = structlog.get_logger(__name__)
 
-_EARLY_S = 0.002
-"""Seconds that a timer may end too soon."""
 _AGE_TOLD_MS = 200
 """Milliseconds. A key frame that was kept, and is older by more when its picture is due, has its
 age in the picture's metadata."""
@@ -122,10 +120,10 @@ class FrameGrabber:
         if self._request is not None:
             if now >= self._due and not self._has_flowed:
                 self._has_flowed = self._track.flowing
-            if self._due_then - AHEAD_S - now > _EARLY_S:
+            if now < self._due_then - AHEAD_S:
                 return
             self._give_up(self._request)
-        if self._due - AHEAD_S - now <= _EARLY_S:
+        if now >= self._due - AHEAD_S:
             self._ask()
 
     def close(self) -> None:

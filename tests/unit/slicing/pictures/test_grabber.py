@@ -199,15 +199,6 @@ def test_a_key_frame_shortly_before_the_due_time_is_used() -> None:
     assert grabbing.taken() == [100.0, pytest.approx(due - 0.04, abs=0.001)]
 
 
-def test_a_tick_that_comes_a_little_early_is_as_good() -> None:
-    grabbing = Grabbing()
-    due = DueTimes().join(5, "a", 100.0)
-    grabbing.grant()
-    grabbing.clock.now = due - PERIOD_S - 0.001
-    grabbing.grabber.tick(grabbing.clock.now)
-    assert len(grabbing.track.requests) == 1
-
-
 def test_one_request_is_open_at_a_time() -> None:
     grabbing = Grabbing()
     for _ in range(300):
