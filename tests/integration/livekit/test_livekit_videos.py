@@ -1,0 +1,77 @@
+"""Video on demand: nothing is sent between two pictures, and what is due comes in time."""
+
+import asyncio
+import time
+
+import pytest
+
+from helpers.encoded_video import decode_keyframe
+from helpers.livekit_anchor import AnchorSpec
+from helpers.livekit_process import LivekitProcess
+from helpers.livekit_stage import LivekitStage, livekit_stage
+
+
+async def test_no_video_comes_between_pictures(stage: LivekitStage) -> None:
+    await stage.join("alice", AnchorSpec(tone_hz=None, fps=30))
+    video = stage.video("alice")
+    await stage.keyframe(video)
+    await asyncio.sleep(1)  # what was on its way
+    before = stage.port.datagrams
+    await asyncio.sleep(3)  # that nothing comes is what is looked at
+    assert stage.port.datagrams - before < 20  # RTCP and connectivity checks
+    assert video.flowing
+    await stage.keyframe(video)
+
+
+async def test_a_picture_comes_in_time(stage: LivekitStage) -> None:
+    """Within a second of when it was asked for; from a cold start, too."""
+    await stage.join("alice", AnchorSpec(tone_hz=None, fps=30))
+    video, late_s = stage.video("alice"), []
+    for pause_s in [0.0, 0.3, 1.1] * 5:
+        await asyncio.sleep(pause_s)
+        asked = time.monotonic()
+        keyframe = await stage.keyframe(video)
+        late_s.append(keyframe.arrival - asked)
+        assert keyframe.arrival >= asked
+    assert max(late_s) < 1
+    assert sorted(late_s)[len(late_s) // 2] < 0.3
+
+
+async def test_video_may_stay_on(livekit: LivekitProcess, room_id: str) -> None:
+    async with livekit_stage(livekit, room_id, video_on_demand=False) as stage:
+        await stage.join("alice", AnchorSpec(tone_hz=None, fps=30))
+        video = stage.video("alice")
+        await stage.keyframe(video)
+        before = stage.port.datagrams
+        await asyncio.sleep(1)
+        assert stage.port.datagrams - before > 20
+        await stage.keyframe(video)
+
+
+@pytest.mark.parametrize("on_demand", [True, False])
+async def test_the_highest_layer_is_pictured(
+    livekit: LivekitProcess, room_id: str, *, on_demand: bool
+) -> None:
+    async with livekit_stage(livekit, room_id, video_on_demand=on_demand) as stage:
+        spec = AnchorSpec(tone_hz=None, video=(1280, 720), fps=15, simulcast=True)
+        await stage.join("alice", spec)
+        video, sizes = stage.video("alice"), []
+        for _ in range(6):
+            keyframe = await stage.keyframe(video)
+            frame = decode_keyframe(keyframe.decoding, keyframe.data)
+            sizes.append((frame.width, frame.height, round(time.monotonic(), 1)))
+            await asyncio.sleep(2)
+        print(sizes)
+        assert [size[:2] for size in sizes[2:]] == [(1280, 720)] * 4
+
+
+@pytest.mark.parametrize("codec", ["vp9", "av1"])
+async def test_a_codec_that_is_not_pictured_leaves_the_audio(
+    stage: LivekitStage, codec: str
+) -> None:
+    await stage.join("alice", AnchorSpec(codec=codec))
+    video = stage.video("alice")
+    with pytest.raises(TimeoutError):
+        await stage.keyframe(video)
+    assert not video.flowing
+    assert len((await stage.hear("alice", 20)).packets) >= 20
