@@ -20,7 +20,7 @@ def livekit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LivekitProcess
 @pytest.fixture
 def room_id() -> str:
     """Of a room of the test's own."""
-    return f"room {next(_numbers)}"
+    return f"room-{next(_numbers)}"
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 """What a robot hears and sees in a room of a real LiveKit server, of LiveKit's own clients."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from helpers.encoded_video import decode_keyframe, picture_number
 from helpers.livekit_anchor import AnchorSpec
-from helpers.livekit_stage import LivekitStage, pitch_hz
+from helpers.livekit_process import LivekitProcess
+from helpers.livekit_stage import LivekitStage, livekit_stage, pitch_hz
 from helpers.rtp import RecordingSink
 from helpers.scripted_rooms import HearingRobot
 from helpers.waiting import eventually
@@ -127,3 +129,12 @@ async def test_two_robots_hear_the_same(stage: LivekitStage) -> None:
     assert sinks[0].packets[:30] == sinks[1].packets[:30]
     attendance.leave()
     assert len((await stage.hear("alice", 10)).packets) >= 10
+
+
+async def test_an_ice_lite_server(tmp_path: Path, room_id: str) -> None:
+    """It only answers checks: we find the path, as many servers in the cloud would have it."""
+    with LivekitProcess(tmp_path, rtc="use_ice_lite: true") as process:
+        async with livekit_stage(process, room_id) as stage:
+            await stage.join("alice", _ALICE)
+            assert len((await stage.hear("alice", 20)).packets) >= 20
+            await stage.keyframe(stage.video("alice"))
