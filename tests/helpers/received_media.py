@@ -10,6 +10,7 @@ from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.native.native_events import Missing, Packet, Run
 from cloudslice.webrtc.native.native_port import StreamKind
 from cloudslice.webrtc.receiver import Receiver, ReceiverHooks
+from cloudslice.webrtc.rtcp import ReportBlock
 from cloudslice.webrtc.video_receiver import VideoReceiver
 from helpers.native_peer import Receiving
 from helpers.slice_store import ManualClock
@@ -112,7 +113,7 @@ class ReceivedMedia:
     def _wake(self, at: float) -> None:
         self.deadline = min(self.deadline, at)
 
-    def _send(self, make: Callable[[int], bytes]) -> None:
+    def _send(self, make: Callable[[int], bytes], _block: ReportBlock | None) -> None:
         for part in RtcpPacket.parse(make(OUR_SSRC)):
             if isinstance(part, RtcpRtpfbPacket):
                 self.feedback.append(Nack(part.media_ssrc, part.lost))

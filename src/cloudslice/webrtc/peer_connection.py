@@ -32,7 +32,7 @@ from cloudslice.webrtc.offering import accept_answer
 from cloudslice.webrtc.receiver import ReceiverHooks
 from cloudslice.webrtc.receiver_reports import ReceiverReports
 from cloudslice.webrtc.remote_description import RemoteDescription
-from cloudslice.webrtc.rtcp import RtcpParseError, parse_rtcp
+from cloudslice.webrtc.rtcp import ReportBlock, RtcpParseError, parse_rtcp
 from cloudslice.webrtc.srtp import RepeatedPacketError, SrtpError
 from cloudslice.webrtc.streams import Streams
 from cloudslice.webrtc.transport import Transport, TransportFailedError
@@ -311,9 +311,9 @@ class PeerConnection:
             self._heard_until = arrival
             self.transport.ice.heard(path, arrival)
 
-    def _send_feedback(self, make: Callable[[int], bytes]) -> None:
+    def _send_feedback(self, make: Callable[[int], bytes], block: ReportBlock | None) -> None:
         self._follow_media()
-        self.transport.send_rtcp(self._reports.feedback(make))
+        self.transport.send_rtcp(self._reports.feedback(make, block))
 
     def on_unreachable(self, path: bytes) -> None:
         """The network says that nobody listens at the other end of a path."""

@@ -19,12 +19,13 @@ class ReceiverHooks:
     """What a receiver needs of its peer connection.
 
     Attributes:
-        send: sends an RTCP packet that it is given the maker of, with the SSRC that asks.
+        send: sends an RTCP packet that it is given the maker of, with the SSRC that asks, behind a
+            report on the stream that it is about.
         wake: the connection is to call the receiver by this monotonic second.
         monotonic: the clock of arrivals.
     """
 
-    send: Callable[[Callable[[int], bytes]], None]
+    send: Callable[[Callable[[int], bytes], ReportBlock | None], None]
     wake: Callable[[float], None]
     monotonic: Callable[[], float]
 
@@ -87,7 +88,7 @@ class Receiver(ABC):
         """Packets of our SSRC are missing: ask the sender for them (RFC 4585, 6.2.1)."""
         ssrc = self.ssrc
         if ssrc is not None:
-            self._hooks.send(lambda sender: nack(sender, ssrc, sequences))
+            self._ask(lambda sender: nack(sender, ssrc, sequences))
 
     @property
     def next_deadline(self) -> float:
@@ -122,6 +123,10 @@ class Receiver(ABC):
             total.update(_count(self._stream.state))
         total["sink_errors"] += self.faults.errors
         return total
+
+    def _ask(self, make: Callable[[int], bytes]) -> None:
+        """Send feedback on our SSRC."""
+        self._hooks.send(make, self.report_block(self._hooks.monotonic()))
 
     @abstractmethod
     def _began(self) -> None:

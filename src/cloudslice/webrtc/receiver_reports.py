@@ -59,9 +59,12 @@ class ReceiverReports:
             packets[0] += rtcp.remb(self._ssrc, bitrate_bps, ssrcs)
         return packets
 
-    def feedback(self, make: Callable[[int], bytes]) -> bytes:
+    def feedback(self, make: Callable[[int], bytes], block: rtcp.ReportBlock | None) -> bytes:
         """A compound packet with what `make` gives for our SSRC: a NACK or a PLI.
 
-        A full compound packet, as not every peer takes reduced-size RTCP (RFC 5506).
+        A full compound packet, as not every peer takes reduced-size RTCP (RFC 5506). It begins with
+        a report on the stream that the feedback is about: by the first SSRC in a packet Janus finds
+        the media section that all of it is for.
         """
-        return rtcp.receiver_report(self._ssrc, ()) + self._description + make(self._ssrc)
+        blocks = () if block is None else (block,)
+        return rtcp.receiver_report(self._ssrc, blocks) + self._description + make(self._ssrc)

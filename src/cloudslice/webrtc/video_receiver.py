@@ -156,7 +156,7 @@ class VideoReceiver(Receiver):
         self._pacing.asked(now, may_be_answered=self.flowing and state == self._before)
         self._before = state
         self._counts["keyframe_requests"] += 1
-        self._hooks.send(lambda sender: rtcp.picture_loss(sender, stream.ssrc))
+        self._ask(lambda sender: rtcp.picture_loss(sender, stream.ssrc))
         if self._pacing.are_ignored:
             self._warnings.tell(self.no_keyframe_reason, self.ssrc)
 

@@ -121,6 +121,29 @@ async def test_video_comes_all_the_time_where_it_is_not_on_demand(
         stay.leave()
 
 
+async def test_who_is_asked_for_a_key_frame_is_the_one_whose_picture_is_wanted(
+    tmp_path: Path, looks: dict[str, Media]
+) -> None:
+    """All are asked through one connection; Janus goes by the first SSRC of an RTCP packet."""
+    async with janus_stage(tmp_path, video_on_demand=False) as stage:
+        robot = Listener(listens=False)
+        stay = await stage.rooms.enter(ROOM, "robot", robot)
+        publishers = {name: await stage.publish(name, looks[name]) for name in NAMES}
+        await eventually(lambda: len(robot.anchors) == len(NAMES))
+        for name in NAMES:
+            await stage.keyframe(robot.anchors[name])
+
+        def count() -> dict[str, int]:
+            return {name: each.stats.keyframes_wanted for name, each in publishers.items()}
+
+        for name in NAMES:
+            before = count()
+            await stage.keyframe(robot.anchors[name])
+            await eventually(lambda name=name, before=before: count()[name] > before[name])
+            assert {other for other in NAMES if count()[other] != before[other]} == {name}
+        stay.leave()
+
+
 async def test_two_robots_share_one_connection(stage: JanusStage) -> None:
     first, second = Listener(), Listener()
     await stage.publish("alice", speaker("alice"))

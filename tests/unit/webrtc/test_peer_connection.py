@@ -414,7 +414,7 @@ def nominate(meeting: Meeting, path: Path) -> None:
 def feedback_paths(meeting: Meeting) -> set[Path]:
     """Where a request for a key frame goes now."""
     meeting.port.sent.clear()
-    meeting.connection.streams._hooks.send(lambda ssrc: b"")
+    meeting.connection.streams._hooks.send(lambda ssrc: b"", None)
     paths = {path for _data, path in meeting.port.sent}
     meeting.port.sent.clear()
     return paths

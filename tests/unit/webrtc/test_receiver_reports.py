@@ -16,7 +16,7 @@ from cloudslice.webrtc.receiver_reports import ReceiverReports
 from cloudslice.webrtc.rtcp import SenderReport, picture_loss
 from cloudslice.webrtc.video_receiver import VideoReceiver
 
-HOOKS = ReceiverHooks(lambda make: None, lambda at: None, lambda: 0.0)
+HOOKS = ReceiverHooks(lambda make, block: None, lambda at: None, lambda: 0.0)
 
 
 @dataclass
@@ -118,9 +118,18 @@ def test_a_report_tells_how_long_ago_the_last_sender_report_came() -> None:
     assert (rr.reports[0].lsr, rr.reports[0].dlsr) == (0, 0)
 
 
+def test_feedback_begins_with_a_report_on_the_stream_that_it_is_about() -> None:
+    """Janus takes the first SSRC of a compound packet for that of all its parts."""
+    block = audio().report_block(1.0)
+    packet = ReceiverReports(1000).feedback(lambda ssrc: picture_loss(ssrc, 1), block)
+    rr, _, pli = RtcpPacket.parse(packet)
+    assert [each.ssrc for each in cast(RtcpRrPacket, rr).reports] == [1]
+    assert cast(RtcpPsfbPacket, pli).media_ssrc == 1
+
+
 def test_feedback_is_a_full_compound_packet() -> None:
     """RFC 3550, 6.1: RR and SDES come first, for peers without reduced-size RTCP."""
-    packet = ReceiverReports(1000).feedback(lambda ssrc: picture_loss(ssrc, 2))
+    packet = ReceiverReports(1000).feedback(lambda ssrc: picture_loss(ssrc, 2), None)
     rr, sdes, pli = RtcpPacket.parse(packet)
     assert isinstance(rr, RtcpRrPacket)
     assert isinstance(sdes, RtcpSdesPacket)

@@ -8,7 +8,7 @@ from cloudslice.webrtc.receivers import make_receiver
 from cloudslice.webrtc.video_receiver import VideoReceiver
 from helpers.offers import REAL, accept
 
-HOOKS = ReceiverHooks(lambda make: None, lambda at: None, lambda: 0.0)
+HOOKS = ReceiverHooks(lambda make, block: None, lambda at: None, lambda: 0.0)
 
 
 @pytest.mark.parametrize("client", ["chromium", "firefox"])
