@@ -84,6 +84,11 @@ logging:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
+    def configure(self, more: str) -> None:
+        """Add lines to its configuration, from its next start on."""
+        with self._config.open("a") as config:
+            config.write(f"{more}\n")
+
     def start(self) -> None:
         """Start and wait until it answers."""
         with self._log.open("ab") as log:
