@@ -110,7 +110,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         database = await stack.enter_async_context(Database(path, _SCHEMAS))
         await database.run(lambda connection: check_key(connection, box))
         bus = Bus(database)
-        steady = await stack.enter_async_context(SteadyClock(database, clock, "tasks"))
+        steady = await stack.enter_async_context(SteadyClock(database, clock))
         store = SqliteTaskStore(database, box, bus)
         delivery = await _open_delivery(stack, settings, database, box, bus, steady, clock, store)
         spool, uploader = delivery.spool, delivery.uploader
@@ -155,7 +155,7 @@ async def _open_delivery(
 ) -> DeliveryParts:
     """Open what brings slices and events to those who get them, until `stack` is left."""
     known, _ = await tasks.load()
-    webhooks = await stack.enter_async_context(Webhooks(settings, database, bus, clock))
+    webhooks = await stack.enter_async_context(Webhooks(settings, database, bus, clock, steady))
     spool = Spool(
         settings.data_dir / _SPOOL,
         box,

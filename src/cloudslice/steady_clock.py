@@ -18,8 +18,14 @@ from cloudslice.vetting import forget_odd
 
 SCHEMA = Schema(
     "steady_clock",
-    ("CREATE TABLE steady_clock (part TEXT PRIMARY KEY, now_ms INTEGER NOT NULL) WITHOUT ROWID;",),
+    (
+        "CREATE TABLE steady_clock (part TEXT PRIMARY KEY, now_ms INTEGER NOT NULL) WITHOUT ROWID;",
+        # Webhooks had a clock of their own, which differed by a minute or so.
+        "DELETE FROM steady_clock WHERE part <> 'tasks';",
+    ),
 )
+_PART = "tasks"
+"""The name of the only row."""
 
 _SAVE_EVERY_S = 60.0
 """What a killed process has run since its last save does not count."""
@@ -36,17 +42,15 @@ class SteadyClock:
             entered.
     """
 
-    def __init__(self, database: Database, clock: Clock, part: str) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         """
         Args:
             database: open, with the SCHEMA of this module.
             clock: its monotonic time drives this clock.
-            part: the part of the service whose clock this is.
         """
         self.is_new = False
         self._database = database
         self._clock = clock
-        self._part = part
         self._base_ms = 0
         self._base_at = 0.0
         self._saver: asyncio.Task[None] | None = None
@@ -92,11 +96,11 @@ class SteadyClock:
     def _load(self, connection: sqlite3.Connection) -> int | None:
         forget_odd(connection, "steady_clock")
         row = connection.execute(
-            "SELECT now_ms FROM steady_clock WHERE part = ?", (self._part,)
+            "SELECT now_ms FROM steady_clock WHERE part = ?", (_PART,)
         ).fetchone()
         return None if row is None else row[0]
 
     def _save(self, connection: sqlite3.Connection) -> None:
         connection.execute(
-            "INSERT OR REPLACE INTO steady_clock VALUES (?, ?)", (self._part, self.now_ms())
+            "INSERT OR REPLACE INTO steady_clock VALUES (?, ?)", (_PART, self.now_ms())
         )

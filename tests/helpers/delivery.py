@@ -132,8 +132,8 @@ async def open_delivery(
         enter = stack.enter_async_context
         database = await enter(Database(settings.data_dir / DATABASE, (*SCHEMAS, *schemas)))
         bus = Bus(database)
-        steady = await enter(SteadyClock(database, clock, "spool"))
-        webhooks = await enter(Webhooks(settings, database, bus, clock, pace=callback_pace))
+        steady = await enter(SteadyClock(database, clock))
+        webhooks = await enter(Webhooks(settings, database, bus, clock, steady, pace=callback_pace))
         spool = Spool(
             settings.data_dir / "spool",
             box,

@@ -53,7 +53,7 @@ async def leave_behind(settings: Settings, amount: LeftBehind) -> None:
         path = settings.data_dir / "cloudslice.db"
         database = await stack.enter_async_context(Database(path, _SCHEMAS))
         await database.run(lambda connection: check_key(connection, box))
-        steady = await stack.enter_async_context(SteadyClock(database, clock, "tasks"))
+        steady = await stack.enter_async_context(SteadyClock(database, clock))
         bus = Bus(database)
         store = SqliteTaskStore(database, box, bus)
         spool = Spool(settings.data_dir / "spool", box, {}, bus, steady.now_ms)

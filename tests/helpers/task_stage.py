@@ -16,7 +16,6 @@ from cloudslice.rooms.base import LeaveCode, RoomProvider
 from cloudslice.slices import SliceKind
 from cloudslice.slicing.audio.ogg_repair import repair_ogg
 from cloudslice.slicing.pictures.pool import PicturePool
-from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks import sqlite_store
 from cloudslice.tasks.service import Tasks
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
@@ -119,12 +118,13 @@ async def open_tasks(
         if tick is None:
             tick = stack.enter_context(contextlib.closing(Tick(clock)))
         store = SqliteTaskStore(database, BOX, bus)
-        steady = await stack.enter_async_context(SteadyClock(database, clock, "tasks"))
         worker = Worker(settings, store, spool, providers, pictures, clock, tick, bus)
         await stack.enter_async_context(worker)
         await delivery.uploader.end_others(worker.taken_up)
         is_full = lambda: delivery.uploader.is_full  # noqa: E731
-        tasks = Tasks(settings, store, worker, spool, is_full, providers, steady.now_ms)
+        # Delivery has a clock of its own here, which runs.
+        steady_ms = lambda: round(clock.monotonic() * 1000)  # noqa: E731
+        tasks = Tasks(settings, store, worker, spool, is_full, providers, steady_ms)
         yield TaskParts(tasks, worker, bus)
 
 

@@ -14,6 +14,7 @@ from cloudslice.config import Settings
 from cloudslice.database import Database
 from cloudslice.events import Bus, RobotEntered
 from cloudslice.slices import TaskRef
+from cloudslice.steady_clock import SteadyClock
 from cloudslice.webhooks.attempts import CallbackCounters
 from cloudslice.webhooks.callback_pace import CallbackPace
 from cloudslice.webhooks.sql_schema import SCHEMA
@@ -97,9 +98,13 @@ class WebhookSite:
     @asynccontextmanager
     async def open(self, clock: Clock | None = None) -> AsyncIterator[OpenWebhooks]:
         """Webhooks over the directory, with a fast pace."""
-        async with Database(self.path, SCHEMAS) as database:
+        clock = clock or SystemClock()
+        async with (
+            Database(self.path, SCHEMAS) as database,
+            SteadyClock(database, clock) as steady,
+        ):
             bus = Bus(database)
             async with Webhooks(
-                self.settings, database, bus, clock or SystemClock(), pace=self.pace
+                self.settings, database, bus, clock, steady, pace=self.pace
             ) as webhooks:
                 yield OpenWebhooks(webhooks, bus, database)

@@ -16,7 +16,7 @@ async def test_it_goes_with_the_monotonic_clock(tmp_path: Path) -> None:
     clock = SettableClock()
     async with (
         Database(tmp_path / "test.db", [SCHEMA]) as database,
-        SteadyClock(database, clock, "tests") as steady,
+        SteadyClock(database, clock) as steady,
     ):
         assert steady.is_new
         assert steady.now_ms() == UTC_AT_ZERO_MS
@@ -31,20 +31,18 @@ async def test_it_stands_still_between_processes(tmp_path: Path, step_ms: int) -
     clock = SettableClock()
     async with (
         Database(tmp_path / "test.db", [SCHEMA]) as database,
-        SteadyClock(database, clock, "tests"),
+        SteadyClock(database, clock),
     ):
         clock.now += 3600
     clock.now, clock.step_ms = 7.0, step_ms
     async with (
         Database(tmp_path / "test.db", [SCHEMA]) as database,
-        SteadyClock(database, clock, "tests") as steady,
-        SteadyClock(database, clock, "others") as other,
+        SteadyClock(database, clock) as steady,
     ):
         assert not steady.is_new
         assert steady.now_ms() == UTC_AT_ZERO_MS + HOUR_MS
         clock.now += 5
         assert steady.now_ms() == UTC_AT_ZERO_MS + HOUR_MS + 5000
-        assert other.is_new
 
 
 @pytest.mark.parametrize("reading", ["yesterday", b"now", 1e300])
@@ -53,9 +51,9 @@ async def test_a_reading_that_is_no_number_is_none(tmp_path: Path, reading: obje
     clock = SettableClock()
     async with Database(tmp_path / "test.db", [SCHEMA]) as database:
         await database.run(
-            lambda c: c.execute("INSERT INTO steady_clock VALUES ('tests', ?)", (reading,))
+            lambda c: c.execute("INSERT INTO steady_clock VALUES ('tasks', ?)", (reading,))
         )
-        async with SteadyClock(database, clock, "tests") as steady:
+        async with SteadyClock(database, clock) as steady:
             assert steady.is_new
             assert steady.now_ms() == UTC_AT_ZERO_MS
 
@@ -66,7 +64,7 @@ async def test_it_is_saved_now_and_then(tmp_path: Path, monkeypatch: pytest.Monk
     clock = SettableClock()
     async with (
         Database(tmp_path / "test.db", [SCHEMA]) as database,
-        SteadyClock(database, clock, "tests") as steady,
+        SteadyClock(database, clock) as steady,
     ):
         clock.now += 10
         saved: list[int] = []

@@ -48,21 +48,23 @@ class Webhooks:
         database: Database,
         bus: Bus,
         clock: Clock,
+        steady: SteadyClock,
         *,
         pace: CallbackPace | None = None,
     ) -> None:
         """
         Args:
             settings: callbacks and apps.
-            database: open, with the SCHEMA of `webhooks.sql_schema` and that of `steady_clock`.
+            database: open, with the SCHEMA of `webhooks.sql_schema`.
             bus: tells what happens, and is told what was delivered.
             clock: labels and paces everything.
+            steady: counts retentions; entered.
             pace: when webhooks are repeated; default: by the settings' retention.
         """
         self._settings = settings
         self._database = database
         self._clock = clock
-        self._steady = SteadyClock(database, clock, "webhooks")
+        self._steady = steady
         self._stack = AsyncExitStack()
         self._loop = asyncio.get_running_loop()
         callbacks = settings.callbacks
@@ -70,7 +72,7 @@ class Webhooks:
         self._attempts = Attempts(self._client, settings.app, bus, clock)
         self._keeper = HistoryKeeper(
             database,
-            self._steady.now_ms,
+            steady.now_ms,
             hours=callbacks.history_hours,
             mib=callbacks.history_mib,
         )
@@ -78,7 +80,7 @@ class Webhooks:
             SenderContext(
                 database,
                 clock,
-                self._steady.now_ms,
+                steady.now_ms,
                 pace or CallbackPace(retention_s=callbacks.retention_hours * 3600),
                 self._attempts,
                 self._keeper.note_ended,
@@ -95,11 +97,10 @@ class Webhooks:
         Raises:
             DatabaseError: the record cannot be written.
         """
+        if self._steady.is_new:
+            # Since when events wait nobody knows: their retention begins.
+            await self._database.run(lambda c: outbox.count_from(c, self._steady.now_ms()))
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._steady)
-            if self._steady.is_new:
-                # Since when events wait nobody knows: their retention begins.
-                await self._database.run(lambda c: outbox.count_from(c, self._steady.now_ms()))
             await stack.enter_async_context(self._client)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             is_ready = asyncio.Event()
