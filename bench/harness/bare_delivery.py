@@ -41,9 +41,6 @@ class Nowhere:
     def abandon(self, reason: str) -> None:
         pass
 
-    def discard(self) -> None:
-        pass
-
 
 class Bare:
     """A SliceStore that does the least that brings a slice to disk, bucket and receiver."""
@@ -119,6 +116,3 @@ class BareGrowth:
 
     def abandon(self, reason: str) -> None:
         raise AssertionError("nothing breaks here")
-
-    def discard(self) -> None:
-        raise AssertionError("nothing is discarded here")

@@ -156,7 +156,7 @@ class LossRecorded:
 
 @dataclass(frozen=True, slots=True)
 class SliceGone:
-    """A slice of a task that was begun came to nothing: it was lost or discarded."""
+    """A slice of a task that was begun came to nothing."""
 
     task_id: str
 

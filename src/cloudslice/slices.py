@@ -81,10 +81,6 @@ class DamagedSliceError(Exception):
     """A file is not what was written as a slice; the text says what is wrong with it."""
 
 
-class DamagedTaskError(Exception):
-    """What the spool holds of a task cannot be read; the text says why."""
-
-
 @dataclass(frozen=True, slots=True)
 class WaitingSlice:
     """A slice that waits for its upload."""

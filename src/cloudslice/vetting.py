@@ -56,7 +56,7 @@ def find_odd(
     fault = f"CASE {' '.join(faults)} END"
     condition = f"WHERE {fault} IS NOT NULL" if judge is None else ""
     connection.create_function("is_utf8", 1, _is_utf8, deterministic=True)
-    text_factory, connection.text_factory = connection.text_factory, _decode
+    text_factory, connection.text_factory = connection.text_factory, decode
     try:
         cursor = connection.execute(
             f"SELECT {fault}, * FROM {table} {condition} ORDER BY {', '.join(keys)}"  # noqa: S608
@@ -94,7 +94,8 @@ def delete(connection: sqlite3.Connection, table: str, odd: OddRow) -> None:
     connection.execute(f"DELETE FROM {table} WHERE {condition}", odd.key)  # noqa: S608
 
 
-def _decode(text: bytes) -> str | bytes:
+def decode(text: bytes) -> str | bytes:
+    """A text; one that is no UTF-8 as it is."""
     try:
         return text.decode()
     except UnicodeDecodeError:
@@ -102,4 +103,4 @@ def _decode(text: bytes) -> str | bytes:
 
 
 def _is_utf8(text: bytes | None) -> bool:
-    return text is None or isinstance(_decode(text), str)
+    return text is None or isinstance(decode(text), str)

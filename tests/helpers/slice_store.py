@@ -67,9 +67,6 @@ class StoredSlice:
         if self.duration_ms is None:
             self.abandoned = reason
 
-    def discard(self) -> None:
-        raise AssertionError("slicing opens no slice without something to put in it")
-
 
 class MemoryStore:
     """Keeps all slices in the order of their start."""

@@ -8,10 +8,11 @@ from cloudslice.events import SliceLost
 from cloudslice.slices import Slice, SliceKind, SliceOrigin
 from cloudslice.spool.drafts import Draft, Finish, Outcome
 from cloudslice.spool.quarantine import Quarantine
+from cloudslice.spool.refusals import RETRY_S
 from cloudslice.spool.slice_format import read_slice
 from cloudslice.spool.spooled_tasks import SpooledTasks
 from cloudslice.spool.task_directory import TaskDirectory
-from cloudslice.spool.writer import RETRY_S, SliceWriter
+from cloudslice.spool.writer import SliceWriter
 from helpers.slice_store import ManualClock
 from helpers.spool_site import AUDIO, BOX, BUCKET, START_MS, TASK, repair_by_length
 

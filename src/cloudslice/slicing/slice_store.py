@@ -28,15 +28,11 @@ class GrowingSlice(Protocol):
 
     def abandon(self, reason: str) -> None:
         """The file breaks off here: make it valid, deliver it, and tell the loss of its end.
-        Harmless when it is finished or discarded.
+        Harmless when it is finished.
 
         Args:
             reason: why, as event 1006 says it.
         """
-        ...
-
-    def discard(self) -> None:
-        """Nothing worth keeping was written: forget the file."""
         ...
 
 

@@ -57,7 +57,7 @@ class Draft:
     is_cut: bool = False
     """Its end is lost: the file is completed with what came before."""
     is_gone: bool = False
-    """Whole, lost or discarded: nothing more is to be done for it."""
+    """Whole or lost: nothing more is to be done for it."""
     retry_at: float = 0.0
     """Monotonic second until which it is left alone after an error."""
     failing_since: float | None = None
@@ -86,6 +86,6 @@ class Outcome:
     ready: list[SliceReady] = field(default_factory=list)
     lost: list[SliceLost] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
-    """The task of each slice that came to nothing: lost or discarded."""
+    """The task of each slice that came to nothing."""
     freed: int = 0
     """Bytes that the spool holds no more."""

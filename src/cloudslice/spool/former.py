@@ -22,6 +22,7 @@ from cloudslice.slices import Bucket, Slice, SliceKind, SliceOrigin, TaskRef, Ve
 from cloudslice.spool.files import open_regular, read_regular, write_all
 from cloudslice.spool.slice_format import PART, WHOLE, Head, make_tail
 from cloudslice.spool.task_directory import TaskDirectory
+from cloudslice.vetting import decode
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +47,7 @@ def take_over(database: Path, spool: Path, box: SecretBox) -> None:
     if not database.exists():
         return
     with closing(sqlite3.connect(database)) as connection:
-        connection.text_factory = _decode
+        connection.text_factory = decode
         connection.row_factory = lambda cursor, row: dict(
             zip((column[0] for column in cursor.description), row, strict=True)
         )
@@ -167,14 +168,6 @@ def _get(row: _Row, column: str, kind: type[T]) -> T:
     if not isinstance(value, kind):
         raise ValueError(f"its {column} cannot be {value!r}")  # noqa: TRY004 - it is data
     return value
-
-
-def _decode(text: bytes) -> str | bytes:
-    """A text that is no UTF-8 is bytes."""
-    try:
-        return text.decode()
-    except UnicodeDecodeError:
-        return text
 
 
 def _has_table(connection: sqlite3.Connection, name: str) -> bool:

@@ -16,7 +16,6 @@ from cloudslice.secrets import SecretBox
 from cloudslice.slices import (
     Bucket,
     DamagedSliceError,
-    DamagedTaskError,
     Repair,
     SliceKind,
     SliceOrigin,
@@ -38,7 +37,7 @@ from cloudslice.spool.slice_format import (
     read_slice,
 )
 from cloudslice.spool.spooled_tasks import SpooledTasks
-from cloudslice.spool.task_directory import DRAFT, FILE, OURS, TaskDirectory
+from cloudslice.spool.task_directory import DRAFT, FILE, OURS, DamagedTaskError, TaskDirectory
 
 _TOGETHER = 64
 """Growing slices whose contents are in memory at a time, and those of one task more."""

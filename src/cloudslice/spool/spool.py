@@ -4,7 +4,6 @@ Its calls come from the event loop and return at once; a thread carries them out
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -26,29 +25,21 @@ from cloudslice.slices import (
 )
 from cloudslice.slicing.slice_store import GrowingSlice
 from cloudslice.spool.directory_lock import locked
-from cloudslice.spool.drafts import Draft, Outcome
+from cloudslice.spool.drafts import Outcome
 from cloudslice.spool.files import sync_directory
-from cloudslice.spool.growth import Growth
+from cloudslice.spool.intake import Intake
 from cloudslice.spool.quarantine import Quarantine
 from cloudslice.spool.recovery import Recovery
-from cloudslice.spool.slice_format import new_name
 from cloudslice.spool.spool_thread import SpoolThread
 from cloudslice.spool.spooled_tasks import SpooledTasks
 from cloudslice.spool.task_directory import TaskDirectory
 from cloudslice.spool.writer import SliceWriter
-
-_BACKLOG_BYTES = 64 * 1024 * 1024
-"""What may wait in memory for a slow or full disk: several seconds of what a thousand anchors
-send."""
 
 
 class Spool:
     """A directory of slices that wait for their upload; a `SliceStore` and async context manager.
 
     It publishes `SliceReady`, `SliceLost` and `SliceGone`.
-
-    Attributes:
-        used_bytes: what the slices in it take, growing ones included.
     """
 
     def __init__(
@@ -74,7 +65,6 @@ class Spool:
             sync_interval_s: so often growing slices reach the device; 0: when the kernel likes.
             known: what others know of tasks, by their TaskIds: for those whose file is damaged.
         """
-        self.used_bytes = 0
         self._directory = directory
         self._box = box
         self._repairs = repairs
@@ -84,13 +74,11 @@ class Spool:
         self._known = known or {}
         self._waiting: dict[str, list[WaitingSlice]] | None = {}
         """Until it is taken."""
-        self._open: Counter[str] = Counter()
         self._quarantine = Quarantine(directory)
         self._tasks = SpooledTasks(self._quarantine)
         self._writer = SliceWriter(self._tasks, repairs, self._quarantine, time.monotonic)
         self._thread = SpoolThread(directory, self._writer, self._report, sync_interval_s)
-        self._bytes_in = 0
-        self._serial = 0
+        self._intake = Intake(self._writer, self._thread.gather, now_ms)
         self._lock = ExitStack()
 
     async def __aenter__(self) -> Self:
@@ -120,10 +108,7 @@ class Spool:
             task_id: slices + waiting.get(task_id, [])
             for task_id, slices in taken_up.waiting.items()
         }
-        self.used_bytes += sum(each.size for some in taken_up.waiting.values() for each in some)
-        for draft in taken_up.refused:
-            self.used_bytes += draft.size
-            self._open[draft.origin.task_id] += 1
+        self._intake.note_taken_up(taken_up)
         for lost in taken_up.lost:
             self._bus.publish(lost)
         return self
@@ -163,7 +148,7 @@ class Spool:
 
     def close(self, task_id: str) -> None:
         """A task has no slices any more, and there will be none: forget it."""
-        self._open.pop(task_id, None)
+        self._intake.forget(task_id)
         self._thread.gather(partial(self._tasks.close, task_id))
 
     def find_task(self, task_id: str) -> TaskRef | None:
@@ -184,10 +169,7 @@ class Spool:
 
     def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
         """See `SliceStore`."""
-        self._serial += 1
-        draft = Draft(origin, start_utc_ms, new_name(self._now_ms(), self._serial))
-        self._open[origin.task_id] += 1
-        return Growth(draft, self._writer, self._append, self._hand_in)
+        return self._intake.grow(origin, start_utc_ms)
 
     def put(
         self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
@@ -198,8 +180,8 @@ class Spool:
         growing.finish(start_utc_ms, 0, details)
 
     def count_open(self, task_id: str) -> int:
-        """How many slices of a task were begun and are not whole, lost or discarded yet."""
-        return self._open[task_id]
+        """How many slices of a task were begun and are not whole or lost yet."""
+        return self._intake.count_open(task_id)
 
     def read(self, task_id: str, name: str) -> tuple[Slice, bytes]:
         """A whole slice and its content. Blocks; for any thread.
@@ -223,6 +205,11 @@ class Spool:
         self._thread.gather(partial(self._tasks.set_aside, task_id, name, reason))
 
     @property
+    def used_bytes(self) -> int:
+        """What the slices in it take, growing ones included."""
+        return self._intake.used_bytes
+
+    @property
     def files_set_aside(self) -> int:
         """How many files were set aside since the start."""
         return self._quarantine.count
@@ -241,23 +228,8 @@ class Spool:
         published. What a full disk refuses meanwhile is not waited for."""
         await self._thread.flush()
 
-    def _append(self, draft: Draft, data: bytes) -> None:
-        """Have the writer append a piece to a slice; beyond the bound of memory it is cut."""
-        if self._bytes_in - self._writer.bytes_out + len(data) > _BACKLOG_BYTES:
-            self._hand_in(draft, lambda each: self._writer.abandon(each, "the disk is too slow"))
-            return
-        self._bytes_in += len(data)
-        self.used_bytes += len(data)
-        self._hand_in(draft, lambda each: self._writer.append(each, data), len(data))
-
-    def _hand_in(self, draft: Draft, step: Callable[[Draft], None], size: int = 0) -> None:
-        """Have the writer do a step of a slice, in its turn; see `SliceWriter.take`."""
-        self._thread.gather(lambda: self._writer.take(draft, step, size))
-
     def _report(self, outcome: Outcome) -> None:
-        self.used_bytes -= outcome.freed
-        self._open.subtract(each.slice.origin.task_id for each in outcome.ready)
-        self._open.subtract(outcome.gone)
+        self._intake.note(outcome)
         for ready in outcome.ready:
             if self._waiting is not None:
                 waiting = self._waiting.setdefault(ready.slice.origin.task_id, [])

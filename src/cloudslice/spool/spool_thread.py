@@ -17,7 +17,8 @@ import structlog
 from cloudslice.spool.drafts import Outcome
 from cloudslice.spool.files import sync_file_system
 from cloudslice.spool.recovery import Recovery, TakenUp
-from cloudslice.spool.writer import RETRY_S, SliceWriter
+from cloudslice.spool.refusals import RETRY_S
+from cloudslice.spool.writer import SliceWriter
 
 _GATHER_S = 0.05
 """Seconds that calls are gathered before the thread wakes. Adds as much to the time until audio
@@ -59,8 +60,6 @@ class SpoolThread:
         self._gathered: list[Call] = []
         self._timer: asyncio.TimerHandle | None = None
         self._flushes: list[Future[None]] = []
-        self._is_dirty = False
-        """Something was written that may not be on the device."""
         self._synced_at = 0.0
         self._failing_since: float | None = None
         self._thread: threading.Thread | None = None
@@ -165,7 +164,6 @@ class SpoolThread:
             for call in calls:
                 self._carry_out(call)
             self._work()
-            self._is_dirty = self._writer.has_written and self._sync_interval_s > 0
             if self._is_dirty and (not may_come_more or self._until_sync() <= 0):
                 self._sync()
         self._tell(self._writer.close())
@@ -216,6 +214,11 @@ class SpoolThread:
             return batch, True
         return batch, False
 
+    @property
+    def _is_dirty(self) -> bool:
+        """Whether something was written that may not be on the device, and is to be there soon."""
+        return self._writer.has_written and self._sync_interval_s > 0
+
     def _until_sync(self) -> float:
         """Seconds until what was written is to reach the device."""
         return max(self._synced_at + self._sync_interval_s - time.monotonic(), 0)
@@ -226,7 +229,7 @@ class SpoolThread:
             sync_file_system(self._directory)
         except OSError as error:
             _log.warning("growing slices cannot be flushed", why=error.strerror)
-        self._writer.has_written = self._is_dirty = False
+        self._writer.has_written = False
         self._synced_at = time.monotonic()
 
     def _fail(self, error: Exception) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from cloudslice.ids import ObjectName
 from cloudslice.secrets import SecretBox, SecretKeyError
-from cloudslice.slices import Bucket, DamagedTaskError, SliceOrigin, TaskRef, Vendor
+from cloudslice.slices import Bucket, SliceOrigin, TaskRef, Vendor
 from cloudslice.spool import used_names
 from cloudslice.spool.checked_lines import from_line, to_line
 from cloudslice.spool.files import open_regular, read_regular, sync_directory, write_all
@@ -27,6 +27,10 @@ FILE = "task"
 DRAFT = "task.new"
 OURS = frozenset({FILE, DRAFT, used_names.FILE})
 """The files that are no slices."""
+
+
+class DamagedTaskError(Exception):
+    """What the spool holds of a task cannot be read; the text says why."""
 
 
 class TaskDirectory:

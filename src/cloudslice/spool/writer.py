@@ -8,7 +8,6 @@ the bound is cut, which means that it ends with what came before.
 Everything here blocks: it belongs on the spool's own thread.
 """
 
-import errno
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -20,15 +19,10 @@ from cloudslice.spool import slice_files
 from cloudslice.spool.drafts import Draft, Finish, Outcome
 from cloudslice.spool.files import sync_directory
 from cloudslice.spool.quarantine import Quarantine
+from cloudslice.spool.refusals import Refusals, Verdict, explain
 from cloudslice.spool.slice_files import part_path
 from cloudslice.spool.spooled_tasks import SpooledTasks, remove_file
 from cloudslice.spool.task_directory import TaskDirectory
-
-RETRY_S = 0.5
-"""Seconds until what was refused is tried again."""
-_PATIENCE_S = 60.0
-"""Seconds for which a file may be refused for another reason than a full disk."""
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _log = structlog.get_logger(__name__)
 
@@ -68,7 +62,7 @@ class SliceWriter:
         self._renamed: dict[Draft, SliceReady] = {}
         """Drafts whose files have their final names, but not durably."""
         self._outcome = Outcome()
-        self._is_refused = False
+        self._refusals = Refusals()
         self.has_written = False
         self._taken_bytes = 0
 
@@ -108,11 +102,6 @@ class SliceWriter:
         """A slice of a former process is complete; the disk has refused it once."""
         self._pending[draft] = None
 
-    def discard(self, draft: Draft) -> None:
-        """A slice is not worth keeping."""
-        if not draft.is_gone:
-            self._forget(draft)
-
     def abandon(self, draft: Draft, reason: str) -> None:
         """What comes now of a slice cannot be kept, for a reason that lies before the disk."""
         if draft.takes_more:
@@ -125,9 +114,7 @@ class SliceWriter:
         while due := [draft for draft in self._pending if draft.retry_at <= now]:
             self._advance(due, now)
         self._flush_names()
-        if self._is_refused and all(draft.failing_since is None for draft in self._pending):
-            self._is_refused = False
-            _log.info("the disk takes slices again")
+        self._refusals.note_work(self._pending)
         waiting = sum(len(piece) for draft in self._pending for piece in draft.pieces)
         self.bytes_out = self._taken_bytes - waiting
         outcome, self._outcome = self._outcome, Outcome()
@@ -199,22 +186,15 @@ class SliceWriter:
             self.faults.caught(error, task_id=draft.origin.task_id, name=draft.name)
             self._set_aside(directory, draft, f"it cannot be completed: {error}")
             return
-        reason = error.strerror or str(error)
-        if draft.failing_since is None:
-            draft.failing_since = now
-        if not self._is_refused:
-            self._is_refused = True
-            _log.error("the disk refuses slices: they wait in memory", why=reason)
-        draft.retry_at = now + RETRY_S
-        if isinstance(error, FileNotFoundError) and draft.has_file:
-            self._lose(draft, "its file is gone from the spool")
-        elif error.errno in _FULL or now - draft.failing_since < _PATIENCE_S:
-            return
-        elif draft.is_cut or not draft.kept:
-            self._set_aside(directory, draft, reason)
-        else:
-            draft.failing_since = None
-            self._cut(draft, reason, up_to_disk=True)
+        match self._refusals.judge(draft, error, now):
+            case Verdict.GONE:
+                self._lose(draft, "its file is gone from the spool")
+            case Verdict.CUT:
+                self._cut(draft, explain(error), up_to_disk=True)
+            case Verdict.SET_ASIDE:
+                self._set_aside(directory, draft, explain(error))
+            case Verdict.WAIT:
+                pass
 
     def _cut(self, draft: Draft, reason: str, *, up_to_disk: bool = False) -> None:
         """Have a slice end with what was handed in until now, or with what is on the disk."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 
 import structlog
@@ -11,7 +12,7 @@ from cloudslice.config import AppSettings, Settings
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomEntryError, RoomProvider
 from cloudslice.slices import Bucket
-from cloudslice.slicing.params import ParamChanges, SubscriptionLists
+from cloudslice.slicing.params import ParamChanges, SliceParams, SubscriptionLists
 from cloudslice.tasks.deliveries import Deliveries
 from cloudslice.tasks.model import (
     RobotIdTakenError,
@@ -122,15 +123,10 @@ class Tasks:
         # The cut is here, at the call, however long the disk takes: what has arrived by now counts
         # by the former ones. An app that blocks somebody must not find him recorded later.
         task.change(lists, slicing)
-        try:
+        with ExitStack() as undo:
+            undo.callback(_change_back, task, lists, slicing)
             await self._store.modify(task_id, lists=lists, slicing=slicing)
-        except Exception:
-            # Unless a later call has set others.
-            task.change(
-                task.stored.lists if task.robot.lists is lists else None,
-                task.stored.slicing if task.robot.params is slicing else None,
-            )
-            raise
+            undo.pop_all()
         task.stored.lists = lists or task.stored.lists
         task.stored.slicing = slicing or task.stored.slicing
         _log.info("task modified", **task.stored.log_fields)
@@ -172,6 +168,16 @@ class Tasks:
         ):
             raise TaskNotFoundError("no such task, or it has ended")
         return task
+
+
+def _change_back(
+    task: RunningTask, lists: SubscriptionLists | None, slicing: SliceParams | None
+) -> None:
+    """Have a task go by what is on record, unless a later call has set something else."""
+    task.change(
+        task.stored.lists if task.robot.lists is lists else None,
+        task.stored.slicing if task.robot.params is slicing else None,
+    )
 
 
 def _make_task(spec: TaskSpec, now_ms: int) -> StoredTask:

@@ -8,7 +8,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
-from urllib.parse import quote
 
 import structlog
 
@@ -18,12 +17,10 @@ from cloudslice.events import Bus, SliceStored
 from cloudslice.faults import Faults
 from cloudslice.gathering import Gatherer
 from cloudslice.slices import Bucket, Slice, TaskRef, WaitingSlice
-from cloudslice.uploads.objects import Content, StoredObject
 from cloudslice.uploads.progress import Progress
 from cloudslice.uploads.stores import BucketOpener
 from cloudslice.uploads.upload_pace import UploadPace
 
-_CONTENT_TYPES = {"ogg": "audio/ogg", "png": "image/png", "jpg": "image/jpeg"}
 _HEALTHY = 64
 _FAILING = 32
 _RETRY_S = 10.0
@@ -158,28 +155,6 @@ class Shared:
         """Count and log an exception that nobody foresaw."""
         self.counters.errors += 1
         self._faults.caught(error, **fields)
-
-    def read(self, task_id: str, name: str) -> tuple[Slice, StoredObject]:
-        """A slice, and what it is in its bucket; blocking.
-
-        Raises:
-            DamagedSliceError, OSError: see `SliceSource.read`.
-        """
-        found, content = self.spool.read(task_id, name)
-        identity = found.origin.identity
-        item = StoredObject(
-            key=found.object_key,
-            content=Content.of(content, found.sha256),
-            content_type=_CONTENT_TYPES.get(found.origin.extension, "application/octet-stream"),
-            metadata={
-                **found.details,
-                "start-ms": str(found.start_ms),
-                "duration-ms": str(found.duration_ms),
-                "sha256": found.sha256,
-                **({"identity": quote(identity, safe="@")} if identity else {}),
-            },
-        )
-        return found, item
 
     def remove(self, task_id: str, name: str) -> None:
         """Remove a stored slice's file; that it was stored is forgotten some time after that."""

@@ -1,12 +1,10 @@
 """Runs a queue for each task that has slices to upload or is to be told of its end."""
 
 import asyncio
-import heapq
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
-from operator import itemgetter
 from types import TracebackType
 from typing import Self
 
@@ -18,17 +16,11 @@ from cloudslice.events import Bus, LossRecorded, RobotLeft, SliceGone, SliceRead
 from cloudslice.settings.storage_settings import StorageSettings
 from cloudslice.slices import TaskRef, WaitingSlice
 from cloudslice.uploads.shared import Shared, SliceSource, UploadCounters
-from cloudslice.uploads.storage_errors import StorageError
+from cloudslice.uploads.spool_limit import SpoolLimit
 from cloudslice.uploads.stores import BucketOpener, Stores
 from cloudslice.uploads.task_queue import TaskQueue
 from cloudslice.uploads.upload_pace import UploadPace
 
-_FULL_AT = 0.95
-"""Of the spool's limit: below it, so that a spool kept at its limit by dropping is full."""
-_SPARE = 0.01
-"""Of the spool's limit: so much more room is made than is needed, so that it is not made for each
-new slice anew."""
-_DROPPED_AT_ONCE = 1000
 _THREADS = 4
 
 _log = structlog.get_logger(__name__)
@@ -71,8 +63,6 @@ class Uploader:
         """
         self._readers = ThreadPoolExecutor(_THREADS, thread_name_prefix="upload-files")
         self._stores = Stores(settings, self._readers)
-        self._limit_bytes = settings.spool_limit_gib * 1024**3
-        self._over_limit = asyncio.Event()
         self._spool = spool
         self._bus = bus
         self._queues: dict[str, TaskQueue] = {}
@@ -92,6 +82,9 @@ class Uploader:
             patience_s=patience_s,
             are_losses_waiting=are_losses_waiting,
         )
+        self._limit = SpoolLimit(
+            settings.spool_limit_gib * 1024**3, self._shared, self._queues.values()
+        )
 
     async def __aenter__(self) -> Self:
         """Take up what waits, and begin to upload.
@@ -106,7 +99,7 @@ class Uploader:
             stack.callback(self._readers.shutdown)
             await stack.enter_async_context(self._stores)
             self._group = await stack.enter_async_context(asyncio.TaskGroup())
-            for work in (shared.receipts.run(), self._keep_limit()):
+            for work in (shared.receipts.run(), self._limit.run()):
                 stack.callback(self._group.create_task(work).cancel)
             stack.callback(self._stop)
             # Before the first one may come that is not among those that wait.
@@ -145,7 +138,7 @@ class Uploader:
     @property
     def is_full(self) -> bool:
         """Whether the spool is as good as full: no new task should start."""
-        return self._spool.used_bytes >= self._limit_bytes * _FULL_AT
+        return self._limit.is_near
 
     def count_waiting(self) -> int:
         """How many slices wait for their upload."""
@@ -201,8 +194,7 @@ class Uploader:
         ready = event.slice
         if queue := self._find(ready.origin.task_id):
             queue.add(WaitingSlice(ready.name, event.file_size))
-        if self._spool.used_bytes > self._limit_bytes:
-            self._over_limit.set()
+        self._limit.look()
 
     def _end(self, task: TaskRef) -> None:
         # A task that the spool does not know has nothing to deliver, which is told as well.
@@ -228,44 +220,3 @@ class Uploader:
     def _stop(self) -> None:
         for task in self._tasks.values():
             task.cancel()
-
-    async def _keep_limit(self) -> None:
-        """Keep the newest slices: drop the oldest whenever the spool is over its limit."""
-        while True:
-            await self._over_limit.wait()
-            self._over_limit.clear()
-            try:
-                await self._make_room()
-            except Exception as error:
-                self._shared.caught(error)
-                await asyncio.sleep(self._shared.pace.first_s)
-                self._over_limit.set()
-
-    async def _make_room(self) -> None:
-        error = StorageError(
-            0, "SpoolFull", "The oldest waiting slices were dropped to make room for new ones."
-        )
-        while (used := self._spool.used_bytes) > self._limit_bytes:
-            excess = round(used - self._limit_bytes * (1 - _SPARE))
-            waiting = [(queue, queue.droppable()) for queue in self._queues.values()]
-            # On another thread: with 100,000 slices it takes longer than a tick.
-            oldest = await asyncio.to_thread(_find_oldest, waiting, excess)
-            for queue, names in oldest.items():
-                self.counters.dropped += await queue.drop(names, error)
-            await self._spool.flush()  # until its file is gone what is dropped counts as used
-            if self._spool.used_bytes >= used:
-                return  # nothing may be dropped, or files cannot be removed
-
-
-def _find_oldest(
-    waiting: list[tuple[TaskQueue, list[WaitingSlice]]], size: int
-) -> dict[TaskQueue, set[str]]:
-    """The names of the oldest slices that take so many bytes together, or the first of these."""
-    slices = ((each.name, each.size, queue) for queue, some in waiting for each in some)
-    found: dict[TaskQueue, set[str]] = {}
-    for name, each_size, queue in heapq.nsmallest(_DROPPED_AT_ONCE, slices, key=itemgetter(0)):
-        if size <= 0:
-            break
-        found.setdefault(queue, set()).add(name)
-        size -= each_size
-    return found

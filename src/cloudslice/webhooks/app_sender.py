@@ -21,6 +21,7 @@ import structlog
 from cloudslice.webhooks.app_outbox import AppOutbox, SenderContext
 from cloudslice.webhooks.attempts import Outcome
 from cloudslice.webhooks.line import Line
+from cloudslice.webhooks.line_reader import LineReader
 from cloudslice.webhooks.outage import Outage, choose_another
 from cloudslice.webhooks.outbox import OutboxEvent
 
@@ -28,8 +29,6 @@ _MAX_REQUESTS = 64
 """Under way at a time."""
 _MAX_REPEATED = 32
 """Of these, so that many repeated events do not keep new ones waiting."""
-_WINDOW = 256
-"""Events in line held in memory; the others stay in the database."""
 _PROBED = 64
 """The first events in line, one of which is tried if the first fails in an outage."""
 _FAULT_PAUSE_S = 5.0
@@ -55,10 +54,7 @@ class AppSender:
         self._line = Line(self._is_late)
         self._outage = Outage(context.pace)
         self._wake = asyncio.Event()
-        self._is_behind = is_behind  # whether the database has events in line behind `_last_id`
-        self._is_asking = False
-        self._last_id = 0
-        self._rewinds = 0
+        self._reader = LineReader(self._outbox, self._line, is_behind=is_behind)
         self._probes = 0
         self._must_line_up = False
         self._repeat_at: float | None = 0.0  # when to look for repeated events; None: none are
@@ -67,11 +63,8 @@ class AppSender:
         """There is a new event, on record."""
         if self._outage.is_down:
             self._outage.prompt()
-        elif self._is_behind or self._is_asking or len(self._line) >= _WINDOW:
-            self._is_behind = True
         else:
-            self._last_id = event.id
-            self._line.extend([event])
+            self._reader.take(event)
         self._wake.set()
 
     def replay(self) -> None:
@@ -88,7 +81,7 @@ class AppSender:
                     if self._outage.is_down:
                         await self._probe()
                     else:
-                        await self._fetch()
+                        await self._reader.read()
                         self._start_line(group)
                         await self._start_repeated(group)
                     await self._sleep()
@@ -99,27 +92,9 @@ class AppSender:
 
     def _rewind(self) -> None:
         """Read the line anew: events were put in it, anywhere."""
-        self._rewinds += 1
-        self._line.clear()
-        self._last_id, self._is_behind, self._repeat_at = 0, True, 0.0
+        self._reader.rewind()
+        self._repeat_at = 0.0
         self._wake.set()
-
-    async def _fetch(self) -> None:
-        """Read as much of the line as memory has room for."""
-        room, rewinds = _WINDOW - len(self._line), self._rewinds
-        if not self._is_behind or room <= 0:
-            return
-        # Reset first: what comes while we ask may not be in the answer.
-        self._is_behind, self._is_asking = False, True
-        try:
-            found, last_id, goes_on = await self._outbox.find_in_line(self._last_id, room)
-        finally:
-            self._is_asking = False
-        if self._rewinds != rewinds:
-            return  # what was found may stand before the beginning now
-        self._last_id = last_id
-        self._is_behind |= goes_on
-        self._line.extend(found)
 
     def _start_line(self, group: asyncio.TaskGroup) -> None:
         if self._outage.is_down:
@@ -248,7 +223,7 @@ class AppSender:
         if self._outage.is_down:
             times = [] if self._under_way else [self._outage.next_probe_at]
         else:
-            if self._is_behind and len(self._line) < _WINDOW:
+            if self._reader.has_more:
                 return
             if self._room() > 0:
                 times.append(self._line.next_start_at())

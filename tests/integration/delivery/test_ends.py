@@ -12,10 +12,10 @@ import pytest
 
 from cloudslice.slices import Bucket, TaskRef
 from cloudslice.sqlite_file import DatabaseError
+from cloudslice.uploads import failures, task_queue
 from cloudslice.uploads.objects import StoredObject
 from cloudslice.uploads.progress import Progress
 from cloudslice.uploads.storage_errors import StorageError
-from cloudslice.uploads.task_queue import TaskQueue
 from helpers.delivery import (
     AUDIO,
     CALLBACK_KEY,
@@ -182,14 +182,14 @@ async def test_a_spool_over_its_limit_loses_no_more_than_it_must(
 ) -> None:
     """What is being dropped counts once, however many slices come before its file is gone."""
     site.storage = {"spool_limit_gib": 1_000_000 / 1024**3}
-    give_up = TaskQueue._give_up
+    give_up = failures.give_up
     async with site.open(bucket_opener=refuse) as delivery:
 
         async def give_up_while_slices_come(*arguments: Any) -> None:
             await give_up(*arguments)
-            delivery.uploader._over_limit.set()
+            delivery.uploader._limit._is_passed.set()
 
-        monkeypatch.setattr(TaskQueue, "_give_up", give_up_while_slices_come)
+        monkeypatch.setattr(task_queue, "give_up", give_up_while_slices_come)
         await delivery.open(TASK, BUCKET)
         for n in range(60):
             delivery.put(PICTURE, START_MS + 5000 * n, bytes(20_000), {})
@@ -203,7 +203,7 @@ async def test_a_slice_that_could_not_be_dropped_is_not_forgotten(
     site: Site, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fault while it was given up: it waits again, and the task's end waits for it."""
-    failing = Failing(monkeypatch, TaskQueue, "_give_up")
+    failing = Failing(monkeypatch, task_queue, "give_up")
     is_up = False
 
     class Bucket(RefusingBucket):

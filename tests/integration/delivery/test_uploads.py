@@ -537,7 +537,7 @@ async def test_each_loss_is_told(
     site: Site, s3_server: S3Server, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second one too, with how much it is; the task's end waits for none of them."""
-    monkeypatch.setattr("cloudslice.spool.spool._BACKLOG_BYTES", 10)
+    monkeypatch.setattr("cloudslice.spool.intake._BACKLOG_BYTES", 10)
     bucket = make_bucket(s3_server, s3_server.new_bucket())
     async with site.open() as delivery:
         await delivery.open(TASK, bucket)
@@ -583,7 +583,7 @@ async def test_a_cut_slice_that_comes_to_nothing_lets_its_ended_task_settle(
     site: Site, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its loss was told when it was cut; 1005 comes when the disk has room, not with a restart."""
-    monkeypatch.setattr("cloudslice.spool.spool._BACKLOG_BYTES", 10)
+    monkeypatch.setattr("cloudslice.spool.intake._BACKLOG_BYTES", 10)
     disk = FaultyDisk(monkeypatch)
     async with site.open(repairs={SliceKind.AUDIO: lambda _data: None}) as delivery:
         await delivery.open(TASK, make_test_bucket())

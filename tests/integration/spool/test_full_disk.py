@@ -86,7 +86,7 @@ async def test_a_disk_that_stays_full_until_memory_is_full_too(
             growing[0].append(piece)
         growing[1].append(pieces[0])
         await spool.flush()
-        monkeypatch.setattr("cloudslice.spool.spool._BACKLOG_BYTES", backlog)
+        monkeypatch.setattr("cloudslice.spool.intake._BACKLOG_BYTES", backlog)
         ballast = await asyncio.to_thread(disk.fill)
         for piece in pieces[45:]:
             growing[0].append(piece)

@@ -10,7 +10,7 @@ import pytest
 
 from cloudslice.events import MediaStarted, RobotEntered, RoomDismissed
 from cloudslice.ids import RoomIdType, RoomKey, TrackKind
-from cloudslice.webhooks import app_sender
+from cloudslice.webhooks import line_reader
 from helpers.delivery import SteppingClock
 from helpers.waiting import eventually
 from helpers.webhook_site import APP, CALLBACK_KEY, FAST_CALLBACKS, TASK, WebhookSite
@@ -69,7 +69,7 @@ async def test_more_events_than_memory_holds_come_in_order(
     site: WebhookSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those beyond are fetched from the record when there is room; none is left out or doubled."""
-    monkeypatch.setattr(app_sender, "_WINDOW", 2)
+    monkeypatch.setattr(line_reader, "_WINDOW", 2)
     async with WebhookReceiver(CALLBACK_KEY) as receiver:
         site.callback_url = receiver.url
         async with site.open() as opened:

@@ -41,8 +41,7 @@ class Life:
         cut = stage.begin(PIECE)
         stage.abandon(cut)
         self._note()
-        stage.writer.discard(stage.begin(PIECE, b"noise"))
-        stage.work()
+        stage.abandon(stage.begin(b"half a picture", origin=PICTURE))
         stage.begin(PIECE)
         stage.close()
 

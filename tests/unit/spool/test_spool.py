@@ -15,7 +15,6 @@ from cloudslice.events import SliceLost
 from cloudslice.secrets import SecretBox, SecretKeyError
 from cloudslice.slices import DamagedSliceError, Vendor
 from cloudslice.spool import slice_files
-from cloudslice.spool import spool as spool_module
 from cloudslice.spool import writer as writer_module
 from cloudslice.spool.recovery import Recovery, TakenUp
 from cloudslice.spool.task_directory import TaskDirectory
@@ -128,20 +127,7 @@ async def test_a_spool_that_could_not_be_opened_is_not_in_use(
         assert spool.used_bytes == 0
 
 
-async def test_a_discarded_slice_leaves_nothing(site: SpoolSite) -> None:
-    """Neither file nor space; who waits for it hears."""
-    async with site.open(TASK) as spool:
-        growing = spool.grow(AUDIO, START_MS)
-        growing.append(b"x")
-        await spool.flush()
-        growing.discard()
-        await spool.flush()
-        assert (site.parts, site.wholes, spool.used_bytes) == ([], [], 0)
-        assert spool.count_open(TASK.task_id) == 0
-    assert (site.lost, site.gone) == ([], [TASK.task_id])
-
-
-@pytest.mark.parametrize("call", ["append", "finish", "discard"])
+@pytest.mark.parametrize("call", ["append", "finish"])
 async def test_a_finished_slice_cannot_be_written(site: SpoolSite, call: str) -> None:
     async with site.open(TASK) as spool:
         growing = spool.grow(AUDIO, START_MS)
@@ -150,9 +136,8 @@ async def test_a_finished_slice_cannot_be_written(site: SpoolSite, call: str) ->
         calls: dict[str, Callable[[], None]] = {
             "append": lambda: growing.append(b"y"),
             "finish": lambda: growing.finish(START_MS, 1, {}),
-            "discard": growing.discard,
         }
-        with pytest.raises(RuntimeError, match="finished, discarded or abandoned"):
+        with pytest.raises(RuntimeError, match="finished or abandoned"):
             calls[call]()
 
 
@@ -203,7 +188,7 @@ async def test_a_disk_that_is_too_slow_bounds_memory(
     site: SpoolSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond the backlog a slice is lost rather than held in memory."""
-    monkeypatch.setattr(spool_module, "_BACKLOG_BYTES", 100)
+    monkeypatch.setattr("cloudslice.spool.intake._BACKLOG_BYTES", 100)
     async with site.open(TASK) as spool:
         spool.put(PICTURE, START_MS, bytes(101), {})
         await spool.flush()
@@ -450,7 +435,7 @@ async def test_what_the_disk_refused_at_the_start_is_ready_later(
     async with site.open(TASK) as spool:
         spool.grow(AUDIO, START_MS).append(b"heard")
     (part,) = site.parts
-    monkeypatch.setattr("cloudslice.spool.writer.RETRY_S", 0.01)
+    monkeypatch.setattr("cloudslice.spool.refusals.RETRY_S", 0.01)
     disk = FaultyDisk(monkeypatch)
     disk.room = 0
     async with site.open() as spool:
@@ -483,7 +468,8 @@ async def test_what_grows_reaches_the_device(
             async with asyncio.timeout(10):
                 while expected and not synced:
                     await spool.flush()
-        growing.discard()
+        growing.finish(START_MS, 1, {})
+        await spool.flush()
     assert set(synced) == ({site.directory} if expected else set())
 
 

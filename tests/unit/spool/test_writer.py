@@ -146,12 +146,10 @@ def test_what_passes_the_memory_cuts_the_slice(stage: Stage) -> None:
 
 def test_what_is_free_is_told(stage: Stage) -> None:
     """All that was handed in, less what the files take that are left."""
-    cut, well, discarded = stage.begin(b"heard"), stage.begin(b"whole"), stage.begin(b"nothing")
-    stage.abandon(cut)
+    cut, well = stage.begin(b"heard"), stage.begin(b"whole")
+    stage.abandon(cut, stage.begin(b"nothing", origin=PICTURE))
     stage.append(cut, b" lost")
     stage.finish(well)
-    stage.writer.discard(discarded)
-    stage.work()
     handed_in = len(b"heard lostwholenothing")
     sizes = [stage.whole(each.name).stat().st_size for each in stage.ready]
     assert (len(sizes), handed_in - stage.freed) == (2, sum(sizes))
@@ -394,10 +392,9 @@ def test_a_slice_of_an_unknown_task_is_lost_alone(stage: Stage) -> None:
 
 def test_who_waits_for_a_slice_hears_that_it_came_to_nothing(stage: Stage) -> None:
     """However it did."""
-    discarded, cut = stage.begin(b"x"), stage.begin(b"x")
+    picture, cut = stage.begin(b"x", origin=PICTURE), stage.begin(b"x")
     stage.repairs[SliceKind.AUDIO] = lambda _data: None
-    stage.writer.discard(discarded)
-    stage.work()
+    stage.abandon(picture)
     assert stage.gone == [TASK.task_id]
     stage.abandon(cut)
     assert stage.gone == [TASK.task_id] * 2
