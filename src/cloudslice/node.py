@@ -119,7 +119,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         # While webhooks still take the events of the anchors' leaving.
         stack.callback(rooms.close)
         providers: dict[str, BuiltinRooms | RemoteRooms] = {"builtin": rooms}
-        remote = await open_remote_rooms(stack, settings, port, tick, clock)
+        remote = await open_remote_rooms(stack, settings, port, tick, clock, bus)
         providers |= remote
         worker = await stack.enter_async_context(
             Worker(settings, store, spool, providers, pictures, clock, tick, bus)

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, Settings
+from cloudslice.events import Bus
 from cloudslice.ids import RoomIdType
 from cloudslice.rooms.janus.janus_server import JanusServer
 from cloudslice.rooms.livekit.livekit_webhooks import LivekitWebhooks, livekit_webhooks_app
@@ -53,7 +54,7 @@ REMOTE_KINDS: Mapping[str, MakeServer] = {"livekit": _make_livekit, "janus": _ma
 
 
 async def open_remote_rooms(
-    stack: AsyncExitStack, settings: Settings, port: UdpPort, tick: Tick, clock: Clock
+    stack: AsyncExitStack, settings: Settings, port: UdpPort, tick: Tick, clock: Clock, bus: Bus
 ) -> dict[str, RemoteRooms]:
     """By kind, the rooms of all apps of each kind that an app has, until `stack` is left."""
     servers: dict[str, dict[int, RoomServer]] = {}
@@ -63,7 +64,7 @@ async def open_remote_rooms(
             servers.setdefault(app.rooms, {})[app.sdk_app_id] = server
     grace_s = settings.rtc.room_grace_s
     return {
-        kind: await stack.enter_async_context(RemoteRooms(kind, each, grace_s, clock))
+        kind: await stack.enter_async_context(RemoteRooms(kind, each, grace_s, clock, bus))
         for kind, each in servers.items()
     }
 

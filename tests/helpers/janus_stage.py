@@ -23,6 +23,7 @@ from cloudslice_publisher.publisher import PublishConfig, Publisher, PublisherGr
 from helpers import janus_server
 from helpers.janus_server import ADMIN_KEY, API_SECRET, NUMBER_ROOM, PIN, ROOM_SECRET, running_janus
 from helpers.media_port import media_port
+from helpers.room_observer import make_bus
 from helpers.rtp import RecordingSink
 from helpers.scripted_rooms import HearingRobot
 from helpers.slow_proxy import SlowProxy, slow_proxy
@@ -183,7 +184,7 @@ async def janus_stage(
         async with (
             bridging(publishing) as bridge,
             publisher_group() as group,
-            RemoteRooms("janus", {APP_ID: ours}, grace_s, clock) as rooms,
+            RemoteRooms("janus", {APP_ID: ours}, grace_s, clock, make_bus()) as rooms,
         ):
             yield JanusStage(server, rooms, port, clock, bridge, group, proxy)
 

@@ -23,6 +23,7 @@ from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.port import UdpPort
 from helpers.livekit_anchor import AnchorSpec, LivekitAnchor, livekit_anchor
 from helpers.livekit_process import API_KEY, API_SECRET, LivekitProcess
+from helpers.room_observer import make_bus
 from helpers.rtp import RecordingSink
 from helpers.scripted_rooms import HearingRobot
 from helpers.waiting import eventually
@@ -166,7 +167,7 @@ async def livekit_stage(
     key = RoomKey(APP_ID, room_id, RoomIdType.STRING)
     with contextlib.closing(port), contextlib.closing(tick):
         async with (
-            RemoteRooms("livekit", {APP_ID: server}, grace_s, clock) as rooms,
+            RemoteRooms("livekit", {APP_ID: server}, grace_s, clock, make_bus()) as rooms,
             contextlib.AsyncExitStack() as stack,
         ):
             stage = LivekitStage(process, rooms, port, key, stack)

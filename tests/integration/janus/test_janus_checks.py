@@ -18,6 +18,7 @@ from helpers.janus_server import ADMIN_KEY, API_SECRET, PIN, running_janus
 from helpers.janus_server import JanusServer as Server
 from helpers.janus_stage import APP_ID, ROOM, Listener, settings
 from helpers.media_port import media_port
+from helpers.room_observer import make_bus
 
 NO_ROOM = RoomKey(APP_ID, "404", RoomIdType.NUMBER)
 TEXT = RoomKey(APP_ID, "not a number", RoomIdType.STRING)
@@ -42,7 +43,7 @@ async def rooms_of(url: str, **more: Any) -> AsyncIterator[RemoteRooms]:
         ours = JanusServer(
             settings(url, **more), port, tick, clock, consent_timeout_s=15, max_video_bitrate_kbps=1
         )
-        async with RemoteRooms("janus", {APP_ID: ours}, 0.0, clock) as rooms:
+        async with RemoteRooms("janus", {APP_ID: ours}, 0.0, clock, make_bus()) as rooms:
             yield rooms
 
 

@@ -20,6 +20,7 @@ from cloudslice.faults import Faults
 from cloudslice.ids import RoomKey
 from cloudslice.media.tracks import AudioTrack, VideoTrack
 from cloudslice.rooms.base import Anchor, LeaveCode, RoomEntryError, RoomListener
+from cloudslice.rooms.remote.room_reports import RoomReports
 from cloudslice.rooms.remote.room_server import RoomServer, Tracks, UnreachableError, Visit
 
 _log = structlog.get_logger(__name__)
@@ -74,17 +75,25 @@ class RemoteRoom:
         server: where it is.
         grace_s: seconds without a connection after which the robots leave.
         clock: for the grace.
+        reports: are told of the anchors.
         faults: counts and logs what a robot raises, and unforeseen errors of a visit.
     """
 
     def __init__(
-        self, key: RoomKey, server: RoomServer, grace_s: float, clock: Clock, faults: Faults
+        self,
+        key: RoomKey,
+        server: RoomServer,
+        grace_s: float,
+        clock: Clock,
+        reports: RoomReports,
+        faults: Faults,
     ) -> None:
         self.state = RoomState.CONNECTING
         self._key = key
         self._server = server
         self._grace_s = grace_s
         self._clock = clock
+        self._reports = reports
         self._faults = faults
         self._robots: dict[str, RoomListener] = {}
         self._anchors: dict[str, RemoteAnchor] = {}
@@ -155,6 +164,7 @@ class RemoteRoom:
         for user_id in [each for each in self._anchors if each not in shown]:
             left = self._anchors.pop(user_id)
             self._tell(self._robots.values(), methodcaller("on_anchor_left", left))
+            self._reports.left(user_id)
             _log.info("anchor left", user_id=user_id, **self._fields)
         for user_id, tracks in shown.items():
             anchor = self._anchors.get(user_id)
@@ -163,7 +173,9 @@ class RemoteRoom:
                 _log.info("anchor joined", user_id=user_id, **self._fields)
                 for robot in list(self._robots.values()):
                     self._join(robot, anchor)
+                self._reports.joined(user_id, tracks)
             elif anchor.tracks != tracks:
+                self._reports.changed(user_id, anchor.tracks, tracks)
                 anchor.tracks = tracks
                 self._tell(self._robots.values(), methodcaller("on_anchor_changed", anchor))
 

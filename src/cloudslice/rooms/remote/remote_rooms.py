@@ -8,11 +8,13 @@ from types import TracebackType
 from typing import Self
 
 from cloudslice.clock import Clock
+from cloudslice.events import Bus
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomEntryError, RoomListener
 from cloudslice.rooms.management import RoomNotFoundError, RoomServerError
 from cloudslice.rooms.remote.remote_room import RemoteRoom, RoomState
+from cloudslice.rooms.remote.room_reports import RoomReports
 from cloudslice.rooms.remote.room_server import RoomServer, UnreachableError
 
 _CHECK_S = 4.0
@@ -45,16 +47,23 @@ class RemoteRooms(AbstractAsyncContextManager["RemoteRooms"]):
         servers: by SdkAppId.
         grace_s: see `RemoteRoom`.
         clock: for time-outs.
+        bus: is told of anchors and their media.
     """
 
     def __init__(
-        self, kind: str, servers: Mapping[int, RoomServer], grace_s: float, clock: Clock
+        self,
+        kind: str,
+        servers: Mapping[int, RoomServer],
+        grace_s: float,
+        clock: Clock,
+        bus: Bus,
     ) -> None:
         self.faults = Faults(f"{kind} rooms")
         self.entry_timeout_s = grace_s + 1.0  # who waits longer than a room does hears its reason
         self._servers = servers
         self._grace_s = grace_s
         self._clock = clock
+        self._bus = bus
         self._rooms: dict[RoomKey, RemoteRoom] = {}
         self._runs: dict[RoomKey, asyncio.Task[None]] = {}
         self._waiting = Counter[RoomKey]()
@@ -181,7 +190,8 @@ class RemoteRooms(AbstractAsyncContextManager["RemoteRooms"]):
 
     def _open(self, key: RoomKey) -> RemoteRoom:
         server = self._servers[key.sdk_app_id]
-        room = RemoteRoom(key, server, self._grace_s, self._clock, self.faults)
+        reports = RoomReports(key, self._bus)
+        room = RemoteRoom(key, server, self._grace_s, self._clock, reports, self.faults)
         self._rooms[key] = room
         self._runs[key] = self._group.create_task(self._run(key, room))
         return room

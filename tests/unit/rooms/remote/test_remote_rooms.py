@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cloudslice.clock import SystemClock
-from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.events import ExitReason
+from cloudslice.ids import RoomIdType, RoomKey, TrackKind
 from cloudslice.rooms.base import LeaveCode, RoomEntryError
 from cloudslice.rooms.management import RoomNotFoundError, RoomServerError
 from cloudslice.rooms.remote import remote_room
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from cloudslice.rooms.remote.room_server import Tracks, UnreachableError
+from helpers.room_observer import RecordingObserver, make_bus
 from helpers.scripted_rooms import HearingRobot, ScriptedServer
 from helpers.tracks import ManualAudio, ManualVideo
 
@@ -24,11 +26,16 @@ def server() -> ScriptedServer:
 
 
 @pytest.fixture
+async def observer() -> RecordingObserver:
+    return RecordingObserver()
+
+
+@pytest.fixture
 async def rooms(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    server: ScriptedServer, observer: RecordingObserver, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[RemoteRooms]:
     monkeypatch.setattr(remote_room, "_FIRST_PAUSE_S", 0.0)
-    async with RemoteRooms("livekit", {1: server}, 30.0, SystemClock()) as rooms:
+    async with RemoteRooms("livekit", {1: server}, 30.0, SystemClock(), observer.bus) as rooms:
         yield rooms
 
 
@@ -71,6 +78,25 @@ async def test_what_is_shown_is_what_robots_hear(
     assert not rooms.holds_user(ROOM, "a")
 
 
+async def test_anchors_and_their_media_are_told_on_the_bus(
+    rooms: RemoteRooms, server: ScriptedServer, observer: RecordingObserver
+) -> None:
+    await rooms.enter(ROOM, "robot", HearingRobot())
+    view, audio = (await server.visits.get()).view, ManualAudio()
+    view.show({"a": Tracks(audio=audio)})
+    view.show({"a": Tracks(audio=audio, aux=ManualVideo())})
+    view.show({"a": Tracks(aux=ManualVideo())})
+    view.show({})
+
+    assert observer.heard == [
+        ("entered", "150", "a"),
+        ("started", "150", "a", TrackKind.AUDIO),
+        ("started", "150", "a", TrackKind.AUX),
+        ("stopped", "150", "a", TrackKind.AUDIO),
+        ("left", "150", "a", ExitReason.NORMAL),
+    ]
+
+
 async def test_a_lost_connection_is_made_again_and_the_anchors_stay(
     rooms: RemoteRooms, server: ScriptedServer
 ) -> None:
@@ -93,7 +119,7 @@ async def test_after_the_grace_robots_leave_with_the_code_of_a_lost_connection(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote_room, "_FIRST_PAUSE_S", 0.01)
-    async with RemoteRooms("livekit", {1: server}, 0.05, SystemClock()) as rooms:
+    async with RemoteRooms("livekit", {1: server}, 0.05, SystemClock(), make_bus()) as rooms:
         robot = HearingRobot()
         await rooms.enter(ROOM, "robot", robot)
         server.failures += [UnreachableError("no answer")] * 1000
