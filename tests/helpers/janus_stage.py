@@ -132,6 +132,12 @@ class JanusStage:
         (found,) = (each for each in listed["participants"] if each.get("display") == display)
         await self.server_side("kick", id=found["id"])
 
+    async def moderate(self, display: str, mid: str, *, mute: bool) -> None:
+        """Mute a publisher's stream, or unmute it."""
+        listed = await self.server_side("listparticipants")
+        (found,) = (each for each in listed["participants"] if each.get("display") == display)
+        await self.server_side("moderate", id=found["id"], mid=mid, mute=mute)
+
     async def make_room(self, number: int) -> RoomKey:
         """A room without pin and secret."""
         await self.server_side(
