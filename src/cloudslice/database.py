@@ -56,11 +56,10 @@ class Database:
     Leaving the context carries out everything that was queued before it closes the file.
 
     Attributes:
-        failures: how many operations given to `post` have failed.
+        faults: errors that nobody foresaw, of `post` and of commits.
     """
 
     def __init__(self, path: Path, schemas: Sequence[Schema]) -> None:
-        self.failures = 0
         self._path = path
         self._schemas = tuple(schemas)
         self._jobs: deque[_Job] = deque()
@@ -69,7 +68,7 @@ class Database:
         self._timer: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
         self._current: _Job | None = None  # of the thread
-        self._faults = Faults("database")
+        self.faults = Faults("database")
 
     async def __aenter__(self) -> Self:
         """Open or create the file and bring its tables up to date.
@@ -122,14 +121,15 @@ class Database:
     def post(self, operation: Operation[object], what: str) -> None:
         """Carry out `operation` in its turn, without waiting for it.
 
-        A failure is logged as that of `what` and counted in `failures`.
+        A failure is logged as that of `what`.
         """
 
         def note(done: Future[object]) -> None:
             error = done.exception()
-            if error is not None:
-                self.failures += 1
+            if isinstance(error, DatabaseError):
                 _log.error("database operation failed", what=what, error=str(error))
+            elif isinstance(error, Exception):
+                self.faults.caught(error, operation=what)
 
         self._queue(operation).add_done_callback(note)
         self._ring(0)
@@ -202,7 +202,7 @@ class Database:
             self._commit(connection, group)
         except Exception as error:
             self._current = None
-            self._faults.caught(error)
+            self.faults.caught(error)
             for job in group:
                 if not job.future.done():
                     job.future.set_exception(error)
@@ -233,7 +233,7 @@ class Database:
                 try:
                     call()
                 except Exception as error:
-                    self._faults.caught(error)
+                    self.faults.caught(error)
             job.future.set_result(job.result)
 
 

@@ -14,11 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cloudslice import __version__
+from cloudslice.database import Database
 from cloudslice.events import Bus
 from cloudslice.faults import Faults
 from cloudslice.recent import Recent
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.spool.spool import Spool
+from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks.auto_tasks import AutoTasks
 from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
@@ -37,10 +39,17 @@ Metric = CounterMetricFamily | GaugeMetricFamily
 class DeliveryParts:
     """The parts between slicing and those who get the slices."""
 
+    database: Database
+    clock: SteadyClock
+    events: Bus
     spool: Spool
-    uploader: Uploader
+    uploads: Uploader
     losses: Losses
     webhooks: Webhooks
+
+    def count_faults(self) -> dict[str, int]:
+        """Errors that nobody foresaw, by the part that met them."""
+        return {each.name: getattr(self, each.name).faults.errors for each in fields(self)}
 
 
 class CountedRooms(Protocol):
@@ -73,7 +82,6 @@ class NodeMetrics(Collector):
         port: UdpPort,
         pictures: PicturePool,
         delivery: DeliveryParts,
-        bus: Bus,
         tick: Tick,
         auto_tasks: AutoTasks,
     ) -> None:
@@ -82,7 +90,6 @@ class NodeMetrics(Collector):
         self._rooms = rooms
         self._port = port
         self._delivery = delivery
-        self._bus = bus
         self._pictures = pictures
         self._tick = tick
         self._waiting = {"slices": 0, "events": 0}
@@ -94,7 +101,7 @@ class NodeMetrics(Collector):
     async def endpoint(self, _request: Request) -> Response:
         """GET /metrics."""
         self._waiting = {
-            "slices": self._delivery.uploader.count_waiting(),
+            "slices": self._delivery.uploads.count_waiting(),
             "events": await self._webhooks_waiting.get(),
         }
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
@@ -166,15 +173,14 @@ class NodeMetrics(Collector):
                 "rooms": sum(rooms.faults.errors for rooms in self._rooms.values()),
                 "pictures": self._pictures.faults.errors,
                 "tick": self._tick.faults.errors,
-                "events": self._bus.faults.errors,
-                "spool": self._delivery.spool.faults.errors,
-            },
+            }
+            | self._delivery.count_faults(),
         )
         yield from self._collect_delivery()
 
     def _collect_delivery(self) -> Iterator[Metric]:
         yield _gauge("cloudslice_waiting", "What waits for its delivery.", "what", self._waiting)
-        uploads, callbacks = self._delivery.uploader.counters, self._delivery.webhooks.counters
+        uploads, callbacks = self._delivery.uploads.counters, self._delivery.webhooks.counters
         yield _counter(
             "cloudslice_uploads",
             "What has become of slices.",

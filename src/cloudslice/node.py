@@ -113,7 +113,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         steady = await stack.enter_async_context(SteadyClock(database, clock))
         store = SqliteTaskStore(database, box, bus)
         delivery = await _open_delivery(stack, settings, database, box, bus, steady, clock, store)
-        spool, uploader = delivery.spool, delivery.uploader
+        spool, uploader = delivery.spool, delivery.uploads
         pictures = stack.enter_context(PicturePool())
         rooms = BuiltinRooms(port, settings.rtc, clock, tick, bus)
         # While webhooks still take the events of the anchors' leaving.
@@ -137,7 +137,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         livekit = await watch_rooms(
             stack, settings, remote, partial(wanted_types, rules), auto_tasks, clock
         )
-        metrics = NodeMetrics(worker, providers, port, pictures, delivery, bus, tick, auto_tasks)
+        metrics = NodeMetrics(worker, providers, port, pictures, delivery, tick, auto_tasks)
         whip = whip_app(settings, rooms, clock)
         app = Starlette(routes=_routes(gateway, metrics, whip, livekit))
         yield Node(app, gateway, port.udp_port)
@@ -182,7 +182,7 @@ async def _open_delivery(
             are_losses_waiting=losses.are_waiting,
         )
     )
-    return DeliveryParts(spool, uploader, losses, webhooks)
+    return DeliveryParts(database, steady, bus, spool, uploader, losses, webhooks)
 
 
 def _routes(

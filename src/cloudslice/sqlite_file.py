@@ -7,6 +7,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
@@ -78,7 +79,8 @@ def open_file(path: Path, schemas: Sequence[Schema]) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
-    try:
+    with ExitStack() as stack:
+        stack.callback(connection.close)
         # An exclusive lock for as long as we run: two processes over one spool would upload and
         # delete each other's slices. It also spares WAL its shared-memory file.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -92,9 +94,7 @@ def open_file(path: Path, schemas: Sequence[Schema]) -> sqlite3.Connection:
         migrate(connection, schemas)
         connection.execute("COMMIT")
         _compact(connection, path)
-    except BaseException:
-        connection.close()
-        raise
+        stack.pop_all()
     return connection
 
 

@@ -40,6 +40,7 @@ class SteadyClock:
     Attributes:
         is_new: whether there was no reading of a former process that can be used; known once
             entered.
+        faults: errors that nobody foresaw while it was saved.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -54,7 +55,7 @@ class SteadyClock:
         self._base_ms = 0
         self._base_at = 0.0
         self._saver: asyncio.Task[None] | None = None
-        self._faults = Faults("steady clock")
+        self.faults = Faults("steady clock")
 
     async def __aenter__(self) -> Self:
         """Go on from the last reading of a former process.
@@ -91,7 +92,7 @@ class SteadyClock:
             try:
                 await self._database.persist(self._save, within_s=_SAVE_EVERY_S)
             except Exception as error:
-                self._faults.caught(error)
+                self.faults.caught(error)
 
     def _load(self, connection: sqlite3.Connection) -> int | None:
         forget_odd(connection, "steady_clock")

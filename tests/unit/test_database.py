@@ -145,7 +145,7 @@ async def test_a_failed_post_is_counted(path: Path, capsys: pytest.CaptureFixtur
         database.post(insert(1), "the first")
         database.post(insert(1), "the second")
         await database.run(all_numbers)
-        assert database.failures == 1
+        assert database.faults.errors == 1
     assert "the second" in capsys.readouterr().out
 
 

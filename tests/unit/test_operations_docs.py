@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from cloudslice.clock import SystemClock
+from cloudslice.database import Database
 from cloudslice.events import Bus
 from cloudslice.faults import Faults
 from cloudslice.metrics import DeliveryParts, NodeMetrics
@@ -16,6 +17,7 @@ from cloudslice.rooms.remote.remote_room import RoomState
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.pictures.pool import PicturePool, PictureProcessCounters
 from cloudslice.spool.spool import Spool
+from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks.auto_tasks import AutoTasks
 from cloudslice.tasks.model import TaskService, TaskStatus
 from cloudslice.tasks.worker import Worker
@@ -80,6 +82,9 @@ def exported() -> dict[str, set[str]]:
     """The values of the label `what` (`status`, `rooms`) by the metric's name."""
     node, uploads = IdleNode(), IdleDelivery(UploadCounters())
     delivery = DeliveryParts(
+        cast(Database, node),
+        cast(SteadyClock, node),
+        cast(Bus, node),
         cast(Spool, uploads),
         cast(Uploader, uploads),
         cast(Losses, uploads),
@@ -91,7 +96,6 @@ def exported() -> dict[str, set[str]]:
         cast(UdpPort, node),
         cast(PicturePool, node),
         delivery,
-        cast(Bus, node),
         cast(Tick, node),
         AutoTasks([], cast(TaskService, node), cast(Worker, node), cast(Bus, node), SystemClock()),
     )

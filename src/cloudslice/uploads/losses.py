@@ -39,6 +39,7 @@ class Losses:
 
     Attributes:
         count: how many slices, or ends of slices, the spool could not keep.
+        faults: errors that nobody foresaw; the losses that they befell are recorded later.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Losses:
         self._losses: Counter[SliceLost] = Counter()
         self._added = asyncio.Event()
         self._recorder: asyncio.Task[None] | None = None
-        self._faults = Faults("losses")
+        self.faults = Faults("losses")
         bus.listen(SliceLost, self._note)
 
     async def __aenter__(self) -> Self:
@@ -132,7 +133,7 @@ class Losses:
         except DatabaseError:
             raise
         except Exception as error:
-            self._faults.caught(error)
+            self.faults.caught(error)
             for lost, count in losses.items():
                 await self._record_one(lost, count)
 
@@ -142,7 +143,7 @@ class Losses:
         except DatabaseError:
             raise
         except Exception as error:
-            self._faults.caught(error, task_id=lost.origin.task_id)
+            self.faults.caught(error, task_id=lost.origin.task_id)
 
     async def _record_these(self, losses: Counter[SliceLost]) -> None:
         await self._database.run(partial(self._write, losses))

@@ -28,7 +28,7 @@ def open_store(shared: Shared, task_id: str) -> ObjectStore | StorageError:
     except SecretKeyError as error:
         return StorageError(0, "InvalidSecret", f"{error}.")
     except Exception as error:
-        shared.caught(error, task_id=task_id)
+        shared.faults.caught(error, task_id=task_id)
         return StorageError(0, "InternalError", _OUR_FAULT)
 
 
@@ -55,7 +55,7 @@ async def upload(
     except OSError as error:
         return StorageError(0, "SpoolUnreadable", f"{error.strerror or error}.")
     except Exception as error:
-        shared.caught(error, task_id=task_id, name=name)
+        shared.faults.caught(error, task_id=task_id, name=name)
         return StorageError(0, "InternalError", _OUR_FAULT)
     return found
 

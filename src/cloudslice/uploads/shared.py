@@ -93,8 +93,6 @@ class UploadCounters:
     """Slices that had to make room in the spool."""
     vanished: int = 0
     """Slices whose file somebody has taken out of the spool."""
-    errors: int = 0
-    """Exceptions that nobody foresaw; what they befell is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +135,8 @@ class Shared:
     """Has the events of stored slices on record, then has their files removed."""
     _removed: deque[tuple[str, str]] = field(default_factory=deque)
     """Stored slices, by task and name, whose files may still be there."""
-    _faults: Faults = field(default_factory=lambda: Faults("uploads"))
+    faults: Faults = field(default_factory=lambda: Faults("uploads"))
+    """Errors that nobody foresaw; what they befell is tried again."""
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.bus)
@@ -147,14 +146,9 @@ class Shared:
             self._note_recorded,
             within_s=_RECORD_WITHIN_S,
             what="record stored slices",
-            caught=self.caught,
+            caught=self.faults.caught,
             retry_s=_RETRY_S,
         )
-
-    def caught(self, error: Exception, **fields: object) -> None:
-        """Count and log an exception that nobody foresaw."""
-        self.counters.errors += 1
-        self._faults.caught(error, **fields)
 
     def remove(self, task_id: str, name: str) -> None:
         """Remove a stored slice's file; that it was stored is forgotten some time after that."""
@@ -183,6 +177,6 @@ class Shared:
                 self.remove(receipt.task.task_id, stored.name)
                 receipt.on_recorded()
             except Exception as error:
-                self.caught(error, key=stored.object_key)
+                self.faults.caught(error, key=stored.object_key)
         # One line for all of them: making it is among the dearer things done for a slice.
         _log.info("slices stored", keys=[each.slice.object_key for each in receipts])

@@ -51,7 +51,7 @@ class SpoolLimit:
             try:
                 await self._make_room()
             except Exception as error:
-                self._shared.caught(error)
+                self._shared.faults.caught(error)
                 await asyncio.sleep(self._shared.pace.first_s)
                 self._is_passed.set()
 

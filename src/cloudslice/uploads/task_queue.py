@@ -115,7 +115,7 @@ class TaskQueue:
                         return
                     await self._sleep()
                 except Exception as error:
-                    shared.caught(error, task_id=self.task.task_id)
+                    shared.faults.caught(error, task_id=self.task.task_id)
                     self._trouble.note_failure()
                     await asyncio.sleep(self._trouble.pauses_until - shared.clock.monotonic())
 
@@ -167,7 +167,7 @@ class TaskQueue:
                 await self._postpone(pending, result, started_at)
         except Exception as error:
             # What became of the slice is not on record.
-            shared.caught(error, task_id=self.task.task_id, name=pending.name)
+            shared.faults.caught(error, task_id=self.task.task_id, name=pending.name)
             self._trouble.note_failure()
             self._backlog.put_back([pending])
         self._forget([pending])

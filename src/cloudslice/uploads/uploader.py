@@ -13,6 +13,7 @@ import structlog
 from cloudslice.clock import Clock
 from cloudslice.database import Database
 from cloudslice.events import Bus, LossRecorded, RobotLeft, SliceGone, SliceReady
+from cloudslice.faults import Faults
 from cloudslice.settings.storage_settings import StorageSettings
 from cloudslice.slices import TaskRef, WaitingSlice
 from cloudslice.uploads.shared import Shared, SliceSource, UploadCounters
@@ -136,6 +137,11 @@ class Uploader:
         return self._shared.counters
 
     @property
+    def faults(self) -> Faults:
+        """Errors that nobody foresaw."""
+        return self._shared.faults
+
+    @property
     def is_full(self) -> bool:
         """Whether the spool is as good as full: no new task should start."""
         return self._limit.is_near
@@ -212,7 +218,7 @@ class Uploader:
                 await queue.run()
                 break
             except Exception as error:
-                self._shared.caught(error, task_id=task_id)
+                self._shared.faults.caught(error, task_id=task_id)
                 await asyncio.sleep(self._shared.pace.first_s)
         del self._queues[task_id], self._tasks[task_id]
         self._spool.close(task_id)

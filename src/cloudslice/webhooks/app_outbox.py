@@ -67,7 +67,7 @@ class AppOutbox:
             self._on_recorded,
             within_s=_RECORD_WITHIN_S,
             what="record delivered webhooks",
-            caught=context.attempts.caught,
+            caught=context.attempts.faults.caught,
         )
 
     async def run(self) -> None:
@@ -155,7 +155,7 @@ class AppOutbox:
             try:
                 return await call()
             except Exception as error:
-                self._context.attempts.caught(error)
+                self._context.attempts.faults.caught(error)
                 await asyncio.sleep(_FAULT_PAUSE_S)
 
     async def _persist(self, operation: Operation[T]) -> T:

@@ -86,7 +86,7 @@ class AppSender:
                         await self._start_repeated(group)
                     await self._sleep()
                 except Exception as error:
-                    self._context.attempts.caught(error)
+                    self._context.attempts.faults.caught(error)
                     self._rewind()
                     await asyncio.sleep(_FAULT_PAUSE_S)
 

@@ -24,8 +24,6 @@ class CallbackCounters:
     delivered: int = 0
     failed_attempts: int = 0
     given_up: int = 0
-    errors: int = 0
-    """Exceptions that nobody foresaw; the webhook that they befell is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +45,7 @@ class Attempts:
 
     Attributes:
         counters: what came of them.
+        faults: errors that nobody foresaw, here or at who sends; the webhook is sent again.
     """
 
     def __init__(self, client: WebhookClient, find_app: FindApp, bus: Bus, clock: Clock) -> None:
@@ -62,7 +61,7 @@ class Attempts:
         self._find_app = find_app
         self._bus = bus
         self._clock = clock
-        self._faults = Faults("webhooks")
+        self.faults = Faults("webhooks")
 
     async def make(self, sdk_app_id: int, event: OutboxEvent) -> Outcome:
         """Send an event of an app once."""
@@ -76,7 +75,7 @@ class Attempts:
         except WebhookError as refusal:
             error, has_answer = str(refusal), refusal.has_answer
         except Exception as fault:
-            self.caught(fault)
+            self.faults.caught(fault)
             error = "a fault of the server"
         else:
             self.counters.delivered += 1
@@ -93,8 +92,3 @@ class Attempts:
         _log.error(
             "webhook given up", subject=event.subject, event_type=event.event_type, error=error
         )
-
-    def caught(self, error: Exception) -> None:
-        """An exception that nobody foresaw, here or at who sends."""
-        self.counters.errors += 1
-        self._faults.caught(error)

@@ -21,12 +21,19 @@ class HistoryKeeper:
     """
 
     def __init__(
-        self, database: Database, steady_ms: Callable[[], int], *, hours: float, mib: float
+        self,
+        database: Database,
+        steady_ms: Callable[[], int],
+        faults: Faults,
+        *,
+        hours: float,
+        mib: float,
     ) -> None:
         """
         Args:
             database: holds the events.
             steady_ms: the time for `hours`, of a clock that is steady over restarts.
+            faults: takes errors that nobody foresaw.
             hours: so long an event is kept after its end.
             mib: so much all of them may take.
         """
@@ -36,7 +43,7 @@ class HistoryKeeper:
         self._kept_ms = round(hours * 3_600_000)
         self._limit_bytes = round(mib * 1024**2)
         self._is_over = asyncio.Event()
-        self._faults = Faults("webhook history")
+        self._faults = faults
 
     def note_ended(self, endings: Collection[Ending]) -> None:
         """These have ended, which is on record."""

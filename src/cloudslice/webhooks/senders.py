@@ -57,7 +57,7 @@ class Senders:
         try:
             await sender.run()
         except Exception as error:
-            self._context.attempts.caught(error)
+            self._context.attempts.faults.caught(error)
         await asyncio.sleep(_RESTART_S)
         del self._senders[sdk_app_id]
         if self._group is not None:

@@ -11,6 +11,7 @@ from cloudslice.clock import Clock
 from cloudslice.config import Settings
 from cloudslice.database import Database
 from cloudslice.events import Bus
+from cloudslice.faults import Faults
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.webhooks import history, outbox
 from cloudslice.webhooks.app_outbox import SenderContext
@@ -73,6 +74,7 @@ class Webhooks:
         self._keeper = HistoryKeeper(
             database,
             steady.now_ms,
+            self._attempts.faults,
             hours=callbacks.history_hours,
             mib=callbacks.history_mib,
         )
@@ -123,6 +125,11 @@ class Webhooks:
     def counters(self) -> CallbackCounters:
         """What has become of webhooks since the start."""
         return self._attempts.counters
+
+    @property
+    def faults(self) -> Faults:
+        """Errors that nobody foresaw."""
+        return self._attempts.faults
 
     async def count_waiting(self) -> int:
         """How many events wait for their delivery."""

@@ -82,7 +82,7 @@ async def test_an_upload_that_raises_holds_up_no_other(
     await receiver.wait_for_type(1004, count=3)
     await receiver.wait_for_type(1006)
     await eventually(lambda: bucket.attempts >= 6)
-    assert delivery.uploader.counters.errors >= 2
+    assert delivery.uploader.faults.errors >= 2
     (told,) = receiver.of_type(1006)
     assert told["EventInfo"]["Payload"]["Message"].startswith("InternalError: ")
     bucket.bad = set()
@@ -126,7 +126,7 @@ async def test_a_fault_beside_an_upload_costs_no_slice(
     for task in (TASK, OTHER):
         await delivery.record_stop(task)
     await receiver.wait_for_type(1005, count=2)
-    assert delivery.uploader.counters.errors
+    assert delivery.uploader.faults.errors
 
 
 async def test_a_full_spool_is_seen_to_after_a_fault(

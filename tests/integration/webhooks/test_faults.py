@@ -40,7 +40,7 @@ async def test_a_webhook_that_meets_a_fault_is_sent_all_the_same(
             await receiver.wait_for_type(1001, count=2)
             await opened.none_waits()
             assert failing.has_failed
-            assert opened.counters.errors
+            assert opened.webhooks.faults.errors
 
 
 async def test_a_fault_while_the_history_is_measured_ends_nothing(

@@ -155,7 +155,7 @@ def simulate(
     async def run() -> None:
         async with open_office(receiver, pace) as office:
             await live(office)
-            assert office.attempts.counters.errors == 0
+            assert office.attempts.faults.errors == 0
 
     run_in_virtual_time(run())
 
