@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,12 +50,16 @@ class JanusServer:
         string_ids: whether its rooms and participants have texts for ids.
         reclaim_s: seconds for which a session can be claimed that has lost its WebSocket.
         has_videoroom: whether the plugin is there.
+        is_ice_lite: whether it leaves checking connectivity to us.
+        trickles: whether it tells its addresses after its offers.
     """
 
     directory: Path
     string_ids: bool = False
     reclaim_s: int = 0
     has_videoroom: bool = True
+    is_ice_lite: bool = False
+    trickles: bool = False
     port: int = field(init=False)
     _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
 
@@ -83,8 +88,8 @@ general: {{
 }}
 media: {{ ipv6 = false }}
 nat: {{ ice_enforce_list = "127.0.0.1"
-       ice_lite = false
-       full_trickle = false }}
+       ice_lite = {str(self.is_ice_lite).lower()}
+       full_trickle = {str(self.trickles).lower()} }}
 """
         )
         (self.directory / "janus.transport.websockets.jcfg").write_text(
@@ -165,13 +170,12 @@ string_ids = {str(self.string_ids).lower()}
 
 
 @contextlib.contextmanager
-def running_janus(
-    directory: Path, *, string_ids: bool = False, reclaim_s: int = 0, has_videoroom: bool = True
-) -> Iterator[JanusServer]:
-    """A running one; the test is skipped where Janus is not installed."""
+def running_janus(directory: Path, **options: Any) -> Iterator[JanusServer]:
+    """A running one, with the options of `JanusServer`; the test is skipped where Janus is not
+    installed."""
     if shutil.which("janus") is None:
         pytest.skip("janus is not installed")
-    server = JanusServer(directory, string_ids, reclaim_s, has_videoroom)
+    server = JanusServer(directory, **options)
     server.start()
     try:
         yield server

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import SecretStr
@@ -170,16 +171,19 @@ async def janus_stage(
     directory: Path,
     *,
     string_ids: bool = False,
-    reclaim_s: int = 0,
+    options: Mapping[str, Any] = MappingProxyType({}),
     grace_s: float = 20.0,
     **more: Any,
 ) -> AsyncIterator[JanusStage]:
-    """All of it, which is ended with the context; `more` are settings of the app."""
+    """All of it, which is ended with the context.
+
+    Args:
+        options: of the `JanusServer`.
+        more: settings of the app.
+    """
     clock = SystemClock()
     async with AsyncExitStack() as stack:
-        server = stack.enter_context(
-            running_janus(directory, string_ids=string_ids, reclaim_s=reclaim_s)
-        )
+        server = stack.enter_context(running_janus(directory, string_ids=string_ids, **options))
         port, tick = stack.enter_context(media_port(clock, "127.0.0.1"))
         proxy = await stack.enter_async_context(slow_proxy(server.port))
         publishing = JanusPublishing(server.url, API_SECRET, {"pin": PIN}, has_text_ids=string_ids)

@@ -12,6 +12,7 @@ from cloudslice.clock import SystemClock
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import RoomEntryError
 from cloudslice.rooms.janus.janus_server import JanusServer
+from cloudslice.rooms.janus.session import JanusAddress, open_session
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from helpers.asgi_server import serving
 from helpers.janus_server import ADMIN_KEY, API_SECRET, PIN, running_janus
@@ -124,6 +125,17 @@ async def test_a_wrong_key_for_making_rooms_is_told(server: Server) -> None:
         with pytest.raises(RoomEntryError, match=r"apps\.janus\.admin_key") as caught:
             await rooms.enter(room, "robot", Listener())
         assert "Wrong1" not in str(caught.value)
+
+
+async def test_a_room_that_is_encrypted_is_refused(server: Server) -> None:
+    room = RoomKey(APP_ID, "407", RoomIdType.NUMBER)
+    async with open_session(JanusAddress(server.url, API_SECRET)) as session:
+        handle = await session.attach(lambda _message: None)
+        body = {"request": "create", "room": 407, "require_e2ee": True, "admin_key": ADMIN_KEY}
+        await session.message(handle, body)
+    async with rooms_of(server.url, pin="") as rooms:
+        with pytest.raises(RoomEntryError, match="encrypted from end to end"):
+            await rooms.check(room)
 
 
 async def test_a_check_does_not_enter(server: Server) -> None:

@@ -73,7 +73,7 @@ async def test_the_rooms_secret_is_needed_and_never_told(tmp_path: Path) -> None
 @pytest.mark.parametrize("reclaim_s", [30, 0], ids=["kept session", "session that ends at once"])
 async def test_signalling_that_is_cut_is_made_again(tmp_path: Path, reclaim_s: int) -> None:
     """Janus keeps the session: no packet is lost. Or it does not: the room is entered again."""
-    async with janus_stage(tmp_path, reclaim_s=reclaim_s) as stage:
+    async with janus_stage(tmp_path, options={"reclaim_s": reclaim_s}) as stage:
         robot = Listener()
         alice = await stage.publish("alice", speaker("alice"))
         await stage.publish("bob", speaker("bob"))
@@ -103,7 +103,7 @@ async def test_signalling_that_is_cut_is_made_again(tmp_path: Path, reclaim_s: i
 
 
 async def test_signalling_that_stands_still_for_a_while_is_the_same(tmp_path: Path) -> None:
-    async with janus_stage(tmp_path, reclaim_s=30) as stage:
+    async with janus_stage(tmp_path, options={"reclaim_s": 30}) as stage:
         robot = Listener()
         await stage.publish("alice", speaker("alice"))
         stay = await stage.rooms.enter(ROOM, "robot", robot)

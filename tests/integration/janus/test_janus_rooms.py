@@ -183,3 +183,13 @@ async def test_rooms_and_people_may_have_texts_for_ids(tmp_path: Path) -> None:
         assert robot.anchors[user_id].identity == "alice@example.com"
         await eventually(lambda: robot.packets(user_id) >= 10)
         stay.leave()
+
+
+@pytest.mark.parametrize("option", ["is_ice_lite", "trickles"])
+async def test_ice_is_as_the_server_has_it(tmp_path: Path, option: str) -> None:
+    async with janus_stage(tmp_path, options={option: True}) as stage:
+        robot = Listener()
+        await stage.publish("alice", speaker("alice"))
+        stay = await stage.rooms.enter(ROOM, "robot", robot)
+        await eventually(lambda: robot.packets("alice") >= 10)
+        stay.leave()

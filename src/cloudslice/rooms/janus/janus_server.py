@@ -91,6 +91,7 @@ class JanusServer:
                 await self._check_version(session)
                 handle = await session.attach(_ignore)
                 request: Message = {"request": "exists", "room": janus_id}
+                await self._check_encryption(session, handle, janus_id)
                 exists = (await session.message(handle, request)).data.get("exists")
                 if exists or not self._settings.create_rooms:
                     await self._check_pin(session, handle, janus_id)
@@ -219,6 +220,18 @@ class JanusServer:
                 f"Janus at {self._address.url} is {info.get('version_string', version)}: "
                 "1.0 or newer is needed"
             )
+
+    async def _check_encryption(
+        self, session: JanusSession, handle: int, janus_id: int | str
+    ) -> None:
+        """As far as Janus tells: private rooms are listed only where we have the admin_key."""
+        listed = (await session.message(handle, {"request": "list"} | self._admin)).data
+        for room in listed.get("list") or []:
+            if room.get("room") == janus_id and room.get("require_e2ee"):
+                raise RoomEntryError(
+                    f"room {janus_id!r} of Janus at {self._address.url} is encrypted from end to "
+                    "end: nothing of it can be sliced"
+                )
 
     async def _check_pin(self, session: JanusSession, handle: int, janus_id: int | str) -> None:
         """Nobody enters: to subscribe to nobody is refused, but only after a wrong room or pin."""

@@ -170,14 +170,14 @@ class JanusVideoTrack:
         return request
 
     def is_wanted(self, now: float) -> bool:
-        """Whether it is to be subscribed to."""
-        return bool(self._open) or now - self._used_until < _VIDEO_IDLE_S
+        """Whether it is to be subscribed to. One that sends nothing is: this costs nothing, and
+        shows when it begins again."""
+        is_used = bool(self._open) or now - self._used_until < _VIDEO_IDLE_S
+        return is_used or not self.flowing
 
     def is_wanted_on(self, now: float) -> bool:
-        """Whether its media is to be sent to us. Of one that sends nothing this costs nothing, and
-        shows when it begins again."""
-        is_silent = not self.flowing
-        is_needed = bool(self._open) or is_silent or not self._is_answered
+        """Whether its media is to be sent to us."""
+        is_needed = bool(self._open) or not self.flowing or not self._is_answered
         return self.is_wanted(now) and (is_needed or not self._on_demand)
 
     def switched(self, *, is_on: bool, now: float) -> None:

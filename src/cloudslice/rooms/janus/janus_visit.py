@@ -86,7 +86,7 @@ class JanusVisit:
         self._handle: int | None = None
         self._subscription: Subscription | None = None
         self._tracks: dict[Source, JanusTrack] = {}
-        self._faults = Faults("track of a Janus room")
+        self._faults = Faults("visit to a Janus room")
         self._told: set[tuple[str, str]] = set()
         """Codecs that cannot be received, by user, that the log has."""
         self._ended: asyncio.Future[LeaveCode | None] = asyncio.get_running_loop().create_future()
@@ -184,6 +184,9 @@ class JanusVisit:
             await subscription.run()
         except SubscriptionLostError as error:
             self._end(None, str(error))
+        except Exception as error:
+            self._faults.caught(error, room=self._options.room)
+            self._end(None, f"unforeseen error: {error!r}")
 
     async def _wait_for_media(self, subscription: Subscription) -> None:
         try:

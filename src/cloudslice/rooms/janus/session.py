@@ -153,6 +153,8 @@ class JanusSession:
             reason = f"Janus at {self._address.url} gave no answer in {_REQUEST_S:g} s"
         except (UnreachableError, JanusError) as error:
             reason = str(error)
+        except Exception as error:
+            self._faults.caught(error, server=self._address.url)
         finally:
             self._fail_pending()
             if not self._lost.done():

@@ -23,9 +23,11 @@ from cloudslice.rooms.janus.janus_tracks import JanusTrack
 from cloudslice.rooms.janus.roster import FeedId, Source, read_sections
 from cloudslice.rooms.janus.session import JanusSession, Message
 from cloudslice.rooms.remote.room_server import UnreachableError
+from cloudslice.webrtc.candidates import Candidate
 from cloudslice.webrtc.peer_connection import CloseReason, ConnectionUser, PeerConnection
 from cloudslice.webrtc.remote_description import parse_remote_description
 from cloudslice.webrtc.sdp import SdpError
+from cloudslice.webrtc.transport_parameters import parse_candidate
 from cloudslice.webrtc.udp.port import UdpPort
 
 _LOOK_S = 1.0
@@ -84,6 +86,8 @@ class Subscription:
         """Whether Janus sends a section's media."""
         self._retry_at: dict[Source, float] = {}
         self._offers: deque[tuple[Message, Message]] = deque()
+        self._candidates: list[Candidate] = []
+        """Where Janus may be reached, besides what its offer says."""
         self._has_news = asyncio.Event()
         self._is_connected = asyncio.Event()
         self._is_unsure = False
@@ -254,6 +258,7 @@ class Subscription:
             if sections.get(section) != source:
                 self._unbind(section)
         answer = self._connection.answer(offer)
+        self._add_candidates()
         for section, owner in sections.items():
             if owner != self._sections.get(section):
                 # Joining, Janus takes no heed of `send`.
@@ -338,8 +343,21 @@ class Subscription:
             if isinstance(jsep, dict) and jsep.get("type") == "offer":
                 self._offers.append((data, jsep))
                 self._wake()
+        elif kind == "trickle":
+            text = (message.get("candidate") or {}).get("candidate")
+            candidate = parse_candidate(str(text).removeprefix("candidate:")) if text else None
+            if candidate is not None:
+                self._candidates.append(candidate)
+                self._add_candidates()
         elif kind in ("hangup", "detached"):
             self._fail(f"Janus has ended the media connection: {message.get('reason', kind)}")
+
+    def _add_candidates(self) -> None:
+        """Try where Janus may be reached, too, once its offer is taken (RFC 8838)."""
+        if self._connection is not None and self._connection.negotiation is not None:
+            for candidate in self._candidates:
+                self._connection.add_candidate(candidate)
+            self._candidates.clear()
 
     def _fail(self, reason: str) -> None:
         self._failure = self._failure or reason
