@@ -115,8 +115,8 @@ async def test_no_sound_is_anybody_elses_whoever_comes_and_goes(stage: LivekitSt
             assert pitch_hz(sink) == pytest.approx(hz, abs=15)
         await asyncio.gather(*map(stage.leave, names))
     assert pitch_hz(carol) == pytest.approx(660, abs=5)
-    steps = {b - a for a, b in zip(carol.timestamps, carol.timestamps[1:], strict=False)}
-    assert steps == {960}
+    assert stage.room.media_counts["audio_lost"] == 0
+    assert carol.timestamps == sorted(set(carol.timestamps))
     assert carol.restarts == []
 
 

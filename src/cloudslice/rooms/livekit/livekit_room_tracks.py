@@ -37,6 +37,7 @@ class RoomTracks:
         self._on_demand = on_demand
         self._audio: dict[str, LivekitAudioTrack] = {}
         self._video: dict[str, LivekitVideoTrack] = {}
+        self._published: Mapping[str, PublishedTracks] = {}
         self._told: set[str] = set()
         """Tracks that are left out, of which the log says so."""
 
@@ -51,6 +52,7 @@ class RoomTracks:
         self._audio = {sid: each for sid, each in self._audio.items() if sid in sids}
         self._video = {sid: each for sid, each in self._video.items() if sid in sids}
         self._told &= sids
+        self._published = published
         return {
             identity: Tracks(
                 self._audio_of(identity, tracks.audio),
@@ -72,9 +74,18 @@ class RoomTracks:
     def refuse(self, sid: str, reason: str) -> None:
         """The server cannot send us this track."""
         track = self._audio.get(sid) or self._video.get(sid)
-        if track is not None and not track.is_refused:
-            track.is_refused = True
-            _log.warning("the LiveKit server does not send a track", track=sid, reason=reason)
+        if track is None or track.is_refused:
+            return
+        track.is_refused = True
+        for identity, tracks in self._published.items():
+            for each in tracks:
+                if each.sid == sid:
+                    _log.warning(
+                        "the LiveKit server cannot send a track in a codec that we take",
+                        identity=identity,
+                        mime_type=each.mime_type,
+                        reason=reason,
+                    )
 
     def _audio_of(self, identity: str, published: Published | None) -> LivekitAudioTrack | None:
         if published is None or self._is_encrypted(identity, published):
