@@ -31,10 +31,11 @@ async def behind_a_proxy(
             yield stage, proxy
 
 
-def assert_whole(sink: RecordingSink) -> None:
-    """No packet is missing, and none came twice."""
-    steps = [b - a for a, b in zip(sink.timestamps, sink.timestamps[1:], strict=False)]
-    assert set(steps) == {960}
+def assert_whole(stage: LivekitStage, sink: RecordingSink) -> None:
+    """No packet is missing, and none came twice. A publisher on a busy machine may leave out some
+    audio by itself: timestamps alone do not tell."""
+    assert stage.room.media_counts["audio_lost"] == 0
+    assert sink.timestamps == sorted(set(sink.timestamps))
     assert sink.restarts == []
 
 
@@ -76,7 +77,7 @@ async def test_media_goes_on_while_signalling_is_cut(
         await stage.join("bob", _AUDIO)
         assert len((await stage.hear("bob", 20)).packets) >= 20
         await eventually(lambda: len(sink.packets) > before + 100)
-        assert_whole(sink)
+        assert_whole(stage, sink)
         assert [what for what, _ in stage.robot.heard] == ["joined", "joined"]
         assert stage.room.state is RoomState.CONNECTED
 
@@ -94,7 +95,7 @@ async def test_signalling_that_is_silent_is_noticed(livekit: LivekitProcess, roo
         proxy.restore()
         await stage.join("bob", _AUDIO)
         assert len((await stage.hear("bob", 20)).packets) >= 20
-        assert_whole(sink)
+        assert_whole(stage, sink)
         assert stage.room.state is RoomState.CONNECTED
 
 
@@ -163,3 +164,27 @@ async def test_a_server_that_stays_away_ends_the_stay(tmp_path: Path, room_id: s
             async with asyncio.timeout(20):
                 await stage.robot.was_evicted.wait()
             assert stage.robot.heard[-1] == ("evicted", LeaveCode.CONNECTION_LOST)
+
+
+@pytest.mark.parametrize("seconds", [3, 20])
+async def test_this_machine_is_offline_for_a_while(
+    livekit: LivekitProcess, room_id: str, seconds: float
+) -> None:
+    """Signalling and media: the anchor stays with its tracks, and nothing comes twice."""
+    async with behind_a_proxy(livekit, room_id) as (stage, proxy):
+        await stage.join("alice", AnchorSpec())
+        stage.robot.heard.clear()
+        sink, track, video = RecordingSink(), stage.audio("alice"), stage.video("alice")
+        track.add_sink(sink)
+        await eventually(lambda: len(sink.packets) > 50)
+        stage.port.is_cut = True
+        proxy.cut()
+        await asyncio.sleep(seconds)
+        stage.port.is_cut = False
+        proxy.restore()
+        before = len(sink.packets)
+        await eventually(lambda: len(sink.packets) > before + 100, within_s=40)
+        await stage.keyframe(video, within_s=5)
+        assert sink.timestamps == sorted(set(sink.timestamps)) or sink.restarts
+        assert stage.audio("alice") is track
+        assert stage.robot.heard == []
