@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from cloudslice.clock import Clock
 from cloudslice.webrtc.peer_connection import PeerConnection
 from cloudslice.webrtc.rtcp import RtcpParseError
-from cloudslice.webrtc.sender_rtcp import (
+from cloudslice_publisher.sender import Sender, SendStats
+from cloudslice_publisher.sender_rtcp import (
     KeyframeWanted,
     Nack,
     Reception,
@@ -14,7 +15,6 @@ from cloudslice.webrtc.sender_rtcp import (
     ntp_time,
     parse_feedback,
 )
-from cloudslice_publisher.sender import Sender, SendStats
 
 _REPORT_INTERVAL_S = 1.0
 

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from cloudslice.webrtc.sender_rtcp import ntp_time, sender_report
+from cloudslice_publisher.sender_rtcp import ntp_time, sender_report
 
 _HEADER: Final = struct.Struct("!BBHII")
 _VERSION = 0x80

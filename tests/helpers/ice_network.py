@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from cloudslice.webrtc.candidates import Candidate, host_candidates
 from cloudslice.webrtc.ice import IceAgent, IceState
-from cloudslice.webrtc.udp.paths import Path, local_host, make_path, remote_address
+from cloudslice.webrtc.udp.paths import Path, make_path
+from helpers.path_parts import local_host, remote_address
 
 Address = tuple[str, int]
 TICK_S = 0.08

@@ -6,7 +6,6 @@ over: a peer of WebRTC puts many into its checks.
 """
 
 import hmac
-import socket
 import struct
 import zlib
 from enum import IntEnum
@@ -74,7 +73,6 @@ class StunMessage:
         "is_controlling",
         "is_nominating",
         "kind",
-        "mapped",
         "priority",
         "signature_at",
         "tie_breaker",
@@ -95,8 +93,6 @@ class StunMessage:
         """The role that the sender holds itself for; None: it does not say."""
         self.tie_breaker = 0
         self.error_code: int | None = None
-        self.mapped = b""
-        """The value of XOR-MAPPED-ADDRESS, as it is on the wire."""
         self._datagram = datagram
         self.signature_at = 0
         """Where MESSAGE-INTEGRITY begins; 0: there is none."""
@@ -105,20 +101,6 @@ class StunMessage:
     def addressed_ufrag(self) -> str:
         """Whom a request is for: the receiver's ufrag."""
         return self.username.partition(b":")[0].decode("latin-1")
-
-    @property
-    def mapped_address(self) -> tuple[str, int] | None:
-        """Where the sender of a response saw the request come from (RFC 8489, 14.2); None if it
-        does not say so in an understandable way."""
-        family = {(8, 1): socket.AF_INET, (20, 2): socket.AF_INET6}.get(
-            (len(self.mapped), int.from_bytes(self.mapped[1:2]))
-        )
-        if family is None:
-            return None
-        size = len(self.mapped) - 2
-        mask = int.from_bytes((_PORT_MASK + self.transaction_id)[:size])
-        value = (int.from_bytes(self.mapped[2:]) ^ mask).to_bytes(size)
-        return socket.inet_ntop(family, value[2:]), int.from_bytes(value[:2])
 
     def is_signed_with(self, key: bytes) -> bool:
         """Whether MESSAGE-INTEGRITY is there, and made with this password."""
@@ -181,8 +163,6 @@ def _take(message: StunMessage, number: int, datagram: bytes, at: int, length: i
     elif number in (_ICE_CONTROLLED, _ICE_CONTROLLING):
         message.is_controlling = number == _ICE_CONTROLLING
         message.tie_breaker = _UINT64.unpack_from(datagram, at + 4)[0]
-    elif number == _XOR_MAPPED_ADDRESS:
-        message.mapped = datagram[at + 4 : at + 4 + length]
     elif number == _ERROR_CODE:
         if length < 4:
             raise StunError("ERROR-CODE is too short")

@@ -10,7 +10,8 @@ import pytest
 
 from cloudslice.webrtc.candidates import Candidate, IceCredentials, host_candidates
 from cloudslice.webrtc.ice import IceAgent, IceState
-from cloudslice.webrtc.udp.paths import Path, make_path, remote_address
+from cloudslice.webrtc.udp.paths import Path, make_path
+from helpers.path_parts import remote_address
 
 _TICK_S = 0.02
 

@@ -3,8 +3,8 @@
 import pytest
 from aiortc.rtp import RtcpPacket, RtcpSdesPacket, RtcpSrPacket, RtpPacket
 
-from cloudslice.webrtc.sender_rtcp import ntp_time
 from cloudslice_publisher.sender import orientation_extension
+from cloudslice_publisher.sender_rtcp import ntp_time
 from cloudslice_publisher.stream import RtpStream
 
 START = 500.0

@@ -9,8 +9,9 @@ import pytest
 from cloudslice.webrtc import stun
 from cloudslice.webrtc.candidates import Candidate
 from cloudslice.webrtc.ice import IceError, IceState
-from cloudslice.webrtc.udp.paths import make_path, remote_address
+from cloudslice.webrtc.udp.paths import make_path
 from helpers.ice_network import Endpoint, Nat, Network, are_connected, introduce
+from helpers.path_parts import remote_address
 
 SERVER, CLIENT = "198.51.100.1", "203.0.113.7"
 DEAD = "192.0.2.66"

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from aioice import stun as peer_stun
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -155,7 +156,8 @@ def test_a_check_is_answered_at_once_with_its_source() -> None:
     assert path == PATH
     assert response.kind is stun.StunKind.RESPONSE
     assert response.transaction_id == b"peer's check"
-    assert response.mapped_address == ("203.0.113.7", 5000)
+    told = peer_stun.parse_message(response._datagram).attributes["XOR-MAPPED-ADDRESS"]
+    assert told == ("203.0.113.7", 5000)
     assert response.is_signed_with(tested.agent.local.password.encode())
 
 

@@ -53,30 +53,11 @@ def family_of(path: Path) -> int:
     return family
 
 
-def remote_address(path: Path) -> tuple[str, int]:
-    """The host and port at the other end, as `make_path` takes them; a zone is a number."""
-    if family_of(path) == socket.AF_INET6:
-        _, port, packed, scope, _ = _INET6.unpack(path)
-        host = socket.inet_ntop(socket.AF_INET6, packed)
-        return (f"{host}%{scope}" if scope else host), int.from_bytes(port)
-    _, port, packed, _ = _INET.unpack(path)
-    return socket.inet_ntop(socket.AF_INET, packed), int.from_bytes(port)
-
-
 def remote_bytes(path: Path) -> tuple[bytes, bytes]:
     """The address (4 or 16 bytes) and the port (2 bytes) at the other end, big-endian."""
     if family_of(path) == socket.AF_INET6:
         return path[8:24], path[2:4]
     return path[4:8], path[2:4]
-
-
-def local_host(path: Path) -> str:
-    """Our address on the path; "": any."""
-    packed = path[_REMOTE_BYTES:]
-    if packed == _ANY_LOCAL:
-        return ""
-    family = family_of(path)
-    return socket.inet_ntop(family, packed[: 16 if family == socket.AF_INET6 else 4])
 
 
 def without_local(path: Path) -> Path:

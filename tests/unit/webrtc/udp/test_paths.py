@@ -11,12 +11,11 @@ from cloudslice.webrtc.udp.paths import (
     PATH_BYTES,
     family_of,
     is_same_remote,
-    local_host,
     make_path,
-    remote_address,
     remote_bytes,
     without_local,
 )
+from helpers.path_parts import local_host, remote_address
 
 _C = ctypes.CDLL(None, use_errno=True)
 

@@ -15,7 +15,7 @@ from aiortc.rtp import (
 )
 
 from cloudslice.webrtc.rtcp import RtcpParseError
-from cloudslice.webrtc.sender_rtcp import (
+from cloudslice_publisher.sender_rtcp import (
     Feedback,
     KeyframeWanted,
     Nack,
