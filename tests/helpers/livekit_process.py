@@ -36,7 +36,7 @@ class LivekitProcess:
     ) -> None:
         if not PROGRAM.exists():
             pytest.skip("livekit-server is not built: scripts/install-test-tools does that")
-        self.port = _free_port(socket.SOCK_STREAM)
+        self.port = free_port(socket.SOCK_STREAM)
         directory.mkdir(parents=True, exist_ok=True)
         self._config = directory / "livekit.yaml"
         self._log = directory / "livekit.log"
@@ -47,8 +47,8 @@ class LivekitProcess:
 port: {self.port}
 bind_addresses: [127.0.0.1]
 rtc:
-  udp_port: {_free_port(socket.SOCK_DGRAM)}
-  tcp_port: {_free_port(socket.SOCK_STREAM)}
+  udp_port: {free_port(socket.SOCK_DGRAM)}
+  tcp_port: {free_port(socket.SOCK_STREAM)}
   use_external_ip: false
   node_ip: 127.0.0.1
   enable_loopback_candidate: true
@@ -123,7 +123,8 @@ logging:
         return False
 
 
-def _free_port(kind: socket.SocketKind) -> int:
+def free_port(kind: socket.SocketKind) -> int:
+    """A port of 127.0.0.1 that nobody has."""
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
