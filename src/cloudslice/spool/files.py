@@ -36,10 +36,14 @@ def read_regular(path: Path, last: int | None = None) -> bytes:
     Raises:
         OSError: it cannot be read, or is no regular file.
     """
-    with open(open_regular(path), "rb") as file:
-        if last is not None:
-            file.seek(max(os.fstat(file.fileno()).st_size - last, 0))
-        return file.read()
+    descriptor = open_regular(path)
+    try:
+        size = os.fstat(descriptor).st_size
+        count = size if last is None else min(last, size)
+        # Not by a file object, which costs twice as much: a start reads the end of all that waits.
+        return os.pread(descriptor, count, size - count)
+    finally:
+        os.close(descriptor)
 
 
 def write_all(descriptor: int, data: bytes, at: int) -> None:

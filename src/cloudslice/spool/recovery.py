@@ -142,7 +142,8 @@ class Recovery:
     def _take_up_task(self, directory: TaskDirectory) -> None:
         waiting = self._taken_up.waiting[directory.task.task_id] = []
         for path in sorted(directory.path.iterdir()):
-            if not stat.S_ISREG(path.lstat().st_mode):
+            found = path.lstat()
+            if not stat.S_ISREG(found.st_mode):
                 self._quarantine.take(path, "it is no regular file")
                 continue
             if path.name in OURS:
@@ -155,7 +156,7 @@ class Recovery:
                 name = new_name(self._now_ms, self._renamed)
                 path = path.rename(path.with_name(name + path.suffix))
             if path.suffix == WHOLE:
-                waiting.append(self._note_whole(path.stem, path.stat().st_size))
+                waiting.append(self._note_whole(path.stem, found.st_size))
             elif (draft := self._take_up_growing(directory, path)) is not None:
                 self._growing[draft] = directory
         if len(self._growing) >= _TOGETHER:
