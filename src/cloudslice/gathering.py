@@ -14,6 +14,9 @@ from cloudslice.database import Database
 
 T = TypeVar("T")
 
+_RETRY_S = 10.0
+"""Seconds after which an item whose record raises is tried again."""
+
 
 class Gatherer(Generic[T]):
     """Records what it is given, in order, soon; nothing is left out for as long as it runs."""
@@ -27,7 +30,6 @@ class Gatherer(Generic[T]):
         within_s: float,
         what: str,
         caught: Callable[[Exception], object],
-        retry_s: float = 10.0,
     ) -> None:
         """
         Args:
@@ -37,7 +39,6 @@ class Gatherer(Generic[T]):
             within_s: after so many seconds they are on record, unless the disk refuses.
             what: names this in the log.
             caught: is passed exceptions that nobody foresaw.
-            retry_s: seconds after which an item whose record raises is tried again.
         """
         self._database = database
         self._record = record
@@ -45,7 +46,6 @@ class Gatherer(Generic[T]):
         self._within_s = within_s
         self._what = what
         self._caught = caught
-        self._retry_s = retry_s
         # Added to on the loop, taken from by the operation; each is one step under the GIL.
         self._items: list[T] = []
         self._set_aside: list[T] = []  # what cannot be recorded, until `_retry_at`
@@ -74,7 +74,7 @@ class Gatherer(Generic[T]):
             if self._items:
                 self._database.post(self._record_all, self._what)
             for item in self._set_aside:
-                self._database.post(partial(self._record_one, item), self._what)
+                self._database.post(partial(self._record_aside, item), self._what)
 
     async def _wait(self) -> None:
         """Until there is something to record."""
@@ -101,7 +101,7 @@ class Gatherer(Generic[T]):
                 self._set_aside.append(item)
                 self._forget(1)
                 if self._retry_at is None:
-                    self._retry_at = asyncio.get_running_loop().time() + self._retry_s
+                    self._retry_at = asyncio.get_running_loop().time() + _RETRY_S
             else:
                 self._tell([item])
         if not has_found_it:
@@ -126,7 +126,7 @@ class Gatherer(Generic[T]):
         self._record(connection, item)
         self._database.after_commit(lambda: self._forget(1))
 
-    def _record_one(self, item: T, connection: sqlite3.Connection) -> None:
+    def _record_aside(self, item: T, connection: sqlite3.Connection) -> None:
         self._record(connection, item)
 
     def _forget(self, count: int) -> None:

@@ -12,6 +12,13 @@ from cloudslice.gathering import Gatherer
 from cloudslice.migrations import Schema
 from cloudslice.sqlite_file import DatabaseError
 
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be recorded is tried again soon."""
+    monkeypatch.setattr("cloudslice.gathering._RETRY_S", 0.05)
+
+
 NUMBERS = Schema("numbers", ("CREATE TABLE numbers (n INTEGER);",))
 
 
@@ -61,7 +68,6 @@ def make(database: Database, records: Records, within_s: float) -> Gatherer[int]
         within_s=within_s,
         what="record numbers",
         caught=records.caught,
-        retry_s=0.05,
     )
 
 

@@ -76,17 +76,13 @@ class Progress:
         """The tasks that have begun to upload or lost something, and are not settled."""
         return {task_id for (task_id,) in connection.execute("SELECT task_id FROM uploads")}
 
-    def end(self, connection: sqlite3.Connection, task_id: str) -> None:
-        """No slice will be added."""
-        self._begin(connection, task_id)
-        connection.execute("UPDATE uploads SET has_ended = 1 WHERE task_id = ?", (task_id,))
-
-    def end_all(self, connection: sqlite3.Connection, task_ids: Iterable[str]) -> None:
+    def end(self, connection: sqlite3.Connection, task_ids: Iterable[str]) -> None:
         """No slice will be added to any of these."""
         for task_id in task_ids:
-            self.end(connection, task_id)
+            self._begin(connection, task_id)
+            connection.execute("UPDATE uploads SET has_ended = 1 WHERE task_id = ?", (task_id,))
 
-    def forget_all(self, connection: sqlite3.Connection, task_ids: Iterable[str]) -> None:
+    def forget(self, connection: sqlite3.Connection, task_ids: Iterable[str]) -> None:
         """Nothing is left to be told of any of these."""
         for task_id in task_ids:
             connection.execute("DELETE FROM uploads WHERE task_id = ?", (task_id,))
@@ -162,7 +158,7 @@ class Progress:
                 self._bus.record(connection, UploadsEnded(task, outcome))
             elif not lost:
                 self._bus.record(connection, UploadsEnded(task, UploadsOutcome.LEFTOVERS_STORED))
-            self.forget_all(connection, [task.task_id])
+            self.forget(connection, [task.task_id])
             return True
         if is_over and not is_incomplete:
             self._begin(connection, task.task_id)

@@ -23,8 +23,6 @@ from cloudslice.uploads.upload_pace import UploadPace
 
 _HEALTHY = 64
 _FAILING = 32
-_RETRY_S = 10.0
-"""After so many seconds, what could not be put on record is tried again."""
 _RECORD_WITHIN_S = 0.25
 """After so many seconds at most, what is stored is on record, and its event on its way."""
 
@@ -147,7 +145,6 @@ class Shared:
             within_s=_RECORD_WITHIN_S,
             what="record stored slices",
             caught=self.faults.caught,
-            retry_s=_RETRY_S,
         )
 
     def remove(self, task_id: str, name: str) -> None:

@@ -104,7 +104,7 @@ class Uploader:
                 stack.callback(self._group.create_task(work).cancel)
             stack.callback(self._stop)
             # Before the first one may come that is not among those that wait.
-            self._bus.keep(RobotLeft, lambda c, event: shared.progress.end(c, event.task.task_id))
+            self._bus.keep(RobotLeft, lambda c, event: shared.progress.end(c, [event.task.task_id]))
             self._bus.listen(RobotLeft, lambda event: self._end(event.task))
             self._bus.listen(SliceReady, self._take)
             self._bus.listen(SliceGone, lambda event: self._look(event.task_id))
@@ -162,7 +162,7 @@ class Uploader:
             _log.error(
                 "tasks had ended that the spool does not know any more", task_ids=sorted(gone)
             )
-            await shared.database.run(partial(shared.progress.forget_all, task_ids=gone))
+            await shared.database.run(partial(shared.progress.forget, task_ids=gone))
         others = [
             queue
             for task_id, queue in self._queues.items()
@@ -170,7 +170,7 @@ class Uploader:
         ]
         to_end = [queue for queue in others if queue.task.task_id in begun or not queue.is_idle]
         await shared.database.run(
-            partial(shared.progress.end_all, task_ids=[queue.task.task_id for queue in to_end])
+            partial(shared.progress.end, task_ids=[queue.task.task_id for queue in to_end])
         )
         for queue in others:
             task_id = queue.task.task_id

@@ -114,7 +114,7 @@ async def test_a_fault_beside_an_upload_costs_no_slice(
     name: str,
 ) -> None:
     """And the task's end comes, as in another task."""
-    monkeypatch.setattr("cloudslice.uploads.shared._RETRY_S", 0.05)
+    monkeypatch.setattr("cloudslice.gathering._RETRY_S", 0.05)
     failing = Failing(monkeypatch, owner, name)
     bucket.bad = {"221321.png"}
     put_pictures(delivery, 2)

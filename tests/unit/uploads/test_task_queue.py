@@ -188,7 +188,7 @@ class Rig:
         self.queue.add(self.spool.add(number, self.steady_ms()))
 
     def end_task(self) -> None:
-        self.shared.progress.end(self.database.connection, TASK.task_id)
+        self.shared.progress.end(self.database.connection, [TASK.task_id])
         self.queue.end()
 
     def count(self, kind: type) -> int:
