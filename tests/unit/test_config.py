@@ -9,6 +9,14 @@ from cloudslice.config import Settings, load_settings
 from cloudslice.settings.mistakes import SettingsError
 
 APP = '[[apps]]\nsdk_app_id = 1400000000\nsecret_key = "key"\n'
+RULE = """[[apps.auto_tasks]]
+rooms = "*"
+[apps.auto_tasks.storage]
+region = "r"
+bucket = "b"
+access_key = "a"
+secret_key = "TOPSECRET"
+"""
 CREDENTIAL = '[[credentials]]\nsecret_id = "AKID"\nsecret_key = "key"\nsdk_app_ids = [1400000000]\n'
 
 
@@ -210,6 +218,42 @@ def test_other_variables_do_not_matter(file: Path) -> None:
             "FILE: apps[0].livekit.url: expected a URL with wss://, ws://, https:// or http://, "
             "and no user, query or fragment in it, but it is 'livekit.example.com:7880'",
             id="livekit-url",
+        ),
+        pytest.param(
+            APP + '[[apps.auto_tasks]]\nrooms = "*"',
+            "FILE: apps[0].auto_tasks[0]: a rule needs storage.region and storage.bucket and "
+            "storage.access_key and storage.secret_key",
+            id="rule-without-bucket",
+        ),
+        pytest.param(
+            APP + "[[apps.auto_tasks]]\naudio_slice_s = 5",
+            "FILE: apps[0].auto_tasks[0].audio_slice_s: expected at least 15, but it is 5",
+            id="rule-range",
+        ),
+        pytest.param(
+            APP + '[[apps.auto_tasks]]\nuser_id = "a b"',
+            "FILE: apps[0].auto_tasks[0].user_id: expected 1 to 32 letters, digits, _ or -, "
+            "but it is 'a b'",
+            id="rule-robot",
+        ),
+        pytest.param(
+            APP + RULE + RULE,
+            "FILE: apps[0]: auto_tasks: each user_id may stand there once",
+            id="rules-of-one-robot",
+        ),
+        pytest.param(
+            APP
+            + RULE.replace(
+                "[apps.auto_tasks.storage]",
+                "audio = false\nvideo = false\n[apps.auto_tasks.storage]",
+            ),
+            "FILE: apps[0].auto_tasks[0]: audio or video must be true",
+            id="rule-for-nothing",
+        ),
+        pytest.param(
+            APP + "[apps.auto_tasks]\nrooms = 'x'",
+            "FILE: apps[0].auto_tasks: expected a list of tables, each under [[apps.auto_tasks]]",
+            id="rules-that-are-a-table",
         ),
         pytest.param(
             APP + 'rooms = "livekit"',
@@ -439,6 +483,7 @@ def test_a_list_in_a_variable_must_be_toml(file: Path) -> None:
         pytest.param('encryption_key = ["TOPSECRET"]', id="encryption-key"),
         pytest.param('[storage.cos]\nsession_token = "TOPSECRET "', id="session-token"),
         pytest.param(APP + '[apps.livekit]\napi_secret = "TOPSECRET "', id="api-secret"),
+        pytest.param(APP + RULE + RULE, id="storage-secret"),
         pytest.param(
             CREDENTIAL.replace('"key"', '"TOPSECRET"') + "x = 1", id="another-key-of-its-table"
         ),

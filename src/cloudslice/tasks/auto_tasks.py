@@ -41,7 +41,7 @@ from cloudslice.tasks.worker import Worker
 _log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_S = 5.0
-_LONGEST_PAUSE_S = 300.0
+_LONGEST_PAUSE_S = 60.0
 _FULL_PAUSE_S = 1.0
 """While the app may have no more tasks, rooms are not looked at more often."""
 _FULL_RETRY_S = 60.0

@@ -72,23 +72,33 @@ class LivekitWebhooks:
         self._sids: dict[str, str] = {}
         """By room name, what LiveKit calls its present life."""
 
-    def take(self, token: str, body: bytes) -> None:
-        """Take a webhook.
+    def check(self, token: str) -> Mapping[str, Any]:
+        """The claims of a webhook's token: nobody else is to send us a body.
 
         Args:
             token: of the header Authorization.
-            body: as it came.
 
         Raises:
             TokenError: it is not this server's, or too old.
-            ValueError: it cannot be understood.
         """
-        claims = verify_access_token(
+        return verify_access_token(
             token,
             self._settings.api_key,
             self._settings.api_secret.get_secret_value(),
             now_s=self._clock.utc_ms() / 1000,
         )
+
+    def take(self, claims: Mapping[str, Any], body: bytes) -> None:
+        """Take a webhook.
+
+        Args:
+            claims: of its token, which is checked.
+            body: as it came.
+
+        Raises:
+            TokenError: the token is not for this body.
+            ValueError: it cannot be understood.
+        """
         given = claims.get("sha256")
         if not isinstance(given, str) or not hmac.compare_digest(
             given.encode(), body_hash(body).encode()
@@ -141,8 +151,9 @@ def livekit_webhooks_app(receivers: Mapping[int, LivekitWebhooks], timeout_s: fl
         sdk_app_id = request.path_params["sdk_app_id"]
         try:
             receiver = _find_receiver(receivers, sdk_app_id)
-            body = await _read_body(request, timeout_s)
-            receiver.take(request.headers.get("authorization", "").removeprefix("Bearer "), body)
+            token = request.headers.get("authorization", "").removeprefix("Bearer ")
+            claims = receiver.check(token)
+            receiver.take(claims, await _read_body(request, timeout_s))
         except TokenError as error:
             _log.warning("LiveKit webhook refused", reason=str(error), sdk_app_id=sdk_app_id)
             return _problem(HTTPStatus.UNAUTHORIZED, f"the token in Authorization: {error}")

@@ -151,6 +151,12 @@ async def test_what_is_not_signed_for_it_has_no_effect(
     assert site.news.heard == []
 
 
+async def test_nobody_else_has_a_body_read(site: Site) -> None:
+    """However long it is."""
+    answer = await site.post(b"x" * 1_100_000, secret="another secret")
+    assert answer.status_code == 401
+
+
 async def test_a_token_without_a_hash_and_no_token(site: Site) -> None:
     now_s = site.clock.utc_ms() / 1000
     token = make_access_token("key", SECRET, {"roomJoin": True}, now_s=now_s, lifetime_s=300)
