@@ -33,6 +33,9 @@ class ManualRooms:
     humans: set[str] = field(default_factory=set)
     refuses: bool = False
     has_robot: asyncio.Event = field(default_factory=asyncio.Event)
+    door: asyncio.Event = field(default_factory=asyncio.Event)
+    """Who enters waits for it, if `has_door`."""
+    has_door: bool = False
 
     entry_timeout_s: ClassVar[float] = 10.0
 
@@ -40,6 +43,8 @@ class ManualRooms:
         """Any room can be entered, until the robot tries to."""
 
     async def enter(self, _key: RoomKey, robot: str, listener: RoomListener) -> Any:
+        if self.has_door:
+            await self.door.wait()
         if self.refuses:
             raise RoomEntryError("the room is locked")
         former = self.listeners.pop(robot, None)

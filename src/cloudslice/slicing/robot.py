@@ -144,6 +144,15 @@ class Robot:
         self._since = since
         self._reconcile()
 
+    def hold_idle_clock(self) -> None:
+        """Do not count as idle before `start_idle_clock`: outside of the room nobody is seen."""
+        self._idle_since = None
+
+    def start_idle_clock(self) -> None:
+        """The robot is in its room: if no anchor is there, it is idle from now on."""
+        if not self._anchors and not self._stopped:
+            self._idle_since = self._clock.monotonic()
+
     def tick(self, now: float) -> None:
         """Do what is due at monotonic second `now`; to be called on each tick."""
         for user_id, audio in self._audio.items():

@@ -68,6 +68,8 @@ class RunningTask:
         """Set once the robot has entered, or failed."""
         self._is_stopping = asyncio.Event()
         """Set when a leave code is."""
+        # A room on another server can take longer than the idle time to let us in.
+        robot.hold_idle_clock()
 
     @property
     def status(self) -> TaskStatus:
@@ -158,6 +160,7 @@ class RunningTask:
             return False
         finally:
             self._has_tried.set()
+        self.robot.start_idle_clock()
         if stored.leave_code is not None:
             self._leave()
         return True

@@ -82,6 +82,21 @@ async def test_an_empty_room_ends_the_task_after_max_idle_time(stage: Stage) -> 
     assert (1002, {"LeaveCode": 99}) in await stage.events(task_id)
 
 
+async def test_a_robot_is_not_idle_before_it_is_in_its_room(stage: Stage) -> None:
+    """A server of rooms may take longer than that to let it in."""
+    stage.rooms.has_door = True
+    task_id = await stage.tasks.create(a_spec(stage.clock))
+    stage.clock.now += 45
+    stage.worker.tick(stage.clock.now)
+    stage.rooms.door.set()
+    assert await stage.events(task_id, until=1001) == [(1001, {"Status": 0})]
+    stage.clock.now += 29
+    stage.worker.tick(stage.clock.now)
+    assert stage.tasks.describe(APP, task_id) is TaskStatus.IDLE
+    stage.clock.now += 1
+    assert (1002, {"LeaveCode": 99}) in await stage.events(task_id)
+
+
 async def test_a_newer_robot_of_the_same_id_ends_the_older_task(stage: Stage) -> None:
     older = await stage.tasks.create(a_spec(stage.clock))
     newer = await stage.tasks.create(a_spec(stage.clock, lifetime_s=60))
