@@ -18,12 +18,13 @@ from cloudslice.rooms.janus.janus_server import JanusServer
 from cloudslice.rooms.janus.session import JanusAddress, open_session
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from cloudslice.settings.room_settings import JanusSettings
-from cloudslice.webrtc.udp.port import UdpPort
+from cloudslice.tick import Tick
+from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice_publisher.media import AudioLoop, Media
 from cloudslice_publisher.publisher import PublishConfig, Publisher, PublisherGroup, publisher_group
 from helpers import janus_server
+from helpers.cut_port import CutPort
 from helpers.janus_server import ADMIN_KEY, API_SECRET, NUMBER_ROOM, PIN, ROOM_SECRET, running_janus
-from helpers.media_port import media_port
 from helpers.room_observer import make_bus
 from helpers.rtp import RecordingSink
 from helpers.scripted_rooms import HearingRobot
@@ -102,7 +103,7 @@ class JanusStage:
 
     server: janus_server.JanusServer
     rooms: RemoteRooms
-    port: UdpPort
+    port: CutPort
     clock: SystemClock
     bridge: WhipBridge
     group: PublisherGroup
@@ -184,7 +185,11 @@ async def janus_stage(
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         server = stack.enter_context(running_janus(directory, string_ids=string_ids, **options))
-        port, tick = stack.enter_context(media_port(clock, "127.0.0.1"))
+        tick = Tick(clock)
+        port = CutPort(0, AddressRules(("127.0.0.1",)), clock)
+        tick.add(port)
+        stack.callback(port.close)
+        stack.callback(tick.close)
         proxy = await stack.enter_async_context(slow_proxy(server.port))
         publishing = JanusPublishing(server.url, API_SECRET, {"pin": PIN}, has_text_ids=string_ids)
         chosen = settings(f"ws://127.0.0.1:{proxy.port}", string_ids=string_ids, **more)

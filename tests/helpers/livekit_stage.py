@@ -20,7 +20,7 @@ from cloudslice.rooms.remote.user_ids import to_user_id
 from cloudslice.settings.room_settings import LivekitSettings
 from cloudslice.tick import Tick
 from cloudslice.webrtc.udp.addresses import AddressRules
-from cloudslice.webrtc.udp.port import UdpPort
+from helpers.cut_port import CutPort
 from helpers.livekit_anchor import AnchorSpec, LivekitAnchor, livekit_anchor
 from helpers.livekit_process import API_KEY, API_SECRET, LivekitProcess
 from helpers.room_observer import make_bus
@@ -30,23 +30,6 @@ from helpers.waiting import eventually
 
 APP_ID = 1400000001
 _SPEC = AnchorSpec()
-
-
-class CutPort(UdpPort):
-    """Its cable can be cut."""
-
-    is_cut = False
-
-    def send(self, data: bytes, path: bytes) -> None:
-        if not self.is_cut:
-            super().send(data, path)
-
-    def tick(self, now: float) -> None:
-        for each in self._sockets if self.is_cut else ():
-            with contextlib.suppress(BlockingIOError):
-                while each.recv(65536):
-                    pass
-        super().tick(now)
 
 
 @dataclass

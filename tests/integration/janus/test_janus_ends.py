@@ -147,6 +147,19 @@ async def test_a_janus_that_does_not_come_back_is_given_up(tmp_path: Path) -> No
         assert robot.heard[-1] == ("evicted", LeaveCode.CONNECTION_LOST)
 
 
+async def test_robots_leave_where_media_does_not_come_back(tmp_path: Path) -> None:
+    """Though signalling is there all the time."""
+    async with janus_stage(tmp_path, grace_s=5) as stage:
+        robot = Listener()
+        await stage.publish("alice", speaker("alice"))
+        await stage.rooms.enter(ROOM, "robot", robot)
+        await hears_more(robot, "alice")
+        stage.port.is_cut = True
+        async with asyncio.timeout(50):
+            await robot.was_evicted.wait()
+        assert robot.heard == [("joined", "alice"), ("evicted", LeaveCode.CONNECTION_LOST)]
+
+
 async def test_a_room_that_is_gone_after_a_restart_is_waited_for(tmp_path: Path) -> None:
     """Whoever makes the rooms does so a moment later."""
     async with janus_stage(tmp_path, pin="") as stage:
@@ -161,3 +174,48 @@ async def test_a_room_that_is_gone_after_a_restart_is_waited_for(tmp_path: Path)
         await stage.publish("alice", speaker("alice"), 777)
         await eventually(lambda: robot.packets("alice") > 10)
         assert not robot.was_evicted.is_set()
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3, 12])
+async def test_media_that_is_cut_for_a_while_leaves_a_gap_and_no_more(
+    stage: JanusStage, seconds: float
+) -> None:
+    robot = Listener()
+    await stage.publish("alice", speaker("alice"))
+    stay = await stage.rooms.enter(ROOM, "robot", robot)
+    await hears_more(robot, "alice")
+    stage.port.is_cut = True
+    await asyncio.sleep(seconds)
+    stage.port.is_cut = False
+    await hears_more(robot, "alice")
+    stay.leave()
+    (sink,) = robot.sinks["alice"]
+    assert sink.restarts == []  # it is the same connection
+    assert len(set(sink.timestamps)) == len(sink.timestamps)
+    assert robot.heard == [("joined", "alice")]
+
+
+@pytest.mark.parametrize(
+    "with_signalling", [False, True], ids=["only media", "media and signalling"]
+)
+async def test_media_that_is_cut_for_long_is_made_anew(
+    tmp_path: Path, with_signalling: bool
+) -> None:
+    """The anchors stay, and their slices go on with a gap."""
+    async with janus_stage(tmp_path, grace_s=60) as stage:
+        robot = Listener()
+        await stage.publish("alice", speaker("alice"))
+        stay = await stage.rooms.enter(ROOM, "robot", robot)
+        await hears_more(robot, "alice")
+        stage.port.is_cut = True
+        if with_signalling:
+            stage.proxy.cut()
+        await asyncio.sleep(40)
+        stage.port.is_cut = False
+        stage.proxy.mend()
+        await hears_more(robot, "alice", within_s=30)
+        stay.leave()
+        (sink,) = robot.sinks["alice"]
+        assert len(set(sink.restarts)) == 1  # all before the first packet of the new connection
+        assert len(set(sink.payloads)) >= 30
+        assert robot.heard == [("joined", "alice")]

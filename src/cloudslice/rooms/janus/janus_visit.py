@@ -90,6 +90,8 @@ class JanusVisit:
         self._told: set[tuple[str, str]] = set()
         """Codecs that cannot be received, by user, that the log has."""
         self._ended: asyncio.Future[LeaveCode | None] = asyncio.get_running_loop().create_future()
+        self._reason = ""
+        """Why the visit has ended."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def enter(self) -> None:
@@ -196,6 +198,9 @@ class JanusVisit:
             raise UnreachableError(
                 f"no media connection to Janus was made in {_CONNECT_S:g} s"
             ) from error
+        await asyncio.sleep(0)  # in which `_receive` says why, if there is none
+        if self._ended.done():
+            raise UnreachableError(f"no media connection to Janus was made: {self._reason}")
 
     def _hear(self, message: Message) -> None:
         kind = message.get("janus")
@@ -257,6 +262,7 @@ class JanusVisit:
     def _end(self, code: LeaveCode | None, reason: str) -> None:
         if not self._ended.done():
             _log.info("visit to a Janus room ends", room=self._options.room, reason=reason)
+            self._reason = reason
             self._ended.set_result(code)
 
 
