@@ -47,6 +47,8 @@ class S3Server:
         self.credentials = {self.access_key: self.secret_key}
         self._buckets = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._stores: dict[str, S3Store] = {}
+        """By bucket: to make one takes longer than to read an object."""
 
     @property
     def url(self) -> str:
@@ -105,6 +107,7 @@ class S3Server:
         if process is not None:
             process.kill()
             process.wait()
+            self._stores.clear()
 
     def new_bucket(self) -> str:
         """Make a bucket of a new name, in the form that COS has, and return the name."""
@@ -145,7 +148,9 @@ class S3Server:
         ]
 
     def _store(self, bucket: str) -> S3Store:
-        return S3Store(
+        if (store := self._stores.get(bucket)) is not None:
+            return store
+        store = self._stores[bucket] = S3Store(
             bucket,
             endpoint=self.url,
             region="us-east-1",
@@ -155,6 +160,7 @@ class S3Server:
             client_options={"allow_http": True, "timeout": "10s"},
             retry_config={"max_retries": 0},
         )
+        return store
 
     def _await_service(self) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S
