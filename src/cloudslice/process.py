@@ -34,9 +34,9 @@ def allow_many_files() -> int:
 def take_short_turns() -> None:
     """Let a thread that waits for the interpreter have it after a fifth of a millisecond.
 
-    Making a picture is some calls that do without the interpreter, and a few microseconds of Python
-    between them. By default each of those waits for up to 5 ms while the event loop is busy: with
-    500 anchors that cost one picture in six (docs/performance.md).
+    Writing a slice is some calls to the kernel, and a few microseconds of Python between them. By
+    default the thread that does it would wait for up to 5 ms after each call while the event loop
+    is busy. (When pictures were made in threads, that cost one picture in six with 500 anchors.)
     """
     sys.setswitchinterval(_TURN_S)
 
