@@ -88,12 +88,8 @@ async def test_signalling_that_is_cut_is_made_again(tmp_path: Path, reclaim_s: i
         await eventually(lambda: robot.packets("carl") > 10)
         await hears_more(robot, "bob")
         stay.leave()
-        assert robot.heard == [
-            ("joined", "alice"),
-            ("joined", "bob"),
-            ("left", "alice"),
-            ("joined", "carl"),
-        ]
+        assert set(robot.heard[:2]) == {("joined", "alice"), ("joined", "bob")}
+        assert robot.heard[2:] == [("left", "alice"), ("joined", "carl")]
         (sink,) = robot.sinks["bob"]
         assert speakers(sink) == {"bob"}
         numbers = [int(payload.split(b":")[1]) for payload in sink.payloads]

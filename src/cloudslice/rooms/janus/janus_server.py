@@ -1,6 +1,6 @@
 """One app's Janus: a `RoomServer`."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
@@ -8,9 +8,7 @@ from cloudslice.clock import Clock
 from cloudslice.ids import RoomIdType, RoomKey, read_room_key
 from cloudslice.rooms.base import RoomEntryError
 from cloudslice.rooms.janus.errors import (
-    NO_SUCH_FEED,
     NO_SUCH_ROOM,
-    ROOM_EXISTS,
     UNAUTHORIZED,
     WRONG_SECRET,
     JanusError,
@@ -18,13 +16,14 @@ from cloudslice.rooms.janus.errors import (
 )
 from cloudslice.rooms.janus.janus_tracks import JanusTrack
 from cloudslice.rooms.janus.janus_visit import JanusVisit, VisitOptions
-from cloudslice.rooms.janus.roster import Feed, FeedId, Source
-from cloudslice.rooms.janus.session import (
-    JanusAddress,
-    JanusSession,
-    Message,
-    open_session,
+from cloudslice.rooms.janus.room_requests import (
+    RoomId,
+    RoomRequests,
+    begin_requests,
+    room_requests,
 )
+from cloudslice.rooms.janus.roster import Feed, Source
+from cloudslice.rooms.janus.session import JanusAddress, Message, open_session
 from cloudslice.rooms.remote.room_server import RoomView, UnreachableError
 from cloudslice.rooms.remote.user_ids import to_user_id
 from cloudslice.settings.room_settings import JanusSettings
@@ -38,6 +37,7 @@ _FIRST_VERSION = 1000
 """1.0.0: the first one with several publishers' streams in one connection."""
 _MAX_SECTIONS = 1000
 _REMEMBERED_S = 300.0
+"""For so long a room that we were in is waited for when it is gone."""
 
 
 class JanusServer:
@@ -87,14 +87,11 @@ class JanusServer:
         """See `RoomServer`."""
         janus_id = self._janus_id(room)
         try:
-            async with open_session(self._address) as session:
-                await self._check_version(session)
-                handle = await session.attach(_ignore)
-                request: Message = {"request": "exists", "room": janus_id}
-                await self._check_encryption(session, handle, janus_id)
-                exists = (await session.message(handle, request)).data.get("exists")
-                if exists or not self._settings.create_rooms:
-                    await self._check_pin(session, handle, janus_id)
+            async with room_requests(self._address, self._settings) as requests:
+                self._check_version(await requests.session.info())
+                self._check_encryption(janus_id, await requests.rooms())
+                if not self._settings.create_rooms or await requests.exists(janus_id):
+                    await requests.check_pin(janus_id)
         except JanusError as error:
             raise entry_error(error, self._address.url, janus_id) from error
 
@@ -120,57 +117,42 @@ class JanusServer:
             janus_id = self._janus_id(room)
         except RoomEntryError:
             return False
-        answer = await self._manage({"request": "exists", "room": janus_id})
-        return bool(answer.get("exists"))
+        async with self._managing() as requests:
+            return await requests.exists(janus_id)
 
     async def remove_users(self, room: RoomKey, user_ids: Sequence[str]) -> None:
         """See `RoomServer`."""
         janus_id = self._janus_id(room)
-        listed = await self._manage({"request": "listparticipants", "room": janus_id})
-        for participant in listed.get("participants") or []:
-            feed = Feed(participant["id"], str(participant.get("display") or ""), ())
-            if to_user_id(self._name(feed)) in user_ids:
-                await self._kick(janus_id, feed.feed_id)
+        async with self._managing() as requests:
+            for feed, _ in await requests.participants(janus_id):
+                if to_user_id(self._name(feed)) in user_ids:
+                    await requests.kick(janus_id, feed.feed_id)
 
     async def dismiss(self, room: RoomKey) -> None:
         """See `RoomServer`."""
-        await self._manage({"request": "destroy", "room": self._janus_id(room)} | self._secret)
+        async with self._managing() as requests:
+            await requests.destroy(self._janus_id(room))
 
     async def list_rooms(
         self, sdk_app_id: int, types: Collection[RoomIdType]
     ) -> Mapping[RoomKey, bool]:
         """See `RoomServer`. Private rooms are among them where the settings have an admin_key."""
         found = {}
-        try:
-            async with open_session(self._address) as session:
-                handle = await session.attach(_ignore)
-                listed = (await session.message(handle, {"request": "list"} | self._admin)).data
-                for each in listed.get("list") or []:
-                    # We are a participant ourselves, and others may only look on.
-                    is_active = bool(each.get("num_participants")) and await self._has_publisher(
-                        session, handle, each["room"]
-                    )
-                    for room_id_type in types:
-                        room = read_room_key(sdk_app_id, str(each["room"]), room_id_type)
-                        if room is not None and room.room_id == str(each["room"]):
-                            found[room] = is_active
-        except JanusError as error:
-            raise self._refused("list", error) from error
+        async with self._managing() as requests:
+            for each in await requests.rooms():
+                # We are a participant ourselves, and others may only look on.
+                is_active = bool(each.get("num_participants")) and await requests.has_publisher(
+                    each["room"]
+                )
+                for room_id_type in types:
+                    room = read_room_key(sdk_app_id, str(each["room"]), room_id_type)
+                    if room is not None and room.room_id == str(each["room"]):
+                        found[room] = is_active
         return found
-
-    async def _has_publisher(self, session: JanusSession, handle: int, janus_id: int | str) -> bool:
-        request: Message = {"request": "listparticipants", "room": janus_id}
-        try:
-            listed = (await session.message(handle, request)).data
-        except JanusError as error:
-            if error.code != NO_SUCH_ROOM:
-                raise
-            return False  # it has just ended
-        return any(each.get("publisher") for each in listed.get("participants") or [])
 
     @asynccontextmanager
     async def _visiting(
-        self, room: RoomKey, janus_id: int | str, view: RoomView
+        self, room: RoomKey, janus_id: RoomId, view: RoomView
     ) -> AsyncIterator[JanusVisit]:
         options = VisitOptions(
             janus_id,
@@ -188,7 +170,7 @@ class JanusServer:
                 except JanusError as error:
                     if error.code != NO_SUCH_ROOM or not self._settings.create_rooms:
                         raise
-                    await self._create(session, janus_id)
+                    await (await begin_requests(session, self._settings)).create(janus_id)
                     await visit.enter()
                 try:
                     yield visit
@@ -212,8 +194,7 @@ class JanusServer:
         if not self._kept.get(room):
             self._kept.pop(room, None)
 
-    async def _check_version(self, session: JanusSession) -> None:
-        info = await session.info()
+    def _check_version(self, info: Message) -> None:
         version = info.get("version")
         if isinstance(version, int) and version < _FIRST_VERSION:
             raise RoomEntryError(
@@ -221,78 +202,30 @@ class JanusServer:
                 "1.0 or newer is needed"
             )
 
-    async def _check_encryption(
-        self, session: JanusSession, handle: int, janus_id: int | str
-    ) -> None:
-        """As far as Janus tells: private rooms are listed only where we have the admin_key."""
-        listed = (await session.message(handle, {"request": "list"} | self._admin)).data
-        for room in listed.get("list") or []:
-            if room.get("room") == janus_id and room.get("require_e2ee"):
+    def _check_encryption(self, janus_id: RoomId, rooms: Iterable[Message]) -> None:
+        """As far as Janus tells, of the rooms that it lists."""
+        for room in rooms:
+            if room["room"] == janus_id and room.get("require_e2ee"):
                 raise RoomEntryError(
                     f"room {janus_id!r} of Janus at {self._address.url} is encrypted from end to "
                     "end: nothing of it can be sliced"
                 )
 
-    async def _check_pin(self, session: JanusSession, handle: int, janus_id: int | str) -> None:
-        """Nobody enters: to subscribe to nobody is refused, but only after a wrong room or pin."""
-        nobody: FeedId = "-" if self._settings.string_ids else 1
+    @asynccontextmanager
+    async def _managing(self) -> AsyncIterator[RoomRequests]:
+        """Raises UnreachableError; RoomEntryError: Janus refuses what is asked in the context."""
         try:
-            await session.message(
-                handle,
-                {
-                    "request": "join",
-                    "ptype": "subscriber",
-                    "room": janus_id,
-                    "streams": [{"feed": nobody}],
-                }
-                | self._pin,
-            )
+            async with room_requests(self._address, self._settings) as requests:
+                yield requests
         except JanusError as error:
-            if error.code != NO_SUCH_FEED:
-                raise
+            reason = f"refuses the request: {error}"
+            if error.code == UNAUTHORIZED:
+                reason = "refuses the secret in apps.janus.api_secret"
+            elif error.code == WRONG_SECRET or "secret" in error.reason:
+                reason = "refuses the secret in apps.janus.room_secret"
+            raise RoomEntryError(f"Janus at {self._address.url} {reason}") from error
 
-    async def _create(self, session: JanusSession, janus_id: int | str) -> None:
-        body: Message = {
-            "request": "create",
-            "room": janus_id,
-            "permanent": False,
-            "publishers": _MAX_SECTIONS,
-            "audiocodec": "opus",
-            "videocodec": "vp8,h264",
-        }
-        body |= self._pin | self._secret | self._admin
-        handle = await session.attach(_ignore)
-        try:
-            await session.message(handle, body)
-        except JanusError as error:
-            if error.code != ROOM_EXISTS:
-                raise
-        await session.detach(handle)
-
-    async def _kick(self, janus_id: int | str, feed: FeedId) -> None:
-        try:
-            await self._manage({"request": "kick", "room": janus_id, "id": feed} | self._secret)
-        except RoomEntryError as error:
-            if not isinstance(error.__cause__, JanusError) or error.__cause__.code != NO_SUCH_FEED:
-                raise
-
-    async def _manage(self, body: Message) -> Message:
-        """Raises UnreachableError; RoomEntryError: Janus refuses."""
-        try:
-            async with open_session(self._address) as session:
-                return (await session.message(await session.attach(_ignore), body)).data
-        except JanusError as error:
-            raise self._refused(body["request"], error) from error
-
-    def _refused(self, request: str, error: JanusError) -> RoomEntryError:
-        reason = str(error)
-        if error.code == UNAUTHORIZED:
-            reason = "the secret in apps.janus.api_secret is wrong"
-        elif error.code == WRONG_SECRET or "secret" in error.reason:
-            reason = "the secret in apps.janus.room_secret is not the room's"
-        return RoomEntryError(f"Janus at {self._address.url} refuses {request!r}: {reason}")
-
-    def _janus_id(self, room: RoomKey) -> int | str:
+    def _janus_id(self, room: RoomKey) -> RoomId:
         """Raises RoomEntryError: Janus cannot have such a room."""
         if self._settings.string_ids:
             return room.room_id
@@ -308,22 +241,3 @@ class JanusServer:
     def _name(self, feed: Feed) -> str:
         by_display = self._settings.user_id == "display" and feed.display
         return feed.display if by_display else str(feed.feed_id)
-
-    @property
-    def _pin(self) -> Message:
-        pin = self._settings.pin.get_secret_value()
-        return {"pin": pin} if pin else {}
-
-    @property
-    def _secret(self) -> Message:
-        secret = self._settings.room_secret.get_secret_value()
-        return {"secret": secret} if secret else {}
-
-    @property
-    def _admin(self) -> Message:
-        admin_key = self._settings.admin_key.get_secret_value()
-        return {"admin_key": admin_key} if admin_key else {}
-
-
-def _ignore(_message: Message) -> None:
-    pass
