@@ -15,7 +15,8 @@ from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.media.tracks import Keyframe, KeyframeRequest
 from cloudslice.rooms.base import Anchor
 from cloudslice.rooms.janus.janus_server import JanusServer
-from cloudslice.rooms.janus.session import JanusAddress, open_session
+from cloudslice.rooms.janus.janus_socket import JanusAddress
+from cloudslice.rooms.janus.session import open_session
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from cloudslice.settings.room_settings import JanusSettings
 from cloudslice.tick import Tick

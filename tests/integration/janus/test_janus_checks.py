@@ -12,7 +12,8 @@ from cloudslice.clock import SystemClock
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import RoomEntryError
 from cloudslice.rooms.janus.janus_server import JanusServer
-from cloudslice.rooms.janus.session import JanusAddress, open_session
+from cloudslice.rooms.janus.janus_socket import JanusAddress
+from cloudslice.rooms.janus.session import open_session
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from helpers.asgi_server import serving
 from helpers.janus_server import ADMIN_KEY, API_SECRET, PIN, running_janus

@@ -116,6 +116,27 @@ async def test_signalling_that_stands_still_for_a_while_is_the_same(tmp_path: Pa
         assert robot.heard == [("joined", "alice"), ("joined", "bob")]
 
 
+@pytest.mark.parametrize(("how", "seconds"), [("cut", 12), ("hold", 14), ("cut", 35)])
+async def test_signalling_that_is_away_for_long_costs_no_packet(
+    tmp_path: Path, how: str, seconds: float
+) -> None:
+    """Where Janus keeps the session."""
+    async with janus_stage(tmp_path, options={"reclaim_s": 60}) as stage:
+        robot = Listener()
+        await stage.publish("alice", speaker("alice"))
+        stay = await stage.rooms.enter(ROOM, "robot", robot)
+        await hears_more(robot, "alice")
+        getattr(stage.proxy, how)()
+        await asyncio.sleep(seconds)
+        stage.proxy.mend()
+        await stage.publish("bob", speaker("bob"))
+        await eventually(lambda: robot.packets("bob") > 10)
+        stay.leave()
+        (sink,) = robot.sinks["alice"]
+        numbers = [int(payload.split(b":")[1]) for payload in sink.payloads]
+        assert all((b - a) % 500 == 1 for a, b in pairwise(numbers))
+
+
 async def test_a_janus_that_is_killed_and_started_again_is_entered_again(tmp_path: Path) -> None:
     async with janus_stage(tmp_path) as stage:
         robot = Listener()

@@ -14,6 +14,7 @@ from cloudslice.rooms.janus.errors import (
     JanusError,
     entry_error,
 )
+from cloudslice.rooms.janus.janus_socket import JanusAddress, Message
 from cloudslice.rooms.janus.janus_tracks import JanusTrack
 from cloudslice.rooms.janus.janus_visit import JanusVisit, VisitOptions
 from cloudslice.rooms.janus.room_requests import (
@@ -23,7 +24,7 @@ from cloudslice.rooms.janus.room_requests import (
     room_requests,
 )
 from cloudslice.rooms.janus.roster import Feed, Source
-from cloudslice.rooms.janus.session import JanusAddress, Message, open_session
+from cloudslice.rooms.janus.session import open_session
 from cloudslice.rooms.remote.room_server import RoomView, UnreachableError
 from cloudslice.rooms.remote.user_ids import to_user_id
 from cloudslice.settings.room_settings import JanusSettings

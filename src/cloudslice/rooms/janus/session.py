@@ -9,59 +9,31 @@
 
 import asyncio
 import itertools
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import aiohttp
 import structlog
-from yarl import URL
 
 from cloudslice.faults import Faults
-from cloudslice.http_client import find_proxy
 from cloudslice.rooms.janus.errors import JanusError, SignallingLostError
+from cloudslice.rooms.janus.janus_socket import JanusAddress, JanusSocket, Message
 from cloudslice.rooms.remote.room_server import UnreachableError
 
-Message = dict[str, Any]
-"""A JSON object. Ids in it have 64 bits, and are whole numbers."""
 Listener = Callable[[Message], None]
 
 _VIDEOROOM = "janus.plugin.videoroom"
 _KEEPALIVE_S = 20.0
 """Janus ends a session after 60 s, and some proxies a connection after 30 s of silence."""
-_HEARTBEAT_S = 8.0
-"""A WebSocket is lost that has not answered a ping for half of that."""
 _REQUEST_S = 15.0
 """Longer than it takes to find out that the WebSocket is lost."""
-_CONNECT_S = 4.0
 _GOODBYE_S = 1.0
 _CLAIM_S = 40.0
 """For so long a lost WebSocket is tried to be made again."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 4.0
-_MAX_MESSAGE = 16 << 20
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class JanusAddress:
-    """Where a Janus is.
-
-    Attributes:
-        url: of its WebSocket, with ws:// or wss://; http:// and https:// stand for these.
-        api_secret: what requests carry; none if empty.
-    """
-
-    url: str
-    api_secret: str = field(repr=False)
-
-    @property
-    def socket_url(self) -> URL:
-        """Of the WebSocket."""
-        url = URL(self.url)
-        return url.with_scheme({"http": "ws", "https": "wss"}.get(url.scheme, url.scheme))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +56,10 @@ class JanusSession:
         on_claimed: called when the session was claimed back; what Janus has told meanwhile is lost.
     """
 
-    def __init__(self, http: aiohttp.ClientSession, address: JanusAddress) -> None:
+    def __init__(self, socket: JanusSocket, address: JanusAddress) -> None:
         self.on_claimed: Callable[[], None] = lambda: None
-        self._http = http
         self._address = address
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._socket = socket
         self._session_id: int | None = None
         self._transactions = (f"{number}" for number in itertools.count(1))
         self._pending: dict[str, asyncio.Future[Message]] = {}
@@ -108,35 +79,8 @@ class JanusSession:
         return self._is_connected
 
     async def connect(self) -> None:
-        """Open the WebSocket.
-
-        Raises:
-            UnreachableError
-        """
-        url = self._address.socket_url
-        try:
-            async with asyncio.timeout(_CONNECT_S):
-                self._socket = await self._http.ws_connect(
-                    url,
-                    protocols=("janus-protocol",),
-                    heartbeat=_HEARTBEAT_S,
-                    max_msg_size=_MAX_MESSAGE,
-                    proxy=find_proxy(url.with_scheme("https" if url.scheme == "wss" else "http")),
-                )
-        except TimeoutError as error:
-            raise UnreachableError(
-                f"Janus at {self._address.url} gave no answer in {_CONNECT_S:g} s"
-            ) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            reason = str(error) or type(error).__name__
-            raise UnreachableError(
-                f"Janus at {self._address.url} cannot be reached: {reason}"
-            ) from error
-        if self._socket.protocol != "janus-protocol":
-            await self._socket.close()
-            raise UnreachableError(
-                f"what answers at {self._address.url} does not speak janus-protocol"
-            )
+        """Open the WebSocket. Raises UnreachableError."""
+        await self._socket.connect()
 
     async def run(self) -> None:
         """Take in what comes; until cancelled, or the session is lost."""
@@ -144,7 +88,8 @@ class JanusSession:
         try:
             while not self._is_ending:
                 self._is_connected = True
-                await self._read()
+                while (message := await self._socket.receive()) is not None:
+                    self._take(message)
                 self._is_connected = False
                 self._fail_pending()
                 if not self._is_ending:
@@ -219,15 +164,11 @@ class JanusSession:
     async def end(self) -> None:
         """End the session, if Janus hears it in time."""
         self._is_ending = True
-        if self._socket is None:
-            return
         with suppress(UnreachableError, JanusError, TimeoutError):
             async with asyncio.timeout(_GOODBYE_S):
                 if self._session_id is not None and not self._lost.done():
                     await self.request({"janus": "destroy"})
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GOODBYE_S):
-                await self._socket.close()
+        await self._socket.close()
 
     async def keep_alive(self) -> None:
         """Tell Janus now and then that we are there; until cancelled."""
@@ -237,40 +178,10 @@ class JanusSession:
                 await self._send({"janus": "keepalive", "transaction": next(self._transactions)})
 
     async def _send(self, request: Message) -> None:
-        socket = self._socket
-        if socket is None or socket.closed:
-            raise SignallingLostError(f"the connection to Janus at {self._address.url} is lost")
         request = {"session_id": self._session_id} | request
         if request["session_id"] is None:
             del request["session_id"]
-        if self._address.api_secret:
-            request = request | {"apisecret": self._address.api_secret}
-        try:
-            await socket.send_str(json.dumps(request))
-        except (aiohttp.ClientError, OSError) as error:
-            raise SignallingLostError(
-                f"the connection to Janus at {self._address.url} is lost"
-            ) from error
-
-    async def _read(self) -> None:
-        """Until the WebSocket ends."""
-        while (message := await self._receive()) is not None:
-            self._take(message)
-
-    async def _receive(self) -> Message | None:
-        """The next message; None: the WebSocket has ended."""
-        assert self._socket is not None  # noqa: S101 - `connect` comes first
-        while True:
-            message = await self._socket.receive()
-            if message.type is aiohttp.WSMsgType.TEXT:
-                try:
-                    content = json.loads(message.data)
-                except ValueError:
-                    continue
-                if isinstance(content, dict):
-                    return content
-            elif message.type is not aiohttp.WSMsgType.BINARY:
-                return None
+        await self._socket.send(request)
 
     def _take(self, message: Message) -> None:
         kind = message.get("janus")
@@ -292,9 +203,7 @@ class JanusSession:
     def _fail_pending(self) -> None:
         for answer in self._pending.values():
             if not answer.done():
-                answer.set_exception(
-                    SignallingLostError(f"the connection to Janus at {self._address.url} is lost")
-                )
+                answer.set_exception(self._socket.lost())
                 answer.exception()  # there may be nobody who waits for it any more
 
     async def _claim_again(self) -> None:
@@ -304,7 +213,7 @@ class JanusSession:
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                await self.connect()
+                await self._socket.connect()
                 break
             except UnreachableError:
                 if asyncio.get_running_loop().time() > deadline:
@@ -319,14 +228,14 @@ class JanusSession:
     async def _claim(self) -> None:
         transaction = next(self._transactions)
         await self._send({"janus": "claim", "transaction": transaction})
-        while (message := await self._receive()) is not None:
+        while (message := await self._socket.receive()) is not None:
             if message.get("transaction") != transaction:
                 self._take(message)
             elif message.get("janus") == "error":
                 raise _refusal(message)
             else:
                 return
-        raise SignallingLostError(f"the connection to Janus at {self._address.url} is lost")
+        raise self._socket.lost()
 
 
 def _refusal(message: Message) -> JanusError:
@@ -343,7 +252,7 @@ async def open_session(address: JanusAddress) -> AsyncIterator[JanusSession]:
         JanusError: it refuses.
     """
     async with aiohttp.ClientSession() as http:
-        session = JanusSession(http, address)
+        session = JanusSession(JanusSocket(http, address), address)
         await session.connect()
         tasks = [asyncio.create_task(session.run()), asyncio.create_task(session.keep_alive())]
         try:

@@ -19,9 +19,10 @@ from typing import Any, Protocol
 
 from cloudslice.clock import Clock
 from cloudslice.rooms.janus.errors import NO_SUCH_FEED, JanusError, SignallingLostError
+from cloudslice.rooms.janus.janus_socket import Message
 from cloudslice.rooms.janus.janus_tracks import JanusTrack
 from cloudslice.rooms.janus.roster import FeedId, Source, read_sections
-from cloudslice.rooms.janus.session import JanusSession, Message
+from cloudslice.rooms.janus.session import JanusSession
 from cloudslice.rooms.remote.room_server import UnreachableError
 from cloudslice.webrtc.candidates import Candidate
 from cloudslice.webrtc.peer_connection import CloseReason, ConnectionUser, PeerConnection
