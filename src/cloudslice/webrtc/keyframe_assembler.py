@@ -5,6 +5,7 @@
 2. A frame is whole from the packet behind another frame's to the one before another frame's.
 3. The marker bit ends a frame sooner, as RFC 3550 means it, once a key frame of this stream was
    seen to have it on its last packet only. Some senders set it on every packet, unit or slice.
+   From then on a frame without it was cut short, by a server that goes over to another layer.
 4. Packets without payload belong to no frame: padding, forward error correction.
 """
 
@@ -178,6 +179,8 @@ class KeyframeAssembler:
         last = self._neighbour(frame.cuts[following], -1) if is_cut else frame.last
         is_last_known = is_cut or self._neighbour(frame.last, 1) is not None
         if last is None or not (is_last_known or self._ends_by_marker(frame.last)):
+            return None
+        if self._is_marker_last is True and not is_cut and not self._pieces[last].marker:
             return None
         first = frame.cuts[following - 1] if following else frame.first
         sequences = range(first, last + 1)

@@ -156,6 +156,19 @@ def test_a_key_frame_short_of_any_one_packet_never_comes_out(codec: VideoCodec) 
             assert sum(frame is not None for frame in frames) == 2
 
 
+def test_a_key_frame_that_a_server_cuts_short_never_comes_out() -> None:
+    """A server that goes over to another layer begins its key frame where the one before it is not
+    finished: no number is missing, but the marker is."""
+    assembler = trusting(VP8)
+    assert assembler.push(rtp(1, 0, VP8_KEY)) is None
+    assert assembler.push(rtp(2, 0, b"\x00more")) is None
+    assert assembler.push(rtp(3, 3000, VP8_KEY)) is None
+    found = assembler.push(rtp(4, 3000, b"\x00large", marker=True))
+    assert found is not None
+    assert found.timestamp == 3000
+    assert assembler.push(rtp(5, 6000, b"\x00\x01delta", marker=True)) is None
+
+
 @each_codec
 def test_a_packet_that_comes_a_second_later_completes_its_frame(codec: VideoCodec) -> None:
     """Retransmission may take a while."""
