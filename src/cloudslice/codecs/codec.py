@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from cloudslice.media.tracks import Decoding
+from cloudslice.media.tracks import Decoding, Keyframe
 
 MediaKind = Literal["audio", "video"]
 """The kinds of media sections that carry RTP which we know."""
@@ -160,6 +160,11 @@ class VideoCodec(Codec, Protocol):
         """A new one, for one stream."""
         ...
 
+    def coded_size(self, keyframe: bytes) -> tuple[int, int] | None:
+        """Width and height of a key frame in pixels, as it is coded: up to 15 more than are shown;
+        None if that is not known."""
+        ...
+
 
 class Carrier(Protocol):
     """A payload format whose packets carry those of other payload types."""
@@ -208,6 +213,11 @@ class Catalog:
     def carrier(self, kind: str, offered: Format) -> Carrier | None:
         """The carrier that a payload format is."""
         return self._carriers.get((kind, offered.name.lower()))
+
+    def coded_size(self, keyframe: Keyframe) -> tuple[int, int] | None:
+        """See `VideoCodec`."""
+        codec = next((each for each in self.video if each.decoding == keyframe.decoding), None)
+        return None if codec is None else codec.coded_size(keyframe.data)
 
     def of_kind(self, kind: MediaKind) -> tuple[Codec, ...]:
         """All codecs of a kind, the best one first."""

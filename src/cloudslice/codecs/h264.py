@@ -26,6 +26,7 @@ from cloudslice.codecs.h264_units import (
     SLICE,
     SPS,
     ParameterSet,
+    coded_size,
     keyframe_slices,
     kind_of,
     parameter_sets,
@@ -206,6 +207,12 @@ class _H264:
     def depacketizer(self, negotiated: Format) -> H264Depacketizer:
         """A new one, which knows the parameter sets that SDP brought."""
         return H264Depacketizer(negotiated.parameter("sprop-parameter-sets"))
+
+    def coded_size(self, keyframe: bytes) -> tuple[int, int] | None:
+        """See `VideoCodec`."""
+        units = keyframe.split(_START_CODE[1:])
+        found = next((each for each in units if each and each[0] & 0x1F == SPS), None)
+        return None if found is None else coded_size(found)
 
 
 H264 = _H264()

@@ -28,6 +28,10 @@ _BEGINS_KEYFRAME = PayloadKind(opens=True, has_picture=True, begins_keyframe=Tru
 _REFRESHES = PayloadKind(opens=True, refreshes=True)
 
 _MAX_SPS_ID, _MAX_PPS_ID = 31, 255
+_SIZE_BYTES = 64
+"""More than all comes in that stands before the size."""
+_HIGH_PROFILES = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
+"""Their parameter sets say more (7.3.2.1.1)."""
 
 
 class ParameterSet(NamedTuple):
@@ -114,6 +118,35 @@ def sets_of(slices: Iterable[Slice], sets: ParameterSets) -> list[bytes] | None:
     found = [*(sets.get((SPS, number)) for number in numbers), *picture_sets]
     units = [each.unit for each in found if each is not None]
     return units if len(units) == len(found) else None
+
+
+def coded_size(sps: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels that a sequence parameter set says (7.3.2.1.1), before cropping;
+    None if it is malformed, or has what no real-time encoder uses."""
+    reader = BitReader(sps[1:_SIZE_BYTES])
+    try:
+        reader.skip(24)
+        reader.number()
+        if sps[1] in _HIGH_PROFILES:
+            if reader.number() == 3:  # chroma_format_idc
+                reader.skip(1)
+            reader.number()
+            reader.number()
+            reader.skip(1)
+            if reader.flag():  # scaling matrices
+                return None
+        reader.number()
+        order = reader.number()  # pic_order_cnt_type
+        if order == 0:
+            reader.number()
+        elif order == 1:
+            return None
+        reader.number()
+        reader.skip(1)
+        width, height = 16 * (reader.number() + 1), 16 * (reader.number() + 1)
+        return width, height if reader.flag() else 2 * height
+    except (MalformedUnitError, IndexError):
+        return None
 
 
 def _read_set(unit: bytes, sequence: int) -> ParameterSet | None:

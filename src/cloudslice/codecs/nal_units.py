@@ -32,6 +32,15 @@ class BitReader:
             raise MalformedUnitError("the unit is cut off")
         self._left -= bits
 
+    def flag(self) -> bool:
+        """The next bit.
+
+        Raises:
+            MalformedUnitError: there is none.
+        """
+        self.skip(1)
+        return bool(self._bits >> self._left & 1)
+
     def number(self) -> int:
         """The next Exp-Golomb number, ue(v) (H.264, 9.1).
 

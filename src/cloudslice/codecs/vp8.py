@@ -87,6 +87,13 @@ class _Vp8:
         """A new one."""
         return Vp8Depacketizer()
 
+    def coded_size(self, keyframe: bytes) -> tuple[int, int] | None:
+        """See `VideoCodec` (RFC 6386, 9.1)."""
+        if len(keyframe) < 10:
+            return None
+        width, height = (int.from_bytes(keyframe[at : at + 2], "little") for at in (6, 8))
+        return width & 0x3FFF, height & 0x3FFF
+
 
 VP8 = _Vp8()
 """VP8, of one layer of quality."""

@@ -32,6 +32,8 @@ class Published:
     mime_type: str
     is_encrypted: bool
     """Whether it is encrypted from end to end."""
+    layered_size: tuple[int, int] | None = None
+    """Of a video in several layers: width and height of the largest one, as far as it is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,5 +99,6 @@ def _choose(tracks: Iterable[models.TrackInfo], rows: _Sources) -> Published | N
                 chosen.muted,
                 chosen.mime_type,
                 chosen.encryption != models.Encryption.Type.NONE,
+                (chosen.width, chosen.height) if len(chosen.layers) > 1 else None,
             )
     return None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from cloudslice.clock import Clock
+from cloudslice.rooms.livekit.livekit_layers import LayerChoice
 from cloudslice.rooms.livekit.livekit_members import Published, PublishedTracks
 from cloudslice.rooms.livekit.livekit_subscriptions import AnyTrack
 from cloudslice.rooms.livekit.livekit_tracks import LivekitAudioTrack, LivekitVideoTrack
@@ -62,6 +63,11 @@ class RoomTracks:
             for identity, tracks in published.items()
         }
 
+    def tick(self, now: float) -> None:
+        """Do what is due at monotonic second `now`."""
+        for each in self._video.values():
+            each.tick(now)
+
     def bind(self, carried: Mapping[str, Receiver]) -> None:
         """These tracks come by these receivers, and no others."""
         for audio in self._audio.values():
@@ -106,6 +112,8 @@ class RoomTracks:
                 published.sid, self._clock, self._wake, on_demand=self._on_demand
             )
             self._video[published.sid] = track
+            if published.layered_size is not None:
+                track.layers = LayerChoice(*published.layered_size, self._clock.monotonic())
         track.is_muted = published.is_muted
         return None if track.is_muted or track.is_refused else track
 

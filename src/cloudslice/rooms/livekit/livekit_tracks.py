@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 from cloudslice.clock import Clock
 from cloudslice.faults import Faults
 from cloudslice.media.tracks import AudioSink, Keyframe, KeyframeReceiver, KeyframeRequest, OpusRun
+from cloudslice.rooms.livekit.livekit_layers import LayerChoice
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.receiver import Receiver
 from cloudslice.webrtc.video_receiver import FLOWING_S, VideoReceiver
@@ -127,19 +128,10 @@ class LivekitAudioTrack(LivekitTrack[AudioReceiver]):
 
 
 class _Request:
-    """A KeyframeRequest of a track, which outlives the receiver that it was passed on to."""
+    """A KeyframeRequest of a track."""
 
-    def __init__(
-        self,
-        receiver: KeyframeReceiver,
-        due: float,
-        max_age_s: float,
-        withdraw: Callable[["_Request"], None],
-    ) -> None:
+    def __init__(self, receiver: KeyframeReceiver, withdraw: Callable[["_Request"], None]) -> None:
         self.receiver = receiver
-        self.due = due
-        self.max_age_s = max_age_s
-        self.passed_on: KeyframeRequest | None = None
         self._withdraw = withdraw
 
     def cancel(self) -> None:
@@ -147,16 +139,23 @@ class _Request:
 
 
 class LivekitVideoTrack(LivekitTrack[VideoReceiver]):
-    """A VideoTrack."""
+    """A VideoTrack.
+
+    Attributes:
+        layers: chooses among the key frames of one that has several layers; None of another one.
+    """
 
     def __init__(
         self, sid: str, clock: Clock, wake: Callable[[], None], *, on_demand: bool
     ) -> None:
         super().__init__(sid, clock, wake)
+        self.layers: LayerChoice | None = None
         self._on_demand = on_demand
         self._open: list[_Request] = []
         self._open_since = -inf
         """Monotonic second since which key frames are asked for without a pause."""
+        self._asked: KeyframeRequest | None = None
+        """The receiver, for all that are open."""
 
     @property
     def flowing(self) -> bool:
@@ -180,43 +179,65 @@ class LivekitVideoTrack(LivekitTrack[VideoReceiver]):
     ) -> KeyframeRequest:
         """See `VideoTrack`."""
         now = self._clock.monotonic()
-        request = _Request(receiver, due, max_age_s, self._withdraw)
+        request = _Request(receiver, self._withdraw)
         if not self._open:
             self._open_since = now
         if self._on_demand:
-            request.due = max(due, self._open_since + _KEYFRAME_S)
+            due = max(due, self._open_since + _KEYFRAME_S)
         self._asked_at = now
         self._open.append(request)
         self._wake()
-        if self._receiver is not None:
-            self._pass_on(request, self._receiver)
+        if self._asked is None:  # else it shares the key frame that is on its way
+            self._ask(due, max_age_s)
         return request
 
-    def _pass_on(self, request: _Request, receiver: VideoReceiver) -> None:
-        def fulfil(keyframe: Keyframe) -> None:
-            # Fulfilled at once, the request is not known by `passed_on`.
-            if request in self._open:
-                self._open.remove(request)
-                request.receiver(keyframe)
+    def tick(self, now: float) -> None:
+        """Do what is due at monotonic second `now`."""
+        if self.layers is not None and self._open:
+            keyframe = self.layers.choose_due(now)
+            if keyframe is not None:
+                self._fulfil(keyframe)
 
-        passed_on = receiver.request_keyframe(fulfil, request.due, max_age_s=request.max_age_s)
-        request.passed_on = passed_on if request in self._open else None
+    def _ask(self, due: float, max_age_s: float = 0) -> None:
+        self._take_back()
+        if self._receiver is not None and self._open:
+            asked = self._receiver.request_keyframe(self._on_keyframe, due, max_age_s=max_age_s)
+            # One that was kept comes before the call returns.
+            self._asked = asked if self._open and self._asked is None else self._asked
+
+    def _on_keyframe(self, keyframe: Keyframe) -> None:
+        self._asked = None
+        now = self._clock.monotonic()
+        chosen = keyframe if self.layers is None else self.layers.choose(keyframe, now)
+        if chosen is None:
+            self._ask(now + _KEYFRAME_S)
+        else:
+            self._fulfil(chosen)
+
+    def _fulfil(self, keyframe: Keyframe) -> None:
+        self._take_back()
+        requests, self._open = self._open, []
+        for request in requests:
+            try:
+                request.receiver(keyframe)
+            except Exception as error:
+                self.faults.caught(error)
 
     def _withdraw(self, request: _Request) -> None:
         if request in self._open:
             self._open.remove(request)
-        if request.passed_on is not None:
-            request.passed_on.cancel()
-            request.passed_on = None
+            if not self._open:
+                self._take_back()
+                if self.layers is not None:
+                    self.layers.forget()
+
+    def _take_back(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            asked.cancel()
 
     def _attach(self, receiver: VideoReceiver) -> None:
-        now = self._clock.monotonic()
-        for request in list(self._open):
-            request.due = max(request.due, now + _KEYFRAME_S)
-            self._pass_on(request, receiver)
+        self._ask(self._clock.monotonic() + _KEYFRAME_S)
 
     def _detach(self, receiver: VideoReceiver) -> None:
-        for request in self._open:
-            if request.passed_on is not None:
-                request.passed_on.cancel()
-                request.passed_on = None
+        self._take_back()

@@ -140,6 +140,7 @@ class LivekitVisit:
 
     def tick(self, now: float) -> None:
         """See `TickPart`."""
+        self._tracks.tick(now)
         self._request_tracks()
         if self._media_ended_at is not None and now - self._media_ended_at > _GOODBYE_S:
             self._end(None)
