@@ -21,19 +21,26 @@ from cloudslice.rooms.remote.room_server import RoomServer
 from cloudslice.rooms.remote.room_watch import RoomWatch
 from cloudslice.rooms.room_news import RoomNews
 from cloudslice.tick import Tick
-from cloudslice.webrtc.udp.port import UdpPort
+from cloudslice.webrtc.udp.addresses import AddressRules
+from cloudslice.webrtc.udp.port import PortOptions, UdpPort
+
+_VISIT_PORT = PortOptions(slots=1024, receive_buffer=16 << 20)
+"""For the media of one room."""
 
 MakeServer = Callable[[AppSettings, Settings, UdpPort, Tick, Clock], RoomServer]
 
 
 def _make_livekit(
-    app: AppSettings, settings: Settings, port: UdpPort, tick: Tick, clock: Clock
+    app: AppSettings, settings: Settings, _port: UdpPort, tick: Tick, clock: Clock
 ) -> RoomServer:
     # Its messages take half a second and 20 MB: nobody is to pay for them who has no LiveKit.
     from cloudslice.rooms.livekit.livekit_server import LivekitServer
 
-    timeout_s = settings.rtc.consent_timeout_s
-    return LivekitServer(app.livekit, port, tick, clock, consent_timeout_s=timeout_s)
+    rtc = settings.rtc
+    rules = AddressRules(rtc.advertise_ip, rtc.networks, rtc.interfaces)
+    open_port = partial(UdpPort, 0, rules, clock, _VISIT_PORT)
+    timeout_s = rtc.consent_timeout_s
+    return LivekitServer(app.livekit, open_port, tick, clock, consent_timeout_s=timeout_s)
 
 
 def _make_janus(

@@ -41,8 +41,7 @@ def next_tick(now: float) -> float:
 
 
 class Tick:
-    """Calls its parts at multiples of `PERIOD_S`, in the order in which they were added, while one
-    is active.
+    """Calls its parts at multiples of `PERIOD_S`, in order, while one is active.
 
     What a part raises is logged and counted, and keeps neither the others nor the next tick from
     their turn. Call `close` at last.
@@ -54,9 +53,10 @@ class Tick:
         self._timer: asyncio.TimerHandle | None = None
         self.faults = Faults("tick")
 
-    def add(self, part: TickPart) -> None:
-        """Have `part` called on each tick, after those that were added before."""
-        self._parts.append(part)
+    def add(self, part: TickPart, *, is_first: bool = False) -> None:
+        """Have `part` called on each tick, after those that were added before; or before them all,
+        if it reads what they are to hear of."""
+        self._parts.insert(0 if is_first else len(self._parts), part)
 
     def remove(self, part: TickPart) -> None:
         """Call `part` no more; harmless when it is not there."""

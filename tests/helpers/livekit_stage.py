@@ -32,13 +32,47 @@ APP_ID = 1400000001
 _SPEC = AnchorSpec()
 
 
+class Cable:
+    """What all ports of a stage send through; it can be cut."""
+
+    def __init__(self) -> None:
+        self._ports: list[CutPort] = []
+        self._is_cut = False
+
+    def open_port(self) -> CutPort:
+        """One more."""
+        port = CutPort(0, AddressRules(("127.0.0.1",)), SystemClock())
+        port.is_cut = self._is_cut
+        self._ports.append(port)
+        return port
+
+    @property
+    def is_cut(self) -> bool:
+        return self._is_cut
+
+    @is_cut.setter
+    def is_cut(self, is_cut: bool) -> None:
+        self._is_cut = is_cut
+        for port in self._ports:
+            port.is_cut = is_cut
+
+    @property
+    def datagrams(self) -> int:
+        """Read so far, of all ports."""
+        return sum(port.datagrams for port in self._ports)
+
+    @property
+    def errors(self) -> int:
+        return sum(port.errors for port in self._ports)
+
+
 @dataclass
 class LivekitStage:
     """A robot in a room, and the way for anchors into it."""
 
     process: LivekitProcess
     rooms: RemoteRooms
-    port: CutPort
+    port: Cable
     key: RoomKey
     stack: contextlib.AsyncExitStack
     robot: HearingRobot = field(default_factory=HearingRobot)
@@ -144,11 +178,12 @@ async def livekit_stage(
         video_on_demand=video_on_demand,
     )
     tick = Tick(clock)
-    port = CutPort(0, AddressRules(("127.0.0.1",)), clock)
-    tick.add(port)
-    server = LivekitServer(settings, port, tick, clock, consent_timeout_s=consent_timeout_s)
+    port = Cable()
+    server = LivekitServer(
+        settings, port.open_port, tick, clock, consent_timeout_s=consent_timeout_s
+    )
     key = RoomKey(APP_ID, room_id, RoomIdType.STRING)
-    with contextlib.closing(port), contextlib.closing(tick):
+    with contextlib.closing(tick):
         async with (
             RemoteRooms("livekit", {APP_ID: server}, grace_s, clock, make_bus()) as rooms,
             contextlib.AsyncExitStack() as stack,

@@ -6,9 +6,10 @@ A robot's member has an identity that nobody else has, so that it puts nobody ou
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from cloudslice.clock import Clock
@@ -40,7 +41,10 @@ class LivekitServer:
 
     Args:
         settings: where it is.
-        port: where media comes in.
+        open_port: makes a UDP port for the media of one visit. LiveKit's ICE library tells its
+            connections of one port apart by the peer's address alone (pion/ice, udp_mux.go): two
+            visits of one server from one port of ours would get each other's answers, and a visit
+            after a kill of this process those to the one before.
         tick: reads it.
         clock: for time-outs.
         consent_timeout_s: a media connection is lost on which nothing came for so long.
@@ -49,14 +53,14 @@ class LivekitServer:
     def __init__(
         self,
         settings: LivekitSettings,
-        port: UdpPort,
+        open_port: Callable[[], UdpPort],
         tick: Tick,
         clock: Clock,
         *,
         consent_timeout_s: float,
     ) -> None:
         self._settings = settings
-        self._port = port
+        self._open_port = open_port
         self._tick = tick
         self._clock = clock
         self._certificate = DtlsCertificate()
@@ -93,18 +97,20 @@ class LivekitServer:
                 view.show(dict(map(self._name, by_identity.items())))
 
         place = VisitPlace(self._settings.url, self._make_token(room))
-        visit = LivekitVisit(place, tracks, show, self._port, self._connect, self._clock)
-        self._tick.add(visit)
-        self._tick.wake()
-        run = asyncio.create_task(visit.run())
-        try:
-            await visit.entered()
-            visit.show()
-            yield visit
-        finally:
-            self._tick.remove(visit)
-            run.cancel()
-            await asyncio.wait([run])
+        with self._opened_port() as port:
+            connect = partial(self._connect, port)
+            visit = LivekitVisit(place, tracks, show, port, connect, self._clock)
+            self._tick.add(visit)
+            self._tick.wake()
+            run = asyncio.create_task(visit.run())
+            try:
+                await visit.entered()
+                visit.show()
+                yield visit
+            finally:
+                self._tick.remove(visit)
+                run.cancel()
+                await asyncio.wait([run])
         if not run.cancelled():
             run.result()  # raises what nobody foresaw
 
@@ -132,8 +138,18 @@ class LivekitServer:
                     found[room] = bool(each.get("num_publishers"))
         return found
 
-    def _connect(self, visit: LivekitVisit) -> PeerConnection:
-        return PeerConnection(self._port, self._certificate, self._options, visit, self._clock)
+    @contextmanager
+    def _opened_port(self) -> Iterator[UdpPort]:
+        port = self._open_port()
+        self._tick.add(port, is_first=True)
+        try:
+            yield port
+        finally:
+            self._tick.remove(port)
+            port.close()
+
+    def _connect(self, port: UdpPort, visit: LivekitVisit) -> PeerConnection:
+        return PeerConnection(port, self._certificate, self._options, visit, self._clock)
 
     def _name(self, sent: tuple[str, Tracks]) -> tuple[str, Tracks]:
         identity, tracks = sent

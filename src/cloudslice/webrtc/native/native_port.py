@@ -36,6 +36,7 @@ class NativePort:
 
     def __init__(self, slots: int) -> None:
         self.pointer: int | None = library.port_new(slots, secrets.randbits(64))
+        self._datagrams = 0
         if self.pointer is None:
             raise MemoryError
         self._events: int = library.port_events(self.pointer)
@@ -43,14 +44,16 @@ class NativePort:
     def close(self) -> None:
         """Free its memory; harmless when that was done."""
         if self.pointer is not None:
+            self._datagrams = self.datagrams
             library.port_free(self.pointer)
             self.pointer = None
 
     @property
     def datagrams(self) -> int:
         """How many were read so far."""
-        count: int = library.port_datagrams(self.pointer)
-        return count
+        if self.pointer is not None:
+            self._datagrams = library.port_datagrams(self.pointer)
+        return self._datagrams
 
     def read(self, descriptor: int, now: float, since_wall: float) -> bool:
         """Read what has come to a UDP socket; whether that was all.
