@@ -159,7 +159,6 @@ class JanusVisit:
             body["pin"] = self._options.pin
         joined = (await self._session.message(handle, body)).data
         self._handle = handle
-        self._roster.replace(joined)
         return joined
 
     def _rejoin(self) -> None:
@@ -210,7 +209,10 @@ class JanusVisit:
         if kind != "event":
             return
         data: dict[str, Any] = (message.get("plugindata") or {}).get("data") or {}
-        if data.get("videoroom") == "destroyed":
+        if data.get("videoroom") == "joined":
+            # Not later, when we go on that have waited for it: others may have come meanwhile.
+            self._roster.replace(data)
+        elif data.get("videoroom") == "destroyed":
             self._end(LeaveCode.SERVER_DISMISSED, "the room was destroyed")
         elif data.get("leaving") == "ok" and data.get("reason") == "kicked":
             self._end(LeaveCode.SERVER_REMOVED, "we were kicked")

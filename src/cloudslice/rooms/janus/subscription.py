@@ -15,6 +15,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cloudslice.clock import Clock
@@ -49,6 +50,17 @@ class Connect(Protocol):
     """Makes a connection."""
 
     def __call__(self, user: ConnectionUser) -> PeerConnection: ...
+
+
+@dataclass(slots=True)
+class _Offer:
+    """An offer that is not answered yet."""
+
+    data: Message
+    """The event that it came with."""
+    sdp: str
+    gone: frozenset[FeedId] = frozenset()
+    """Who has left since, and may be back: what the event says of them does not hold any more."""
 
 
 class Subscription:
@@ -86,7 +98,9 @@ class Subscription:
         self._on: dict[str, bool] = {}
         """Whether Janus sends a section's media."""
         self._retry_at: dict[Source, float] = {}
-        self._offers: deque[tuple[Message, Message]] = deque()
+        self._feeds: frozenset[FeedId] = frozenset()
+        """Who publishes."""
+        self._offers: deque[_Offer] = deque()
         self._candidates: list[Candidate] = []
         """Where Janus may be reached, besides what its offer says."""
         self._has_news = asyncio.Event()
@@ -95,7 +109,7 @@ class Subscription:
         self._failure = ""
         self._counts_of_ended = Counter[str]()
 
-    def set_tracks(self, tracks: Mapping[Source, JanusTrack], feeds: Container[FeedId]) -> None:
+    def set_tracks(self, tracks: Mapping[Source, JanusTrack], feeds: Iterable[FeedId]) -> None:
         """What is sent now; what is not is received no more.
 
         Args:
@@ -106,9 +120,10 @@ class Subscription:
         for section, source in list(self._bound.items()):
             if tracks.get(source) is not self._tracks.get(source):
                 self._unbind(section)
-        for section, owner in self._sections.items():
-            if owner is not None and owner.feed not in feeds:
-                self._sections[section] = None
+        former, self._feeds = self._feeds, frozenset(feeds)
+        for each in self._offers:
+            each.gone |= former - self._feeds
+        self._sections = _without(former - self._feeds, self._sections)
         self._tracks = dict(tracks)
         for track in self._tracks.values():
             track.on_change = self._wake
@@ -239,16 +254,16 @@ class Subscription:
 
     async def _answer_offers(self) -> None:
         while self._offers:
-            await self._answer(*self._offers.popleft())
+            await self._answer(self._offers.popleft())
 
-    async def _answer(self, data: Message, jsep: Message) -> None:
+    async def _answer(self, taken: "_Offer") -> None:
         assert self._handle is not None  # noqa: S101 - Janus offers to a handle that has joined
         is_first = self._connection is None
         if self._connection is None:
             self._connection = self._connect(self)
-        offer = parse_remote_description(str(jsep.get("sdp")))
-        if "streams" in data:
-            sections = read_sections(data["streams"])
+        offer = parse_remote_description(taken.sdp)
+        if "streams" in taken.data:
+            sections = _without(taken.gone, read_sections(taken.data["streams"]))
         else:
             sending = {each.mid for each in offer.sections if each.direction.sends}
             sections = {
@@ -342,7 +357,7 @@ class Subscription:
             data: dict[str, Any] = (message.get("plugindata") or {}).get("data") or {}
             jsep = message.get("jsep")
             if isinstance(jsep, dict) and jsep.get("type") == "offer":
-                self._offers.append((data, jsep))
+                self._offers.append(_Offer(data, str(jsep.get("sdp"))))
                 self._wake()
         elif kind == "trickle":
             text = (message.get("candidate") or {}).get("candidate")
@@ -366,3 +381,13 @@ class Subscription:
 
     def _wake(self) -> None:
         self._has_news.set()
+
+
+def _without(
+    gone: Container[FeedId], sections: Mapping[str, Source | None]
+) -> dict[str, Source | None]:
+    """The same sections, of which those of `gone` belong to nobody."""
+    return {
+        section: None if source is not None and source.feed in gone else source
+        for section, source in sections.items()
+    }

@@ -86,6 +86,29 @@ async def test_who_publishes_again_is_subscribed_to_again(janus: ScriptedJanus) 
     assert sink.payloads == [b"again"]
 
 
+async def test_who_leaves_and_returns_while_he_is_being_offered_is_subscribed_to_again(
+    janus: ScriptedJanus,
+) -> None:
+    """What the offer says of him is of his former stay."""
+    janus.publish("A")
+    listen(janus, "A")
+    await janus.begin("A")
+    janus.publish("B")
+    listen(janus, "B")
+    await janus.offer_to("B", request="update")
+    janus.publish()
+    janus.publish("B")
+    sink = listen(janus, "B")
+    await janus.answer("start")
+    await janus.offer_to("B", request="update")
+    await janus.answer("start")
+    await janus.answer("configure")
+    await asyncio.sleep(0)
+    janus.deliver(b"again")
+    janus.subscription.catch_up()
+    assert sink.payloads == [b"again"]
+
+
 async def test_a_track_that_nobody_hears_any_more_is_left_after_a_while(
     janus: ScriptedJanus,
 ) -> None:
