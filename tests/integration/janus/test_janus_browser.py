@@ -80,7 +80,8 @@ async def test_a_browser_is_heard_and_pictured_at_its_best(
             await eventually(lambda: ("left", "dora") in robot.heard)
         stay.leave()
     assert all(packet_samples(payload) == 960 for payload in sink.payloads)
-    print(codec, simulcast, [round(each, 3) for each in seconds], sizes)
+    name = f"{codec} simulcast" if simulcast else codec
+    print(name, "key frames after", [f"{each * 1000:.0f} ms" for each in seconds], sizes)
     assert max(seconds) < 1, seconds
     if simulcast:  # else the browser itself chooses, by how busy the machine is
         assert statistics.mode(sizes) == (1280, 720), sizes
