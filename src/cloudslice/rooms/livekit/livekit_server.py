@@ -16,7 +16,8 @@ from cloudslice.clock import Clock
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.livekit.access_token import make_access_token
 from cloudslice.rooms.livekit.livekit_room_tracks import RoomTracks
-from cloudslice.rooms.livekit.livekit_visit import LivekitVisit, VisitPlace
+from cloudslice.rooms.livekit.livekit_session import VisitPlace
+from cloudslice.rooms.livekit.livekit_visit import LivekitVisit
 from cloudslice.rooms.livekit.names import LivekitNames
 from cloudslice.rooms.livekit.room_api import LivekitRoomApi
 from cloudslice.rooms.remote.room_server import RoomView, Tracks

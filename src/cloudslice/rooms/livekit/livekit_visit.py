@@ -9,7 +9,6 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import structlog
 from livekit.protocol import models, rtc
@@ -19,11 +18,7 @@ from cloudslice.rooms.base import LeaveCode, RoomEntryError
 from cloudslice.rooms.livekit.livekit_members import LivekitMembers
 from cloudslice.rooms.livekit.livekit_room_tracks import RoomTracks
 from cloudslice.rooms.livekit.livekit_sections import OfferedSections
-from cloudslice.rooms.livekit.livekit_signalling import (
-    Signalling,
-    SignallingLostError,
-    open_signalling,
-)
+from cloudslice.rooms.livekit.livekit_session import LivekitSession, VisitPlace
 from cloudslice.rooms.livekit.livekit_subscriptions import Subscriptions
 from cloudslice.rooms.remote.room_server import Tracks, UnreachableError
 from cloudslice.webrtc.peer_connection import CloseReason, PeerConnection
@@ -31,10 +26,6 @@ from cloudslice.webrtc.sdp import SdpError
 from cloudslice.webrtc.transport_parameters import parse_candidate
 from cloudslice.webrtc.udp.port import UdpPort
 
-_PROTOCOL = 15
-"""Of signalling. With 16 the server may move us to another room."""
-_RESUME_S = 30.0
-_RESUME_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 4.0
 _SILENT_S = 7.0
 """Consent is asked for every 4 to 6 s (RFC 7675, 5.1): a path that works is not silent so long."""
 _GOODBYE_S = 1.0
@@ -58,16 +49,6 @@ class _EndedError(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class VisitPlace:
-    """Where a visit takes place."""
-
-    url: str
-    """Of the server."""
-    token: str
-    """The access token."""
-
-
 class LivekitVisit:
     """A Visit, a ConnectionUser and a TickPart.
 
@@ -89,18 +70,15 @@ class LivekitVisit:
         connect: Callable[["LivekitVisit"], PeerConnection],
         clock: Clock,
     ) -> None:
-        self._url, self._token = place.url, place.token
         self._tracks = tracks
         self._show = show
         self._port = port
         self._clock = clock
         self._members = LivekitMembers()
         self._connection = connect(self)
-        self._sections = OfferedSections(self._connection, self._send, tracks.bind)
-        self._subscriptions = Subscriptions(self._send)
-        self._signalling: Signalling | None = None
-        self._sid = ""
-        """What the server calls us."""
+        self._session = LivekitSession(place, self._take, clock)
+        self._sections = OfferedSections(self._connection, self._session.send, tracks.bind)
+        self._subscriptions = Subscriptions(self._session.send)
         loop = asyncio.get_running_loop()
         self._entered: asyncio.Future[None] = loop.create_future()
         self._ended: asyncio.Future[LeaveCode | None] = loop.create_future()
@@ -165,7 +143,8 @@ class LivekitVisit:
     async def run(self) -> None:
         """Be in the room until the visit is over; to be cancelled in order to leave."""
         try:
-            await self._stay()
+            await self._session.run(self._sections.make_offer(), self._is_media_there)
+            self._fail_entry(UnreachableError("signalling of the LiveKit server is lost"))
         except _EndedError as ended:
             _log.info("a LiveKit room is left", reason=str(ended))
             self._fail_entry(UnreachableError(f"the LiveKit server let us not stay: {ended}"))
@@ -181,49 +160,10 @@ class LivekitVisit:
             self._connection.close()
             self._tracks.bind({})
 
-    async def _stay(self) -> None:
-        """Raises _EndedError, RoomEntryError, UnreachableError."""
-        offer = self._sections.make_offer()
-        await self._signal(self._join_request(publisher_offer=offer))
-        lost_at, pause_s = self._clock.monotonic(), _RESUME_PAUSE_S
-        while self._clock.monotonic() - lost_at < _RESUME_S and self._media_ended_at is None:
-            try:
-                await self._signal(self._join_request(reconnect=True, participant_sid=self._sid))
-                lost_at, pause_s = self._clock.monotonic(), _RESUME_PAUSE_S
-            except UnreachableError as error:
-                _log.info("signalling is not resumed yet", reason=str(error))
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        raise _EndedError(None, "signalling is lost")
-
-    async def _signal(self, join: rtc.JoinRequest) -> None:
-        """Connect signalling, and go by what comes until it is lost.
-
-        Raises:
-            _EndedError, RoomEntryError, UnreachableError
-        """
-        async with open_signalling(self._url, self._token, join) as signalling:
-            self._signalling = signalling
-            writing = asyncio.create_task(signalling.write())
-            try:
-                self._take(signalling.first)
-                while True:
-                    self._take(await signalling.receive())
-            except SignallingLostError as error:
-                _log.info("signalling is lost", reason=str(error))
-            except asyncio.CancelledError:
-                await signalling.say_goodbye()
-                raise
-            finally:
-                self._signalling = None
-                writing.cancel()
-                await asyncio.wait([writing])
-
     def _take(self, response: rtc.SignalResponse) -> None:
         """Raises _EndedError."""
         match response.WhichOneof("message"):
             case "join":
-                self._sid = response.join.participant.sid
                 self._members.replace(response.join.other_participants)
                 self.show()
             case "reconnect":
@@ -241,8 +181,6 @@ class LivekitVisit:
                 error = models.SubscriptionError.Name(response.subscription_response.err)
                 self._tracks.refuse(response.subscription_response.track_sid, error)
                 self.show()
-            case "refresh_token":
-                self._token = response.refresh_token
             case "leave":
                 self._leave(response.leave)
 
@@ -253,7 +191,7 @@ class LivekitVisit:
         self._request_tracks()
         silent_s = self._clock.monotonic() - self._connection.last_authentic
         offer = self._sections.make_offer(restarts_ice=silent_s > _SILENT_S)
-        self._send(rtc.SignalRequest(offer=offer))
+        self._session.send(rtc.SignalRequest(offer=offer))
 
     def _accept(self, answer: rtc.SessionDescription) -> None:
         try:
@@ -278,21 +216,11 @@ class LivekitVisit:
         raise _EndedError(_END_CODES.get(leave.reason), reason)
 
     def _request_tracks(self) -> None:
-        if self._signalling is not None and not self._ended.done():
+        if self._session.is_connected and not self._ended.done():
             self._subscriptions.update(self._tracks.all, self._clock.monotonic())
 
-    def _send(self, request: rtc.SignalRequest) -> None:
-        if self._signalling is not None:
-            self._signalling.send(request)
-
-    def _join_request(self, **more: object) -> rtc.JoinRequest:
-        return rtc.JoinRequest(
-            client_info=models.ClientInfo(protocol=_PROTOCOL),
-            connection_settings=rtc.ConnectionSettings(
-                auto_subscribe=False, adaptive_stream=False, subscriber_allow_pause=False
-            ),
-            **more,  # type: ignore[arg-type]
-        )
+    def _is_media_there(self) -> bool:
+        return self._media_ended_at is None
 
     def _fail_entry(self, error: BaseException) -> None:
         if not self._entered.done():
