@@ -13,10 +13,10 @@ is ever taken for B's:
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from cloudslice.clock import Clock
 from cloudslice.rooms.janus.errors import NO_SUCH_FEED, JanusError, SignallingLostError
@@ -42,14 +42,12 @@ _LAYERS = {"substream": 2, "temporal": 2, "fallback": 2_000_000, "spatial_layer"
 microseconds, keeps Janus from taking the one that we want for missing at once."""
 
 
+Connect = Callable[[ConnectionUser], PeerConnection]
+"""Makes a connection."""
+
+
 class SubscriptionLostError(Exception):
     """The connection can receive nothing more; the text says why."""
-
-
-class Connect(Protocol):
-    """Makes a connection."""
-
-    def __call__(self, user: ConnectionUser) -> PeerConnection: ...
 
 
 @dataclass(slots=True)
@@ -107,7 +105,6 @@ class Subscription:
         self._is_connected = asyncio.Event()
         self._is_unsure = False
         self._failure = ""
-        self._counts_of_ended = Counter[str]()
 
     def set_tracks(self, tracks: Mapping[Source, JanusTrack], feeds: Iterable[FeedId]) -> None:
         """What is sent now; what is not is received no more.
@@ -116,7 +113,7 @@ class Subscription:
             tracks: by what they are of.
             feeds: who publishes; of who does not any more Janus has taken the sections away.
         """
-        self._catch_up()
+        self.catch_up()
         for section, source in list(self._bound.items()):
             if tracks.get(source) is not self._tracks.get(source):
                 self._unbind(section)
@@ -147,15 +144,13 @@ class Subscription:
 
     def catch_up(self) -> None:
         """Hand on all that has come."""
-        self._catch_up()
+        if self._connection is not None:
+            self._port.catch_up([self._connection.peer])
 
     @property
     def media_counts(self) -> Counter[str]:
         """What was received and dropped."""
-        total = self._counts_of_ended.copy()
-        if self._connection is not None:
-            total.update(self._connection.counts)
-        return total
+        return Counter() if self._connection is None else self._connection.counts
 
     async def run(self) -> None:
         """Subscribe to what is wanted, until cancelled.
@@ -218,7 +213,7 @@ class Subscription:
         old = [each for each in there - wanted if each in self._tracks]
         if not new and not old:
             return
-        self._catch_up()
+        self.catch_up()
         for section in [each for each, source in self._bound.items() if source in old]:
             self._unbind(section)
         self._retry_at |= dict.fromkeys(new, now + _RETRY_S)
@@ -269,7 +264,7 @@ class Subscription:
             sections = {
                 each: source if each in sending else None for each, source in self._sections.items()
             }
-        self._catch_up()
+        self.catch_up()
         for section, source in list(self._bound.items()):
             if sections.get(section) != source:
                 self._unbind(section)
@@ -317,7 +312,7 @@ class Subscription:
                 self._on.pop(section, None)
             return
         self._on |= on
-        self._catch_up()
+        self.catch_up()
         self._bind(
             {each: source for each, source in fresh.items() if self._sections.get(each) == source}
         )
@@ -346,10 +341,6 @@ class Subscription:
         track = self._tracks.get(source) if source is not None else None
         if track is not None:
             track.unbind()
-
-    def _catch_up(self) -> None:
-        if self._connection is not None:
-            self._port.catch_up([self._connection.peer])
 
     def _hear(self, message: Message) -> None:
         kind = message.get("janus")
