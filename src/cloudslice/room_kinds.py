@@ -31,14 +31,14 @@ MakeServer = Callable[[AppSettings, Settings, UdpPort, Tick, Clock], RoomServer]
 
 
 def _make_livekit(
-    app: AppSettings, settings: Settings, _port: UdpPort, tick: Tick, clock: Clock
+    app: AppSettings, settings: Settings, port: UdpPort, tick: Tick, clock: Clock
 ) -> RoomServer:
     # Its messages take half a second and 20 MB: nobody is to pay for them who has no LiveKit.
     from cloudslice.rooms.livekit.livekit_server import LivekitServer
 
     rtc = settings.rtc
     rules = AddressRules(rtc.advertise_ip, rtc.networks, rtc.interfaces)
-    open_port = partial(UdpPort, 0, rules, clock, _VISIT_PORT)
+    open_port = partial(UdpPort, 0, rules, clock, _VISIT_PORT, faults=port.faults)
     timeout_s = rtc.consent_timeout_s
     return LivekitServer(app.livekit, open_port, tick, clock, consent_timeout_s=timeout_s)
 

@@ -63,10 +63,17 @@ class UdpPort:
         rules: which addresses peers are told.
         clock: for arrival times.
         options: how it is.
+        faults: counts unforeseen errors, also of other ports.
     """
 
     def __init__(
-        self, udp_port: int, rules: AddressRules, clock: Clock, options: PortOptions = _DEFAULT
+        self,
+        udp_port: int,
+        rules: AddressRules,
+        clock: Clock,
+        options: PortOptions = _DEFAULT,
+        *,
+        faults: Faults | None = None,
     ) -> None:
         self._clock = clock
         self._hears_unreachable = options.hears_unreachable
@@ -80,7 +87,7 @@ class UdpPort:
         self.owners = Owners(self._native)
         """The connections that are handed what has come."""
         self._events: deque[Event] = deque()
-        self._faults = Faults("peer connection")
+        self.faults = faults or Faults("peer connection")
         self.foreign = 0
         """Datagrams of nobody that we know, or of no protocol that we know."""
         self.unsent = 0
@@ -92,7 +99,7 @@ class UdpPort:
             try:
                 connection.close()
             except Exception as error:
-                self._faults.caught(error)
+                self.faults.caught(error)
         for each in self._sockets:
             each.close()
         self._native.close()
@@ -109,7 +116,7 @@ class UdpPort:
     @property
     def errors(self) -> int:
         """Exceptions that nobody foresaw, of all connections."""
-        return self._faults.errors
+        return self.faults.errors
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -140,7 +147,7 @@ class UdpPort:
                 try:
                     connection.send_due(now)
                 except Exception as error:
-                    self._faults.caught(error)
+                    self.faults.caught(error)
 
     def catch_up(self, peers: Collection[NativePeer]) -> None:
         """Take in what these peers have sent until now; to be called before they end, or before
@@ -199,7 +206,7 @@ class UdpPort:
                 self._act_on(self._events.popleft())
             except Exception as error:
                 # Whatever a bug costs this connection, the others' media goes on.
-                self._faults.caught(error)
+                self.faults.caught(error)
 
     def _act_on(self, event: Event) -> None:
         if isinstance(event, Stranger):

@@ -589,3 +589,20 @@ def test_a_small_buffer_is_told(
     monkeypatch.setattr(sockets, "_SO_RCVBUFFORCE", socket.SO_SNDBUF)  # it stays as it was
     UdpPort(0, AddressRules(), SystemClock()).close()
     assert "net.core.rmem_max" in capsys.readouterr().out
+
+
+def test_ports_may_count_their_faults_together(
+    port: UdpPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one counter of the metrics: a room's own port is gone with its visit."""
+
+    def fail(_connection: PeerConnection, _now: float) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(PeerConnection, "send_due", fail)
+    clock = SystemClock()
+    with contextlib.closing(UdpPort(0, AddressRules(), clock, faults=port.faults)) as other:
+        client = Client(other, [])
+        other.tick(clock.monotonic() + 60)
+        client.udp.socket.close()
+    assert port.errors == other.errors >= 1
