@@ -9,7 +9,7 @@ import pytest
 
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomListener
-from cloudslice.slicing.audio.slicer import AudioSlicer
+from cloudslice.slicing.audio.timeline import Timeline
 from cloudslice.slicing.params import SubscriptionLists
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.robot import Robot
@@ -282,7 +282,7 @@ async def test_a_slice_that_cannot_be_closed_costs_its_own_end_alone(
         stage.clock.now += 0.02
         for track in tracks:
             track.send(stage.clock.now)
-    monkeypatch.setattr(AudioSlicer, "close", FailingOnce(AudioSlicer.close))
+    monkeypatch.setattr(Timeline, "settle", FailingOnce(Timeline.settle))
     await stage.tasks.delete(APP, task_id)
     events = await stage.events(task_id)
     assert [track.sinks for track in tracks] == [[], []]
