@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -60,6 +60,9 @@ class ScriptedServer:
     check_failure: Exception | None = None
     lookup_failure: Exception | None = None
     rooms: set[RoomKey] = field(default_factory=set)
+    dismiss_failure: Exception | None = None
+    on_dismiss: Callable[[], Awaitable[None]] | None = None
+    """What happens while a room is being dismissed."""
     removed: list[str] = field(default_factory=list)
     dismissed: list[RoomKey] = field(default_factory=list)
     visits: asyncio.Queue[ScriptedVisit] = field(default_factory=asyncio.Queue)
@@ -89,7 +92,11 @@ class ScriptedServer:
         self.removed += user_ids
 
     async def dismiss(self, room: RoomKey) -> None:
+        if self.dismiss_failure is not None:
+            raise self.dismiss_failure
         self.dismissed.append(room)
+        if self.on_dismiss is not None:
+            await self.on_dismiss()
 
     async def list_rooms(
         self, _sdk_app_id: int, types: Collection[RoomIdType]

@@ -89,6 +89,8 @@ class RemoteRoom:
         faults: Faults,
     ) -> None:
         self.state = RoomState.CONNECTING
+        self.is_being_dismissed = False
+        """Whether it is by us that the server ends the room now."""
         self._key = key
         self._server = server
         self._grace_s = grace_s
@@ -193,14 +195,15 @@ class RemoteRoom:
 
     async def _visit_again_and_again(self) -> tuple[LeaveCode, str]:
         """The code with which the robots leave, and why."""
-        lost_at, pause_s = self._clock.monotonic(), _FIRST_PAUSE_S
+        lost_at, pause_s, told = self._clock.monotonic(), _FIRST_PAUSE_S, ""
         while True:
             try:
                 async with self._server.visit(self._key, self) as self._visit:
-                    pause_s = _FIRST_PAUSE_S
+                    pause_s, told = _FIRST_PAUSE_S, ""
                     code = await self._stay(self._visit)
                 if code is not None:
-                    return code, "the server has ended it"
+                    is_ours = code is LeaveCode.SERVER_DISMISSED and self.is_being_dismissed
+                    return LeaveCode.ROOM_DISMISSED if is_ours else code, "the server has ended it"
                 lost_at, reason = self._clock.monotonic(), "the connection is lost"
             except RoomEntryError as error:
                 has_been_in = self._entered.done()
@@ -216,7 +219,9 @@ class RemoteRoom:
             left_s = lost_at + self._grace_s - self._clock.monotonic()
             if left_s <= 0:
                 return LeaveCode.CONNECTION_LOST, reason
-            _log.warning("room is not connected, will try again", reason=reason, **self._fields)
+            if reason != told:
+                _log.warning("room is not connected, will try again", reason=reason, **self._fields)
+                told = reason
             await asyncio.sleep(min(left_s, pause_s * random.uniform(0.75, 1.25)))  # noqa: S311
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -238,7 +243,9 @@ class RemoteRoom:
 
     def _end(self, code: LeaveCode, reason: str) -> None:
         if self._robots:
-            _log.warning("robots are out of the room", reason=reason, code=code, **self._fields)
+            _log.warning(
+                "robots are out of the room", reason=reason, leave_code=int(code), **self._fields
+            )
         if not self._entered.done():
             self._entered.set_exception(RoomEntryError(reason))
             self._entered.exception()  # there may be nobody who waits for it

@@ -17,8 +17,8 @@ from cloudslice.rooms.remote.remote_room import RemoteRoom, RoomState
 from cloudslice.rooms.remote.room_reports import RoomReports
 from cloudslice.rooms.remote.room_server import RoomServer, UnreachableError
 
-_CHECK_S = 4.0
-"""The API's caller has its answer within 6 s."""
+_CHECK_S = 5.0
+"""The API's caller has its answer within 6 s. Servers give up, and say why, a second before."""
 
 
 class _RobotAttendance:
@@ -66,8 +66,8 @@ class RemoteRooms(AbstractAsyncContextManager["RemoteRooms"]):
         self._bus = bus
         self._rooms: dict[RoomKey, RemoteRoom] = {}
         self._runs: dict[RoomKey, asyncio.Task[None]] = {}
-        self._waiting = Counter[RoomKey]()
-        """Robots that are on their way in."""
+        self._entering: dict[RoomKey, list[tuple[str, RoomListener]]] = {}
+        """Robots that are on their way in, with their UserIds."""
         self._group = asyncio.TaskGroup()
         self._counts_of_ended = Counter[str]()
 
@@ -87,7 +87,8 @@ class RemoteRooms(AbstractAsyncContextManager["RemoteRooms"]):
 
     async def check(self, key: RoomKey) -> None:
         """See `RoomProvider`."""
-        if key in self._rooms:
+        room = self._rooms.get(key)
+        if room is not None and room.state is RoomState.CONNECTED:
             return
         try:
             async with asyncio.timeout(_CHECK_S):
@@ -104,12 +105,13 @@ class RemoteRooms(AbstractAsyncContextManager["RemoteRooms"]):
         if self.holds_user(key, robot_user_id):
             raise RoomEntryError(f"UserId {robot_user_id} is in the room already")
         room = self._rooms.get(key) or self._open(key)
-        self._waiting[key] += 1
+        entering = (robot_user_id, listener)
+        self._entering.setdefault(key, []).append(entering)
         try:
             await room.entered()
             room.add_robot(robot_user_id, listener)
         finally:
-            self._waiting[key] -= 1
+            self._entering[key].remove(entering)
             self._close_if_unused(key, room)
         return _RobotAttendance(self, key, robot_user_id, listener)
 
@@ -128,26 +130,27 @@ class RemoteRooms(AbstractAsyncContextManager["RemoteRooms"]):
         """See `RoomService`."""
         await self._require(room)
         visited = self._rooms.get(room)
-        robots = [each for each in user_ids if visited is not None and each in visited.robots]
-        others = [each for each in user_ids if each not in robots]
+        robots, anchors = self._robot_ids(room), visited.anchors if visited is not None else {}
+        # A person may have a robot's name: on the server a robot has another one.
+        others = [each for each in user_ids if each not in robots or each in anchors]
         if others:
             with _told():
                 await self._servers[room.sdk_app_id].remove_users(room, others)
-        if visited is not None:
-            for user_id in robots:
-                visited.evict_robot(user_id, LeaveCode.REMOVED)
-            self._close_if_unused(room, visited)
+        self._evict(room, robots.intersection(user_ids), LeaveCode.REMOVED)
 
     async def dismiss(self, room: RoomKey) -> None:
         """See `RoomService`."""
         await self._require(room)
         visited = self._rooms.get(room)
         if visited is not None:
-            for user_id in list(visited.robots):
-                visited.evict_robot(user_id, LeaveCode.ROOM_DISMISSED)
-            self._close_if_unused(room, visited)
-        with _told():
-            await self._servers[room.sdk_app_id].dismiss(room)
+            visited.is_being_dismissed = True
+        try:
+            with _told():
+                await self._servers[room.sdk_app_id].dismiss(room)
+        finally:
+            if visited is not None:
+                visited.is_being_dismissed = False
+        self._evict(room, self._robot_ids(room), LeaveCode.ROOM_DISMISSED)
 
     async def list_rooms(
         self, sdk_app_id: int, types: Collection[RoomIdType]
@@ -184,6 +187,23 @@ class RemoteRooms(AbstractAsyncContextManager["RemoteRooms"]):
             total.update(room.media_counts)
         return total
 
+    def _robot_ids(self, key: RoomKey) -> set[str]:
+        """The UserIds of the robots that are in a room or on their way."""
+        room = self._rooms.get(key)
+        inside = set(room.robots) if room is not None else set()
+        return inside.union(user_id for user_id, _ in self._entering.get(key, ()))
+
+    def _evict(self, key: RoomKey, user_ids: Collection[str], code: LeaveCode) -> None:
+        """Put robots out. One on its way is told at once, and leaves when it has come."""
+        for user_id, robot in list(self._entering.get(key, ())):
+            if user_id in user_ids:
+                robot.on_evicted(code)
+        room = self._rooms.get(key)
+        if room is not None:
+            for user_id in user_ids:
+                room.evict_robot(user_id, code)
+            self._close_if_unused(key, room)
+
     async def _require(self, room: RoomKey) -> None:
         if not await self.exists(room):
             raise RoomNotFoundError
@@ -205,8 +225,8 @@ class RemoteRooms(AbstractAsyncContextManager["RemoteRooms"]):
                 del self._rooms[key], self._runs[key]
 
     def _close_if_unused(self, key: RoomKey, room: RemoteRoom) -> None:
-        if not room.robots and not self._waiting[key]:
-            del self._waiting[key]
+        if not room.robots and not self._entering.get(key):
+            self._entering.pop(key, None)
             if self._rooms.get(key) is room:
                 self._close(key)
 

@@ -205,6 +205,75 @@ async def test_a_room_is_dismissed_on_the_server_too(
     assert server.dismissed == [ROOM]
 
 
+async def test_a_robot_on_its_way_is_removed_too(
+    rooms: RemoteRooms, server: ScriptedServer
+) -> None:
+    robot = HearingRobot()
+    server.rooms.add(ROOM)
+    server.failures += [UnreachableError("not yet")] * 20
+    entry = asyncio.create_task(rooms.enter(ROOM, "robot", robot))
+    await asyncio.sleep(0)
+    await rooms.remove_users(ROOM, ["robot"])
+    assert robot.heard == [("evicted", LeaveCode.REMOVED)]
+    (await entry).leave()
+    assert server.removed == []
+    assert rooms.find(ROOM) is None
+
+
+async def test_a_person_with_a_robots_name_is_removed_with_it(
+    rooms: RemoteRooms, server: ScriptedServer
+) -> None:
+    robot = HearingRobot()
+    await rooms.enter(ROOM, "same", robot)
+    (await server.visits.get()).view.show({"same": Tracks(audio=ManualAudio())})
+    await rooms.remove_users(ROOM, ["same"])
+
+    assert robot.heard[-1] == ("evicted", LeaveCode.REMOVED)
+    assert server.removed == ["same"]
+
+
+async def test_a_room_that_is_not_dismissed_keeps_its_robots(
+    rooms: RemoteRooms, server: ScriptedServer
+) -> None:
+    robot = HearingRobot()
+    await rooms.enter(ROOM, "robot", robot)
+    server.dismiss_failure = RoomEntryError("the room secret is wrong")
+    with pytest.raises(RoomServerError, match="the room secret is wrong"):
+        await rooms.dismiss(ROOM)
+
+    assert robot.heard == []
+    assert rooms.find(ROOM) is not None
+
+
+async def test_a_room_that_ends_while_it_is_dismissed_was_dismissed_by_us(
+    rooms: RemoteRooms, server: ScriptedServer
+) -> None:
+    robot = HearingRobot()
+    await rooms.enter(ROOM, "robot", robot)
+    visit = await server.visits.get()
+
+    async def end() -> None:
+        visit.end.set_result(LeaveCode.SERVER_DISMISSED)
+        await robot.was_evicted.wait()
+
+    server.on_dismiss = end
+    await rooms.dismiss(ROOM)
+    assert robot.heard == [("evicted", LeaveCode.ROOM_DISMISSED)]
+
+
+async def test_a_room_whose_connection_is_lost_is_checked_again(
+    rooms: RemoteRooms, server: ScriptedServer
+) -> None:
+    await rooms.enter(ROOM, "robot", HearingRobot())
+    await rooms.check(ROOM)
+    server.failures += [UnreachableError("connection refused")] * 100_000
+    (await server.visits.get()).end.set_result(None)
+    await server.left.get()
+    server.check_failure = UnreachableError("connection refused")
+    with pytest.raises(RoomEntryError, match="connection refused"):
+        await rooms.check(ROOM)
+
+
 async def test_a_room_that_the_server_does_not_have_is_not_found(rooms: RemoteRooms) -> None:
     with pytest.raises(RoomNotFoundError):
         await rooms.dismiss(ROOM)
