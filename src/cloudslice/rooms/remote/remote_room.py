@@ -18,8 +18,8 @@ import structlog
 from cloudslice.clock import Clock
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomKey
-from cloudslice.media.tracks import AudioTrack, VideoTrack
 from cloudslice.rooms.base import Anchor, LeaveCode, RoomEntryError, RoomListener
+from cloudslice.rooms.remote.remote_anchor import RemoteAnchor
 from cloudslice.rooms.remote.room_reports import RoomReports
 from cloudslice.rooms.remote.room_server import RoomServer, Tracks, UnreachableError, Visit
 
@@ -36,35 +36,6 @@ class RoomState(Enum):
     CONNECTED = "connected"
     LOST = "lost"
     """It was there, and is tried again."""
-
-
-class RemoteAnchor:
-    """A member that sends media. It stays the same while it is in the room, also when the
-    connection is made anew."""
-
-    def __init__(self, user_id: str, tracks: Tracks) -> None:
-        self._user_id = user_id
-        self.tracks = tracks
-
-    @property
-    def user_id(self) -> str:
-        return self._user_id
-
-    @property
-    def identity(self) -> str:
-        return self.tracks.identity
-
-    @property
-    def audio(self) -> AudioTrack | None:
-        return self.tracks.audio
-
-    @property
-    def video(self) -> VideoTrack | None:
-        return self.tracks.video
-
-    @property
-    def aux(self) -> VideoTrack | None:
-        return self.tracks.aux
 
 
 class RemoteRoom:
