@@ -1,15 +1,11 @@
 """The composition root: the one place where the parts of a node meet."""
 
 import asyncio
-import contextlib
-import signal
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -23,7 +19,6 @@ from cloudslice.clock import SystemClock
 from cloudslice.config import RtcSettings, Settings
 from cloudslice.database import Database
 from cloudslice.events import Bus
-from cloudslice.http_server import HttpServer
 from cloudslice.metrics import DeliveryParts, NodeMetrics
 from cloudslice.room_kinds import open_remote_rooms, watch_rooms
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
@@ -54,8 +49,6 @@ from cloudslice.webhooks.webhooks import Webhooks
 from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.port import UdpPort
 
-_log = structlog.get_logger(__name__)
-
 _SCHEMAS = (
     secrets.SCHEMA,
     steady_clock.SCHEMA,
@@ -66,10 +59,6 @@ _SCHEMAS = (
 
 
 _SPOOL = "spool"
-
-
-class ListenError(Exception):
-    """The HTTP address cannot be listened on; the text names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,47 +188,6 @@ def _routes(
         # Clients sign "/" whatever path their endpoint has.
         Route("/{prefix:path}", gateway, methods=["POST"]),
     ]
-
-
-async def serve(settings: Settings) -> None:
-    """Run a node until SIGINT or SIGTERM.
-
-    Raises:
-        ListenError: the HTTP address cannot be had.
-        SettingsError, DatabaseError, StoreError, SecretKeyError, PortInUseError: see `open_node`.
-    """
-    with contextlib.closing(_listen(settings)) as listener:
-        async with open_node(settings) as node:
-            server = HttpServer(node.app, settings.http)
-            loop = asyncio.get_running_loop()
-
-            def stop() -> None:
-                node.gateway.drain()
-                server.stop()
-
-            for each in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(each, stop)
-            host, port = listener.getsockname()[:2]
-            _log.info("cloudslice is ready", http=f"{host}:{port}", udp_port=node.udp_port)
-            await server.serve(sockets=[listener])
-            _log.info("cloudslice is stopping: open slices are being closed")
-    _log.info("cloudslice has stopped")
-
-
-def _listen(settings: Settings) -> socket.socket:
-    host, port = settings.listen_address
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        raise ListenError(f"listen = {settings.listen}: {error.strerror}") from error
-    return listener
 
 
 def _make_rules(settings: Settings) -> list[AutoTaskRule]:
