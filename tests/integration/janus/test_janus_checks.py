@@ -100,8 +100,7 @@ async def test_a_server_of_something_else_is_told() -> None:
 
     async with serving(app) as port:
         text = await refusal(f"ws://127.0.0.1:{port}")
-    assert "cannot be reached" in text
-    assert "404" in text
+    assert "does not answer as Janus's WebSocket does (it answered with HTTP status 404)" in text
 
 
 async def test_a_server_without_the_plugin_is_told(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ MISSING_ELEMENT: Final = 429
 INVALID_ELEMENT: Final = 430
 WRONG_SECRET: Final = 433
 
+_MAX_REASON = 200
+"""Characters of the server's own words that are shown."""
+
 
 class JanusError(Exception):
     """Janus, or its plugin, has refused a request.
@@ -24,9 +27,9 @@ class JanusError(Exception):
     """
 
     def __init__(self, code: int, reason: str) -> None:
-        super().__init__(f"{reason} (error {code})")
         self.code = code
-        self.reason = reason
+        self.reason = reason[:_MAX_REASON]
+        super().__init__(f"{self.reason} (error {code})")
 
 
 class SignallingLostError(UnreachableError):

@@ -11,6 +11,7 @@ from yarl import URL
 
 from cloudslice.http_client import find_proxy
 from cloudslice.rooms.janus.errors import SignallingLostError
+from cloudslice.rooms.remote.connection_failures import explain_failure
 from cloudslice.rooms.remote.room_server import UnreachableError
 
 Message = dict[str, Any]
@@ -76,12 +77,13 @@ class JanusSocket:
             raise UnreachableError(
                 f"Janus at {shown} gave no answer in {_CONNECT_S:g} s"
             ) from error
+        except aiohttp.WSServerHandshakeError as error:
+            raise self._not_janus(f"it answered with HTTP status {error.status}") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            reason = str(error) or type(error).__name__
-            raise UnreachableError(f"Janus at {shown} cannot be reached: {reason}") from error
+            raise UnreachableError(f"Janus at {shown} {explain_failure(error)}") from error
         if self._socket.protocol != _PROTOCOL:
-            await self._socket.close()
-            raise UnreachableError(f"what answers at {shown} does not speak {_PROTOCOL}")
+            await self.close()
+            raise self._not_janus(f"it does not speak {_PROTOCOL}")
 
     async def send(self, message: Message) -> None:
         """Send a message, with the secret that requests carry.
@@ -119,6 +121,12 @@ class JanusSocket:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_S):
                     await self._socket.close()
+
+    def _not_janus(self, why: str) -> UnreachableError:
+        return UnreachableError(
+            f"Janus at {self._address.url} does not answer as Janus's WebSocket does ({why}): "
+            "is the URL right?"
+        )
 
     def lost(self) -> SignallingLostError:
         """What to raise when it is lost."""

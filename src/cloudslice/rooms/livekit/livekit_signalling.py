@@ -18,7 +18,8 @@ from yarl import URL
 
 from cloudslice.http_client import find_proxy
 from cloudslice.rooms.base import RoomEntryError
-from cloudslice.rooms.livekit.livekit_failures import explain_failure, explain_refusal
+from cloudslice.rooms.livekit.livekit_failures import explain_refusal
+from cloudslice.rooms.remote.connection_failures import explain_failure
 from cloudslice.rooms.remote.room_server import UnreachableError
 
 _CONNECT_S = 8.0

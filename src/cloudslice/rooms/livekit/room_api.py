@@ -20,8 +20,9 @@ from cloudslice.http_client import HeadFirstConnector, find_proxy
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import RoomEntryError
 from cloudslice.rooms.livekit.access_token import make_access_token
-from cloudslice.rooms.livekit.livekit_failures import explain_failure, explain_refusal
+from cloudslice.rooms.livekit.livekit_failures import explain_refusal
 from cloudslice.rooms.livekit.names import LivekitNames
+from cloudslice.rooms.remote.connection_failures import explain_failure
 from cloudslice.rooms.remote.room_server import UnreachableError
 from cloudslice.settings.room_settings import LivekitSettings
 
