@@ -1,13 +1,16 @@
 """The actions that the API offers, as data: the gateway treats them all alike."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import structlog
+
 from cloudslice.api import parameters
 from cloudslice.api.entry import check_entry
-from cloudslice.api.errors import ApiError, Code, Phrase
+from cloudslice.api.errors import ApiError, Code, Language, Phrase
 from cloudslice.api.event_actions import (
     EventActions,
     EventService,
@@ -27,6 +30,7 @@ from cloudslice.api.requests import (
 from cloudslice.api.schema import Object
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings
+from cloudslice.ids import RoomKey
 from cloudslice.rooms.management import RoomNotFoundError, RoomServerError, RoomService
 from cloudslice.settings.storage_settings import EndpointSettings
 from cloudslice.tasks.model import (
@@ -38,6 +42,8 @@ from cloudslice.tasks.model import (
     TaskSpec,
     TooManyTasksError,
 )
+
+_log = structlog.get_logger(__name__)
 
 Outputs = Mapping[str, Any]
 _Parse = Callable[[Mapping[str, Any]], Any]
@@ -179,11 +185,12 @@ class _SlicingActions:
 
     async def create(self, spec: TaskSpec, app: AppSettings) -> Outputs:
         now_s = self._clock.utc_ms() / 1000
-        # Asked only where it matters: the room may be on a server far away.
-        has_key = spec.private_map_key is not None
-        room_exists = has_key and await self._rooms.exists(spec.room)
-        check_entry(spec, app, room_exists=room_exists, now_s=now_s)
-        return {"TaskId": await self._tasks.create(spec)}
+        with _logged("task is refused", spec.room, user_id=spec.robot_user_id):
+            # Asked only where it matters: the room may be on a server far away.
+            has_key = spec.private_map_key is not None
+            room_exists = has_key and await self._rooms.exists(spec.room)
+            check_entry(spec, app, room_exists=room_exists, now_s=now_s)
+            return {"TaskId": await self._tasks.create(spec)}
 
     async def describe(self, request: TaskRequest, _: AppSettings) -> Outputs:
         status = self._tasks.describe(request.sdk_app_id, request.task_id)
@@ -207,12 +214,27 @@ class _RoomActions:
         self._rooms = rooms
 
     async def remove_users(self, request: RoomRequest, _: AppSettings) -> Outputs:
-        await self._rooms.remove_users(request.room, request.user_ids)
+        with _logged("users are not removed", request.room):
+            await self._rooms.remove_users(request.room, request.user_ids)
         return {}
 
     async def dismiss(self, request: RoomRequest, _: AppSettings) -> Outputs:
-        await self._rooms.dismiss(request.room)
+        with _logged("room is not dismissed", request.room):
+            await self._rooms.dismiss(request.room)
         return {}
+
+
+@contextmanager
+def _logged(event: str, room: RoomKey, **fields: str) -> Iterator[None]:
+    """Log why a call fails: its caller may not be who can mend it."""
+    try:
+        yield
+    except (ApiError, TaskError, RoomServerError) as error:
+        reason = error.message(Language.ENGLISH) if isinstance(error, ApiError) else str(error)
+        _log.warning(
+            event, reason=reason, sdk_app_id=room.sdk_app_id, room_id=room.wire_id, **fields
+        )
+        raise
 
 
 def _translate(error: TaskError | RoomNotFoundError | RoomServerError) -> ApiError:

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.slices import Bucket, Vendor
 from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
 from cloudslice.tasks.model import (
     RobotIdTakenError,
+    RoomRefusedError,
     SpoolFullError,
     TaskError,
     TaskSpec,
@@ -343,6 +345,26 @@ async def test_a_task_that_cannot_start_has_its_code(
         assert str(failure) in english.message
     else:
         assert " is " not in chinese.message
+
+
+@pytest.mark.parametrize(
+    ("failure", "changes", "reason"),
+    [
+        (RoomRefusedError("the room cannot be entered: no"), {}, "the room cannot be entered: no"),
+        (None, {"UserSig": "x"}, "`UserSig` is not valid: it cannot be decoded."),
+    ],
+)
+async def test_why_a_task_is_refused_is_logged_once(
+    bench: GatewayBench, failure: TaskError | None, changes: dict[str, str], reason: str
+) -> None:
+    """Who calls is often not who can mend it."""
+    bench.tasks.failure = failure
+    with capture_logs() as logs:
+        await create(bench, create_parameters() | changes)
+    assert [each["event"] for each in logs] == ["task is refused", "api call"]
+    expected = {"log_level": "warning", "sdk_app_id": APP, "room_id": 150, "user_id": ROBOT}
+    assert logs[0] == expected | {"event": "task is refused", "reason": reason}
+    assert user_sig() not in repr(logs)
 
 
 JSON_VALUES = st.recursive(

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.rooms.management import RoomServerError
 from helpers.api_fakes import APP, FORBIDDEN_APP, GatewayBench
 
 NUMBER = RoomKey(APP, "150", RoomIdType.NUMBER)
@@ -54,6 +56,22 @@ async def test_a_room_that_is_not_there(bench: GatewayBench, action: str, room: 
     bench.rooms.rooms = {RoomKey(APP, "150", RoomIdType.STRING)}
     parameters = named(room) | ({"UserIds": ["u"]} if "Remove" in action else {})
     assert (await bench.call(action, parameters)).code == "FailedOperation.RoomNotExist"
+
+
+@pytest.mark.parametrize(("action", "room"), [*REMOVE, *DISMISS])
+async def test_a_server_of_rooms_that_refuses(
+    bench: GatewayBench, action: str, room: RoomKey
+) -> None:
+    """Why, is answered and logged."""
+    bench.rooms.failure = RoomServerError("Janus refuses")
+    parameters = named(room) | ({"UserIds": ["u"]} if "Remove" in action else {})
+    with capture_logs() as logs:
+        answer = await bench.call(action, parameters)
+    assert (answer.code, answer.message) == ("FailedOperation", "Janus refuses")
+    event = "users are not removed" if "Remove" in action else "room is not dismissed"
+    fields = {"reason": "Janus refuses", "sdk_app_id": APP, "room_id": room.wire_id}
+    assert logs[0] == {"event": event, "log_level": "warning"} | fields
+    assert [each["event"] for each in logs[1:]] == ["api call"]
 
 
 COMMON = [
