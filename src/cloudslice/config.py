@@ -131,6 +131,12 @@ class AppSettings(Section):
             raise ValueError(f'rooms = "{self.rooms}" needs {" and ".join(missing)}')
         return self
 
+    @property
+    def unused_servers(self) -> list[str]:
+        """Kinds of rooms whose server is set up, while `rooms` says another kind."""
+        servers = {"livekit": self.livekit.url, "janus": self.janus.url}
+        return [kind for kind, url in servers.items() if url and kind != self.rooms]
+
 
 class CredentialSettings(Section):
     """A key pair that signs API calls."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 
+import structlog
 from starlette.applications import Starlette
 
 from cloudslice.clock import Clock
@@ -23,6 +24,8 @@ from cloudslice.rooms.room_news import RoomNews
 from cloudslice.tick import Tick
 from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.port import PortOptions, UdpPort
+
+_log = structlog.get_logger(__name__)
 
 _VISIT_PORT = PortOptions(slots=1024, receive_buffer=16 << 20)
 """For the media of one room."""
@@ -65,7 +68,13 @@ async def open_remote_rooms(
 ) -> dict[str, RemoteRooms]:
     """By kind, the rooms of all apps of each kind that an app has, until `stack` is left."""
     servers: dict[str, dict[int, RoomServer]] = {}
-    for app in settings.apps:
+    for at, app in enumerate(settings.apps):
+        for kind in app.unused_servers:
+            _log.warning(
+                f'apps[{at}].{kind}.url has no effect: apps[{at}].rooms is "{app.rooms}", '
+                f'not "{kind}"',
+                sdk_app_id=app.sdk_app_id,
+            )
         if app.rooms in REMOTE_KINDS:
             server = REMOTE_KINDS[app.rooms](app, settings, port, tick, clock)
             servers.setdefault(app.rooms, {})[app.sdk_app_id] = server
