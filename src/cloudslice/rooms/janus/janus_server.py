@@ -156,6 +156,7 @@ class JanusServer:
         self, room: RoomKey, janus_id: RoomId, view: RoomView
     ) -> AsyncIterator[JanusVisit]:
         options = VisitOptions(
+            room,
             janus_id,
             self._settings.pin.get_secret_value(),
             self._settings.display,

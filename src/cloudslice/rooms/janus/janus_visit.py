@@ -14,7 +14,7 @@ import structlog
 
 from cloudslice.clock import Clock
 from cloudslice.faults import Faults
-from cloudslice.ids import TrackKind
+from cloudslice.ids import RoomKey, TrackKind
 from cloudslice.rooms.base import LeaveCode
 from cloudslice.rooms.janus.errors import JanusError
 from cloudslice.rooms.janus.janus_socket import Message
@@ -39,6 +39,7 @@ class VisitOptions:
     """How a room is visited.
 
     Attributes:
+        key: which room it is here.
         room: its id at Janus.
         pin: of the room; none if empty.
         display: what others see of us.
@@ -46,6 +47,7 @@ class VisitOptions:
         on_demand: see `JanusVideoTrack`.
     """
 
+    key: RoomKey
     room: int | str
     pin: str
     display: str
@@ -187,7 +189,7 @@ class JanusVisit:
         except SubscriptionLostError as error:
             self._end(None, str(error))
         except Exception as error:
-            self._faults.caught(error, room=self._options.room)
+            self._faults.caught(error, **self._fields)
             self._end(None, f"unforeseen error: {error!r}")
 
     async def _wait_for_media(self, subscription: Subscription) -> None:
@@ -257,16 +259,21 @@ class JanusVisit:
                 self._told.add((user_id, codec))
                 _log.warning(
                     "an anchor sends a codec that is not sliced",
-                    room=self._options.room,
                     user_id=user_id,
                     codec=codec,
+                    **self._fields,
                 )
 
     def _end(self, code: LeaveCode | None, reason: str) -> None:
         if not self._ended.done():
-            _log.info("visit to a Janus room ends", room=self._options.room, reason=reason)
+            _log.info("visit to a Janus room ends", reason=reason, **self._fields)
             self._reason = reason
             self._ended.set_result(code)
+
+    @property
+    def _fields(self) -> dict[str, object]:
+        key = self._options.key
+        return {"sdk_app_id": key.sdk_app_id, "room_id": key.wire_id}
 
 
 def _as_tracks(tracks: dict[TrackKind, JanusTrack], identity: str) -> Tracks:

@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from structlog.testing import capture_logs
+
+from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import LeaveCode
 from cloudslice.rooms.janus.janus_socket import Message
 from cloudslice.rooms.janus.janus_visit import JanusVisit, VisitOptions
@@ -11,6 +14,8 @@ from cloudslice.rooms.janus.session import Answer, Listener
 from cloudslice.rooms.remote.room_server import Tracks
 from helpers.meeting import MemoryPort
 from helpers.slice_store import ManualClock
+
+ROOM = RoomKey(1, "150", RoomIdType.NUMBER)
 
 
 class ToldSession:
@@ -57,7 +62,7 @@ def publisher(feed: int) -> dict[str, Any]:
 
 async def enter(session: ToldSession, view: View) -> JanusVisit:
     clock = ManualClock()
-    options = VisitOptions(150, "", "us", lambda feed: feed.display, on_demand=True)
+    options = VisitOptions(ROOM, 150, "", "us", lambda feed: feed.display, on_demand=True)
     port = MemoryPort(clock)
     port.close()
 
@@ -100,3 +105,19 @@ async def test_ends_have_their_codes() -> None:
         session.tell({"videoroom": "destroyed"})  # the first one counts
         assert await visit.ended() is code
         await visit.leave()
+
+
+async def test_lines_of_the_log_name_app_and_room() -> None:
+    """By the names that they have in all other lines."""
+    streams = [{"mid": "0", "type": "video", "codec": "vp9"}]
+    strange = publisher(2) | {"streams": streams}
+    with capture_logs() as logs:
+        session = ToldSession({"videoroom": "event", "publishers": [strange]})
+        visit = await enter(session, View())
+        session.tell({"videoroom": "destroyed"})
+        await visit.leave()
+    assert [each["event"] for each in logs] == [
+        "an anchor sends a codec that is not sliced",
+        "visit to a Janus room ends",
+    ]
+    assert [(each["sdk_app_id"], each["room_id"]) for each in logs] == [(1, 150)] * 2
