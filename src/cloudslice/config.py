@@ -35,10 +35,10 @@ from cloudslice.settings.values import (
 
 
 class RtcSettings(Section):
-    """WebRTC of the builtin rooms."""
+    """WebRTC of the builtin rooms, and of visits to rooms of other servers."""
 
     udp_port: Port = 7882
-    """One UDP port for all anchors."""
+    """One UDP port for all anchors of builtin rooms, and for Janus's."""
     advertise_ip: Addresses = ()
     """The addresses that anchors are told, where this machine's own do not do (NAT)."""
     networks: tuple[IPvAnyNetwork, ...] = ()
