@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from cloudslice.ids import RoomIdType
 from cloudslice.rooms.base import LeaveCode
 from cloudslice.rooms.management import RoomServerError
 from helpers.janus_server import OPEN_ROOM
@@ -61,6 +63,22 @@ async def test_users_are_put_out_and_the_room_is_ended_by_us(stage: JanusStage) 
         await robot.was_evicted.wait()
     assert robot.heard[-1] == ("evicted", LeaveCode.ROOM_DISMISSED)
     assert not await stage.rooms.exists(ROOM)
+
+
+async def test_actions_by_the_other_type_act_on_people(stage: JanusStage) -> None:
+    """A robot is in the room of its type: there it is known to RemoveUser and DismissRoom."""
+    robot, text_room = Listener(), replace(ROOM, room_id_type=RoomIdType.STRING)
+    alice = await stage.publish("alice", speaker("alice"))
+    await stage.publish("bob", speaker("bob"))
+    await stage.rooms.enter(text_room, "robot", robot)
+    alice.vanish()
+    await stage.rooms.remove_users(ROOM, ["alice", "robot"])
+    await eventually(lambda: ("left", "alice") in robot.heard)
+    assert not robot.was_evicted.is_set()
+    await stage.rooms.dismiss(ROOM)
+    async with asyncio.timeout(10):
+        await robot.was_evicted.wait()
+    assert robot.heard[-1] == ("evicted", LeaveCode.SERVER_DISMISSED)
 
 
 async def test_the_rooms_secret_is_needed_and_never_told(tmp_path: Path) -> None:
