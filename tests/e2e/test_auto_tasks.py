@@ -80,7 +80,7 @@ async def open_stage(kind: str, directory: Path) -> AsyncIterator[Stage]:
                 url = f"{node.url}/livekit/{APP_ID}"
                 livekit.configure(f"webhook:\n  api_key: {API_KEY}\n  urls: [{url}]")
             else:
-                # Our own member makes the room again when it was closed: it is idle, not gone.
+                # It may be idle before the next question.
                 leave_codes.add(LeaveCode.IDLE)
             stack.enter_context(livekit)
             publishing = LivekitPublishing(livekit.url, API_KEY, API_SECRET)

@@ -8,7 +8,7 @@ from cloudslice.clock import Clock
 from cloudslice.rooms.livekit.livekit_layers import LayerChoice
 from cloudslice.rooms.livekit.livekit_members import Published, PublishedTracks
 from cloudslice.rooms.livekit.livekit_subscriptions import AnyTrack
-from cloudslice.rooms.livekit.livekit_tracks import LivekitAudioTrack, LivekitVideoTrack
+from cloudslice.rooms.livekit.livekit_tracks import Caught, LivekitAudioTrack, LivekitVideoTrack
 from cloudslice.rooms.remote.room_server import Tracks
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.receiver import Receiver
@@ -30,10 +30,21 @@ class RoomTracks:
     Args:
         on_demand: whether videos are sent to us only when a picture is due.
         clock: for times.
+        caught: is told what those raise who hear or see a track.
+        log_fields: the room's, in each line of the log.
     """
 
-    def __init__(self, clock: Clock, *, on_demand: bool) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        caught: Caught,
+        log_fields: Mapping[str, object],
+        *,
+        on_demand: bool,
+    ) -> None:
         self.wake: Callable[[], None] = _nothing
+        self._caught = caught
+        self._log_fields = log_fields
         self._clock = clock
         self._on_demand = on_demand
         self._audio: dict[str, LivekitAudioTrack] = {}
@@ -91,6 +102,7 @@ class RoomTracks:
                         identity=identity,
                         mime_type=each.mime_type,
                         reason=reason,
+                        **self._log_fields,
                     )
 
     def _audio_of(self, identity: str, published: Published | None) -> LivekitAudioTrack | None:
@@ -98,7 +110,7 @@ class RoomTracks:
             return None
         track = self._audio.get(published.sid)
         if track is None:
-            track = LivekitAudioTrack(published.sid, self._clock, self._wake)
+            track = LivekitAudioTrack(published.sid, self._clock, self._wake, self._caught)
             self._audio[published.sid] = track
         track.is_muted = published.is_muted
         return None if track.is_muted or track.is_refused else track
@@ -109,7 +121,11 @@ class RoomTracks:
         track = self._video.get(published.sid)
         if track is None:
             track = LivekitVideoTrack(
-                published.sid, self._clock, self._wake, on_demand=self._on_demand
+                published.sid,
+                self._clock,
+                self._wake,
+                self._caught,
+                on_demand=self._on_demand,
             )
             self._video[published.sid] = track
             if published.layered_size is not None:
@@ -124,6 +140,7 @@ class RoomTracks:
                 "a track is encrypted from end to end, and is left out",
                 identity=identity,
                 track=published.sid,
+                **self._log_fields,
             )
         return published.is_encrypted
 

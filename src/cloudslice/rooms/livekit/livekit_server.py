@@ -10,13 +10,18 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
-from weakref import WeakKeyDictionary
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+import structlog
 
 from cloudslice.clock import Clock
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.livekit.access_token import make_access_token
+from cloudslice.rooms.livekit.awaited_rooms import AwaitedRooms
 from cloudslice.rooms.livekit.livekit_room_tracks import RoomTracks
 from cloudslice.rooms.livekit.livekit_session import VisitPlace
+from cloudslice.rooms.livekit.livekit_stay import LivekitStay
 from cloudslice.rooms.livekit.livekit_visit import LivekitVisit
 from cloudslice.rooms.livekit.names import LivekitNames
 from cloudslice.rooms.livekit.room_api import LivekitRoomApi
@@ -35,6 +40,9 @@ _TOKEN_S = 600
 _MAX_VIDEO_KBPS = 100_000
 """What is told by REMB of each video: no limit. The server would send a smaller layer for it, or
 stop videos."""
+_MAX_TOLD = 10_000
+
+_log = structlog.get_logger(__name__)
 
 
 class LivekitServer:
@@ -67,6 +75,7 @@ class LivekitServer:
         self._certificate = DtlsCertificate()
         self._names = LivekitNames(settings)
         self._api = LivekitRoomApi(settings, self._clock)
+        self._awaited = AwaitedRooms(self._api, self._names)
         self._options = ConnectionOptions(
             ReceivePolicy(
                 {},
@@ -80,24 +89,48 @@ class LivekitServer:
         )
         self._tracks = WeakKeyDictionary[RoomView, RoomTracks]()
         """Of each room that is visited."""
+        self._entered = WeakSet[RoomView]()
+        """Rooms that we have been in: we do not make them again."""
+        self._told: dict[str, None] = {}
+        """Names of rooms that cannot be ours, of which the log says so."""
 
     async def check(self, room: RoomKey) -> None:
         """See `RoomServer`."""
         await self._api.check(room)
 
     @asynccontextmanager
-    async def visit(self, room: RoomKey, view: RoomView) -> AsyncIterator[LivekitVisit]:
-        """See `RoomServer`."""
+    async def visit(self, room: RoomKey, view: RoomView) -> AsyncIterator[LivekitStay]:
+        """See `RoomServer`. A room that we have been in is not made again: it is waited for, as
+        part of the visit."""
+        async with LivekitStay(
+            partial(self._enter, room, view),
+            partial(self._awaited.wait_for, room),
+            partial(view.show, {}),
+            _log_fields(room),
+        ) as stay:
+            if view not in self._entered or await self._api.exists(room):
+                await stay.begin()
+                self._entered.add(view)
+            yield stay
+
+    @asynccontextmanager
+    async def _enter(self, room: RoomKey, view: RoomView) -> AsyncIterator[LivekitVisit]:
+        """Raises RoomEntryError, UnreachableError."""
         tracks = self._tracks.get(view)
         if tracks is None:
-            tracks = RoomTracks(self._clock, on_demand=self._settings.video_on_demand)
+            tracks = RoomTracks(
+                self._clock,
+                partial(view.faults.caught, **_log_fields(room)),
+                _log_fields(room),
+                on_demand=self._settings.video_on_demand,
+            )
             self._tracks[view] = tracks
 
         def show(by_identity: Mapping[str, Tracks]) -> None:
             if visit.has_entered:
                 view.show(dict(map(self._name, by_identity.items())))
 
-        place = VisitPlace(self._settings.url, self._make_token(room))
+        place = VisitPlace(self._settings.url, self._make_token(room), _log_fields(room))
         with self._opened_port() as port:
             connect = partial(self._connect, port)
             visit = LivekitVisit(place, tracks, show, port, connect, self._clock)
@@ -133,6 +166,7 @@ class LivekitServer:
         """See `RoomServer`."""
         found = {}
         for each in await self._api.list_rooms():
+            self._tell_odd_name(sdk_app_id, each["name"])
             for room_id_type in types:
                 room = self._names.to_room(sdk_app_id, each["name"], room_id_type)
                 if room is not None:
@@ -157,6 +191,17 @@ class LivekitServer:
         user_id = self._names.to_user_id(identity)
         return user_id, replace(tracks, identity=identity_to_tell(identity, user_id))
 
+    def _tell_odd_name(self, sdk_app_id: int, name: str) -> None:
+        """Log that a room can be none of ours, though it has the form of the app's rooms: once."""
+        if not self._names.is_odd(name) or name in self._told:
+            return
+        if len(self._told) >= _MAX_TOLD:
+            del self._told[next(iter(self._told))]
+        self._told[name] = None
+        _log.warning(
+            "a LiveKit room has no task, as its name is no RoomId", name=name, sdk_app_id=sdk_app_id
+        )
+
     def _make_token(self, room: RoomKey) -> str:
         grants = {
             "roomJoin": True,
@@ -176,3 +221,7 @@ class LivekitServer:
             lifetime_s=_TOKEN_S,
             identity=_IDENTITY + secrets.token_hex(8),
         )
+
+
+def _log_fields(room: RoomKey) -> dict[str, Any]:
+    return {"sdk_app_id": room.sdk_app_id, "room_id": room.wire_id}

@@ -1,7 +1,7 @@
 """Our session with a LiveKit server: signalling that is resumed when it is lost."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -32,6 +32,8 @@ class VisitPlace:
     """Of the server."""
     token: str
     """The access token."""
+    log_fields: Mapping[str, object]
+    """The room's, in each line of the log."""
 
 
 class LivekitSession:
@@ -46,7 +48,7 @@ class LivekitSession:
     def __init__(
         self, place: VisitPlace, take: Callable[[rtc.SignalResponse], None], clock: Clock
     ) -> None:
-        self._url, self._token = place.url, place.token
+        self._url, self._token, self._log_fields = place.url, place.token, place.log_fields
         self._take = take
         self._clock = clock
         self._signalling: Signalling | None = None
@@ -81,7 +83,7 @@ class LivekitSession:
                 await self._connect(_join_request(reconnect=True, participant_sid=self._sid))
                 lost_at, pause_s = self._clock.monotonic(), _RESUME_PAUSE_S
             except UnreachableError as error:
-                _log.info("signalling is not resumed yet", reason=str(error))
+                _log.info("signalling is not resumed yet", reason=str(error), **self._log_fields)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -95,7 +97,7 @@ class LivekitSession:
                 while True:
                     self._read(await signalling.receive())
             except SignallingLostError as error:
-                _log.info("signalling is lost", reason=str(error))
+                _log.info("signalling is lost", reason=str(error), **self._log_fields)
             except asyncio.CancelledError:
                 await signalling.say_goodbye()
                 raise

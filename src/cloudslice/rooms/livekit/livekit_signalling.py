@@ -167,7 +167,9 @@ async def _ask_why(
 
 def _refusal(shown: str, status: int, body: bytes) -> Exception:
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return RoomEntryError(f"{shown} {explain_refusal(body)}")
+        reason = explain_refusal(body)
+        if reason is not None:
+            return RoomEntryError(f"{shown} {reason}")
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
         return RoomEntryError(
             f"{shown} has no room for us: it is older than 1.9.2, or makes no rooms by itself, or "

@@ -15,7 +15,6 @@ from math import inf
 from typing import Generic, TypeVar
 
 from cloudslice.clock import Clock
-from cloudslice.faults import Faults
 from cloudslice.media.tracks import AudioSink, Keyframe, KeyframeReceiver, KeyframeRequest, OpusRun
 from cloudslice.rooms.livekit.livekit_layers import LayerChoice
 from cloudslice.webrtc.audio_receiver import AudioReceiver
@@ -31,6 +30,7 @@ _KEYFRAME_S = 0.5
 """The first packets that come after a video was switched on are a key frame. If none has come after
 so long, it is asked for."""
 
+Caught = Callable[[Exception], None]
 R = TypeVar("R", bound=Receiver)
 
 
@@ -43,17 +43,18 @@ class LivekitTrack(ABC, Generic[R]):
         is_refused: whether the server has said that it cannot be sent to us.
     """
 
-    def __init__(self, sid: str, clock: Clock, wake: Callable[[], None]) -> None:
+    def __init__(self, sid: str, clock: Clock, wake: Callable[[], None], caught: Caught) -> None:
         """
         Args:
             wake: called when another subscription is wanted than before.
+            caught: is told what those raise who hear or see it.
         """
         self.sid = sid
         self.is_muted = False
         self.is_refused = False
-        self.faults = Faults("track of a LiveKit room")
         self._clock = clock
         self._wake = wake
+        self._caught = caught
         self._receiver: R | None = None
         self._asked_at = -inf
         """Monotonic second at which somebody last wanted something of it."""
@@ -82,8 +83,8 @@ class LivekitTrack(ABC, Generic[R]):
 class LivekitAudioTrack(LivekitTrack[AudioReceiver]):
     """An AudioTrack; an AudioSink of the receiver that it is bound to."""
 
-    def __init__(self, sid: str, clock: Clock, wake: Callable[[], None]) -> None:
-        super().__init__(sid, clock, wake)
+    def __init__(self, sid: str, clock: Clock, wake: Callable[[], None], caught: Caught) -> None:
+        super().__init__(sid, clock, wake, caught)
         self._sinks: tuple[AudioSink, ...] = ()
         self._has_begun = False
 
@@ -124,7 +125,7 @@ class LivekitAudioTrack(LivekitTrack[AudioReceiver]):
             try:
                 tell(sink)
             except Exception as error:
-                self.faults.caught(error)
+                self._caught(error)
 
 
 class _Request:
@@ -146,9 +147,15 @@ class LivekitVideoTrack(LivekitTrack[VideoReceiver]):
     """
 
     def __init__(
-        self, sid: str, clock: Clock, wake: Callable[[], None], *, on_demand: bool
+        self,
+        sid: str,
+        clock: Clock,
+        wake: Callable[[], None],
+        caught: Caught,
+        *,
+        on_demand: bool,
     ) -> None:
-        super().__init__(sid, clock, wake)
+        super().__init__(sid, clock, wake, caught)
         self.layers: LayerChoice | None = None
         self._on_demand = on_demand
         self._open: list[_Request] = []
@@ -221,7 +228,7 @@ class LivekitVideoTrack(LivekitTrack[VideoReceiver]):
             try:
                 request.receiver(keyframe)
             except Exception as error:
-                self.faults.caught(error)
+                self._caught(error)
 
     def _withdraw(self, request: _Request) -> None:
         if request in self._open:

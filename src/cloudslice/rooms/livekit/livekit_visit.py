@@ -35,8 +35,8 @@ _END_CODES = {
     models.DisconnectReason.PARTICIPANT_REMOVED: LeaveCode.SERVER_REMOVED,
     models.DisconnectReason.ROOM_DELETED: LeaveCode.SERVER_DISMISSED,
 }
-"""For all other reasons the room may be entered again: also a room that is closed because its last
-member has left is there again when somebody comes."""
+"""For all other reasons the room may be entered again; one that LiveKit has closed because it was
+empty, when it is there again."""
 
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +51,9 @@ class _EndedError(Exception):
 
 class LivekitVisit:
     """A Visit, a ConnectionUser and a TickPart.
+
+    Attributes:
+        is_room_closed: whether it has ended because LiveKit has closed the room: it was empty.
 
     Args:
         place: where.
@@ -70,6 +73,8 @@ class LivekitVisit:
         connect: Callable[["LivekitVisit"], PeerConnection],
         clock: Clock,
     ) -> None:
+        self.is_room_closed = False
+        self._log_fields = place.log_fields
         self._tracks = tracks
         self._show = show
         self._port = port
@@ -134,7 +139,8 @@ class LivekitVisit:
         why = failure or reason.value
         self._fail_entry(UnreachableError(f"no media comes from the LiveKit server: {why}"))
         if reason is not CloseReason.ENDED:
-            _log.warning("media of a LiveKit room has ended", reason=why)
+            log = _log.info if reason is CloseReason.LEFT else _log.warning
+            log("media of a LiveKit room has ended", reason=why, **self._log_fields)
 
     def show(self) -> None:
         """Tell what members send now."""
@@ -146,8 +152,8 @@ class LivekitVisit:
             await self._session.run(self._sections.make_offer(), self._is_media_there)
             self._fail_entry(UnreachableError("signalling of the LiveKit server is lost"))
         except _EndedError as ended:
-            _log.info("a LiveKit room is left", reason=str(ended))
-            self._fail_entry(UnreachableError(f"the LiveKit server let us not stay: {ended}"))
+            _log.info("a LiveKit room is left", reason=str(ended), **self._log_fields)
+            self._fail_entry(UnreachableError(str(ended)))
             self._end(ended.code)
         except (RoomEntryError, UnreachableError) as error:
             self._fail_entry(error)
@@ -197,7 +203,9 @@ class LivekitVisit:
         try:
             self._sections.accept(answer)
         except SdpError as error:
-            raise _EndedError(None, f"the server's answer cannot be used: {error}") from error
+            raise _EndedError(
+                None, f"the LiveKit server's answer cannot be used: {error}"
+            ) from error
 
     def _add_candidate(self, trickle: rtc.TrickleRequest) -> None:
         try:
@@ -212,8 +220,11 @@ class LivekitVisit:
         """Raises _EndedError."""
         if leave.action == rtc.LeaveRequest.Action.RESUME:
             return  # the server closes the WebSocket then
+        self.is_room_closed = leave.reason == models.DisconnectReason.ROOM_CLOSED
         reason = models.DisconnectReason.Name(leave.reason)
-        raise _EndedError(_END_CODES.get(leave.reason), reason)
+        raise _EndedError(
+            _END_CODES.get(leave.reason), f"the LiveKit server ended the connection ({reason})"
+        )
 
     def _request_tracks(self) -> None:
         if self._session.is_connected and not self._ended.done():

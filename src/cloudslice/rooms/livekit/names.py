@@ -33,6 +33,11 @@ class LivekitNames:
         # A number with leading zeros is another room there, and none of ours.
         return room if room is not None and room.room_id == room_id else None
 
+    def is_odd(self, name: str) -> bool:
+        """Whether `name` has the form of the app's rooms, and yet none of ours can be called so."""
+        room_id = self._room.match(name)
+        return room_id is not None and read_room_key(0, room_id, RoomIdType.STRING) is None
+
     def to_user_id(self, identity: str) -> str:
         """The UserId of the member that LiveKit calls `identity`."""
         user_id = self._member.match(identity)

@@ -148,7 +148,10 @@ class LivekitRoomApi:
             RoomEntryError, UnreachableError, _NotFoundError
         """
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            raise RoomEntryError(f"{self._shown} {explain_refusal(body)}")
+            reason = explain_refusal(body)
+            if reason is None:
+                raise self._not_livekit(f"it answered with HTTP status {status}")
+            raise RoomEntryError(f"{self._shown} {reason}")
         try:
             answer = from_json(body)
         except ValueError:

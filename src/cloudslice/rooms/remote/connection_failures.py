@@ -8,6 +8,9 @@ import ssl
 
 import aiohttp
 
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+"""What OpenSSL says of an answer that is no TLS, before 3.2 and since."""
+
 
 def explain_failure(error: Exception) -> str:
     """What an error of aiohttp or of the system means for whoever has just set a URL."""
@@ -19,7 +22,9 @@ def explain_failure(error: Exception) -> str:
             text = reason.verify_message if isinstance(reason, ssl.SSLCertVerificationError) else ""
             return f"cannot be trusted: {text or 'its certificate is not valid'}"
         case aiohttp.ClientConnectorSSLError():
-            return "cannot be reached by TLS: is it wss:// or https:// that it speaks?"
+            if getattr(error.os_error, "reason", "") in _NO_TLS:
+                return "does not speak TLS on this port: try ws://"
+            return "cannot be reached by TLS: the handshake fails"
         case aiohttp.ClientProxyConnectionError():
             return f"cannot be reached: its proxy: {_explain_os_error(error.os_error)}"
         case aiohttp.ClientHttpProxyError():

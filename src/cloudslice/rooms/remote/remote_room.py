@@ -85,6 +85,11 @@ class RemoteRoom:
         return self._robots
 
     @property
+    def faults(self) -> Faults:
+        """See `RoomView`."""
+        return self._faults
+
+    @property
     def media_counts(self) -> Counter[str]:
         """What all visits have received and dropped."""
         total = self._counts_of_ended.copy()

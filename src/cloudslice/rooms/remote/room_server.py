@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from cloudslice.faults import Faults
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.media.tracks import AudioTrack, VideoTrack
 from cloudslice.rooms.base import LeaveCode
@@ -44,6 +45,11 @@ class Tracks:
 
 class RoomView(Protocol):
     """Is told what a visit sees. Called on the event loop."""
+
+    @property
+    def faults(self) -> Faults:
+        """Where a visit counts and logs what a robot raises."""
+        ...
 
     def show(self, anchors: Mapping[str, Tracks]) -> None:
         """By UserId, all anchors that are in the room now, with all that they send.

@@ -62,7 +62,7 @@ async def test_tls_to_a_server_without_it() -> None:
 
     async with web_server(greet) as port:
         text = await complaint(f"wss://127.0.0.1:{port}")
-    assert text == "cannot be reached by TLS: is it wss:// or https:// that it speaks?"
+    assert text == "does not speak TLS on this port: try ws://"
 
 
 async def test_no_tls_to_a_server_with_it(tmp_path: Path) -> None:

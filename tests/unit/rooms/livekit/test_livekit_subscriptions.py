@@ -5,10 +5,12 @@ from typing import Any
 
 from livekit.protocol import rtc
 
+from cloudslice.faults import Faults
 from cloudslice.media.tracks import Keyframe
 from cloudslice.rooms.livekit.livekit_members import Published, PublishedTracks
 from cloudslice.rooms.livekit.livekit_room_tracks import RoomTracks
 from cloudslice.rooms.livekit.livekit_subscriptions import Subscriptions
+from cloudslice.rooms.livekit.livekit_tracks import LivekitAudioTrack
 from cloudslice.rooms.remote.room_server import Tracks
 from helpers.rtp import RecordingSink
 from helpers.slice_store import ManualClock
@@ -19,7 +21,8 @@ class Stage:
 
     def __init__(self, *, on_demand: bool = True) -> None:
         self.clock = ManualClock()
-        self.tracks = RoomTracks(self.clock, on_demand=on_demand)
+        self.faults = Faults("test")
+        self.tracks = RoomTracks(self.clock, self.faults.caught, {}, on_demand=on_demand)
         self.subscriptions = Subscriptions(self._send)
         self.tracks.wake = self.update
         self.told: list[tuple[str, list[str], bool]] = []
@@ -54,6 +57,13 @@ class Stage:
             self.told.append(("send", list(settings.track_sids), not settings.disabled))
 
 
+class BrokenSink(RecordingSink):
+    """An AudioSink with a bug."""
+
+    def on_restart(self) -> None:
+        raise ZeroDivisionError
+
+
 def _ignore(_keyframe: Keyframe) -> None:
     pass
 
@@ -85,6 +95,15 @@ def test_muted_audio_stays_subscribed() -> None:
     assert stage.publish().audio is stage.alice.audio
     assert stage.after(4) == []
     assert stage.after(2) == [("subscribe", ["audio"], False)]
+
+
+def test_what_a_listener_raises_is_counted() -> None:
+    stage = Stage()
+    audio = stage.alice.audio
+    assert isinstance(audio, LivekitAudioTrack)
+    audio.add_sink(BrokenSink())
+    audio.on_restart()
+    assert stage.faults.errors == 1
 
 
 def test_video_is_sent_while_a_key_frame_is_asked_for() -> None:

@@ -54,6 +54,23 @@ def test_what_is_no_room_of_ours(template: str, name: str, room_id_type: RoomIdT
     assert names(template).to_room(1, name, room_id_type) is None
 
 
+@pytest.mark.parametrize(
+    ("template", "name", "is_odd"),
+    [
+        ("prod-{}", "test-150", False),
+        ("prod-{}", "prod-150", False),
+        ("prod-{}", "prod-会议", True),
+        ("{}", "0150", False),
+        ("{}", "x" * 65, True),
+    ],
+)
+def test_a_name_is_odd_that_has_the_form_and_no_room_id(
+    template: str, name: str, is_odd: bool
+) -> None:
+    """Rooms of another form are other people's."""
+    assert names(template).is_odd(name) is is_odd
+
+
 @given(TEMPLATES, st.sets(st.text(max_size=40) | USER_IDS, min_size=2))
 def test_no_two_members_have_one_user_id(template: str, identities: set[str]) -> None:
     """Also where some have the template's form and others have not."""

@@ -183,6 +183,26 @@ async def test_a_certificate_that_nobody_knows(tmp_path: Path) -> None:
             await api_at(site.port, "wss").check(ROOM)
 
 
+async def test_a_port_without_tls() -> None:
+    async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(respond(400, b""))
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(UnreachableError, match="does not speak TLS on this port: try ws://"):
+            await api_at(port, "wss").check(ROOM)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refusal_by_what_is_no_livekit_server(status: int) -> None:
+    """It says nothing of our key."""
+    async with scripted_http() as site:
+        site.answer = lambda *_: respond(status, b"<html>Forbidden</html>", "text/html")
+        with pytest.raises(UnreachableError, match=f"HTTP status {status}.*: is the URL right"):
+            await api_at(site.port).check(ROOM)
+
+
 async def test_silence_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room_api, "_ANSWER_S", 0.2)
     async with scripted_http() as site:
