@@ -4,11 +4,12 @@ import asyncio
 from pathlib import Path
 
 from livekit.api import ListRoomsRequest
+from structlog.testing import capture_logs
 
 from cloudslice.rooms.remote.remote_room import RoomState
 from helpers.livekit_anchor import AnchorSpec
 from helpers.livekit_process import LivekitProcess
-from helpers.livekit_stage import LivekitStage, livekit_stage
+from helpers.livekit_stage import APP_ID, LivekitStage, livekit_stage
 from helpers.waiting import eventually
 
 _AUDIO = AnchorSpec(video=None)
@@ -45,7 +46,8 @@ async def test_a_room_that_has_ended_is_not_made_again_by_us(tmp_path: Path, roo
 async def test_a_room_that_a_restart_has_ended_is_not_made_again_by_us(
     tmp_path: Path, room_id: str
 ) -> None:
-    with LivekitProcess(tmp_path, more=_SHORT) as livekit:
+    """And each line of the log says which room it is about."""
+    with LivekitProcess(tmp_path, more=_SHORT) as livekit, capture_logs() as logs:
         async with livekit_stage(livekit, room_id, consent_timeout_s=2) as stage:
             await stage.join("alice", _AUDIO)
             livekit.kill()
@@ -57,3 +59,7 @@ async def test_a_room_that_a_restart_has_ended_is_not_made_again_by_us(
             await stage.join("bob", _AUDIO)
             assert len((await stage.hear("bob", 20)).packets) >= 20
             assert not stage.robot.was_evicted.is_set()
+    assert {"signalling is lost", "media of a LiveKit room has ended"} <= {
+        each["event"] for each in logs
+    }
+    assert {(each.get("sdk_app_id"), each.get("room_id")) for each in logs} == {(APP_ID, room_id)}
