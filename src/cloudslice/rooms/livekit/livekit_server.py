@@ -75,7 +75,7 @@ class LivekitServer:
         self._certificate = DtlsCertificate()
         self._names = LivekitNames(settings)
         self._api = LivekitRoomApi(settings, self._clock)
-        self._awaited = AwaitedRooms(self._api, self._names)
+        self._awaited = AwaitedRooms(self._api, self._names, self._clock)
         self._options = ConnectionOptions(
             ReceivePolicy(
                 {},

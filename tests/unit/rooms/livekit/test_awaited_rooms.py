@@ -7,7 +7,7 @@ import pytest
 
 from cloudslice.clock import SystemClock
 from cloudslice.ids import RoomIdType, RoomKey
-from cloudslice.rooms.livekit import awaited_rooms
+from cloudslice.rooms.livekit import awaited_rooms, room_api
 from cloudslice.rooms.livekit.awaited_rooms import AwaitedRooms
 from cloudslice.rooms.livekit.names import LivekitNames
 from cloudslice.rooms.livekit.room_api import LivekitRoomApi
@@ -20,6 +20,7 @@ from helpers.scripted_http import ScriptedHttp, respond, scripted_http
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(awaited_rooms, "_ASK_EVERY_S", 0.1)
     monkeypatch.setattr(awaited_rooms, "_MAX_AGE_S", 0.05)
+    monkeypatch.setattr(room_api, "_ANSWER_S", 0.2)
 
 
 def key(number: int) -> RoomKey:
@@ -30,7 +31,8 @@ def rooms_at(site: ScriptedHttp) -> AwaitedRooms:
     settings = LivekitSettings.model_validate(
         {"url": f"ws://127.0.0.1:{site.port}", "api_key": "key", "api_secret": "x" * 32}
     )
-    return AwaitedRooms(LivekitRoomApi(settings, SystemClock()), LivekitNames(settings))
+    clock = SystemClock()
+    return AwaitedRooms(LivekitRoomApi(settings, clock), LivekitNames(settings), clock)
 
 
 async def test_many_rooms_are_asked_for_at_once() -> None:
@@ -57,10 +59,13 @@ async def test_many_rooms_are_asked_for_at_once() -> None:
     assert asked[-1] == {"3"}
 
 
-async def test_who_waits_hears_that_the_server_does_not_answer() -> None:
+async def test_who_waits_hears_that_the_server_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """All of them, of one question."""
+    monkeypatch.setattr(awaited_rooms, "_MAX_AGE_S", 5)
     async with scripted_http() as site, asyncio.timeout(10):
-        site.answer = lambda *_: respond(503, b"")
+        site.is_silent = True
         rooms = rooms_at(site)
         waiting = [rooms.wait_for(key(number)) for number in range(1, 20)]
         raised = await asyncio.gather(*waiting, return_exceptions=True)
