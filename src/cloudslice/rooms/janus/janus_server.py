@@ -125,8 +125,10 @@ class JanusServer:
         """See `RoomServer`."""
         janus_id = self._janus_id(room)
         async with self._managing() as requests:
-            for feed, _ in await requests.participants(janus_id):
-                if to_user_id(self._name(feed)) in user_ids:
+            for feed, publishes in await requests.participants(janus_id):
+                # A rule's robot may be called as we are in the room, where we are all robots.
+                is_ours = not publishes and feed.display == self._settings.display
+                if not is_ours and to_user_id(self._name(feed)) in user_ids:
                     await requests.kick(janus_id, feed.feed_id)
 
     async def dismiss(self, room: RoomKey) -> None:
