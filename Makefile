@@ -8,7 +8,7 @@ NATIVE := src/cloudslice/webrtc/native
 LOCKED := requirements/dev.txt requirements/intl.txt requirements/compiler.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools demo test interop lint types format bench lock clean
+.PHONY: help venv tools demo test test-long interop lint types format bench lock clean
 
 help: ## Show this list
 	@echo "cloudslice: short audio files and pictures of every anchor of a live room."
@@ -39,6 +39,9 @@ demo: venv ## Run a server, two anchors and a task; watch slices arrive (Ctrl-C 
 
 test: venv tools ## Run all tests
 	@$(BIN)/pytest $(ARGS)
+
+test-long: venv tools ## Run the tests that wait for long outages (some minutes)
+	@$(BIN)/pytest -m long $(ARGS)
 
 interop: venv tools ## Have clients of other WebRTC stacks publish (ten minutes)
 	@scripts/install-publishing-clients

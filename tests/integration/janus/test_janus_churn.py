@@ -47,7 +47,7 @@ class Watcher(Listener):
 
 
 @pytest.mark.parametrize("delay_s", [0, 0.15], ids=["prompt signalling", "slow signalling"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 async def test_nobody_is_taken_for_somebody_else(
     tmp_path: Path, looks: dict[str, Media], delay_s: float, seed: int
 ) -> None:

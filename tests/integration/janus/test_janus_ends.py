@@ -135,7 +135,14 @@ async def test_signalling_that_stands_still_for_a_while_is_the_same(tmp_path: Pa
         assert robot.heard == [("joined", "alice"), ("joined", "bob")]
 
 
-@pytest.mark.parametrize(("how", "seconds"), [("cut", 12), ("hold", 14), ("cut", 35)])
+@pytest.mark.parametrize(
+    ("how", "seconds"),
+    [
+        ("cut", 12),
+        pytest.param("hold", 14, marks=pytest.mark.long),
+        pytest.param("cut", 35, marks=pytest.mark.long),
+    ],
+)
 async def test_signalling_that_is_away_for_long_costs_no_packet(
     tmp_path: Path, how: str, seconds: float
 ) -> None:
@@ -183,6 +190,7 @@ async def test_a_janus_that_does_not_come_back_is_given_up(tmp_path: Path) -> No
         assert robot.heard[-1] == ("evicted", LeaveCode.CONNECTION_LOST)
 
 
+@pytest.mark.long
 async def test_robots_leave_where_media_does_not_come_back(tmp_path: Path) -> None:
     """Though signalling is there all the time."""
     async with janus_stage(tmp_path, grace_s=5) as stage:
@@ -212,7 +220,7 @@ async def test_a_room_that_is_gone_after_a_restart_is_waited_for(tmp_path: Path)
         assert not robot.was_evicted.is_set()
 
 
-@pytest.mark.parametrize("seconds", [0.5, 3, 12])
+@pytest.mark.parametrize("seconds", [0.5, 3, pytest.param(12, marks=pytest.mark.long)])
 async def test_media_that_is_cut_for_a_while_leaves_a_gap_and_no_more(
     stage: JanusStage, seconds: float
 ) -> None:
@@ -231,6 +239,7 @@ async def test_media_that_is_cut_for_a_while_leaves_a_gap_and_no_more(
     assert robot.heard == [("joined", "alice")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "with_signalling", [False, True], ids=["only media", "media and signalling"]
 )

@@ -99,7 +99,7 @@ async def test_signalling_that_is_silent_is_noticed(livekit: LivekitProcess, roo
         assert stage.room.state is RoomState.CONNECTED
 
 
-@pytest.mark.parametrize("seconds", [0.5, 3, 12])
+@pytest.mark.parametrize("seconds", [0.5, 3, pytest.param(12, marks=pytest.mark.long)])
 async def test_a_blip_of_the_network_is_a_gap(
     livekit: LivekitProcess, room_id: str, seconds: float
 ) -> None:
@@ -166,7 +166,7 @@ async def test_a_server_that_stays_away_ends_the_stay(tmp_path: Path, room_id: s
             assert stage.robot.heard[-1] == ("evicted", LeaveCode.CONNECTION_LOST)
 
 
-@pytest.mark.parametrize("seconds", [3, 20])
+@pytest.mark.parametrize("seconds", [3, pytest.param(20, marks=pytest.mark.long)])
 async def test_this_machine_is_offline_for_a_while(
     livekit: LivekitProcess, room_id: str, seconds: float
 ) -> None:

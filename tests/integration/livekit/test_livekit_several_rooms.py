@@ -13,7 +13,7 @@ from helpers.scripted_rooms import HearingRobot
 from helpers.waiting import eventually
 
 _ROOMS = 3
-_HEARD_S = 20
+_HEARD_S = 8
 _SPEC = AnchorSpec()
 
 
