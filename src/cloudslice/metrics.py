@@ -120,18 +120,7 @@ class NodeMetrics(Collector):
             "what",
             self._auto_tasks.counts,
         )
-        yield _gauge(
-            "cloudslice_anchors",
-            "Anchors in rooms.",
-            "rooms",
-            {kind: rooms.anchor_count for kind, rooms in self._rooms.items()},
-        )
-        yield _gauge(
-            "cloudslice_room_connections",
-            "Connections to rooms of other servers.",
-            "state",
-            _total(rooms.states for rooms in self._rooms.values()),
-        )
+        yield from self._collect_rooms()
         slicing = self._worker.counters
         yield _counter(
             "cloudslice_slicing",
@@ -145,6 +134,34 @@ class NodeMetrics(Collector):
             "What has become of the processes that make pictures.",
             "what",
             {each.name: getattr(processes, each.name) for each in fields(processes)},
+        )
+        yield _counter(
+            "cloudslice_faults",
+            "Errors that nobody foresaw.",
+            "part",
+            {
+                "tasks": self._worker.faults.errors,
+                "auto_tasks": self._auto_tasks.faults.errors,
+                "rooms": sum(rooms.faults.errors for rooms in self._rooms.values()),
+                "pictures": self._pictures.faults.errors,
+                "tick": self._tick.faults.errors,
+            }
+            | self._delivery.count_faults(),
+        )
+        yield from self._collect_delivery()
+
+    def _collect_rooms(self) -> Iterator[Metric]:
+        yield _gauge(
+            "cloudslice_anchors",
+            "Anchors in rooms.",
+            "rooms",
+            {kind: rooms.anchor_count for kind, rooms in self._rooms.items()},
+        )
+        yield _gauge(
+            "cloudslice_room_connections",
+            "Connections to rooms of other servers.",
+            "state",
+            _total(rooms.states for rooms in self._rooms.values()),
         )
         yield _counter(
             "cloudslice_datagrams",
@@ -163,20 +180,6 @@ class NodeMetrics(Collector):
             "what",
             _total(rooms.media_counts() for rooms in self._rooms.values()),
         )
-        yield _counter(
-            "cloudslice_faults",
-            "Errors that nobody foresaw.",
-            "part",
-            {
-                "tasks": self._worker.faults.errors,
-                "auto_tasks": self._auto_tasks.faults.errors,
-                "rooms": sum(rooms.faults.errors for rooms in self._rooms.values()),
-                "pictures": self._pictures.faults.errors,
-                "tick": self._tick.faults.errors,
-            }
-            | self._delivery.count_faults(),
-        )
-        yield from self._collect_delivery()
 
     def _collect_delivery(self) -> Iterator[Metric]:
         yield _gauge("cloudslice_waiting", "What waits for its delivery.", "what", self._waiting)

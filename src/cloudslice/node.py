@@ -20,10 +20,10 @@ from cloudslice.config import RtcSettings, Settings
 from cloudslice.database import Database
 from cloudslice.events import Bus
 from cloudslice.metrics import DeliveryParts, NodeMetrics
-from cloudslice.room_kinds import open_remote_rooms, watch_rooms
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
+from cloudslice.rooms.room_kinds import open_remote_rooms, watch_rooms
 from cloudslice.rooms.rooms_by_app import RoomsByApp
 from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.settings.mistakes import SettingsError

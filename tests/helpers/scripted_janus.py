@@ -9,10 +9,10 @@ from typing import Any
 from cloudslice.faults import Faults
 from cloudslice.ids import TrackKind
 from cloudslice.rooms.janus.janus_socket import Message
+from cloudslice.rooms.janus.janus_subscription import Subscription
 from cloudslice.rooms.janus.janus_tracks import JanusAudioTrack, JanusTrack
 from cloudslice.rooms.janus.roster import Source
 from cloudslice.rooms.janus.session import Answer, Listener
-from cloudslice.rooms.janus.subscription import Subscription
 from cloudslice.webrtc.peer_connection import ConnectionUser, PeerConnection
 from helpers.meeting import CERTIFICATE, HOME, OPTIONS, MemoryPort
 from helpers.peer import Peer, shuttle

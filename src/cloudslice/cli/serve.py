@@ -7,10 +7,10 @@ import click
 import uvloop
 
 from cloudslice.cli.common import fail, read_settings, settings_option
+from cloudslice.cli.serving import ListenError, serve
 from cloudslice.logs import set_up_logging
 from cloudslice.process import allow_many_files, keep_freed_memory, take_short_turns
 from cloudslice.secrets import SecretKeyError
-from cloudslice.serving import ListenError, serve
 from cloudslice.settings.mistakes import SettingsError
 from cloudslice.sqlite_file import DatabaseError
 from cloudslice.tasks.store import StoreError

@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 from cloudslice.clock import Clock
 from cloudslice.ids import RoomIdType, RoomKey, read_room_key
 from cloudslice.rooms.base import RoomEntryError
-from cloudslice.rooms.janus.errors import (
+from cloudslice.rooms.janus.janus_errors import (
     NO_SUCH_ROOM,
     UNAUTHORIZED,
     WRONG_SECRET,

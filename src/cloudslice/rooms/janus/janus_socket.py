@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from cloudslice.http_client import find_proxy
-from cloudslice.rooms.janus.errors import SignallingLostError
+from cloudslice.rooms.janus.janus_errors import SignallingLostError
 from cloudslice.rooms.remote.connection_failures import explain_failure
 from cloudslice.rooms.remote.room_server import UnreachableError
 

@@ -16,12 +16,12 @@ from cloudslice.clock import Clock
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomKey, TrackKind
 from cloudslice.rooms.base import LeaveCode
-from cloudslice.rooms.janus.errors import JanusError
+from cloudslice.rooms.janus.janus_errors import JanusError
 from cloudslice.rooms.janus.janus_socket import Message
+from cloudslice.rooms.janus.janus_subscription import Connect, Subscription, SubscriptionLostError
 from cloudslice.rooms.janus.janus_tracks import JanusAudioTrack, JanusTrack, JanusVideoTrack
 from cloudslice.rooms.janus.roster import Feed, Roster, Source
 from cloudslice.rooms.janus.session import JanusSession
-from cloudslice.rooms.janus.subscription import Connect, Subscription, SubscriptionLostError
 from cloudslice.rooms.remote.room_server import RoomView, Tracks, UnreachableError
 from cloudslice.rooms.remote.user_ids import identity_to_tell, to_user_id
 from cloudslice.webrtc.udp.port import UdpPort

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from cloudslice.rooms.janus.errors import NO_SUCH_FEED, NO_SUCH_ROOM, ROOM_EXISTS, JanusError
+from cloudslice.rooms.janus.janus_errors import NO_SUCH_FEED, NO_SUCH_ROOM, ROOM_EXISTS, JanusError
 from cloudslice.rooms.janus.janus_socket import JanusAddress, Message
 from cloudslice.rooms.janus.roster import Feed, FeedId
 from cloudslice.rooms.janus.session import JanusSession, open_session

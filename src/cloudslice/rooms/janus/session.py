@@ -17,7 +17,7 @@ import aiohttp
 import structlog
 
 from cloudslice.faults import Faults
-from cloudslice.rooms.janus.errors import JanusError, SignallingLostError
+from cloudslice.rooms.janus.janus_errors import JanusError, SignallingLostError
 from cloudslice.rooms.janus.janus_socket import JanusAddress, JanusSocket, Message
 from cloudslice.rooms.remote.room_server import UnreachableError
 

@@ -1,6 +1,6 @@
 """What the API's user is told of a refusal of Janus."""
 
-from cloudslice.rooms.janus.errors import JanusError, entry_error
+from cloudslice.rooms.janus.janus_errors import JanusError, entry_error
 
 
 def test_a_long_reason_is_cut() -> None:

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from cloudslice.clock import SystemClock
 from cloudslice.config import Settings
-from cloudslice.room_kinds import open_remote_rooms
+from cloudslice.rooms.room_kinds import open_remote_rooms
 from helpers.media_port import media_port
 from helpers.room_observer import make_bus
 

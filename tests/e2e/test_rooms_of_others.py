@@ -1,31 +1,43 @@
-"""From anchors in a Janus room to files in a bucket and signed webhooks: a real Janus and aiortc
-on one side, a real bucket and a receiver of webhooks on the other."""
+"""From anchors in rooms of LiveKit and Janus to files in a bucket and signed webhooks: their own
+servers and clients that nobody here wrote, a real bucket and a receiver of webhooks."""
 
 import asyncio
 import io
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import pytest
 
+from helpers import janus_anchor, livekit_anchor
 from helpers.encoded_video import picture_number
 from helpers.files import assert_tools_accept, decode_audio
-from helpers.janus_anchor import AnchorSpec, JanusAnchor, janus_anchor
 from helpers.janus_server import API_SECRET, PIN, running_janus
+from helpers.livekit_process import LivekitProcess
 from helpers.node import CALLBACK_KEY, Node, Sdk, create_parameters
 from helpers.s3_server import S3Server
 from helpers.webhooks import WebhookReceiver
 from helpers.whip_bridges import JanusPublishing
 
-_SPECS = {
-    "alice": AnchorSpec(tone_hz=440, first_number=0),
-    "bob": AnchorSpec(tone_hz=330, first_number=16),
-    "carol": AnchorSpec(tone_hz=550, first_number=32, codec="H264"),
-    "dave": AnchorSpec(tone_hz=660, first_number=48),
+
+@dataclass(frozen=True)
+class Sender:
+    """What an anchor sends; its pictures' numbers go from the first one to 15 more, and again."""
+
+    tone_hz: float
+    first_number: int
+    codec: str = "vp8"
+
+
+_SENDERS = {
+    "alice": Sender(440, 0),
+    "bob": Sender(330, 16),
+    "carol": Sender(550, 32, "h264"),
+    "dave": Sender(660, 48),
 }
 _SLICED = ("alice", "bob", "carol")
 """dave is blocked."""
@@ -39,23 +51,65 @@ class Outcome:
     bucket: str
     statuses: list[str]
     events: list[dict[str, Any]]
-    anchors: dict[str, JanusAnchor]
+    sent: dict[str, list[tuple[float, int]]]
+    """By anchor: Unix second of each picture, and its number."""
 
 
-@pytest.fixture(scope="module")
-def outcome(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    return asyncio.run(_slice(s3_server, tmp_path_factory.mktemp("janus")))
+class OpenRooms(Protocol):
+    """Rooms that have begun, of one kind."""
+
+    app_settings: str
+
+    def anchor(self, name: str, sender: Sender) -> AbstractAsyncContextManager[Any]:
+        """An anchor in room 150, with `sent`."""
+        ...
 
 
-async def _slice(s3_server: S3Server, directory: Path) -> Outcome:
+class LivekitRooms:
+    """See `OpenRooms`."""
+
+    def __init__(self, stack: AsyncExitStack, directory: Path) -> None:
+        self._server = stack.enter_context(LivekitProcess(directory))
+        self.app_settings = self._server.settings
+
+    def anchor(self, name: str, sender: Sender) -> AbstractAsyncContextManager[Any]:
+        spec = livekit_anchor.AnchorSpec(
+            tone_hz=sender.tone_hz, first_number=sender.first_number, codec=sender.codec
+        )
+        token = self._server.token("150", name)
+        return livekit_anchor.livekit_anchor(self._server.url, token, name, spec)
+
+
+class JanusRooms:
+    """See `OpenRooms`."""
+
+    def __init__(self, stack: AsyncExitStack, directory: Path) -> None:
+        server = stack.enter_context(running_janus(directory))
+        self._publishing = JanusPublishing(server.url, API_SECRET, {"pin": PIN})
+        self.app_settings = server.app_settings
+
+    def anchor(self, name: str, sender: Sender) -> AbstractAsyncContextManager[Any]:
+        spec = janus_anchor.AnchorSpec(sender.tone_hz, sender.first_number, sender.codec.upper())
+        return janus_anchor.janus_anchor(self._publishing, "150", name, spec)
+
+
+@pytest.fixture(scope="module", params=[LivekitRooms, JanusRooms], ids=["livekit", "janus"])
+def outcome(
+    request: pytest.FixtureRequest, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Outcome:
+    return asyncio.run(_slice(request.param, s3_server, tmp_path_factory.mktemp("rooms")))
+
+
+async def _slice(
+    open_rooms: Callable[[AsyncExitStack, Path], OpenRooms], s3_server: S3Server, directory: Path
+) -> Outcome:
     async with WebhookReceiver(CALLBACK_KEY) as receiver, AsyncExitStack() as stack:
-        janus = stack.enter_context(running_janus(directory / "janus"))
-        publishing = JanusPublishing(janus.url, API_SECRET, {"pin": PIN})
+        rooms = open_rooms(stack, directory / "rooms")
         node = stack.enter_context(
             Node(
                 directory / "node",
                 receiver.url,
-                app_settings=janus.app_settings,
+                app_settings=rooms.app_settings,
                 more_settings=f'[storage.endpoints]\ns3 = "{s3_server.url}"\n',
             )
         )
@@ -76,8 +130,8 @@ async def _slice(s3_server: S3Server, directory: Path) -> Outcome:
         task_id = await asyncio.to_thread(sdk.create, parameters)
         statuses = [await asyncio.to_thread(sdk.describe, task_id)]
         anchors = {
-            name: await stack.enter_async_context(janus_anchor(publishing, "150", name, spec))
-            for name, spec in _SPECS.items()
+            name: await stack.enter_async_context(rooms.anchor(name, sender))
+            for name, sender in _SENDERS.items()
         }
 
         def has_two_audio_slices_each(r: WebhookReceiver) -> bool:
@@ -96,7 +150,8 @@ async def _slice(s3_server: S3Server, directory: Path) -> Outcome:
         )
         assert await asyncio.to_thread(node.stop) == 0
         assert "unforeseen error" not in node.log
-    return Outcome(task_id, bucket, statuses, receiver.of_task(task_id), anchors)
+    sent = {name: anchor.sent for name, anchor in anchors.items()}
+    return Outcome(task_id, bucket, statuses, receiver.of_task(task_id), sent)
 
 
 def test_status_goes_from_idle_to_in_progress(outcome: Outcome) -> None:
@@ -134,7 +189,7 @@ def test_audio_slices_tile_and_are_in_their_anchors_pitch(
         assert next_start == start + samples
     for each in slices:
         assert_tools_accept(each.data, tmp_path)
-        assert decode_audio(each.data).pitch_hz == pytest.approx(_SPECS[name].tone_hz, abs=2)
+        assert decode_audio(each.data).pitch_hz == pytest.approx(_SENDERS[name].tone_hz, abs=2)
 
 
 @pytest.mark.parametrize("name", _SLICED)
@@ -150,7 +205,7 @@ def test_pictures_show_the_right_anchor_at_the_right_time(
         for event in outcome.events
         if event["EventType"] == 1004
     }
-    sent = outcome.anchors[name].sent
+    sent = outcome.sent[name]
     for key in keys:
         stored = s3_server.get(outcome.bucket, key)
         with av.open(io.BytesIO(stored.data), "r") as container:

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cloudslice.rooms.janus.errors import NO_SUCH_FEED, JanusError
-from cloudslice.rooms.janus.subscription import SubscriptionLostError
+from cloudslice.rooms.janus.janus_errors import NO_SUCH_FEED, JanusError
+from cloudslice.rooms.janus.janus_subscription import SubscriptionLostError
 from helpers.rtp import RecordingSink
 from helpers.scripted_janus import ScriptedJanus, scripted_janus
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudslice.clock import Clock
-from cloudslice.rooms.janus.errors import NO_SUCH_FEED, JanusError, SignallingLostError
+from cloudslice.rooms.janus.janus_errors import NO_SUCH_FEED, JanusError, SignallingLostError
 from cloudslice.rooms.janus.janus_socket import Message
 from cloudslice.rooms.janus.janus_tracks import JanusTrack
 from cloudslice.rooms.janus.roster import FeedId, Source, read_sections
