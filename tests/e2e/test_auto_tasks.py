@@ -51,7 +51,11 @@ class Stage:
         return [each for each in unique.values() if each["EventType"] == event_type]
 
     async def wait_for(self, event_type: int, count: int) -> None:
-        await self.receiver.wait_for(lambda _: len(self.events(event_type)) >= count, 60)
+        try:
+            await self.receiver.wait_for(lambda _: len(self.events(event_type)) >= count, 60)
+        except AssertionError as error:
+            error.add_note(self.node.log)
+            raise
 
 
 @asynccontextmanager
