@@ -29,7 +29,7 @@ import uvloop
 
 from cloudslice.api.authentication import Authenticator
 from cloudslice.api.calls import Call, decode_call
-from cloudslice.api.transport import Head, HttpRequest
+from cloudslice.api.http_exchange import Head, HttpRequest
 from cloudslice.config import ApiSettings, CredentialSettings
 from helpers.node import APP_ID, SECRET_ID, SECRET_KEY, Node, Sdk, create_parameters
 from helpers.signing import KeyPair, flatten, tc3_headers, v1_fields

@@ -26,7 +26,7 @@ def test_only_two_commands_use_it() -> None:
         for path in SOURCES.glob("cloudslice/**/*.py")
         if any(name.startswith("cloudslice_publisher") for name in imported(path))
     }
-    assert users == {"cloudslice/cli/publish.py", "cloudslice/cli/demo.py"}
+    assert users == {"cloudslice/cli/publish_command.py", "cloudslice/cli/demo_command.py"}
 
 
 def test_it_uses_what_transports_share() -> None:

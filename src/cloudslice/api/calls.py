@@ -18,7 +18,7 @@ from cloudslice.api.encodings import (
     unsupported_media_type,
 )
 from cloudslice.api.errors import ApiError, Code, Language, Phrase, missing_parameter
-from cloudslice.api.transport import Head, HttpRequest
+from cloudslice.api.http_exchange import Head, HttpRequest
 
 _HEADERS = {
     "Action": "x-tc-action",

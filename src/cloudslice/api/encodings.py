@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl
 from pydantic_core import from_json
 
 from cloudslice.api.errors import ApiError, Code, Phrase
+from cloudslice.api.http_exchange import FORM, JSON, MULTIPART, HttpRequest
 from cloudslice.api.multipart import MultipartError, parse_multipart
-from cloudslice.api.transport import FORM, JSON, MULTIPART, HttpRequest
 
 MAX_VALUES = 20_000
 """More values than this are in no sensible request. Counted before anything is built of them, so

@@ -15,10 +15,7 @@ from cloudslice.api.calls import Common, decode_call, decode_head
 from cloudslice.api.envelope import render_error, render_success
 from cloudslice.api.errors import ApiError, Code, Language, Phrase
 from cloudslice.api.event_actions import EventService
-from cloudslice.api.limits import RateLimiter
-from cloudslice.api.regions import check_api_region
-from cloudslice.api.schema import check
-from cloudslice.api.transport import (
+from cloudslice.api.http_exchange import (
     LARGE_BODY_BYTES,
     BodyReader,
     ClientDisconnectedError,
@@ -30,6 +27,9 @@ from cloudslice.api.transport import (
     read_head,
     send_answer,
 )
+from cloudslice.api.limits import RateLimiter
+from cloudslice.api.regions import check_api_region
+from cloudslice.api.schema import check
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, CredentialSettings, LimitSettings, Settings
 from cloudslice.rooms.management import RoomService

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cloudslice.api.errors import ApiError, Code, Phrase
-from cloudslice.api.transport import HttpRequest
+from cloudslice.api.http_exchange import HttpRequest
 
 _ALGORITHM = "TC3-HMAC-SHA256"
 _TERMINATOR = "tc3_request"

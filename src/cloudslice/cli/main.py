@@ -7,7 +7,7 @@ import click
 from cloudslice import __version__
 
 _COMMANDS = ("serve", "publish", "demo", "usersig", "token", "events", "spool")
-"""Each is `..._command` in a module of its own."""
+"""Each is `<name>_command` in a module of that name."""
 
 
 class _Commands(click.Group):
@@ -19,7 +19,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return super().get_command(ctx, cmd_name)
-        module = import_module(f"cloudslice.cli.{cmd_name}")
+        module = import_module(f"cloudslice.cli.{cmd_name}_command")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 

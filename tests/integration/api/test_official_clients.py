@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cloudslice.api.gateway import Gateway
-from cloudslice.api.transport import Receive, Scope, Send
+from cloudslice.api.http_exchange import Receive, Scope, Send
 from cloudslice.clock import SystemClock
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.slicing.params import SubscriptionLists

@@ -17,7 +17,7 @@ SETTINGS = """\
 sdk_app_id = 1400000001
 secret_key = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"
 """
-COMMAND = "from cloudslice.cli.publish import publish_command; publish_command()"
+COMMAND = "from cloudslice.cli.publish_command import publish_command; publish_command()"
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from cloudslice.api.errors import ApiError, Code
+from cloudslice.api.http_exchange import Head, HttpRequest
 from cloudslice.api.signature_tc3 import Tc3Proof, parse_authorization
-from cloudslice.api.transport import Head, HttpRequest
 
 EXAMPLE_KEY = "ExampleSecretKeyExampleSecretKey0001"
 EXAMPLE_ID = "AKIDEXAMPLEEXAMPLEEXAMPLEEXAMPLE0001"

@@ -15,7 +15,7 @@ _SOCKET_BUFFER = 1 << 20
 
 _START = (
     "import sys; sys.path[:] = sys.argv[2:]; "
-    "from cloudslice.slicing.pictures.worker import main; main()"
+    "from cloudslice.slicing.pictures.worker_main import main; main()"
 )
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from cloudslice.api import transport
+from cloudslice.api import http_exchange
 from cloudslice.api.errors import ApiError, Code, Phrase
-from cloudslice.api.transport import (
+from cloudslice.api.http_exchange import (
     BodyReader,
     ClientDisconnectedError,
     Head,
@@ -19,7 +19,7 @@ from cloudslice.api.transport import (
 
 MEGABYTE = 1024 * 1024
 JSON_POST = Head("POST", b"", {"content-type": "application/json"}, size=100)
-FORM_POST = Head("POST", b"", {"content-type": transport.FORM + "; charset=utf-8"}, size=100)
+FORM_POST = Head("POST", b"", {"content-type": http_exchange.FORM + "; charset=utf-8"}, size=100)
 
 
 async def read_body(head: Head, receive: Receive, reader: BodyReader | None = None) -> bytes:
