@@ -10,9 +10,9 @@ from cloudslice.faults import Faults
 from cloudslice.ids import TrackKind
 from cloudslice.rooms.janus.janus_socket import Message
 from cloudslice.rooms.janus.janus_subscription import Subscription
-from cloudslice.rooms.janus.janus_tracks import JanusAudioTrack, JanusTrack
 from cloudslice.rooms.janus.roster import Source
 from cloudslice.rooms.janus.session import Answer, Listener
+from cloudslice.rooms.remote.remote_tracks import RemoteAudioTrack, RemoteTrack
 from cloudslice.webrtc.peer_connection import ConnectionUser, PeerConnection
 from helpers.meeting import CERTIFICATE, HOME, OPTIONS, MemoryPort
 from helpers.peer import Peer, shuttle
@@ -61,21 +61,21 @@ class ScriptedJanus:
             self.port,
             self.clock,
         )
-        self.tracks: dict[Source, JanusTrack] = {}
+        self.tracks: dict[Source, RemoteTrack] = {}
         self.sent = 0
 
     def publish(self, *feeds: str) -> None:
         """These publish their audio now, and nobody else; a track goes on while its feed does."""
         sources = [Source(feed, "a") for feed in feeds]
         self.tracks = {
-            source: self.tracks.get(source) or JanusAudioTrack(self.clock, Faults("track"))
+            source: self.tracks.get(source) or RemoteAudioTrack(self.clock, Faults("track").caught)
             for source in sources
         }
         self.subscription.set_tracks(self.tracks, feeds)
 
-    def audio(self, feed: str) -> JanusAudioTrack:
+    def audio(self, feed: str) -> RemoteAudioTrack:
         track = self.tracks[Source(feed, "a")]
-        assert isinstance(track, JanusAudioTrack)
+        assert isinstance(track, RemoteAudioTrack)
         return track
 
     async def answer(self, expected: str, **data: Any) -> Message:

@@ -15,7 +15,6 @@ from cloudslice.rooms.janus.janus_errors import (
     entry_error,
 )
 from cloudslice.rooms.janus.janus_socket import JanusAddress, Message
-from cloudslice.rooms.janus.janus_tracks import JanusTrack
 from cloudslice.rooms.janus.janus_visit import JanusVisit, VisitOptions
 from cloudslice.rooms.janus.room_requests import (
     RoomId,
@@ -25,6 +24,7 @@ from cloudslice.rooms.janus.room_requests import (
 )
 from cloudslice.rooms.janus.roster import Feed, Source
 from cloudslice.rooms.janus.session import open_session
+from cloudslice.rooms.remote.remote_tracks import RemoteTrack
 from cloudslice.rooms.remote.room_server import RoomView, UnreachableError
 from cloudslice.rooms.remote.user_ids import to_user_id
 from cloudslice.settings.room_settings import JanusSettings
@@ -79,7 +79,7 @@ class JanusServer:
             ),
             consent_timeout_s=consent_timeout_s,
         )
-        self._kept: dict[RoomKey, WeakValueDictionary[tuple[Source, bool], JanusTrack]] = {}
+        self._kept: dict[RoomKey, WeakValueDictionary[tuple[Source, bool], RemoteTrack]] = {}
         """Tracks that somebody still has, by room."""
         self._left_at: dict[RoomKey, float] = {}
         """When rooms were left, or lost, lately."""

@@ -21,9 +21,9 @@ from typing import Any
 from cloudslice.clock import Clock
 from cloudslice.rooms.janus.janus_errors import NO_SUCH_FEED, JanusError, SignallingLostError
 from cloudslice.rooms.janus.janus_socket import Message
-from cloudslice.rooms.janus.janus_tracks import JanusTrack
 from cloudslice.rooms.janus.roster import FeedId, Source, read_sections
 from cloudslice.rooms.janus.session import JanusSession
+from cloudslice.rooms.remote.remote_tracks import RemoteTrack
 from cloudslice.rooms.remote.room_server import UnreachableError
 from cloudslice.webrtc.candidates import Candidate
 from cloudslice.webrtc.peer_connection import CloseReason, ConnectionUser, PeerConnection
@@ -87,7 +87,7 @@ class Subscription:
         self._connect = connect
         self._connection: PeerConnection | None = None
         self._handle: int | None = None
-        self._tracks: dict[Source, JanusTrack] = {}
+        self._tracks: dict[Source, RemoteTrack] = {}
         """All that are published."""
         self._sections: dict[str, Source | None] = {}
         """Whose stream each section carries, by the last offer."""
@@ -106,7 +106,7 @@ class Subscription:
         self._is_unsure = False
         self._failure = ""
 
-    def set_tracks(self, tracks: Mapping[Source, JanusTrack], feeds: Iterable[FeedId]) -> None:
+    def set_tracks(self, tracks: Mapping[Source, RemoteTrack], feeds: Iterable[FeedId]) -> None:
         """What is sent now; what is not is received no more.
 
         Args:
@@ -294,7 +294,7 @@ class Subscription:
             track = self._tracks.get(source) if source is not None else None
             if source is None or track is None or section not in self._connection.streams.receivers:
                 continue
-            is_on = track.is_wanted_on(now)
+            is_on = track.is_on(now)
             if self._bound.get(section) != source:
                 fresh[section] = source
             elif is_on is self._on.get(section):
@@ -340,7 +340,7 @@ class Subscription:
         source = self._bound.pop(section, None)
         track = self._tracks.get(source) if source is not None else None
         if track is not None:
-            track.unbind()
+            track.bind(None)
 
     def _hear(self, message: Message) -> None:
         kind = message.get("janus")

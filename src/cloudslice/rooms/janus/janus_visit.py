@@ -19,9 +19,14 @@ from cloudslice.rooms.base import LeaveCode
 from cloudslice.rooms.janus.janus_errors import JanusError
 from cloudslice.rooms.janus.janus_socket import Message
 from cloudslice.rooms.janus.janus_subscription import Connect, Subscription, SubscriptionLostError
-from cloudslice.rooms.janus.janus_tracks import JanusAudioTrack, JanusTrack, JanusVideoTrack
 from cloudslice.rooms.janus.roster import Feed, Roster, Source
 from cloudslice.rooms.janus.session import JanusSession
+from cloudslice.rooms.remote.remote_tracks import (
+    RemoteAudioTrack,
+    RemoteTrack,
+    RemoteVideoTrack,
+    ignore_change,
+)
 from cloudslice.rooms.remote.room_server import RoomView, Tracks, UnreachableError
 from cloudslice.rooms.remote.user_ids import identity_to_tell, to_user_id
 from cloudslice.webrtc.udp.port import UdpPort
@@ -30,7 +35,7 @@ _CONNECT_S = 15.0
 
 _log = structlog.get_logger(__name__)
 
-Kept = MutableMapping[tuple[Source, bool], JanusTrack]
+Kept = MutableMapping[tuple[Source, bool], RemoteTrack]
 """Tracks of this visit and of those before it, by what they are of, and whether that is video."""
 
 
@@ -44,7 +49,7 @@ class VisitOptions:
         pin: of the room; none if empty.
         display: what others see of us.
         user_id_of: the name of a publisher of which its UserId is made.
-        on_demand: see `JanusVideoTrack`.
+        on_demand: see `RemoteVideoTrack`.
     """
 
     key: RoomKey
@@ -88,7 +93,7 @@ class JanusVisit:
         self._roster = Roster()
         self._handle: int | None = None
         self._subscription: Subscription | None = None
-        self._tracks: dict[Source, JanusTrack] = {}
+        self._tracks: dict[Source, RemoteTrack] = {}
         self._faults = Faults("visit to a Janus room")
         self._told: set[tuple[str, str]] = set()
         """Codecs that cannot be received, by user, that the log has."""
@@ -132,7 +137,7 @@ class JanusVisit:
         if self._subscription is not None:
             self._subscription.close()
         for track in self._tracks.values():
-            track.on_change = _ignore
+            track.on_change = ignore_change
 
     async def ended(self) -> LeaveCode | None:
         """See `Visit`."""
@@ -225,7 +230,7 @@ class JanusVisit:
         """Tell the view who is there, and the subscription what is sent."""
         if self._subscription is None:
             return
-        tracks: dict[Source, JanusTrack] = {}
+        tracks: dict[Source, RemoteTrack] = {}
         anchors: dict[str, Tracks] = {}
         for feed in self._roster.feeds.values():
             identity = self._options.user_id_of(feed)
@@ -242,14 +247,16 @@ class JanusVisit:
         self._subscription.set_tracks(tracks, self._roster.feeds)
         self._view.show(anchors)
 
-    def _find_track(self, source: Source, kind: TrackKind) -> JanusTrack:
+    def _find_track(self, source: Source, kind: TrackKind) -> RemoteTrack:
         is_video = kind is not TrackKind.AUDIO
         track = self._kept.get((source, is_video))
         if track is None:
             if is_video:
-                track = JanusVideoTrack(self._clock, on_demand=self._options.on_demand)
+                track = RemoteVideoTrack(
+                    self._clock, self._faults.caught, on_demand=self._options.on_demand
+                )
             else:
-                track = JanusAudioTrack(self._clock, self._faults)
+                track = RemoteAudioTrack(self._clock, self._faults.caught)
             self._kept[source, is_video] = track
         return track
 
@@ -276,15 +283,11 @@ class JanusVisit:
         return {"sdk_app_id": key.sdk_app_id, "room_id": key.wire_id}
 
 
-def _as_tracks(tracks: dict[TrackKind, JanusTrack], identity: str) -> Tracks:
+def _as_tracks(tracks: dict[TrackKind, RemoteTrack], identity: str) -> Tracks:
     audio, video, aux = (tracks.get(each) for each in TrackKind)
     return Tracks(
-        audio=audio if isinstance(audio, JanusAudioTrack) else None,
-        video=video if isinstance(video, JanusVideoTrack) else None,
-        aux=aux if isinstance(aux, JanusVideoTrack) else None,
+        audio=audio if isinstance(audio, RemoteAudioTrack) else None,
+        video=video if isinstance(video, RemoteVideoTrack) else None,
+        aux=aux if isinstance(aux, RemoteVideoTrack) else None,
         identity=identity,
     )
-
-
-def _ignore() -> None:
-    pass

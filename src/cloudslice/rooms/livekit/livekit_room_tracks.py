@@ -5,20 +5,19 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from cloudslice.clock import Clock
-from cloudslice.rooms.livekit.livekit_layers import LayerChoice
 from cloudslice.rooms.livekit.livekit_members import Published, PublishedTracks
-from cloudslice.rooms.livekit.livekit_subscriptions import AnyTrack
-from cloudslice.rooms.livekit.livekit_tracks import Caught, LivekitAudioTrack, LivekitVideoTrack
+from cloudslice.rooms.remote.layer_choice import LayerChoice
+from cloudslice.rooms.remote.remote_tracks import (
+    Caught,
+    RemoteAudioTrack,
+    RemoteTrack,
+    RemoteVideoTrack,
+    ignore_change,
+)
 from cloudslice.rooms.remote.room_server import Tracks
-from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.receiver import Receiver
-from cloudslice.webrtc.video_receiver import VideoReceiver
 
 _log = structlog.get_logger(__name__)
-
-
-def _nothing() -> None:
-    pass
 
 
 class RoomTracks:
@@ -42,21 +41,21 @@ class RoomTracks:
         *,
         on_demand: bool,
     ) -> None:
-        self.wake: Callable[[], None] = _nothing
+        self.wake: Callable[[], None] = ignore_change
         self._caught = caught
         self._log_fields = log_fields
         self._clock = clock
         self._on_demand = on_demand
-        self._audio: dict[str, LivekitAudioTrack] = {}
-        self._video: dict[str, LivekitVideoTrack] = {}
+        self._audio: dict[str, RemoteAudioTrack] = {}
+        self._video: dict[str, RemoteVideoTrack] = {}
         self._published: Mapping[str, PublishedTracks] = {}
         self._told: set[str] = set()
         """Tracks that are left out, of which the log says so."""
 
     @property
-    def all(self) -> list[AnyTrack]:
-        """Those that are published now."""
-        return [*self._audio.values(), *self._video.values()]
+    def all(self) -> Mapping[str, RemoteTrack]:
+        """Those that are published now, by what the server calls them."""
+        return {**self._audio, **self._video}
 
     def update(self, published: Mapping[str, PublishedTracks]) -> dict[str, Tracks]:
         """What is published is this now: by the same names, what can be heard and seen of it."""
@@ -81,12 +80,8 @@ class RoomTracks:
 
     def bind(self, carried: Mapping[str, Receiver]) -> None:
         """These tracks come by these receivers, and no others."""
-        for audio in self._audio.values():
-            receiver = carried.get(audio.sid)
-            audio.bind(receiver if isinstance(receiver, AudioReceiver) else None)
-        for video in self._video.values():
-            receiver = carried.get(video.sid)
-            video.bind(receiver if isinstance(receiver, VideoReceiver) else None)
+        for sid, track in self.all.items():
+            track.bind(carried.get(sid))
 
     def refuse(self, sid: str, reason: str) -> None:
         """The server cannot send us this track."""
@@ -105,28 +100,24 @@ class RoomTracks:
                         **self._log_fields,
                     )
 
-    def _audio_of(self, identity: str, published: Published | None) -> LivekitAudioTrack | None:
+    def _audio_of(self, identity: str, published: Published | None) -> RemoteAudioTrack | None:
         if published is None or self._is_encrypted(identity, published):
             return None
         track = self._audio.get(published.sid)
         if track is None:
-            track = LivekitAudioTrack(published.sid, self._clock, self._wake, self._caught)
+            track = RemoteAudioTrack(self._clock, self._caught)
+            track.on_change = self._wake
             self._audio[published.sid] = track
         track.is_muted = published.is_muted
         return None if track.is_muted or track.is_refused else track
 
-    def _video_of(self, identity: str, published: Published | None) -> LivekitVideoTrack | None:
+    def _video_of(self, identity: str, published: Published | None) -> RemoteVideoTrack | None:
         if published is None or self._is_encrypted(identity, published):
             return None
         track = self._video.get(published.sid)
         if track is None:
-            track = LivekitVideoTrack(
-                published.sid,
-                self._clock,
-                self._wake,
-                self._caught,
-                on_demand=self._on_demand,
-            )
+            track = RemoteVideoTrack(self._clock, self._caught, on_demand=self._on_demand)
+            track.on_change = self._wake
             self._video[published.sid] = track
             if published.layered_size is not None:
                 track.layers = LayerChoice(*published.layered_size, self._clock.monotonic())

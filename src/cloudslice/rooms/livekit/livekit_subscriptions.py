@@ -1,15 +1,10 @@
 """What a LiveKit server is told of the tracks that somebody wants."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Mapping
 
 from livekit.protocol import models, rtc
 
-from cloudslice.rooms.livekit.livekit_tracks import (
-    LivekitAudioTrack,
-    LivekitVideoTrack,
-)
-
-AnyTrack = LivekitAudioTrack | LivekitVideoTrack
+from cloudslice.rooms.remote.remote_tracks import RemoteTrack, RemoteVideoTrack
 
 
 class Subscriptions:
@@ -30,30 +25,37 @@ class Subscriptions:
         self._subscribed.clear()
         self._settings.clear()
 
-    def update(self, tracks: Collection[AnyTrack], now: float) -> None:
-        """Tell the server what has changed by monotonic second `now`."""
-        known = {each.sid for each in tracks}
-        self._subscribed &= known
-        self._settings = {sid: on for sid, on in self._settings.items() if sid in known}
-        wanted = {each.sid for each in tracks if not each.is_refused and each.is_wanted(now)}
+    def update(self, tracks: Mapping[str, RemoteTrack], now: float) -> None:
+        """Tell the server what has changed.
+
+        Args:
+            tracks: by what the server calls them.
+            now: monotonic second.
+        """
+        self._subscribed &= tracks.keys()
+        self._settings = {sid: on for sid, on in self._settings.items() if sid in tracks}
+        wanted = {sid for sid, track in tracks.items() if track.is_wanted(now)}
         self._subscribe(wanted - self._subscribed, subscribe=True)
         self._subscribe(self._subscribed - wanted, subscribe=False)
         self._subscribed = wanted
-        self._switch(each for each in tracks if isinstance(each, LivekitVideoTrack))
+        videos = {sid: each for sid, each in tracks.items() if isinstance(each, RemoteVideoTrack)}
+        self._switch(videos, now)
 
     def _subscribe(self, sids: set[str], *, subscribe: bool) -> None:
         if sids:
             request = rtc.UpdateSubscription(track_sids=sorted(sids), subscribe=subscribe)
             self._send(rtc.SignalRequest(subscription=request))
 
-    def _switch(self, tracks: Iterable[LivekitVideoTrack]) -> None:
+    def _switch(self, tracks: Mapping[str, RemoteVideoTrack], now: float) -> None:
         changed: dict[bool, list[str]] = {True: [], False: []}
-        for track in tracks:
-            if track.sid not in self._subscribed:
-                self._settings.pop(track.sid, None)
-            elif self._settings.get(track.sid) is not track.is_on:
-                self._settings[track.sid] = track.is_on
-                changed[track.is_on].append(track.sid)
+        for sid, track in tracks.items():
+            is_on = track.is_on(now)
+            if sid not in self._subscribed:
+                self._settings.pop(sid, None)
+            elif self._settings.get(sid) is not is_on:
+                self._settings[sid] = is_on
+                changed[is_on].append(sid)
+            track.switched(is_on=is_on, now=now)
         for is_on, sids in changed.items():
             if sids:
                 settings = rtc.UpdateTrackSettings(

@@ -1,6 +1,6 @@
 """A stay in a LiveKit room: signalling, one peer connection, and the tracks that somebody wants.
 
-1. What tracks want (`livekit_tracks`) is told the server at once, or on the next tick.
+1. What tracks want (`remote_tracks`) is told the server at once, or on the next tick.
 2. Signalling that is lost is resumed while media goes on. Lost media, or what cannot be resumed,
    ends the visit.
 """
@@ -20,6 +20,7 @@ from cloudslice.rooms.livekit.livekit_room_tracks import RoomTracks
 from cloudslice.rooms.livekit.livekit_sections import OfferedSections
 from cloudslice.rooms.livekit.livekit_session import LivekitSession, VisitPlace
 from cloudslice.rooms.livekit.livekit_subscriptions import Subscriptions
+from cloudslice.rooms.remote.remote_tracks import ignore_change
 from cloudslice.rooms.remote.room_server import Tracks, UnreachableError
 from cloudslice.webrtc.peer_connection import CloseReason, PeerConnection
 from cloudslice.webrtc.sdp import SdpError
@@ -162,7 +163,7 @@ class LivekitVisit:
             raise
         finally:
             self._end(None)
-            self._tracks.wake = _nothing
+            self._tracks.wake = ignore_change
             self._connection.close()
             self._tracks.bind({})
 
@@ -241,7 +242,3 @@ class LivekitVisit:
     def _end(self, code: LeaveCode | None) -> None:
         if not self._ended.done():
             self._ended.set_result(code)
-
-
-def _nothing() -> None:
-    pass

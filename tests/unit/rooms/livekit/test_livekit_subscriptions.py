@@ -10,7 +10,7 @@ from cloudslice.media.tracks import Keyframe
 from cloudslice.rooms.livekit.livekit_members import Published, PublishedTracks
 from cloudslice.rooms.livekit.livekit_room_tracks import RoomTracks
 from cloudslice.rooms.livekit.livekit_subscriptions import Subscriptions
-from cloudslice.rooms.livekit.livekit_tracks import LivekitAudioTrack
+from cloudslice.rooms.remote.remote_tracks import RemoteAudioTrack
 from cloudslice.rooms.remote.room_server import Tracks
 from helpers.rtp import RecordingSink
 from helpers.slice_store import ManualClock
@@ -100,7 +100,7 @@ def test_muted_audio_stays_subscribed() -> None:
 def test_what_a_listener_raises_is_counted() -> None:
     stage = Stage()
     audio = stage.alice.audio
-    assert isinstance(audio, LivekitAudioTrack)
+    assert isinstance(audio, RemoteAudioTrack)
     audio.add_sink(BrokenSink())
     audio.on_restart()
     assert stage.faults.errors == 1

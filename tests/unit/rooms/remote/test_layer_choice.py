@@ -2,7 +2,7 @@
 
 from cloudslice.codecs.vp8 import VP8
 from cloudslice.media.tracks import Keyframe
-from cloudslice.rooms.livekit.livekit_layers import LayerChoice
+from cloudslice.rooms.remote.layer_choice import LayerChoice
 
 
 def keyframe(width: int, height: int, arrival: float) -> Keyframe:

@@ -1,4 +1,4 @@
-"""What tracks of a Janus room want, and where what they get comes from."""
+"""What tracks of other servers' rooms want, and where what they get comes from."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import pytest
 from cloudslice.codecs.vp8 import VP8, Vp8Depacketizer
 from cloudslice.faults import Faults
 from cloudslice.media.tracks import Keyframe
-from cloudslice.rooms.janus.janus_tracks import JanusAudioTrack, JanusVideoTrack
+from cloudslice.rooms.remote.remote_tracks import RemoteAudioTrack, RemoteVideoTrack
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.receiver import ReceiverHooks
 from cloudslice.webrtc.video_receiver import VideoReceiver
@@ -38,7 +38,8 @@ class Camera:
     def __init__(self, *, on_demand: bool = True) -> None:
         self.media = ReceivedMedia(make_video)
         self.clock: ManualClock = self.media.clock
-        self.track = JanusVideoTrack(self.clock, on_demand=on_demand)
+        self.faults = Faults("track")
+        self.track = RemoteVideoTrack(self.clock, self.faults.caught, on_demand=on_demand)
         self.changes = 0
         self.track.on_change = self._count
         self.taken: list[Keyframe] = []
@@ -78,7 +79,7 @@ class Camera:
     def is_wanted(self) -> tuple[bool, bool]:
         """Whether it is to be subscribed to, and switched on."""
         now = self.clock.now
-        return self.track.is_wanted(now), self.track.is_wanted_on(now)
+        return self.track.is_wanted(now), self.track.is_on(now)
 
     def _count(self) -> None:
         self.changes += 1
@@ -131,7 +132,7 @@ def test_a_request_goes_on_by_another_receiver(camera: Camera) -> None:
     camera.want()
     camera.bind()
     other = Camera()
-    camera.track.unbind()
+    camera.track.bind(None)
     camera.track.bind(other.media.receiver)
     camera.send()
     assert camera.taken == []
@@ -167,7 +168,7 @@ def test_a_video_flows_until_it_is_on_and_silent(camera: Camera) -> None:
 
 def test_audio_is_wanted_while_somebody_hears_and_a_moment_longer() -> None:
     clock, sink = ManualClock(), RecordingSink()
-    track = JanusAudioTrack(clock, Faults("track"))
+    track = RemoteAudioTrack(clock, Faults("track").caught)
     assert not track.is_wanted(clock.now)
     track.add_sink(sink)
     clock.now += 1000
@@ -179,7 +180,7 @@ def test_audio_is_wanted_while_somebody_hears_and_a_moment_longer() -> None:
 
 def test_sinks_hear_of_another_connection_before_its_first_packet() -> None:
     clock, sink, late = ManualClock(), RecordingSink(), RecordingSink()
-    track = JanusAudioTrack(clock, Faults("track"))
+    track = RemoteAudioTrack(clock, Faults("track").caught)
     track.add_sink(sink)
     receivers = [ReceivedMedia(make_audio) for _ in range(2)]
     for number, media in enumerate(receivers):
@@ -189,7 +190,7 @@ def test_sinks_hear_of_another_connection_before_its_first_packet() -> None:
         media.process()
         media.take(media.receiving.flush())
     track.add_sink(late)
-    track.unbind()
+    track.bind(None)
     assert sink.payloads == [b"0", b"1"]
     assert sink.restarts == [1]
     assert late.restarts == []
@@ -198,6 +199,6 @@ def test_sinks_hear_of_another_connection_before_its_first_packet() -> None:
 
 
 def test_a_receiver_of_another_kind_is_nothing_to_bind_to(camera: Camera) -> None:
-    audio = JanusAudioTrack(camera.clock, Faults("track"))
+    audio = RemoteAudioTrack(camera.clock, Faults("track").caught)
     audio.bind(camera.media.receiver)
     assert not audio.is_bound_to(camera.media.receiver)
