@@ -13,8 +13,8 @@ _CHECKS_PER_TIMEOUT = 6
 """RFC 7675, 5.1, has a check every 5 s and gives up after 30 s. Whoever gives up sooner checks more
 often."""
 _UNANSWERED_INTERVAL_S = 0.5
-"""While an answer is missing. Where each fourth datagram is lost nearly half of the checks fail, and
-six that fail in a row are a matter of an hour."""
+"""While an answer is missing. Where each fourth datagram is lost nearly half of the checks fail,
+and six that fail in a row are a matter of an hour."""
 _REFUSED_INTERVAL_S = 0.3
 _REFUSED_GRACE_S = 1.0
 """Seconds that the peer is asked when the kernel says that nobody listens there (ICMP, which can be

@@ -51,10 +51,7 @@ class LivekitStay(AbstractAsyncContextManager["LivekitStay"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            await self._stack.__aexit__(kind, error, trace)
-        finally:
-            self._note_end()
+        await self._leave()
 
     async def begin(self) -> LivekitVisit:
         """Enter the room.
@@ -73,8 +70,7 @@ class LivekitStay(AbstractAsyncContextManager["LivekitStay"]):
                 code = await visit.ended()
                 if not visit.is_room_closed:
                     return code
-                await self._stack.aclose()
-                self._note_end()
+                await self._leave()
         except (RoomEntryError, UnreachableError) as error:
             # Who tries again hears of it, if it is so still.
             _log.info("a LiveKit room is not entered again", reason=str(error), **self._log_fields)
@@ -93,11 +89,14 @@ class LivekitStay(AbstractAsyncContextManager["LivekitStay"]):
             total.update(self._visit.media_counts)
         return total
 
-    def _note_end(self) -> None:
-        """The visit, if there was one, is over."""
-        if self._visit is not None:
-            self._counts_of_ended.update(self._visit.media_counts)
-            self._visit = None
+    async def _leave(self) -> None:
+        """End the visit, if there is one."""
+        try:
+            await self._stack.aclose()
+        finally:  # also when cancelled: a visit that is over has nothing to catch up with
+            if self._visit is not None:
+                self._counts_of_ended.update(self._visit.media_counts)
+                self._visit = None
 
     async def _begin_again(self) -> LivekitVisit:
         """Raises RoomEntryError, UnreachableError."""

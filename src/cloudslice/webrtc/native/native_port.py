@@ -27,7 +27,36 @@ class StreamKind(IntEnum):
     VIDEO = 1
 
 
-class NativePort:
+class FreedError(RuntimeError):
+    """What was freed is used: an error in our code, of which the process is not to die."""
+
+
+class _Native:
+    """Something of the library's, until it is freed."""
+
+    def __init__(self, pointer: int | None) -> None:
+        if pointer is None:
+            raise MemoryError
+        self._pointer: int | None = pointer
+
+    @property
+    def is_freed(self) -> bool:
+        """Whether it can be used no more."""
+        return self._pointer is None
+
+    @property
+    def pointer(self) -> int:
+        """For the library.
+
+        Raises:
+            FreedError
+        """
+        if self._pointer is None:
+            raise FreedError(type(self).__name__)
+        return self._pointer
+
+
+class NativePort(_Native):
     """Where datagrams are read and taken in. Call `close` at last, after all its peers'.
 
     Args:
@@ -35,25 +64,21 @@ class NativePort:
     """
 
     def __init__(self, slots: int) -> None:
-        self.pointer: int | None = library.port_new(slots, secrets.randbits(64))
+        super().__init__(library.port_new(slots, secrets.randbits(64)))
         self._datagrams = 0
-        if self.pointer is None:
-            raise MemoryError
         self._events: int = library.port_events(self.pointer)
 
     def close(self) -> None:
         """Free its memory; harmless when that was done."""
-        if self.pointer is not None:
+        if not self.is_freed:
             self._datagrams = self.datagrams
             library.port_free(self.pointer)
-            self.pointer = None
+            self._pointer = None
 
     @property
     def datagrams(self) -> int:
         """How many were read so far."""
-        if self.pointer is not None:
-            self._datagrams = library.port_datagrams(self.pointer)
-        return self._datagrams
+        return self._datagrams if self.is_freed else library.port_datagrams(self.pointer)
 
     def read(self, descriptor: int, now: float, since_wall: float) -> bool:
         """Read what has come to a UDP socket; whether that was all.
@@ -100,7 +125,7 @@ class NativePort:
         return take_events(self._events, library.stream_flush(stream.pointer))
 
 
-class NativePeer:
+class NativePeer(_Native):
     """One peer connection's part in the library. Call `close` when it is not needed any more.
 
     Args:
@@ -109,9 +134,7 @@ class NativePeer:
     """
 
     def __init__(self, port: NativePort, owner: int) -> None:
-        self.pointer: int | None = library.peer_new(port.pointer, owner)
-        if self.pointer is None:
-            raise MemoryError
+        super().__init__(library.peer_new(port.pointer, owner))
         self.owner = owner
         self._state = library.peer_state(self.pointer).contents
         self._srtp: SrtpContext | None = None
@@ -119,12 +142,12 @@ class NativePeer:
 
     def close(self) -> None:
         """Free it with its streams; harmless when that was done. Their `state` stays as it was."""
-        if self.pointer is not None:
+        if not self.is_freed:
             for each in list(self._streams):
                 each.close()
             self._state = PeerState.from_buffer_copy(self._state)
             library.peer_free(self.pointer)
-            self.pointer = self._srtp = None
+            self._pointer = self._srtp = None
 
     @property
     def state(self) -> PeerState:
@@ -180,27 +203,25 @@ class NativePeer:
         pointer = library.stream_new(
             self.pointer, ssrc, track, kind, clock_rate, bytes(bits), attempts, patience_s
         )
-        if pointer is None:
-            raise MemoryError
         stream = NativeStream(pointer, ssrc)
         self._streams.add(stream)
         return stream
 
 
-class NativeStream:
+class NativeStream(_Native):
     """One SSRC. Freed with its peer, or by `close` before; then only `state` is to be used."""
 
-    def __init__(self, pointer: int, ssrc: int) -> None:
+    def __init__(self, pointer: int | None, ssrc: int) -> None:
+        super().__init__(pointer)
         self.ssrc = ssrc
-        self.pointer: int | None = pointer
         self._state = library.stream_state(pointer).contents
 
     def close(self) -> None:
         """Forget it; harmless when that was done. `state` stays as it was."""
-        if self.pointer is not None:
+        if not self.is_freed:
             self._state = StreamState.from_buffer_copy(self._state)
             library.stream_free(self.pointer)
-            self.pointer = None
+            self._pointer = None
 
     @property
     def state(self) -> StreamState:

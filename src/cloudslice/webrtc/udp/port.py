@@ -94,12 +94,13 @@ class UdpPort:
         """Datagrams that the socket did not take."""
 
     def close(self) -> None:
-        """Close all connections and the sockets."""
+        """Close all connections and the sockets. After that nothing comes, and nothing is sent."""
         for connection in self.owners.connections:
             try:
                 connection.close()
             except Exception as error:
                 self.faults.caught(error)
+        self._by_family.clear()
         for each in self._sockets:
             each.close()
         self._native.close()
@@ -157,6 +158,8 @@ class UdpPort:
             self.flush(peer)
 
     def _read(self, now: float) -> None:
+        if self._native.is_freed:
+            return  # who has just lost its connection may still ask for what has come
         for _ in range(_READINGS):
             since_wall = now - time.time()
             is_all = [self._read_socket(each, now, since_wall) for each in self._sockets]

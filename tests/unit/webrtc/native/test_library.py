@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cloudslice.webrtc import native
 from cloudslice.webrtc.native import NativeLibraryError, PeerState, Report, StreamState
 from cloudslice.webrtc.native import native_events as events
-from cloudslice.webrtc.native.native_port import StreamKind
+from cloudslice.webrtc.native.native_port import FreedError, StreamKind
 from cloudslice.webrtc.udp import paths
 from helpers.native_peer import (
     AUDIO_SSRC,
@@ -153,6 +153,21 @@ def test_what_is_known_of_a_stream_stays_when_it_is_freed(receiving: Receiving) 
     for stream, received in ((first, 3), (second, 0)):
         stream.close()
         assert stream.state.received == received
+
+
+def test_what_was_freed_is_not_used() -> None:
+    """An error that can be caught: the library would end the process."""
+    with closing(Receiving()) as receiving:
+        stream = receiving.video()
+        stream.close()
+        with pytest.raises(FreedError, match="NativeStream"):
+            stream.read(is_read=True)
+        receiving.peer.close()
+        with pytest.raises(FreedError, match="NativePeer"):
+            receiving.port.flush(receiving.peer)
+        receiving.port.close()
+        with pytest.raises(FreedError, match="NativePort"):
+            receiving.port.process(0.0)
 
 
 def test_one_stream_can_be_flushed_alone(receiving: Receiving) -> None:

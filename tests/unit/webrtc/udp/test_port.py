@@ -606,3 +606,23 @@ def test_ports_may_count_their_faults_together(
         other.tick(clock.monotonic() + 60)
         client.udp.socket.close()
     assert port.errors == other.errors >= 1
+
+
+def test_a_port_that_is_closed_reads_and_sends_nothing(join: Join, port: UdpPort) -> None:
+    """Whoever still holds it, or a connection of it, asks in vain."""
+    client = join().connect()
+    path = client.connection.transport.ice.path
+    assert path is not None
+    client.put(1, b"\x7f" * 40)
+    port.close()
+    assert len(client.sink.packets) == 1
+    datagrams, unsent = port.datagrams, port.unsent
+    port.catch_up([client.connection.peer])
+    port.tick(time.monotonic())
+    port.send(b"x", path)
+    client.connection.send_due(time.monotonic())
+    client.connection.close()
+    port.close()
+    assert (port.datagrams, port.unsent) == (datagrams, unsent + 1)
+    assert port.faults.errors == 0
+    assert client.closed == [CloseReason.ENDED]
