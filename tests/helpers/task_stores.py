@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cloudslice.cluster.kv_task_store import KvTaskStore
+from cloudslice.cluster.registry import open_registry
 from cloudslice.database import Database
 from cloudslice.events import Bus, RobotEntered, RobotLeft
 from cloudslice.ids import RoomIdType, RoomKey
@@ -15,6 +17,7 @@ from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionList
 from cloudslice.tasks import sqlite_store
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
 from cloudslice.tasks.store import StoredTask, TaskStore
+from helpers.nats_server import NatsServer
 
 DATABASE = "test.db"
 Opener = Callable[[Path, list[object]], AbstractAsyncContextManager[TaskStore]]
@@ -30,7 +33,17 @@ async def open_sqlite(directory: Path, events: list[object]) -> AsyncIterator[Ta
         yield SqliteTaskStore(database, SecretBox(bytes(32)), bus)
 
 
-STORES = [pytest.param(open_sqlite, id="SQLite")]
+@asynccontextmanager
+async def open_kv(directory: Path, events: list[object]) -> AsyncIterator[TaskStore]:
+    async def record(event: object) -> None:
+        events.append(event)
+
+    with NatsServer(directory / "nats") as server:
+        async with open_registry(server.url, name="test") as registry:
+            yield KvTaskStore(registry, SecretBox(bytes(32)), record)
+
+
+STORES = [pytest.param(open_sqlite, id="SQLite"), pytest.param(open_kv, id="NATS")]
 
 TASK = StoredTask(
     task_id="task-1",

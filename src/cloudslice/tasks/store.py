@@ -36,6 +36,8 @@ class StoredTask:
     """Whether event 1001 is recorded."""
     leave_code: LeaveCode | None = None
     """Set once the task has begun to stop."""
+    names_after_s: int = 0
+    """Another node may have named slices of it by seconds up to this one."""
 
     @property
     def ref(self) -> TaskRef:

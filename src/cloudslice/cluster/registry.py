@@ -1,0 +1,261 @@
+"""What the nodes of a cluster share: one bucket of keys and values in NATS JetStream.
+
+1. Every change of a key that others may change is by compare-and-set on its revision.
+2. All keys are in one stream, so that all nodes hear of all changes in one order.
+3. A key may have a time to live. When it is over, the server puts a marker in its place, and those
+   who watch hear of it at once.
+
+A value is never empty: a message without content is a marker of a key that is gone.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext, api
+from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
+from nats.js.kv import KeyValue
+
+_BUCKET = "cloudslice"
+_SUBJECTS = f"$KV.{_BUCKET}."
+_STREAM = f"KV_{_BUCKET}"
+_MIN_VERSION = (2, 11)
+"""The first with a time to live for each key."""
+_CONNECT_S = 5.0
+_ANSWER_S = 2.0
+"""An answer that takes longer does not come: a stream without a leader gives none."""
+_MARKER_S = 60
+"""So long it is known of a key that it is gone."""
+_WRONG_REVISION = (10071, 10164)
+"""Error codes of JetStream: the key's last revision is not the one that was expected."""
+
+_log = structlog.get_logger(__name__)
+
+
+class RegistryError(Exception):
+    """The registry gives no answer, or cannot be used; the text says why. Unless it cannot be used
+    at all, trying again may help."""
+
+
+class ConflictError(Exception):
+    """The key has another revision than the one that was expected: somebody else has changed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key that is there."""
+
+    key: str
+    value: bytes
+    revision: int
+    """Of its last change; a later change of any key has a greater one."""
+
+
+class Registry:
+    """The bucket. All methods but `changes` answer within some seconds, or raise RegistryError."""
+
+    def __init__(self, client: Client, stream: JetStreamContext, bucket: KeyValue) -> None:
+        self._client = client
+        self._stream = stream
+        self._bucket = bucket
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection to a server."""
+        return bool(self._client.is_connected)
+
+    async def get(self, key: str) -> Entry | None:
+        """A key, if it is there."""
+        return await self.find(key)
+
+    async def find(self, pattern: str) -> Entry | None:
+        """The key that was changed last of those that match; None if that one is gone.
+
+        Args:
+            pattern: a key, of which a part that is ``*`` matches any.
+        """
+        found = await self._last(pattern)
+        return found if found is not None and found.value else None
+
+    async def create(self, key: str, value: bytes, *, ttl_s: int | None = None) -> int:
+        """Put a new key, which goes by itself after `ttl_s`; its revision.
+
+        Raises:
+            ConflictError: it is there.
+        """
+        try:
+            return await self.update(key, value, 0, ttl_s=ttl_s)
+        except ConflictError:
+            gone = await self._last(key)
+            if gone is None or gone.value:
+                raise
+            return await self.update(key, value, gone.revision, ttl_s=ttl_s)
+
+    async def update(
+        self, key: str, value: bytes, revision: int, *, ttl_s: int | None = None
+    ) -> int:
+        """Replace what a key has at `revision`; the new revision. Its time to live begins anew.
+
+        Raises:
+            ConflictError: it has another revision.
+        """
+        return await self._publish(key, value, _expecting(revision), ttl_s)
+
+    async def put(self, key: str, value: bytes) -> int:
+        """Replace whatever a key has; for those that nobody else changes."""
+        return await self._publish(key, value, {}, None)
+
+    async def delete(self, key: str, revision: int) -> None:
+        """Have a key gone that has `revision`.
+
+        Raises:
+            ConflictError: it has another revision.
+        """
+        headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
+        await self._publish(key, b"", headers | _expecting(revision), _MARKER_S)
+
+    async def changes(self, *, quiet_s: float) -> AsyncGenerator[Entry | None, None]:
+        """All keys that are there, then None, then all changes, in order; for ever. The value of
+        a key that is gone is empty. To be closed by who reads it no more.
+
+        Args:
+            quiet_s: after so many seconds without a change it is over, by a RegistryError: it may
+                be the connection that is quiet.
+        """
+        with _translated():
+            watcher = await self._bucket.watchall()
+            try:
+                while True:
+                    change = await watcher.updates(timeout=quiet_s)
+                    if change is None:
+                        yield None
+                    else:
+                        yield Entry(change.key, change.value or b"", change.revision or 0)
+            finally:
+                await watcher.stop()
+
+    async def _last(self, pattern: str) -> Entry | None:
+        self._check_connection()
+        with _translated():
+            try:
+                found = await self._stream.get_msg(_STREAM, subject=_SUBJECTS + pattern)
+            except NotFoundError:
+                return None
+        assert found.subject is not None  # noqa: S101 - a message has one
+        assert found.seq is not None  # noqa: S101
+        return Entry(found.subject.removeprefix(_SUBJECTS), found.data or b"", found.seq)
+
+    async def _publish(
+        self, key: str, value: bytes, headers: dict[str, Any], ttl_s: int | None
+    ) -> int:
+        self._check_connection()
+        with _translated():
+            try:
+                acknowledged = await self._stream.publish(
+                    _SUBJECTS + key, value, headers=headers, msg_ttl=ttl_s
+                )
+            except APIError as error:
+                if error.err_code in _WRONG_REVISION:
+                    raise ConflictError(key) from error
+                raise
+        return int(acknowledged.seq)
+
+    def _check_connection(self) -> None:
+        # The client would keep what is published until there is a connection again, and send it
+        # when nobody expects it any more.
+        if not self.is_connected:
+            raise RegistryError("there is no connection to NATS")
+
+
+@asynccontextmanager
+async def open_registry(url: str, *, name: str, replicas: int = 1) -> AsyncIterator[Registry]:
+    """The registry on the servers at `url`, made if it is not there.
+
+    Args:
+        url: ``nats://host:port``, several with commas between them.
+        name: what the servers call this client.
+        replicas: how many servers hold it, when it is made.
+
+    Raises:
+        RegistryError: no server answers, it is too old, or it has no JetStream.
+    """
+    client = await _connect(url, name)
+    try:
+        version = client.connected_server_version
+        if (version.major, version.minor) < _MIN_VERSION:
+            raise RegistryError(
+                f"{url}: this is NATS {version.major}.{version.minor}.{version.patch}; "
+                f"a cluster needs NATS {'.'.join(map(str, _MIN_VERSION))} or newer"
+            )
+        stream = client.jetstream(timeout=_ANSWER_S)
+        yield Registry(client, stream, await _open_bucket(url, stream, replicas))
+    finally:
+        await client.close()
+
+
+async def _connect(url: str, name: str) -> Client:
+    async def note_lost() -> None:
+        if not client.is_closed:
+            _log.warning("no connection to NATS")
+
+    async def note_found() -> None:
+        _log.info("connected to NATS again")
+
+    async def note_error(error: Exception) -> None:
+        _log.debug("error of the NATS client", error=repr(error))
+
+    client = Client()
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            await client.connect(
+                url.split(","),
+                name=name,
+                connect_timeout=2,
+                reconnect_time_wait=0.25,  # type: ignore[arg-type]  # seconds for sleep()
+                max_reconnect_attempts=-1,
+                ping_interval=2,
+                max_outstanding_pings=2,
+                disconnected_cb=note_lost,
+                reconnected_cb=note_found,
+                error_cb=note_error,
+            )
+            return client
+    except TimeoutError as error:
+        raise RegistryError(
+            f"{url}: no NATS server gave an answer within {_CONNECT_S:g} s"
+        ) from error
+    except (NatsError, OSError, ValueError) as error:
+        raise RegistryError(f"{url}: cannot connect to NATS: {error}") from error
+
+
+async def _open_bucket(url: str, stream: JetStreamContext, replicas: int) -> KeyValue:
+    try:
+        try:
+            return await stream.key_value(_BUCKET)
+        except BucketNotFoundError:
+            config = api.KeyValueConfig(
+                bucket=_BUCKET, limit_marker_ttl=_MARKER_S, replicas=replicas
+            )
+            return await stream.create_key_value(config)
+    except (NatsError, TimeoutError) as error:
+        raise RegistryError(
+            f"{url}: NATS has no JetStream that can be used (is it started with -js?): {error}"
+        ) from error
+
+
+def _expecting(revision: int) -> dict[str, str]:
+    return {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The errors of the client, as those of the registry."""
+    try:
+        yield
+    except (NatsError, TimeoutError, OSError) as error:
+        raise RegistryError(f"NATS gives no answer: {error or type(error).__name__}") from error

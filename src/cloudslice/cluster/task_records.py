@@ -1,0 +1,88 @@
+"""A task as a value in the registry, both ways. Secrets are encrypted in it."""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cloudslice.ids import RoomKey
+from cloudslice.secrets import SecretBox
+from cloudslice.slices import TaskRef
+from cloudslice.tasks.store import StoredTask
+from cloudslice.tasks.task_row import UNREADABLE, to_row, to_task
+
+_BYTES = frozenset({"user_sig", "private_map_key", "bucket", "request"})
+
+Values = dict[str, Any]
+"""What a record has, by names: those of `task_row`, in which bytes are Base64, and `Owner`'s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who runs a task: a room's owner has written it into the records of the room's tasks."""
+
+    node: str = ""
+    token: int = 0
+    """The revision at which it has become the room's owner: a later owner has a greater one."""
+    names_after_s: int = 0
+    """Nodes that had the task before may have used names of seconds up to this one."""
+
+
+def new_record(task: StoredTask, box: SecretBox) -> Values:
+    """Of a task that nobody runs yet."""
+    row = to_row(task, box)
+    encoded = {name: _encode(value) for name, value in row.items()}
+    return encoded | _owner_values(Owner())
+
+
+def write_record(values: Values) -> bytes:
+    """As the registry has it."""
+    return json.dumps(values, separators=(",", ":")).encode()
+
+
+def read_record(data: bytes) -> Values:
+    """What a record has; nothing, if it is none."""
+    try:
+        values = json.loads(data)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def read_task(values: Values, box: SecretBox) -> StoredTask:
+    """The task; raises ValueError if it cannot be read."""
+    try:
+        row = {
+            name: b64decode(value) if name in _BYTES and value is not None else value
+            for name, value in values.items()
+        }
+        return to_task(row, box)
+    except UNREADABLE as error:
+        raise ValueError(f"it cannot be read: {error!r}") from error
+
+
+def read_owner(values: Mapping[str, Any]) -> Owner:
+    """Who runs the task; nobody, if it cannot be read."""
+    try:
+        return Owner(str(values["node"]), int(values["token"]), int(values["names_after_s"]))
+    except (KeyError, TypeError, ValueError):
+        return Owner()
+
+
+def with_owner(values: Values, owner: Owner) -> Values:
+    """The record with another owner."""
+    return values | _owner_values(owner)
+
+
+def guess_task(room: RoomKey, task_id: str, values: Mapping[str, Any]) -> TaskRef:
+    """Whose a record may be that cannot be read, besides what its key says."""
+    return TaskRef(task_id, room.sdk_app_id, room.wire_id, str(values.get("robot_user_id", "")))
+
+
+def _owner_values(owner: Owner) -> Values:
+    return {"node": owner.node, "token": owner.token, "names_after_s": owner.names_after_s}
+
+
+def _encode(value: object) -> object:
+    return b64encode(value).decode() if isinstance(value, bytes) else value
