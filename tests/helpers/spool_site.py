@@ -84,8 +84,10 @@ class SpoolSite:
 
     @asynccontextmanager
     async def open(self, *tasks: TaskRef) -> AsyncIterator[Spool]:
-        """A spool that takes slices of tasks; without any: as a former process has left it."""
+        """A spool that takes slices of tasks; without any: as a former process has left it. What
+        grew then is complete, if the disk took it."""
         async with self.make_spool() as spool:
+            await spool.flush()
             for task in tasks:
                 await spool.open(task, BUCKET)
             yield spool

@@ -20,4 +20,4 @@ def from_line(line: bytes) -> Any:
     text, _, check = line.rpartition(b" ")
     if check != b"%08x\n" % zlib.crc32(text):
         raise ValueError("its check sum is wrong")
-    return json.loads(text)
+    return json.loads(text.decode())

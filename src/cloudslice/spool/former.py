@@ -109,7 +109,9 @@ def _take_over_names(connection: sqlite3.Connection, directory: TaskDirectory) -
         (task_id,),
     ):
         try:
-            directory.names.take(_origin(name | {"task_id": task_id}), _get(name, "second", int))
+            directory.names.take(
+                _origin(name | {"task_id": task_id}), _get(name, "second", int), ""
+            )
         except _UNREADABLE as error:
             _log.error("name cannot be taken over", task_id=task_id, why=str(error))
     directory.names.write()

@@ -57,7 +57,7 @@ class Intake:
     def note_taken_up(self, taken_up: TakenUp) -> None:
         """A former process has left these."""
         self.used_bytes += sum(each.size for some in taken_up.waiting.values() for each in some)
-        for draft in taken_up.refused:
+        for draft in taken_up.growing:
             self.used_bytes += draft.size
             self._open[draft.origin.task_id] += 1
 

@@ -10,14 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from cloudslice.events import SliceReady
-from cloudslice.slices import DamagedSliceError, Slice
+from cloudslice.slices import DamagedSliceError, Repair, Slice
 from cloudslice.spool.drafts import Draft, Finish
 from cloudslice.spool.files import read_regular, start_flush, write_all
 from cloudslice.spool.slice_format import PART, WHOLE, make_tail, read_slice
 from cloudslice.spool.task_directory import TaskDirectory
-
-_AT_ONCE = 64
-"""Files that are open at a time."""
 
 
 def part_path(directory: TaskDirectory, name: str) -> Path:
@@ -43,21 +40,32 @@ def append(directory: TaskDirectory, draft: Draft) -> None:
         os.close(descriptor)
 
 
-def read_content(directory: TaskDirectory, draft: Draft) -> bytes:
-    """What is written of a draft's content.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    return read_regular(part_path(directory, draft.name))[len(draft.head) : draft.written]
-
-
 def is_complete(directory: TaskDirectory, draft: Draft) -> bool:
     """Whether the file of a draft holds all of the slice, and lacks its final name alone."""
     try:
         read_slice(draft.name, read_regular(part_path(directory, draft.name)))
     except (OSError, DamagedSliceError):
         return False
+    return True
+
+
+def end_cut(directory: TaskDirectory, draft: Draft, repair: Repair | None) -> bool:
+    """Finish a draft with what its file holds; False if that is worth nothing.
+
+    Raises:
+        OSError: it cannot be read.
+        Exception: whatever the repair of a damaged file may raise.
+    """
+    data = read_regular(part_path(directory, draft.name))
+    with contextlib.suppress(DamagedSliceError):
+        whole, content = read_slice(draft.name, data)
+        draft.finish = Finish(whole.start_ms, whole.duration_ms, whole.details, content=content)
+        draft.object_key = whole.object_key
+        return True
+    repaired = repair(data[len(draft.head) : draft.written]) if repair else None
+    if repaired is None:
+        return False
+    draft.finish = Finish.of_repaired(draft.start_ms, repaired)
     return True
 
 
@@ -69,17 +77,9 @@ def complete(drafts: Mapping[Draft, TaskDirectory]) -> dict[Draft, SliceReady | 
     file system's journal is committed for some at a time.
     """
     results: dict[Draft, SliceReady | Exception] = {}
-    waiting = list(drafts.items())
-    for start in range(0, len(waiting), _AT_ONCE):
-        results |= _complete(waiting[start : start + _AT_ONCE])
-    return results
-
-
-def _complete(drafts: list[tuple[Draft, TaskDirectory]]) -> dict[Draft, SliceReady | Exception]:
-    results: dict[Draft, SliceReady | Exception] = {}
     with contextlib.ExitStack() as opened:
         descriptors: dict[Draft, int] = {}
-        for draft, directory in drafts:
+        for draft, directory in drafts.items():
             try:
                 descriptor = descriptors[draft] = _open(directory, draft)
                 opened.callback(_close, descriptor)
@@ -89,7 +89,7 @@ def _complete(drafts: list[tuple[Draft, TaskDirectory]]) -> dict[Draft, SliceRea
                 Exception
             ) as error:  # one that nobody foresaw is its slice's alone, here and below
                 results[draft] = error
-        for draft, directory in drafts:
+        for draft, directory in drafts.items():
             if isinstance(results[draft], Exception):
                 continue
             try:
@@ -136,7 +136,7 @@ def _write_whole(descriptor: int, draft: Draft, directory: TaskDirectory) -> Sli
     assert finish is not None  # noqa: S101 - only finished drafts come here
     content = _write_content(descriptor, draft, finish)
     if draft.object_key is None:
-        draft.object_key = directory.take_key(draft.origin, finish.start_ms)
+        draft.object_key = directory.take_key(draft.origin, finish.start_ms, draft.name)
     directory.names.write()
     whole = Slice(
         draft.name,

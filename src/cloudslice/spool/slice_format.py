@@ -20,8 +20,8 @@ from cloudslice.spool.checked_lines import from_line, to_line
 
 PART, WHOLE = ".part", ".slice"
 """What a file's name ends with while the slice grows, and once it is whole and durable."""
-TAIL_BYTES = 8192
-"""A tail is shorter."""
+HEAD_BYTES = TAIL_BYTES = 8192
+"""A head, and a tail, are shorter."""
 
 _NOTHING_YET = re.compile(rb"\0*|[ -~]*")
 _NAME = re.compile(r"[0-9]{13,}-[0-9a-f]{16}", re.ASCII)

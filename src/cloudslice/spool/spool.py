@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -67,13 +68,12 @@ class Spool:
         """
         self._directory = directory
         self._box = box
-        self._repairs = repairs
         self._bus = bus
         self._now_ms = now_ms
         self._is_new_clock = is_new_clock
         self._known = known or {}
-        self._waiting: dict[str, list[WaitingSlice]] | None = {}
-        """Until it is taken."""
+        self._waiting: dict[str, list[WaitingSlice]] = {}
+        self._are_taken = False
         self._quarantine = Quarantine(directory)
         self._tasks = SpooledTasks(self._quarantine)
         self._writer = SliceWriter(self._tasks, repairs, self._quarantine, time.monotonic)
@@ -93,7 +93,6 @@ class Spool:
             self._directory,
             self._tasks,
             self._box,
-            self._repairs,
             self._quarantine,
             now_ms=self._now_ms() if self._is_new_clock else None,
             known=self._known,
@@ -103,11 +102,8 @@ class Spool:
             stack.callback(self._thread.end)
             taken_up = await self._thread.start(recovery)
             self._lock = stack.pop_all()
-        waiting = self._waiting or {}  # refused ones of which the disk took the second try
-        self._waiting = {
-            task_id: slices + waiting.get(task_id, [])
-            for task_id, slices in taken_up.waiting.items()
-        }
+        for task_id, slices in taken_up.waiting.items():
+            self._waiting.setdefault(task_id, []).extend(slices)
         self._intake.note_taken_up(taken_up)
         for lost in taken_up.lost:
             self._bus.publish(lost)
@@ -125,11 +121,11 @@ class Spool:
 
     def take_waiting(self) -> dict[TaskRef, list[WaitingSlice]]:
         """The tasks that the directory knew at the start, each with its whole slices, the oldest
-        first. Once only: from then on `SliceReady` tells of new ones, also of slices that the disk
-        refused to complete at the start."""
-        waiting, self._waiting = self._waiting or {}, None
+        first. Once only: from then on `SliceReady` tells of new ones, also of those that grew at
+        the start."""
+        waiting, self._waiting, self._are_taken = self._waiting, {}, True
         return {
-            directory.task: slices
+            directory.task: sorted(slices, key=attrgetter("name"))
             for task_id, slices in waiting.items()
             if (directory := self._tasks.find(task_id)) is not None
         }
@@ -231,7 +227,7 @@ class Spool:
     def _report(self, outcome: Outcome) -> None:
         self._intake.note(outcome)
         for ready in outcome.ready:
-            if self._waiting is not None:
+            if not self._are_taken:
                 waiting = self._waiting.setdefault(ready.slice.origin.task_id, [])
                 waiting.append(WaitingSlice(ready.slice.name, ready.file_size))
             self._bus.publish(ready)

@@ -148,7 +148,7 @@ class SpoolThread:
         except Exception as error:  # whatever it is, the one who starts us is to know
             started.set_exception(error)
             return
-        for draft in taken_up.refused:
+        for draft in taken_up.growing:
             self._writer.resume(draft)
         started.set_result(taken_up)
         try:
@@ -159,6 +159,7 @@ class SpoolThread:
 
     def _serve(self) -> None:
         may_come_more = True
+        self._work()
         while may_come_more:
             calls, may_come_more = self._take(self._patience_s())
             for call in calls:

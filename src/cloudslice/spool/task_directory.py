@@ -162,7 +162,7 @@ class TaskDirectory:
         """Be in place of another one of the same task."""
         self._names = former._names
 
-    def take_key(self, origin: SliceOrigin, start_ms: int) -> str:
+    def take_key(self, origin: SliceOrigin, start_ms: int, slice_name: str) -> str:
         """An object key for a slice that starts then, which no other slice of the task has.
 
         Raises:
@@ -175,7 +175,7 @@ class TaskDirectory:
             kind=origin.kind,
             sdk_app_id=self.task.sdk_app_id,
             room_id=str(self.task.room_id),
-            utc_second=self.names.take(origin, start_ms // 1000),
+            utc_second=self.names.take(origin, start_ms // 1000, slice_name),
             extension=origin.extension,
         ).to_key()
 

@@ -5,12 +5,13 @@ for each. As a rule a slice begins later than all before it of the same anchor a
 memory alone can tell. The file is read when one does not: an anchor came back within a second, the
 wall clock was set back, or a slice of a former process is repaired.
 
-A power cut may take the last lines, or somebody the file. What the slices that wait are called
-counts, too: it is read once, before the first name is given. If the file goes later, no second is
-given again up to the last one that was in it.
+A power cut may take the last lines, or somebody the file. So slices that wait and are not in it are
+asked what they are called, once, before the first name is given. If the file goes later, no second
+is given again up to the last one that was in it.
 """
 
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +39,8 @@ class _Use(NamedTuple):
     read on."""
     user_id: str
     extension: str
+    slice_name: str = ""
+    """Of its file in the spool."""
 
 
 class UsedNames:
@@ -51,7 +54,9 @@ class UsedNames:
         """
         self._path = directory / FILE
         self._unwritten: list[_Use] = []
-        self._latest = max((each.latest for each in self._read_since(_NEVER)), default=0)
+        waiting = {path.stem: path for path in directory.glob(f"*{WHOLE}")}
+        uses = self._read_back(lambda uses: waiting.keys() <= {each.slice_name for each in uses})
+        self._latest = max((each.latest for each in uses), default=0)
         self._size = self._measure()
         """Bytes of the file, as far as we know."""
         self._written = self._latest
@@ -61,12 +66,16 @@ class UsedNames:
         self._last: dict[_Series, int] = {}
         self._used: dict[_Series, tuple[int, set[int]]] = {}
         """Of series that need more than their last second: all seconds from the first one on."""
-        self._add_waiting(directory)
+        for each in uses:
+            waiting.pop(each.slice_name, None)
+        # Growing ones are not in it until they are about to be whole.
+        self._ask((*waiting.values(), *directory.glob(f"*{PART}")))
         self._before = self._latest
         """Memory knows nothing of the names up to this second."""
 
-    def take(self, origin: SliceOrigin, second: int) -> int:
-        """The first second from `second` on that names no slice of the kind; it is used now.
+    def take(self, origin: SliceOrigin, second: int, slice_name: str) -> int:
+        """The first second from `second` on that names no slice of the kind; it is used now, by the
+        slice whose file has that name.
 
         Raises:
             OSError: the file cannot be read.
@@ -86,7 +95,7 @@ class UsedNames:
                 second += 1
             used.add(second)
         self._last[series] = max(last, second)
-        self._add(second, *series)
+        self._add(second, *series, slice_name)
         return second
 
     def write(self) -> None:
@@ -121,39 +130,35 @@ class UsedNames:
         if size < self._size:
             self._size, self._lost = size, self._written
 
-    def _add(self, second: int, user_id: str, extension: str) -> None:
+    def _add(self, second: int, user_id: str, extension: str, slice_name: str) -> None:
         self._latest = max(self._latest, second)
-        self._unwritten.append(_Use(second, self._latest, user_id, extension))
+        self._unwritten.append(_Use(second, self._latest, user_id, extension, slice_name))
 
-    def _add_waiting(self, directory: Path) -> None:
-        """Put down the names of slices that wait, or are about to, where the file lacks them."""
-        names: set[tuple[int, str, str]] = set()
-        for path in (each for suffix in (WHOLE, PART) for each in directory.glob(f"*{suffix}")):
+    def _ask(self, paths: Iterable[Path]) -> None:
+        """Put down what slices are called, as far as their files say it."""
+        for path in paths:
             try:
-                name = ObjectName.from_key(read_key(read_regular(path, TAIL_BYTES)))
+                name = ObjectName.from_key(read_key(read_regular(path, last=TAIL_BYTES)))
             except (OSError, DamagedSliceError, ValueError):
                 continue  # it is found out by who reads all of it
-            names.add((name.utc_second, name.user_id, name.extension))
-        known = self._read_since(min(names)[0]) if names else []
-        names -= {(each.second, each.user_id, each.extension) for each in known}
-        for each in sorted(names):
-            self._add(*each)
+            self._add(name.utc_second, name.user_id, name.extension, path.stem)
 
     def _find(self, series: _Series, since: int) -> set[int]:
         """The seconds that a series has used, from a second on."""
-        uses = self._read_since(since) + self._unwritten
+        uses = self._read_back(lambda uses: bool(uses) and uses[0].latest < since)
+        uses += self._unwritten
         return {each.second for each in uses if (each.user_id, each.extension) == series}
 
-    def _read_since(self, second: int) -> list[_Use]:
-        """What the file has of all seconds from one on, and more."""
+    def _read_back(self, is_enough: Callable[[list[_Use]], bool]) -> list[_Use]:
+        """The lines at the end of the file, as far back as is enough."""
         length = _FIRST_READ
         while True:
             try:
-                data = read_regular(self._path, length)
+                data = read_regular(self._path, last=length)
             except FileNotFoundError:
                 return []
             uses = _parse(data)
-            if len(data) < length or (uses and uses[0].latest < second):
+            if len(data) < length or is_enough(uses):
                 return uses
             length *= 4
 

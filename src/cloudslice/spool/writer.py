@@ -24,6 +24,9 @@ from cloudslice.spool.slice_files import part_path
 from cloudslice.spool.spooled_tasks import SpooledTasks, remove_file
 from cloudslice.spool.task_directory import TaskDirectory
 
+_AT_ONCE = 64
+"""Files that are open at a time, and slices that were cut whose contents are in memory."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -99,7 +102,7 @@ class SliceWriter:
             self._pending[draft] = None
 
     def resume(self, draft: Draft) -> None:
-        """A slice of a former process is complete; the disk has refused it once."""
+        """A slice of a former process ends with what is on the disk."""
         self._pending[draft] = None
 
     def abandon(self, draft: Draft, reason: str) -> None:
@@ -112,7 +115,7 @@ class SliceWriter:
         now = self._monotonic()
         # A slice that is cut comes to its end in two turns.
         while due := [draft for draft in self._pending if draft.retry_at <= now]:
-            self._advance(due, now)
+            self._advance(due[:_AT_ONCE], now)
         self._flush_names()
         self._refusals.note_work(self._pending)
         waiting = sum(len(piece) for draft in self._pending for piece in draft.pieces)
@@ -174,11 +177,11 @@ class SliceWriter:
 
     def _end_cut(self, directory: TaskDirectory, draft: Draft) -> None:
         """All that is kept of a slice that was cut is written: make it a valid file."""
-        repaired = self._repairs[draft.origin.kind](slice_files.read_content(directory, draft))
-        if repaired is None:
-            self._forget(draft)
-        else:
-            draft.finish = Finish.of_repaired(draft.start_ms, repaired)
+        try:
+            if not slice_files.end_cut(directory, draft, self._repairs.get(draft.origin.kind)):
+                self._forget(draft)
+        except ValueError as error:
+            self._set_aside(directory, draft, f"it cannot be repaired: {error}")
 
     def _hold(self, directory: TaskDirectory, draft: Draft, error: Exception, now: float) -> None:
         """A draft cannot be written: leave it alone for a while, or end it."""

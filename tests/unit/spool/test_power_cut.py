@@ -66,7 +66,7 @@ async def check(life: Life, directory: Path) -> None:
         for name, (told, _) in life.told.items():
             if name not in life.removed:
                 assert found[name][0] == told
-        new = [whole for name, (whole, _) in found.items() if name not in life.told]
+        new = {name: whole for name, (whole, _) in found.items() if name not in life.told}
         await spool.open(TASK, BUCKET)
         for _ in range(3):
             spool.put(AUDIO, START_MS, b"of a later life", {})
@@ -74,8 +74,9 @@ async def check(life: Life, directory: Path) -> None:
     assert (site.lost, site.quarantined) == ([], {})
     for content in (content for _, content in found.values()):
         assert content.startswith(PIECE) or content in (b"picture", PIECE + b" repaired")
-    if life.told or new or site.ready:
-        keys = [whole.object_key for whole in (*new, *site.ready)]
+    new |= {whole.name: whole for whole in site.ready}
+    if life.told or new:
+        keys = [whole.object_key for whole in new.values()]
         assert len({*keys, *life.keys}) == len(keys) + len(life.keys)
 
 

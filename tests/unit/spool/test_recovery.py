@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -120,7 +121,7 @@ async def test_a_repair_that_fails_spoils_only_its_slice(site: SpoolSite) -> Non
         put(site, f"{n:013d}-{n:016x}.part", HEAD + data)
     async with site.open() as spool:
         assert read_contents(spool) == [b"good repaired"]
-    assert site.lost == [SliceLost(AUDIO, "its file cannot be repaired: cannot be parsed")]
+    assert site.lost == [SliceLost(AUDIO, "it cannot be repaired: cannot be parsed")]
     assert list(site.quarantined.values()) == [HEAD + b"bad"]
 
 
@@ -315,8 +316,11 @@ async def test_a_spool_that_cannot_be_read(
     site: SpoolSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One clear error."""
-    put(site, f"{NAME}.part", HEAD + b"heard")
-    FaultyDisk(monkeypatch).errors["fsync", TASK.task_id] = errno.EIO
+
+    def refuse(path: object) -> object:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(OSError, match="Input/output error"):
         async with site.open():
             pass

@@ -24,7 +24,7 @@ def names(tmp_path: Path) -> UsedNames:
 
 
 def take(names: UsedNames, *seconds: int, origin: SliceOrigin = AUDIO) -> list[int]:
-    taken = [names.take(origin, second) for second in seconds]
+    taken = [names.take(origin, second, "") for second in seconds]
     names.write()
     return taken
 
@@ -38,7 +38,7 @@ def test_a_used_name_gives_the_next_free_second(names: UsedNames) -> None:
 def test_names_are_apart_by_anchor_and_extension(names: UsedNames) -> None:
     """Only what would be the same key is in the way."""
     origins = [AUDIO, PICTURE, replace(PICTURE, extension="jpg"), replace(AUDIO, user_id="other")]
-    assert [names.take(origin, 21) for origin in origins] == [21] * 4
+    assert [names.take(origin, 21, "") for origin in origins] == [21] * 4
 
 
 @pytest.mark.parametrize("back_s", [1, 3, 3600])
@@ -60,7 +60,7 @@ def test_what_a_former_process_has_used(tmp_path: Path) -> None:
 
 
 def test_a_name_counts_before_it_is_written(names: UsedNames) -> None:
-    assert [names.take(AUDIO, second) for second in (9, 5, 9, 5)] == [9, 5, 10, 6]
+    assert [names.take(AUDIO, second, "") for second in (9, 5, 9, 5)] == [9, 5, 10, 6]
 
 
 def test_only_the_end_of_a_large_file_is_read(
@@ -72,17 +72,17 @@ def test_only_the_end_of_a_large_file_is_read(
     read: list[int] = []
     real = used_names.read_regular
 
-    def note(path: Path, last: int) -> bytes:
+    def note(path: Path, *, last: int) -> bytes:
         read.append(last)
-        return real(path, last)
+        return real(path, last=last)
 
     monkeypatch.setattr(used_names, "read_regular", note)
     names = UsedNames(tmp_path)
-    assert names.take(AUDIO, NOW + 999) == NOW + 1000
+    assert names.take(AUDIO, NOW + 999, "") == NOW + 1000
     assert max(read) == 200
-    assert names.take(AUDIO, NOW + 800) == NOW + 1001
+    assert names.take(AUDIO, NOW + 800, "") == NOW + 1001
     assert max(read) < (tmp_path / FILE).stat().st_size
-    assert names.take(AUDIO, NOW) == NOW + 1002
+    assert names.take(AUDIO, NOW, "") == NOW + 1002
 
 
 @pytest.mark.parametrize("cut", range(1, 50, 7))
@@ -106,13 +106,13 @@ def test_a_damaged_line_costs_its_name_alone(tmp_path: Path) -> None:
 def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     """All is written once there is room."""
     names = UsedNames(tmp_path)
-    names.take(AUDIO, NOW)
+    names.take(AUDIO, NOW, "")
     disk = FaultyDisk(monkeypatch)
     disk.room = room
     with pytest.raises(OSError, match="No space") as caught:
         names.write()
     assert caught.value.errno == errno.ENOSPC
-    assert names.take(AUDIO, NOW) == NOW + 1
+    assert names.take(AUDIO, NOW, "") == NOW + 1
     disk.room = 1000
     names.write()
     assert take(UsedNames(tmp_path), NOW) == [NOW + 2]
@@ -181,7 +181,7 @@ async def test_a_name_is_used_once_in_two_lives_of_a_task(tmp_path: Path) -> Non
         for start_ms in (START_MS - 2000, START_MS - 1000, START_MS, START_MS + 1000):
             spool.put(AUDIO, start_ms, b"new", {})
         await spool.flush()
-    assert [each.object_key for each in site.ready[1:]] == [
+    assert [each.object_key for each in site.ready[2:]] == [
         KEY.format(second) for second in (19, 20, 23, 24)
     ]
 
@@ -190,11 +190,11 @@ def test_a_file_that_is_taken_away_gives_no_name_twice(tmp_path: Path) -> None:
     """Also if the wall clock is set back then: what memory has forgotten is not guessed at."""
     names = UsedNames(tmp_path)
     for second in range(100, 110):
-        names.take(AUDIO, second)
+        names.take(AUDIO, second, "")
     names.write()
     (tmp_path / FILE).unlink()
-    again = [names.take(AUDIO, second) for second in (100, 101, 200, 105)]
+    again = [names.take(AUDIO, second, "") for second in (100, 101, 200, 105)]
     names.write()
-    again += [names.take(AUDIO, second) for second in (100, 200, 201)]
+    again += [names.take(AUDIO, second, "") for second in (100, 200, 201)]
     assert len(set(again)) == 7
     assert min(again) >= 110
