@@ -57,6 +57,10 @@ class ScriptedServer:
 
     failures: list[Exception] = field(default_factory=list)
     """What the next tries to enter raise."""
+    hangs: bool = False
+    """Whether entering has no end."""
+    ends_at_once: LeaveCode | None = None
+    """With what a visit has ended when it begins."""
     check_failure: Exception | None = None
     lookup_failure: Exception | None = None
     rooms: set[RoomKey] = field(default_factory=set)
@@ -76,7 +80,11 @@ class ScriptedServer:
     async def visit(self, _room: RoomKey, view: RoomView) -> AsyncIterator[ScriptedVisit]:
         if self.failures:
             raise self.failures.pop(0)
+        if self.hangs:
+            await asyncio.Event().wait()
         visit = ScriptedVisit(view, asyncio.get_running_loop().create_future())
+        if self.ends_at_once is not None:
+            visit.end.set_result(self.ends_at_once)
         self.visits.put_nowait(visit)
         try:
             yield visit

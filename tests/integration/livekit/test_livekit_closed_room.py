@@ -43,6 +43,24 @@ async def test_a_room_that_has_ended_is_not_made_again_by_us(tmp_path: Path, roo
             assert [what for what, _ in stage.robot.heard] == ["joined", "left", "joined"]
 
 
+async def test_a_restart_that_is_over_before_media_is_lost_makes_no_room_again(
+    tmp_path: Path, room_id: str
+) -> None:
+    """Signalling is lost at once, and would be resumed in a room that is not there any more."""
+    with LivekitProcess(tmp_path) as livekit:
+        async with livekit_stage(livekit, room_id, consent_timeout_s=30) as stage:
+            await stage.join("alice", _AUDIO)
+            livekit.kill()
+            restart = asyncio.create_task(asyncio.to_thread(livekit.start))
+            await stage.leave("alice")
+            await restart
+            await eventually(lambda: ("left", "alice") in stage.robot.heard, within_s=20)
+            assert not await is_there(stage)
+            await stage.join("bob", _AUDIO)
+            assert len((await stage.hear("bob", 20)).packets) >= 20
+            assert not stage.robot.was_evicted.is_set()
+
+
 async def test_a_room_that_a_restart_has_ended_is_not_made_again_by_us(
     tmp_path: Path, room_id: str
 ) -> None:

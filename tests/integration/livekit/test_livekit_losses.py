@@ -82,6 +82,26 @@ async def test_media_goes_on_while_signalling_is_cut(
         assert stage.room.state is RoomState.CONNECTED
 
 
+async def test_who_leaves_while_signalling_is_cut_has_left(
+    livekit: LivekitProcess, room_id: str
+) -> None:
+    """The server tells it to nobody who comes back: it tells who is there."""
+    async with behind_a_proxy(livekit, room_id) as (stage, proxy):
+        await stage.join("alice", _AUDIO)
+        await stage.join("bob", _AUDIO)
+        sink = RecordingSink()
+        stage.audio("bob").add_sink(sink)
+        await eventually(lambda: len(sink.packets) > 50)
+        proxy.cut()
+        await stage.leave("alice")
+        proxy.restore()
+        await eventually(lambda: ("left", "alice") in stage.robot.heard)
+        before = len(sink.packets)
+        await eventually(lambda: len(sink.packets) > before + 50)
+        assert_whole(stage, sink)
+        assert [what for what, _ in stage.robot.heard] == ["joined", "joined", "left"]
+
+
 async def test_signalling_that_is_silent_is_noticed(livekit: LivekitProcess, room_id: str) -> None:
     """The server's time-out of pings is 15 s; media goes on meanwhile, and after."""
     async with behind_a_proxy(livekit, room_id) as (stage, proxy):

@@ -130,7 +130,8 @@ class LivekitServer:
             if visit.has_entered:
                 view.show(dict(map(self._name, by_identity.items())))
 
-        place = VisitPlace(self._settings.url, self._make_token(room), _log_fields(room))
+        exists = partial(self._api.exists, room)
+        place = VisitPlace(self._settings.url, self._make_token(room), exists, _log_fields(room))
         with self._opened_port() as port:
             connect = partial(self._connect, port)
             visit = LivekitVisit(place, tracks, show, port, connect, self._clock)
@@ -145,8 +146,8 @@ class LivekitServer:
                 self._tick.remove(visit)
                 run.cancel()
                 await asyncio.wait([run])
-        if not run.cancelled():
-            run.result()  # raises what nobody foresaw
+                if not run.cancelled():
+                    run.result()  # raises what nobody foresaw
 
     async def exists(self, room: RoomKey) -> bool:
         """See `RoomServer`."""

@@ -1,7 +1,7 @@
 """Our session with a LiveKit server: signalling that is resumed when it is lost."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -32,6 +32,8 @@ class VisitPlace:
     """Of the server."""
     token: str
     """The access token."""
+    exists: Callable[[], Awaitable[bool]]
+    """Whether the server has the room; raises UnreachableError, RoomEntryError."""
     log_fields: Mapping[str, object]
     """The room's, in each line of the log."""
 
@@ -48,7 +50,7 @@ class LivekitSession:
     def __init__(
         self, place: VisitPlace, take: Callable[[rtc.SignalResponse], None], clock: Clock
     ) -> None:
-        self._url, self._token, self._log_fields = place.url, place.token, place.log_fields
+        self._place, self._token, self._log_fields = place, place.token, place.log_fields
         self._take = take
         self._clock = clock
         self._signalling: Signalling | None = None
@@ -80,6 +82,8 @@ class LivekitSession:
         lost_at, pause_s = self._clock.monotonic(), _RESUME_PAUSE_S
         while self._clock.monotonic() - lost_at < _RESUME_S and is_worth_it():
             try:
+                if not await self._place.exists():
+                    return  # who resumes in a room that has ended makes it again
                 await self._connect(_join_request(reconnect=True, participant_sid=self._sid))
                 lost_at, pause_s = self._clock.monotonic(), _RESUME_PAUSE_S
             except UnreachableError as error:
@@ -89,7 +93,7 @@ class LivekitSession:
 
     async def _connect(self, join: rtc.JoinRequest) -> None:
         """Connect signalling, and go by what comes until it is lost."""
-        async with open_signalling(self._url, self._token, join) as signalling:
+        async with open_signalling(self._place.url, self._token, join) as signalling:
             self._signalling = signalling
             writing = asyncio.create_task(signalling.write())
             try:

@@ -151,17 +151,14 @@ class LivekitVisit:
         """Be in the room until the visit is over; to be cancelled in order to leave."""
         try:
             await self._session.run(self._sections.make_offer(), self._is_media_there)
-            self._fail_entry(UnreachableError("signalling of the LiveKit server is lost"))
         except _EndedError as ended:
             _log.info("a LiveKit room is left", reason=str(ended), **self._log_fields)
             self._fail_entry(UnreachableError(str(ended)))
             self._end(ended.code)
         except (RoomEntryError, UnreachableError) as error:
             self._fail_entry(error)
-        except BaseException as error:
-            self._fail_entry(error)
-            raise
         finally:
+            self._fail_entry(UnreachableError("signalling of the LiveKit server is lost"))
             self._end(None)
             self._tracks.wake = ignore_change
             self._connection.close()
@@ -234,7 +231,7 @@ class LivekitVisit:
     def _is_media_there(self) -> bool:
         return self._media_ended_at is None
 
-    def _fail_entry(self, error: BaseException) -> None:
+    def _fail_entry(self, error: Exception) -> None:
         if not self._entered.done():
             self._entered.set_exception(error)
             self._entered.exception()  # there may be nobody who waits for it

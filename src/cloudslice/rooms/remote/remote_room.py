@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
 from enum import Enum
 from operator import methodcaller
 
@@ -27,6 +28,7 @@ _log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 8.0
+_SHORTEST_TRY_S = 0.5
 
 
 class RoomState(Enum):
@@ -174,7 +176,11 @@ class RemoteRoom:
         lost_at, pause_s, told = self._clock.monotonic(), _FIRST_PAUSE_S, ""
         while True:
             try:
-                async with self._server.visit(self._key, self) as self._visit:
+                async with AsyncExitStack() as stack:
+                    left_s = lost_at + self._grace_s - self._clock.monotonic()
+                    async with asyncio.timeout(max(left_s, _SHORTEST_TRY_S)):
+                        visit = self._server.visit(self._key, self)
+                        self._visit = await stack.enter_async_context(visit)
                     pause_s, told = _FIRST_PAUSE_S, ""
                     code = await self._stay(self._visit)
                 if code is not None:
@@ -187,6 +193,8 @@ class RemoteRoom:
                 return code, str(error)
             except UnreachableError as error:
                 reason = str(error)
+            except TimeoutError:
+                reason = "the server gave no answer"
             except Exception as error:
                 self._faults.caught(error, **self._fields)
                 reason = f"unforeseen error: {error!r}"

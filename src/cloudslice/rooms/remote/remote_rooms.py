@@ -109,6 +109,8 @@ class RemoteRooms(AbstractAsyncContextManager["RemoteRooms"]):
         self._entering.setdefault(key, []).append(entering)
         try:
             await room.entered()
+            if self._rooms.get(key) is not room:
+                raise RoomEntryError("the room has ended")
             room.add_robot(robot_user_id, listener)
         finally:
             self._entering[key].remove(entering)

@@ -160,6 +160,34 @@ async def test_a_server_that_is_away_at_first_is_waited_for(
     assert server.failures == []
 
 
+async def test_a_room_that_ends_as_it_is_entered_has_no_robot(
+    rooms: RemoteRooms, server: ScriptedServer
+) -> None:
+    """Nobody would tell it anything."""
+    server.ends_at_once = LeaveCode.SERVER_DISMISSED
+    with pytest.raises(RoomEntryError, match="the room has ended"):
+        await rooms.enter(ROOM, "robot", HearingRobot())
+    assert rooms.find(ROOM) is None
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_an_entry_without_an_end_is_given_up_after_the_grace(
+    server: ScriptedServer, observer: RecordingObserver, *, is_first: bool
+) -> None:
+    robot = HearingRobot()
+    async with RemoteRooms("livekit", {1: server}, 0.05, SystemClock(), observer.bus) as rooms:
+        server.hangs = is_first
+        if is_first:
+            with pytest.raises(RoomEntryError, match="the server gave no answer"):
+                await rooms.enter(ROOM, "robot", robot)
+        else:
+            await rooms.enter(ROOM, "robot", robot)
+            server.hangs = True
+            (await server.visits.get()).end.set_result(None)
+            await robot.was_evicted.wait()
+            assert robot.heard == [("evicted", LeaveCode.CONNECTION_LOST)]
+
+
 async def test_an_entry_that_is_cancelled_leaves_nothing(
     rooms: RemoteRooms, server: ScriptedServer
 ) -> None:
