@@ -17,6 +17,7 @@ from starlette.routing import Route
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, Settings
 from cloudslice.faults import Faults
+from cloudslice.http_problems import RefusedError, refusal_response
 from cloudslice.ids import RoomKey, whip_path
 from cloudslice.rooms.builtin.connecting import Scope, TooManyConnectingError
 from cloudslice.rooms.builtin.publication import Publication
@@ -27,14 +28,7 @@ from cloudslice.rooms.builtin.whip_admission import (
     find_target,
     needed_privileges,
 )
-from cloudslice.rooms.builtin.whip_http import (
-    FRAGMENT,
-    SDP,
-    RefusedError,
-    problem_response,
-    read_body,
-    unroutable_response,
-)
+from cloudslice.rooms.builtin.whip_http import FRAGMENT, SDP, read_text, unroutable_response
 from cloudslice.webrtc.accepting import ReceivePolicy, accept_offer
 from cloudslice.webrtc.candidates import IceCredentials
 from cloudslice.webrtc.ice_fragment import parse_fragment, write_fragment
@@ -77,7 +71,7 @@ def whip_app(settings: Settings, rooms: BuiltinRooms, clock: Clock) -> Starlette
                 expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
             )
         ],
-        exception_handlers={RefusedError: problem_response, HTTPException: unroutable_response},
+        exception_handlers={RefusedError: refusal_response, HTTPException: unroutable_response},
     )
     app.router.redirect_slashes = False
     return app
@@ -125,7 +119,7 @@ class _Whip:
     async def _publish(self, request: Request) -> Response:
         app, room, user_id = find_target(request, self._settings)
         check_user_sig(request, app, user_id, self._now_s())
-        text = await read_body(request, SDP, self._body_timeout_s)
+        text = await read_text(request, SDP, self._body_timeout_s)
         async with self._turn:
             await asyncio.sleep(0)  # between two offers, what else is due is done: media is read
             publication, answer = self._take(request, app, room, user_id, text)
@@ -170,7 +164,7 @@ class _Whip:
         credentials make one: some clients send all their candidates with `If-Match: *`.
         """
         publication = self._publication(request)
-        fragment = await read_body(request, FRAGMENT, self._body_timeout_s)
+        fragment = await read_text(request, FRAGMENT, self._body_timeout_s)
         condition = request.headers.get("if-match")
         if condition is None:
             raise RefusedError(HTTPStatus.PRECONDITION_REQUIRED, "If-Match is missing")

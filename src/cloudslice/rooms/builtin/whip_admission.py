@@ -6,6 +6,7 @@ from http import HTTPStatus
 from starlette.requests import Request
 
 from cloudslice.config import AppSettings, Settings
+from cloudslice.http_problems import RefusedError
 from cloudslice.identity.private_map_key import Privilege, verify_private_map_key
 from cloudslice.identity.user_sig import IdentityError, verify_user_sig
 from cloudslice.ids import (
@@ -16,7 +17,6 @@ from cloudslice.ids import (
     is_user_id,
     read_room_key,
 )
-from cloudslice.rooms.builtin.whip_http import RefusedError
 from cloudslice.webrtc.negotiation import Negotiation
 
 _APP_ID = re.compile("[0-9]{1,10}")

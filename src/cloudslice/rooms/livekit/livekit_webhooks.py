@@ -4,7 +4,6 @@ Each is signed: the header Authorization has a token of the app's key, with the 
 A token is good for some minutes; within them, an event that comes again has no effect.
 """
 
-import asyncio
 import hmac
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -13,11 +12,12 @@ from typing import Any
 import structlog
 from pydantic_core import from_json
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from cloudslice.clock import Clock
+from cloudslice.http_problems import RefusedError, read_body, refusal_response
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.livekit.access_token import TokenError, body_hash, verify_access_token
 from cloudslice.rooms.livekit.names import LivekitNames
@@ -32,14 +32,6 @@ _BODY_LIMIT = 1024 * 1024
 _REMEMBERED_S = 900.0
 """An event's id, which is longer than its token is good for."""
 _MAX_SIDS = 100_000
-
-
-class _RefusedError(Exception):
-    """A webhook that is not taken."""
-
-    def __init__(self, status: HTTPStatus, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
 
 
 class LivekitWebhooks:
@@ -153,17 +145,20 @@ def livekit_webhooks_app(receivers: Mapping[int, LivekitWebhooks], timeout_s: fl
             receiver = _find_receiver(receivers, sdk_app_id)
             token = request.headers.get("authorization", "").removeprefix("Bearer ")
             claims = receiver.check(token)
-            receiver.take(claims, await _read_body(request, timeout_s))
+            receiver.take(claims, await read_body(request, _BODY_LIMIT, timeout_s))
         except TokenError as error:
             _log.warning("LiveKit webhook refused", reason=str(error), sdk_app_id=sdk_app_id)
-            return _problem(HTTPStatus.UNAUTHORIZED, f"the token in Authorization: {error}")
-        except _RefusedError as error:
-            return _problem(error.status, str(error))
-        except ValueError:
-            return _problem(HTTPStatus.BAD_REQUEST, "the body cannot be understood")
+            detail = f"the token in Authorization: {error}"
+            raise RefusedError(HTTPStatus.UNAUTHORIZED, detail) from error
+        except ValueError as error:
+            detail = "the body cannot be understood"
+            raise RefusedError(HTTPStatus.BAD_REQUEST, detail) from error
         return PlainTextResponse("ok\n")
 
-    app = Starlette(routes=[Route("/{sdk_app_id}", receive, methods=["POST"])])
+    app = Starlette(
+        routes=[Route("/{sdk_app_id}", receive, methods=["POST"])],
+        exception_handlers={RefusedError: refusal_response},
+    )
     app.router.redirect_slashes = False
     return app
 
@@ -173,33 +168,7 @@ def _find_receiver(receivers: Mapping[int, LivekitWebhooks], sdk_app_id: str) ->
         if str(key) == sdk_app_id:
             return receiver
     detail = f"app {sdk_app_id} has no auto_tasks for rooms of a LiveKit server"
-    raise _RefusedError(HTTPStatus.NOT_FOUND, detail)
-
-
-async def _read_body(request: Request, timeout_s: float) -> bytes:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(timeout_s):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > _BODY_LIMIT:
-                    raise _RefusedError(
-                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {_BODY_LIMIT} bytes"
-                    )
-    except TimeoutError:
-        detail = f"the body did not arrive within {timeout_s:g} s"
-        raise _RefusedError(HTTPStatus.REQUEST_TIMEOUT, detail) from None
-    except ClientDisconnect:
-        raise _RefusedError(HTTPStatus.BAD_REQUEST, "the request was cut off") from None
-    return bytes(body)
-
-
-def _problem(status: HTTPStatus, detail: str) -> Response:
-    return JSONResponse(
-        {"title": status.phrase, "status": int(status), "detail": detail},
-        status,
-        media_type="application/problem+json",
-    )
+    raise RefusedError(HTTPStatus.NOT_FOUND, detail)
 
 
 def _table(event: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -28,7 +28,8 @@ _log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 8.0
-_SHORTEST_TRY_S = 0.5
+_SHORTEST_TRY_S = 10.0
+"""Servers give up, and say why, sooner."""
 
 
 class RoomState(Enum):

@@ -172,8 +172,13 @@ async def test_a_room_that_ends_as_it_is_entered_has_no_robot(
 
 @pytest.mark.parametrize("is_first", [True, False])
 async def test_an_entry_without_an_end_is_given_up_after_the_grace(
-    server: ScriptedServer, observer: RecordingObserver, *, is_first: bool
+    server: ScriptedServer,
+    observer: RecordingObserver,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_first: bool,
 ) -> None:
+    monkeypatch.setattr(remote_room, "_SHORTEST_TRY_S", 0.0)
     robot = HearingRobot()
     async with RemoteRooms("livekit", {1: server}, 0.05, SystemClock(), observer.bus) as rooms:
         server.hangs = is_first
