@@ -27,7 +27,7 @@ from cloudslice.tick import Tick
 from cloudslice.uploads.losses import Losses
 from cloudslice.uploads.uploader import Uploader
 from cloudslice.webhooks.webhooks import Webhooks
-from cloudslice.webrtc.udp.port import UdpPort
+from cloudslice.webrtc.udp.media_ports import MediaPorts
 
 _COUNT_EVERY_S = 1.0
 """Counting takes the database's one writer, so that scrapes must not come between commits often."""
@@ -79,7 +79,7 @@ class NodeMetrics(Collector):
         self,
         worker: Worker,
         rooms: Mapping[str, CountedRooms],
-        port: UdpPort,
+        ports: MediaPorts,
         pictures: PicturePool,
         delivery: DeliveryParts,
         tick: Tick,
@@ -88,7 +88,7 @@ class NodeMetrics(Collector):
         self._worker = worker
         self._auto_tasks = auto_tasks
         self._rooms = rooms
-        self._port = port
+        self._ports = ports
         self._delivery = delivery
         self._pictures = pictures
         self._tick = tick
@@ -165,14 +165,9 @@ class NodeMetrics(Collector):
         )
         yield _counter(
             "cloudslice_datagrams",
-            "Datagrams of the media port.",
+            "Datagrams of the media ports.",
             "what",
-            {
-                "received": self._port.datagrams,
-                "foreign": self._port.foreign,
-                "unsent": self._port.unsent,
-                "failed": self._port.errors,
-            },
+            self._ports.counts | {"failed": self._ports.errors},
         )
         yield _counter(
             "cloudslice_media",
@@ -220,7 +215,7 @@ def _gauge(name: str, text: str, label: str, values: dict[str, int]) -> GaugeMet
     return metric
 
 
-def _counter(name: str, text: str, label: str, values: dict[str, int]) -> CounterMetricFamily:
+def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> CounterMetricFamily:
     metric = CounterMetricFamily(name, text, labels=[label])
     for key, value in values.items():
         metric.add_metric([key], value)

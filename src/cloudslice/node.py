@@ -23,7 +23,7 @@ from cloudslice.metrics import DeliveryParts, NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
-from cloudslice.rooms.room_kinds import open_remote_rooms, watch_rooms
+from cloudslice.rooms.room_kinds import VISIT_PORT, open_remote_rooms, watch_rooms
 from cloudslice.rooms.rooms_by_app import RoomsByApp
 from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.settings.mistakes import SettingsError
@@ -47,6 +47,7 @@ from cloudslice.uploads.uploader import Uploader
 from cloudslice.webhooks import sql_schema as webhooks_schema
 from cloudslice.webhooks.webhooks import Webhooks
 from cloudslice.webrtc.udp.addresses import AddressRules
+from cloudslice.webrtc.udp.media_ports import MediaPorts
 from cloudslice.webrtc.udp.port import UdpPort
 
 _SCHEMAS = (
@@ -89,10 +90,13 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         # What can fail for the operator to mend comes first, outside of all task groups, which
         # would wrap the error.
         tick = Tick(clock)
-        port = UdpPort(settings.rtc.udp_port, _address_rules(settings.rtc), clock)
+        addresses = _address_rules(settings.rtc)
+        port = UdpPort(settings.rtc.udp_port, addresses, clock)
         stack.callback(port.close)
         stack.callback(tick.close)
         tick.add(port)
+        visit_port = partial(UdpPort, 0, addresses, clock, VISIT_PORT, faults=port.faults)
+        ports = MediaPorts(port, visit_port, tick)
         box = SecretBox(load_key(settings.data_dir, settings.encryption_key.get_secret_value()))
         path = settings.data_dir / "cloudslice.db"
         await asyncio.to_thread(former.take_over, path, settings.data_dir / _SPOOL, box)
@@ -108,7 +112,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         # While webhooks still take the events of the anchors' leaving.
         stack.callback(rooms.close)
         providers: dict[str, BuiltinRooms | RemoteRooms] = {"builtin": rooms}
-        remote = await open_remote_rooms(stack, settings, port, tick, clock, bus)
+        remote = await open_remote_rooms(stack, settings, ports, tick, clock, bus)
         providers |= remote
         worker = await stack.enter_async_context(
             Worker(settings, store, spool, providers, pictures, clock, tick, bus)
@@ -126,7 +130,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         livekit = await watch_rooms(
             stack, settings, remote, partial(wanted_types, rules), auto_tasks, clock
         )
-        metrics = NodeMetrics(worker, providers, port, pictures, delivery, tick, auto_tasks)
+        metrics = NodeMetrics(worker, providers, ports, pictures, delivery, tick, auto_tasks)
         whip = whip_app(settings, rooms, clock)
         app = Starlette(routes=_routes(gateway, metrics, whip, livekit))
         yield Node(app, gateway, port.udp_port)

@@ -20,6 +20,7 @@ from cloudslice.rooms.remote.user_ids import to_user_id
 from cloudslice.settings.room_settings import LivekitSettings
 from cloudslice.tick import Tick
 from cloudslice.webrtc.udp.addresses import AddressRules
+from cloudslice.webrtc.udp.media_ports import MediaPorts
 from helpers.cut_port import CutPort
 from helpers.livekit_anchor import AnchorSpec, LivekitAnchor, livekit_anchor
 from helpers.livekit_process import API_KEY, API_SECRET, LivekitProcess
@@ -179,11 +180,10 @@ async def livekit_stage(
     )
     tick = Tick(clock)
     port = Cable()
-    server = LivekitServer(
-        settings, port.open_port, tick, clock, consent_timeout_s=consent_timeout_s
-    )
+    ports = MediaPorts(port.open_port(), port.open_port, tick)
+    server = LivekitServer(settings, ports, tick, clock, consent_timeout_s=consent_timeout_s)
     key = RoomKey(APP_ID, room_id, RoomIdType.STRING)
-    with contextlib.closing(tick):
+    with contextlib.closing(ports.shared), contextlib.closing(tick):
         async with (
             RemoteRooms("livekit", {APP_ID: server}, grace_s, clock, make_bus()) as rooms,
             contextlib.AsyncExitStack() as stack,

@@ -27,7 +27,7 @@ from cloudslice.uploads.shared import UploadCounters
 from cloudslice.uploads.uploader import Uploader
 from cloudslice.webhooks.attempts import CallbackCounters
 from cloudslice.webhooks.webhooks import Webhooks
-from cloudslice.webrtc.udp.port import UdpPort
+from cloudslice.webrtc.udp.media_ports import MediaPorts
 from helpers.meeting import meeting
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -37,9 +37,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding
 class IdleNode:
     """What metrics ask of all parts of a node at rest."""
 
-    datagrams: int = 0
-    foreign: int = 0
-    unsent: int = 0
+    counts: Counter[str] = field(default_factory=lambda: Counter(received=0, foreign=0, unsent=0))
     errors: int = 0
     anchor_count: int = 0
     states: Counter[str] = field(
@@ -93,7 +91,7 @@ def exported() -> dict[str, set[str]]:
     metrics = NodeMetrics(
         cast(Worker, IdleWorker()),
         {"builtin": node, "livekit": node, "janus": node},
-        cast(UdpPort, node),
+        cast(MediaPorts, node),
         cast(PicturePool, node),
         delivery,
         cast(Tick, node),

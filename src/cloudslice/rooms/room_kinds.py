@@ -22,37 +22,34 @@ from cloudslice.rooms.remote.room_server import RoomServer
 from cloudslice.rooms.remote.room_watch import RoomWatch
 from cloudslice.rooms.room_news import RoomNews
 from cloudslice.tick import Tick
-from cloudslice.webrtc.udp.addresses import AddressRules
-from cloudslice.webrtc.udp.port import PortOptions, UdpPort
+from cloudslice.webrtc.udp.media_ports import MediaPorts
+from cloudslice.webrtc.udp.port import PortOptions
 
 _log = structlog.get_logger(__name__)
 
-_VISIT_PORT = PortOptions(slots=1024, receive_buffer=16 << 20)
+VISIT_PORT = PortOptions(slots=1024, receive_buffer=16 << 20)
 """For the media of one room."""
 
-MakeServer = Callable[[AppSettings, Settings, UdpPort, Tick, Clock], RoomServer]
+MakeServer = Callable[[AppSettings, Settings, MediaPorts, Tick, Clock], RoomServer]
 
 
 def _make_livekit(
-    app: AppSettings, settings: Settings, port: UdpPort, tick: Tick, clock: Clock
+    app: AppSettings, settings: Settings, ports: MediaPorts, tick: Tick, clock: Clock
 ) -> RoomServer:
     # Its messages take half a second and 20 MB: nobody is to pay for them who has no LiveKit.
     from cloudslice.rooms.livekit.livekit_server import LivekitServer
 
-    rtc = settings.rtc
-    rules = AddressRules(rtc.advertise_ip, rtc.networks, rtc.interfaces)
-    open_port = partial(UdpPort, 0, rules, clock, _VISIT_PORT, faults=port.faults)
-    timeout_s = rtc.consent_timeout_s
-    return LivekitServer(app.livekit, open_port, tick, clock, consent_timeout_s=timeout_s)
+    timeout_s = settings.rtc.consent_timeout_s
+    return LivekitServer(app.livekit, ports, tick, clock, consent_timeout_s=timeout_s)
 
 
 def _make_janus(
-    app: AppSettings, settings: Settings, port: UdpPort, tick: Tick, clock: Clock
+    app: AppSettings, settings: Settings, ports: MediaPorts, tick: Tick, clock: Clock
 ) -> RoomServer:
     rtc = settings.rtc
     return JanusServer(
         app.janus,
-        port,
+        ports.shared,
         tick,
         clock,
         consent_timeout_s=rtc.consent_timeout_s,
@@ -64,7 +61,7 @@ REMOTE_KINDS: Mapping[str, MakeServer] = {"livekit": _make_livekit, "janus": _ma
 
 
 async def open_remote_rooms(
-    stack: AsyncExitStack, settings: Settings, port: UdpPort, tick: Tick, clock: Clock, bus: Bus
+    stack: AsyncExitStack, settings: Settings, ports: MediaPorts, tick: Tick, clock: Clock, bus: Bus
 ) -> dict[str, RemoteRooms]:
     """By kind, the rooms of all apps of each kind that an app has, until `stack` is left."""
     servers: dict[str, dict[int, RoomServer]] = {}
@@ -76,7 +73,7 @@ async def open_remote_rooms(
                 sdk_app_id=app.sdk_app_id,
             )
         if app.rooms in REMOTE_KINDS:
-            server = REMOTE_KINDS[app.rooms](app, settings, port, tick, clock)
+            server = REMOTE_KINDS[app.rooms](app, settings, ports, tick, clock)
             servers.setdefault(app.rooms, {})[app.sdk_app_id] = server
     grace_s = settings.rtc.room_grace_s
     return {

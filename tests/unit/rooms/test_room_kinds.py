@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from cloudslice.clock import SystemClock
 from cloudslice.config import Settings
 from cloudslice.rooms.room_kinds import open_remote_rooms
+from cloudslice.webrtc.udp.media_ports import MediaPorts
 from helpers.media_port import media_port
 from helpers.room_observer import make_bus
 
@@ -24,7 +25,8 @@ async def open_rooms(**app: Any) -> tuple[list[str], list[Any]]:
     clock = SystemClock()
     with media_port(clock, "127.0.0.1") as (port, tick), capture_logs() as logs:
         async with AsyncExitStack() as stack:
-            kinds = await open_remote_rooms(stack, settings, port, tick, clock, make_bus())
+            ports = MediaPorts(port, lambda: port, tick)
+            kinds = await open_remote_rooms(stack, settings, ports, tick, clock, make_bus())
     return list(kinds), logs
 
 

@@ -6,8 +6,8 @@ A robot's member has an identity that nobody else has, so that it puts nobody ou
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -32,6 +32,7 @@ from cloudslice.tick import Tick
 from cloudslice.webrtc.accepting import ReceivePolicy
 from cloudslice.webrtc.dtls import DtlsCertificate
 from cloudslice.webrtc.peer_connection import ConnectionOptions, PeerConnection
+from cloudslice.webrtc.udp.media_ports import MediaPorts
 from cloudslice.webrtc.udp.port import UdpPort
 
 _IDENTITY = "cloudslice-"
@@ -50,11 +51,11 @@ class LivekitServer:
 
     Args:
         settings: where it is.
-        open_port: makes a UDP port for the media of one visit. LiveKit's ICE library tells its
-            connections of one port apart by the peer's address alone (pion/ice, udp_mux.go): two
-            visits of one server from one port of ours would get each other's answers, and a visit
-            after a kill of this process those to the one before.
-        tick: reads it.
+        ports: each visit has one of its own. LiveKit's ICE library tells its connections of one
+            port apart by the peer's address alone (pion/ice, udp_mux.go): two visits of one server
+            from one port of ours would get each other's answers, and a visit after a kill of this
+            process those to the one before.
+        tick: has visits do what is due.
         clock: for time-outs.
         consent_timeout_s: a media connection is lost on which nothing came for so long.
     """
@@ -62,14 +63,14 @@ class LivekitServer:
     def __init__(
         self,
         settings: LivekitSettings,
-        open_port: Callable[[], UdpPort],
+        ports: MediaPorts,
         tick: Tick,
         clock: Clock,
         *,
         consent_timeout_s: float,
     ) -> None:
         self._settings = settings
-        self._open_port = open_port
+        self._ports = ports
         self._tick = tick
         self._clock = clock
         self._certificate = DtlsCertificate()
@@ -132,7 +133,7 @@ class LivekitServer:
 
         exists = partial(self._api.exists, room)
         place = VisitPlace(self._settings.url, self._make_token(room), exists, _log_fields(room))
-        with self._opened_port() as port:
+        with self._ports.opened() as port:
             connect = partial(self._connect, port)
             visit = LivekitVisit(place, tracks, show, port, connect, self._clock)
             self._tick.add(visit)
@@ -173,16 +174,6 @@ class LivekitServer:
                 if room is not None:
                     found[room] = bool(each.get("num_publishers"))
         return found
-
-    @contextmanager
-    def _opened_port(self) -> Iterator[UdpPort]:
-        port = self._open_port()
-        self._tick.add(port, is_first=True)
-        try:
-            yield port
-        finally:
-            self._tick.remove(port)
-            port.close()
 
     def _connect(self, port: UdpPort, visit: LivekitVisit) -> PeerConnection:
         return PeerConnection(port, self._certificate, self._options, visit, self._clock)

@@ -7,7 +7,7 @@ name a connection by its ufrag, or media of a peer whose address has changed, wh
 
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -113,6 +113,11 @@ class UdpPort:
     def datagrams(self) -> int:
         """How many were read so far."""
         return self._native.datagrams
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Datagrams by what became of them: `received`, and of these `foreign`; `unsent`."""
+        return Counter(received=self.datagrams, foreign=self.foreign, unsent=self.unsent)
 
     @property
     def errors(self) -> int:
