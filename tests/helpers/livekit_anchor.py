@@ -79,6 +79,8 @@ async def livekit_anchor(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await room.disconnect()
+        # Where the server has ended the connection already, that returns before the room's task.
+        await asyncio.wait([room._task], timeout=5)
         for source in sources:
             await source.aclose()
 
