@@ -26,6 +26,8 @@ class AnchorSpec:
     codec: str = "vp8"
     simulcast: bool = False
     screen: bool = False
+    e2ee_key: str = ""
+    """What it encrypts with from end to end; nothing without it."""
     first_number: int = 0
     """Of the pictures: they go from it to 15 more, and again."""
 
@@ -50,7 +52,11 @@ async def livekit_anchor(
 ) -> AsyncIterator[LivekitAnchor]:
     """Join, and publish until the end of the context."""
     room = rtc.Room()
-    await room.connect(url, token, rtc.RoomOptions(auto_subscribe=False))
+    encryption = None
+    if spec.e2ee_key:
+        keys = rtc.KeyProviderOptions(shared_key=spec.e2ee_key.encode())
+        encryption = rtc.E2EEOptions(key_provider_options=keys)
+    await room.connect(url, token, rtc.RoomOptions(auto_subscribe=False, encryption=encryption))
     anchor = LivekitAnchor(identity, room, spec)
     tasks: list[asyncio.Task[None]] = []
     sources: list[Any] = []

@@ -1,6 +1,7 @@
 """Chromium as an anchor in a LiveKit room, by livekit-client, the client of LiveKit's makers."""
 
 import contextlib
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ class LivekitPage:
         """WebRTC's statistics of what is sent of "microphone", "camera" or "screen_share"."""
         result: list[dict[str, Any]] = await self.page.evaluate("sent", source)
         return result
+
+    async def sent_frames(self, *, is_audio: bool) -> list[bytes]:
+        """Each frame as it was before it was encrypted, in order."""
+        return [b64decode(each) for each in await self.page.evaluate("sentFrames", is_audio)]
 
     async def leave(self) -> None:
         """Leave the room; the page stays."""

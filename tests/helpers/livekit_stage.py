@@ -163,6 +163,7 @@ async def livekit_stage(
     grace_s: float = 30,
     consent_timeout_s: float = 15,
     video_on_demand: bool = True,
+    e2ee_key: str = "",
     enters: bool = True,
 ) -> AsyncIterator[LivekitStage]:
     """A stage; the robot has entered, unless it is not to yet.
@@ -177,6 +178,7 @@ async def livekit_stage(
         api_key=api_key,
         api_secret=SecretStr(api_secret),
         video_on_demand=video_on_demand,
+        e2ee_key=SecretStr(e2ee_key),
     )
     tick = Tick(clock)
     port = Cable()

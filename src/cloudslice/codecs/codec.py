@@ -85,6 +85,15 @@ class Depacketizer(Protocol):
         """
         ...
 
+    def join(self, payloads: Sequence[bytes]) -> bytes | None:
+        """A frame as its sender had it when it cut it into these payloads; None if they are
+        malformed."""
+        ...
+
+    def split(self, frame: bytes) -> list[bytes]:
+        """Payloads of any length that carry a frame."""
+        ...
+
     def assemble(
         self, payloads: Sequence[bytes], first: int, *, is_first_known: bool
     ) -> bytes | None:

@@ -81,6 +81,17 @@ class H264Depacketizer:
             kinds[0].opens, *map(any, zip(*(each[1:] for each in kinds), strict=True))
         )
 
+    def join(self, payloads: Sequence[bytes]) -> bytes | None:
+        """The Annex B access unit, of the units as they came."""
+        units = _units(payloads)
+        return None if units is None else b"".join(_START_CODE + unit for unit in units)
+
+    def split(self, frame: bytes) -> list[bytes]:
+        """The units of an Annex B access unit, which are payloads (RFC 6184, 5.6)."""
+        # Zeros behind a unit mean nothing (ITU-T H.264, B.2): they may be of the next start code.
+        units = (each.rstrip(b"\0") for each in frame.split(_START_CODE[1:]))
+        return [each for each in units if each]
+
     def assemble(
         self, payloads: Sequence[bytes], first: int, *, is_first_known: bool
     ) -> bytes | None:

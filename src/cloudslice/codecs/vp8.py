@@ -12,6 +12,8 @@ from cloudslice.codecs.codec import (
 from cloudslice.media.tracks import Colors, Decoding
 
 _KEYFRAME_START_CODE = b"\x9d\x01\x2a"
+_DESCRIPTOR = b"\x10"
+"""The payload descriptor of a frame's first packet, without extensions (RFC 7741, 4.2)."""
 _NOTHING = PayloadKind()
 _OF_PICTURE = PayloadKind(has_picture=True)
 _BEGINS_PICTURE = PayloadKind(opens=True, has_picture=True)
@@ -39,12 +41,20 @@ class Vp8Depacketizer:
         self, payloads: Sequence[bytes], first: int, *, is_first_known: bool
     ) -> bytes | None:
         """The frame of a key frame's payloads; its first one is known by itself."""
-        lengths = [_descriptor_length(payload) for payload in payloads]
-        if not lengths or not all(lengths):
+        if not payloads or not self.take(payloads[0], first).begins_keyframe:
             return None
-        if not self.take(payloads[0], first).begins_keyframe:
+        return self.join(payloads)
+
+    def join(self, payloads: Sequence[bytes]) -> bytes | None:
+        """See `Depacketizer`."""
+        lengths = [_descriptor_length(payload) for payload in payloads]
+        if not all(lengths):
             return None
         return b"".join(payload[n:] for payload, n in zip(payloads, lengths, strict=True))
+
+    def split(self, frame: bytes) -> list[bytes]:
+        """See `Depacketizer`."""
+        return [_DESCRIPTOR + frame]
 
 
 def _descriptor_length(payload: bytes) -> int:

@@ -30,6 +30,9 @@ class LivekitSettings(Section):
     """What LiveKit calls a room."""
     identity: Annotated[str, AfterValidator(_with_place("UserId"))] = "{UserId}"
     """What LiveKit calls a member."""
+    e2ee_key: SecretText = SecretStr("")
+    """The passphrase that members encrypt with from end to end. What is encrypted is left out
+    without it."""
     video_on_demand: bool = True
     """Whether the server sends a video only when a picture of it is due."""
 

@@ -10,9 +10,11 @@ wants.
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import inf
 
 from cloudslice.codecs.codec import Depacketizer
+from cloudslice.codecs.sealed_frames import OpenFrame, SealedDepacketizer
 from cloudslice.media.tracks import Decoding, Keyframe, KeyframeReceiver, NoKeyframeReason
 from cloudslice.webrtc import rtcp
 from cloudslice.webrtc.keyframe_assembler import KeyframeAssembler
@@ -46,9 +48,17 @@ class _Request:
 class _Coded:
     """What is received in one codec."""
 
-    def __init__(self, decoding: Decoding, make_depacketizer: Callable[[], Depacketizer]) -> None:
+    def __init__(
+        self,
+        decoding: Decoding,
+        make_depacketizer: Callable[[], Depacketizer],
+        open_frame: OpenFrame | None,
+    ) -> None:
         self.decoding = decoding
         self.depacketizer = make_depacketizer()
+        if open_frame is not None:
+            opened = partial(open_frame, decoding)
+            self.depacketizer = SealedDepacketizer(self.depacketizer, opened)
         self.assembler = KeyframeAssembler(self.depacketizer)
 
 
@@ -73,6 +83,7 @@ class VideoReceiver(Receiver):
     ) -> None:
         super().__init__(VIDEO_CLOCK_RATE, NACK_ATTEMPTS if can_nack else 0, hooks)
         self._codecs = codecs
+        self._open_frame: OpenFrame | None = None
         self._coded: dict[int, _Coded] = {}
         """By payload type, of the current SSRC."""
         self._current: _Coded | None = None
@@ -118,6 +129,13 @@ class VideoReceiver(Receiver):
         """What part of the highest bitrate the sender is to be told: less after key frames were
         damaged again and again, as smaller ones may come through."""
         return self._pacing.bitrate_factor(self._hooks.monotonic())
+
+    def open_frames_by(self, open_frame: OpenFrame | None) -> None:
+        """Key frames are encrypted from end to end, and opened so, from now on; None: they are
+        not."""
+        self._open_frame = open_frame
+        if self._stream is not None:
+            self._begin_codecs()
 
     def request_keyframe(
         self, receiver: KeyframeReceiver, due: float, *, max_age_s: float = 0
@@ -269,13 +287,19 @@ class VideoReceiver(Receiver):
 
     def _began(self) -> None:
         self._pacing = KeyframeRequests()
-        self._coded = {number: _Coded(*each) for number, each in self._codecs.items()}
-        self._current = self._kept = self._coming = None
         self._before = (0, 0)
         self._begun = 0
         self._last_read = -inf
-        self._read(is_read=True)
+        self._begin_codecs()
         self._hooks.wake(self.next_deadline)
+
+    def _begin_codecs(self) -> None:
+        """Nothing is known of the stream's frames yet."""
+        self._coded = {
+            number: _Coded(*each, self._open_frame) for number, each in self._codecs.items()
+        }
+        self._current = self._kept = self._coming = None
+        self._read(is_read=True)
 
     def _ended(self) -> None:
         self._coded.clear()

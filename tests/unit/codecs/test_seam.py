@@ -61,10 +61,16 @@ class JpegDepacketizer:
     def take(self, _payload: bytes, _sequence: int) -> PayloadKind:
         return PayloadKind(opens=True, has_picture=True, begins_keyframe=True)
 
+    def join(self, payloads: Sequence[bytes]) -> bytes | None:
+        return b"".join(payloads)
+
+    def split(self, frame: bytes) -> list[bytes]:
+        return [frame]
+
     def assemble(
         self, payloads: Sequence[bytes], _first: int, *, is_first_known: bool
     ) -> bytes | None:
-        return b"".join(payloads)
+        return self.join(payloads)
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,24 @@ def test_a_wanted_key_frame_comes_and_decodes(make: type[Video], codec: VideoCod
     assert video.receiver.next_deadline == float("inf")
 
 
+@each_codec
+def test_what_is_encrypted_from_end_to_end_is_opened(make: type[Video], codec: VideoCodec) -> None:
+    """Also when that becomes known while the stream goes on."""
+    media = make(codec)
+    media.want()
+    media.send(1)
+    media.video.open_frames_by(lambda _decoding, frame: None)
+    for number in range(4, 7):
+        media.send(number)
+    assert media.taken == []
+    media.video.open_frames_by(
+        lambda decoding, frame: frame if decoding == codec.decoding else None
+    )
+    for number in range(8, 11):
+        media.send(number)
+    assert media.numbers() == [8]
+
+
 def test_unwanted_video_goes_unread(make: type[Video]) -> None:
     video = make()
     for index in range(20_000):

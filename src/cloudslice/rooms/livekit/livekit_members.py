@@ -30,8 +30,8 @@ class Published:
     """The track's name: unique on the server."""
     is_muted: bool
     mime_type: str
-    is_encrypted: bool
-    """Whether it is encrypted from end to end."""
+    encryption: models.Encryption.Type
+    """From end to end."""
     layered_size: tuple[int, int] | None = None
     """Of a video in several layers: width and height of the largest one, as far as it is told."""
 
@@ -98,7 +98,7 @@ def _choose(tracks: Iterable[models.TrackInfo], rows: _Sources) -> Published | N
                 chosen.sid,
                 chosen.muted,
                 chosen.mime_type,
-                chosen.encryption != models.Encryption.Type.NONE,
+                chosen.encryption,
                 (chosen.width, chosen.height) if len(chosen.layers) > 1 else None,
             )
     return None

@@ -1,10 +1,14 @@
 """The tracks of one LiveKit room while robots are in it, by as many visits as it takes."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
+from livekit.protocol import models
 
 from cloudslice.clock import Clock
+from cloudslice.rooms.livekit.encrypted_tracks import EncryptedAudioTrack, EncryptedVideoTrack
+from cloudslice.rooms.livekit.frame_decryption import FrameKey, TrackDecryption
 from cloudslice.rooms.livekit.livekit_members import Published, PublishedTracks
 from cloudslice.rooms.remote.layer_choice import LayerChoice
 from cloudslice.rooms.remote.remote_tracks import (
@@ -25,9 +29,11 @@ class RoomTracks:
 
     Attributes:
         wake: called when a track wants something else than before: the visit's.
+        server_trailer: what frames of encrypted tracks end with that the server makes itself.
 
     Args:
         on_demand: whether videos are sent to us only when a picture is due.
+        key: what members encrypt with from end to end; None: that is not known.
         clock: for times.
         caught: is told what those raise who hear or see a track.
         log_fields: the room's, in each line of the log.
@@ -40,12 +46,15 @@ class RoomTracks:
         log_fields: Mapping[str, object],
         *,
         on_demand: bool,
+        key: FrameKey | None = None,
     ) -> None:
         self.wake: Callable[[], None] = ignore_change
+        self.server_trailer = b""
         self._caught = caught
         self._log_fields = log_fields
         self._clock = clock
         self._on_demand = on_demand
+        self._key = key
         self._audio: dict[str, RemoteAudioTrack] = {}
         self._video: dict[str, RemoteVideoTrack] = {}
         self._published: Mapping[str, PublishedTracks] = {}
@@ -101,22 +110,22 @@ class RoomTracks:
                     )
 
     def _audio_of(self, identity: str, published: Published | None) -> RemoteAudioTrack | None:
-        if published is None or self._is_encrypted(identity, published):
+        if published is None or self._is_left_out(identity, published):
             return None
         track = self._audio.get(published.sid)
         if track is None:
-            track = RemoteAudioTrack(self._clock, self._caught)
+            track = self._make_audio(identity, published)
             track.on_change = self._wake
             self._audio[published.sid] = track
         track.is_muted = published.is_muted
         return None if track.is_muted or track.is_refused else track
 
     def _video_of(self, identity: str, published: Published | None) -> RemoteVideoTrack | None:
-        if published is None or self._is_encrypted(identity, published):
+        if published is None or self._is_left_out(identity, published):
             return None
         track = self._video.get(published.sid)
         if track is None:
-            track = RemoteVideoTrack(self._clock, self._caught, on_demand=self._on_demand)
+            track = self._make_video(identity, published)
             track.on_change = self._wake
             self._video[published.sid] = track
             if published.layered_size is not None:
@@ -124,16 +133,52 @@ class RoomTracks:
         track.is_muted = published.is_muted
         return None if track.is_muted or track.is_refused else track
 
-    def _is_encrypted(self, identity: str, published: Published) -> bool:
-        if published.is_encrypted and published.sid not in self._told:
+    def _make_audio(self, identity: str, published: Published) -> RemoteAudioTrack:
+        decryption = self._decryption_of(identity, published)
+        if decryption is None:
+            return RemoteAudioTrack(self._clock, self._caught)
+        return EncryptedAudioTrack(self._clock, self._caught, decryption)
+
+    def _make_video(self, identity: str, published: Published) -> RemoteVideoTrack:
+        decryption = self._decryption_of(identity, published)
+        if decryption is None:
+            return RemoteVideoTrack(self._clock, self._caught, on_demand=self._on_demand)
+        return EncryptedVideoTrack(self._clock, self._caught, decryption, on_demand=self._on_demand)
+
+    def _decryption_of(self, identity: str, published: Published) -> TrackDecryption | None:
+        """None of a track that is not encrypted."""
+        if self._key is None or published.encryption == models.Encryption.Type.NONE:
+            return None
+        tell = partial(self._tell_decryption, identity, published.sid)
+        return TrackDecryption(self._key, lambda: self.server_trailer, tell)
+
+    def _tell_decryption(self, identity: str, sid: str, succeeds: bool) -> None:
+        fields = {"identity": identity, "track": sid, **self._log_fields}
+        if succeeds:
+            _log.info("an encrypted track can be decrypted again", **fields)
+        else:
+            _log.warning(
+                "an encrypted track cannot be decrypted: its sender has another key than e2ee_key",
+                **fields,
+            )
+
+    def _is_left_out(self, identity: str, published: Published) -> bool:
+        """Whether a track is encrypted so that we cannot decrypt it; the log says so once."""
+        if published.encryption == models.Encryption.Type.NONE:
+            return False
+        is_known = published.encryption == models.Encryption.Type.GCM
+        if is_known and self._key is not None:
+            return False
+        if published.sid not in self._told:
             self._told.add(published.sid)
             _log.warning(
                 "a track is encrypted from end to end, and is left out",
+                reason="the settings have no e2ee_key" if is_known else "its encryption is custom",
                 identity=identity,
                 track=published.sid,
                 **self._log_fields,
             )
-        return published.is_encrypted
+        return True
 
     def _wake(self) -> None:
         self.wake()

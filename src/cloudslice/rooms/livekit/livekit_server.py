@@ -19,6 +19,7 @@ from cloudslice.clock import Clock
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.livekit.access_token import make_access_token
 from cloudslice.rooms.livekit.awaited_rooms import AwaitedRooms
+from cloudslice.rooms.livekit.frame_decryption import FrameKey
 from cloudslice.rooms.livekit.livekit_room_tracks import RoomTracks
 from cloudslice.rooms.livekit.livekit_session import VisitPlace
 from cloudslice.rooms.livekit.livekit_stay import LivekitStay
@@ -74,6 +75,8 @@ class LivekitServer:
         self._tick = tick
         self._clock = clock
         self._certificate = DtlsCertificate()
+        passphrase = settings.e2ee_key.get_secret_value()
+        self._frame_key = FrameKey(passphrase) if passphrase else None
         self._names = LivekitNames(settings)
         self._api = LivekitRoomApi(settings, self._clock)
         self._awaited = AwaitedRooms(self._api, self._names, self._clock)
@@ -124,6 +127,7 @@ class LivekitServer:
                 partial(view.faults.caught, **_log_fields(room)),
                 _log_fields(room),
                 on_demand=self._settings.video_on_demand,
+                key=self._frame_key,
             )
             self._tracks[view] = tracks
 

@@ -168,6 +168,7 @@ class LivekitVisit:
         """Raises _EndedError."""
         match response.WhichOneof("message"):
             case "join":
+                self._tracks.server_trailer = response.join.sif_trailer
                 self._members.replace(response.join.other_participants)
                 self.show()
             case "reconnect":

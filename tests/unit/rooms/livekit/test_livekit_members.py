@@ -58,7 +58,11 @@ def test_what_is_told_of_a_track() -> None:
     members.update([member("alice", encrypted)])
     video = members.published["alice"].video
     assert video is not None
-    assert (video.is_muted, video.is_encrypted, video.mime_type) == (True, True, "video/VP8")
+    assert (video.is_muted, video.encryption, video.mime_type) == (
+        True,
+        models.Encryption.GCM,
+        "video/VP8",
+    )
 
 
 def test_who_publishes_nothing_is_no_anchor() -> None:

@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from livekit.protocol import rtc
+import pytest
+from livekit.protocol import models, rtc
+from structlog.testing import capture_logs
 
 from cloudslice.faults import Faults
 from cloudslice.media.tracks import Keyframe
+from cloudslice.rooms.livekit.encrypted_tracks import EncryptedAudioTrack, EncryptedVideoTrack
+from cloudslice.rooms.livekit.frame_decryption import FrameKey
 from cloudslice.rooms.livekit.livekit_members import Published, PublishedTracks
 from cloudslice.rooms.livekit.livekit_room_tracks import RoomTracks
 from cloudslice.rooms.livekit.livekit_subscriptions import Subscriptions
@@ -19,18 +23,23 @@ from helpers.slice_store import ManualClock
 class Stage:
     """A room of alice, and what the server is told."""
 
-    def __init__(self, *, on_demand: bool = True) -> None:
+    def __init__(self, *, on_demand: bool = True, key: FrameKey | None = None) -> None:
         self.clock = ManualClock()
         self.faults = Faults("test")
-        self.tracks = RoomTracks(self.clock, self.faults.caught, {}, on_demand=on_demand)
+        self.tracks = RoomTracks(self.clock, self.faults.caught, {}, on_demand=on_demand, key=key)
         self.subscriptions = Subscriptions(self._send)
         self.tracks.wake = self.update
         self.told: list[tuple[str, list[str], bool]] = []
         self.alice = self.publish()
 
-    def publish(self, *, muted: bool = False, encrypted: bool = False) -> Tracks:
-        audio = Published("audio", muted, "audio/opus", encrypted)
-        video = Published("video", muted, "video/VP8", encrypted)
+    def publish(
+        self,
+        *,
+        muted: bool = False,
+        encryption: models.Encryption.Type = models.Encryption.Type.NONE,
+    ) -> Tracks:
+        audio = Published("audio", muted, "audio/opus", encryption)
+        video = Published("video", muted, "video/VP8", encryption)
         by_name: Mapping[str, PublishedTracks] = {"alice": PublishedTracks(audio, video, None)}
         return self.tracks.update(by_name)["alice"]
 
@@ -153,9 +162,33 @@ def test_tracks_that_are_gone_are_forgotten() -> None:
     assert stage.publish().video is not stage.alice.video
 
 
-def test_what_is_encrypted_from_end_to_end_is_left_out() -> None:
-    stage = Stage()
-    assert stage.publish(encrypted=True) == Tracks()
+@pytest.mark.parametrize(
+    ("encryption", "key", "reason"),
+    [
+        ("GCM", None, "the settings have no e2ee_key"),
+        ("CUSTOM", FrameKey("passphrase"), "its encryption is custom"),
+    ],
+)
+def test_what_cannot_be_decrypted_is_left_out(
+    encryption: str, key: FrameKey | None, reason: str
+) -> None:
+    """And the log says why: once for each track."""
+    stage = Stage(key=key)
+    with capture_logs() as logs:
+        for _ in range(2):
+            published = stage.publish(encryption=models.Encryption.Type.Value(encryption))
+            assert published == Tracks()
+    told = {each["track"]: each["reason"] for each in logs}
+    assert told == {"audio": reason, "video": reason}
+    assert len(logs) == 2
+
+
+def test_what_is_encrypted_is_there_where_the_key_is_known() -> None:
+    stage = Stage(key=FrameKey("passphrase"))
+    stage.tracks.update({})
+    published = stage.publish(encryption=models.Encryption.Type.GCM)
+    assert isinstance(published.audio, EncryptedAudioTrack)
+    assert isinstance(published.video, EncryptedVideoTrack)
 
 
 def test_video_that_is_switched_off_by_us_flows() -> None:
