@@ -68,7 +68,7 @@ class ManualRooms:
             listener.on_anchor_joined(anchor)
         return _Attendance(lambda: self._robot_left(key, robot_user_id, listener))
 
-    async def check(self, key: RoomKey) -> None:
+    async def check(self, key: RoomKey, robot_user_id: str) -> None:
         """All rooms can be entered."""
 
     def holds_user(self, key: RoomKey, user_id: str) -> bool:

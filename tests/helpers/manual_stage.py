@@ -39,7 +39,7 @@ class ManualRooms:
 
     entry_timeout_s: ClassVar[float] = 10.0
 
-    async def check(self, _key: RoomKey) -> None:
+    async def check(self, _key: RoomKey, _robot: str) -> None:
         """Any room can be entered, until the robot tries to."""
 
     async def enter(self, _key: RoomKey, robot: str, listener: RoomListener) -> Any:

@@ -72,7 +72,7 @@ class ScriptedServer:
     visits: asyncio.Queue[ScriptedVisit] = field(default_factory=asyncio.Queue)
     left: asyncio.Queue[ScriptedVisit] = field(default_factory=asyncio.Queue)
 
-    async def check(self, _room: RoomKey) -> None:
+    async def check(self, _room: RoomKey, _robot_user_id: str) -> None:
         if self.check_failure is not None:
             raise self.check_failure
 

@@ -36,7 +36,6 @@ def api(livekit: LivekitProcess, **more: str) -> LivekitRoomApi:
 
 
 async def test_a_room_is_there_or_not(livekit: LivekitProcess) -> None:
-    await api(livekit).check(ROOM)
     assert not await api(livekit).exists(ROOM)
     async with livekit.api() as theirs:
         await theirs.room.create_room(CreateRoomRequest(name="prod-150"))
@@ -55,19 +54,19 @@ async def test_a_wrong_key_and_a_wrong_secret(
     livekit: LivekitProcess, more: dict[str, str], expected: str
 ) -> None:
     with pytest.raises(RoomEntryError, match=expected) as error:
-        await api(livekit, **more).check(ROOM)
+        await api(livekit, **more).exists(ROOM)
     assert API_SECRET not in str(error.value)
 
 
 async def test_tls_to_a_server_without_it(livekit: LivekitProcess) -> None:
     url = livekit.url.replace("ws://", "wss://")
     with pytest.raises(UnreachableError, match="does not speak TLS on this port: try ws:"):
-        await api(livekit, url=url).check(ROOM)
+        await api(livekit, url=url).exists(ROOM)
 
 
 async def test_a_path_that_is_not_livekits(livekit: LivekitProcess) -> None:
     with pytest.raises(UnreachableError, match=r"does not answer as LiveKit does .*404"):
-        await api(livekit, url=f"{livekit.url}/elsewhere").check(ROOM)
+        await api(livekit, url=f"{livekit.url}/elsewhere").exists(ROOM)
 
 
 async def test_members_are_put_out_and_the_room_is_ended(livekit: LivekitProcess) -> None:
@@ -84,6 +83,8 @@ async def test_members_are_put_out_and_the_room_is_ended(livekit: LivekitProcess
         livekit_anchor(livekit.url, ghost.to_jwt(), "ghost", SILENT),
     ):
         assert await ours.exists(ROOM)
+        assert await ours.has_user(ROOM, zhang)
+        assert not await ours.has_user(ROOM, "ghost")
 
         async def members() -> set[str]:
             answer = await theirs.room.list_participants(ListParticipantsRequest(room="150"))

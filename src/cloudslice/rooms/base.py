@@ -93,8 +93,8 @@ class RoomProvider(Protocol):
         """Seconds after which `enter` has no chance any more."""
         ...
 
-    async def check(self, key: RoomKey) -> None:
-        """Find out within 5 s, without entering it, whether a room can be entered.
+    async def check(self, key: RoomKey, robot_user_id: str) -> None:
+        """Find out within 5 s, without entering it, whether a room can be entered by that name.
 
         Raises:
             RoomEntryError: it cannot be, and why.

@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 import structlog
 
 from cloudslice.config import AppSettings, Settings
-from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomEntryError, RoomProvider
 from cloudslice.slices import Bucket
 from cloudslice.slicing.params import ParamChanges, SliceParams, SubscriptionLists
@@ -75,7 +74,7 @@ class Tasks:
         # Counted from here on, so that creations side by side cannot pass the limit together.
         self._creating.append(task)
         try:
-            await self._check_room(app, spec.room)
+            await self._check_room(app, spec)
             task_id = await self._put_on_record(task, spec.bucket, since_ms)
         finally:
             self._creating.remove(task)
@@ -86,9 +85,9 @@ class Tasks:
         _log.info("task created", **task.log_fields)
         return task_id
 
-    async def _check_room(self, app: AppSettings, room: RoomKey) -> None:
+    async def _check_room(self, app: AppSettings, spec: TaskSpec) -> None:
         try:
-            await self._rooms[app.rooms].check(room)
+            await self._rooms[app.rooms].check(spec.room, spec.robot_user_id)
         except RoomEntryError as error:
             raise RoomRefusedError(f"the room cannot be entered: {error}") from error
 

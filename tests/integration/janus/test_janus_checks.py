@@ -16,7 +16,7 @@ from cloudslice.rooms.janus.janus_socket import JanusAddress
 from cloudslice.rooms.janus.session import open_session
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from helpers.asgi_server import serving
-from helpers.janus_server import ADMIN_KEY, API_SECRET, PIN, running_janus
+from helpers.janus_server import ADMIN_KEY, API_SECRET, NUMBER_ROOM, PIN, running_janus
 from helpers.janus_server import JanusServer as Server
 from helpers.janus_stage import APP_ID, ROOM, Listener, settings
 from helpers.media_port import media_port
@@ -53,7 +53,7 @@ async def refusal(url: str, room: RoomKey = ROOM, **more: Any) -> str:
     """What a check says; to enter says the same."""
     async with rooms_of(url, **more) as rooms:
         with pytest.raises(RoomEntryError) as checked:
-            await rooms.check(room)
+            await rooms.check(room, "robot")
         with pytest.raises(RoomEntryError) as entered:
             await rooms.enter(room, "robot", Listener())
         assert str(entered.value) == str(checked.value)
@@ -111,7 +111,7 @@ async def test_a_server_without_the_plugin_is_told(tmp_path: Path) -> None:
 async def test_a_room_that_does_not_exist_is_made_where_that_is_wanted(server: Server) -> None:
     room = RoomKey(APP_ID, "405", RoomIdType.NUMBER)
     async with rooms_of(server.url, create_rooms=True, admin_key=ADMIN_KEY) as rooms:
-        await rooms.check(room)
+        await rooms.check(room, "robot")
         assert not await rooms.exists(room)
         stay = await rooms.enter(room, "robot", Listener())
         assert await rooms.exists(room)
@@ -135,10 +135,21 @@ async def test_a_room_that_is_encrypted_is_refused(server: Server) -> None:
         await session.message(handle, body)
     async with rooms_of(server.url, pin="") as rooms:
         with pytest.raises(RoomEntryError, match="encrypted from end to end"):
-            await rooms.check(room)
+            await rooms.check(room, "robot")
+
+
+async def test_a_person_has_the_robots_name(server: Server) -> None:
+    async with open_session(JanusAddress(server.url, API_SECRET)) as session:
+        handle = await session.attach(lambda _message: None)
+        body = {"request": "join", "ptype": "publisher", "room": NUMBER_ROOM, "pin": PIN}
+        await session.message(handle, body | {"display": "alice"})
+        async with rooms_of(server.url, user_id="display") as rooms:
+            await rooms.check(ROOM, "robot")
+            with pytest.raises(RoomEntryError, match="UserId alice is in the room already"):
+                await rooms.check(ROOM, "alice")
 
 
 async def test_a_check_does_not_enter(server: Server) -> None:
     async with rooms_of(server.url) as rooms:
-        await rooms.check(ROOM)
+        await rooms.check(ROOM, "robot")
     assert "joining" not in server.log

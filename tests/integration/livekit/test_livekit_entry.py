@@ -7,9 +7,11 @@ import pytest
 from aiohttp import web
 
 from cloudslice.rooms.base import RoomEntryError
+from helpers.livekit_anchor import AnchorSpec, livekit_anchor
 from helpers.livekit_process import API_KEY, LivekitProcess
 from helpers.livekit_stage import LivekitStage, livekit_stage
 from helpers.tcp_proxy import tcp_proxy
+from helpers.waiting import eventually
 
 
 async def test_a_wrong_secret(livekit: LivekitProcess, room_id: str) -> None:
@@ -18,6 +20,21 @@ async def test_a_wrong_secret(livekit: LivekitProcess, room_id: str) -> None:
 
 async def test_a_wrong_key(livekit: LivekitProcess, room_id: str) -> None:
     await assert_refused(livekit, room_id, "does not know this api_key", api_key=API_KEY[::-1])
+
+
+async def test_a_person_has_the_robots_name(livekit: LivekitProcess, room_id: str) -> None:
+    """Whether or not a robot is in the room."""
+    async with livekit_stage(livekit, room_id, enters=False) as stage:
+        async with livekit_anchor(
+            livekit.url, livekit.token(room_id, "alice"), "alice", AnchorSpec(video=None)
+        ):
+            await stage.rooms.check(stage.key, "robot")
+            with pytest.raises(RoomEntryError, match="UserId alice is in the room already"):
+                await stage.rooms.check(stage.key, "alice")
+            await stage.enter()
+            await eventually(lambda: "alice" in stage.room.anchors)
+            assert stage.rooms.holds_user(stage.key, "alice")
+        await stage.rooms.check(stage.key, "alice")
 
 
 async def test_nobody_listens(livekit: LivekitProcess, room_id: str) -> None:

@@ -160,7 +160,7 @@ class BuiltinRooms:
         """See `RoomService`."""
         return self.is_occupied(room)
 
-    async def check(self, key: RoomKey) -> None:
+    async def check(self, key: RoomKey, robot_user_id: str) -> None:
         """See `RoomProvider`: our rooms can always be entered."""
 
     async def enter(

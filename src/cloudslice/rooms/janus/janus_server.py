@@ -22,10 +22,10 @@ from cloudslice.rooms.janus.room_requests import (
     begin_requests,
     room_requests,
 )
-from cloudslice.rooms.janus.roster import Feed, Source
+from cloudslice.rooms.janus.roster import Feed, FeedId, Source
 from cloudslice.rooms.janus.session import open_session
 from cloudslice.rooms.remote.remote_tracks import RemoteTrack
-from cloudslice.rooms.remote.room_server import RoomView, UnreachableError
+from cloudslice.rooms.remote.room_server import RoomView, UnreachableError, user_id_taken
 from cloudslice.rooms.remote.user_ids import to_user_id
 from cloudslice.settings.room_settings import JanusSettings
 from cloudslice.tick import Tick
@@ -84,7 +84,7 @@ class JanusServer:
         self._left_at: dict[RoomKey, float] = {}
         """When rooms were left, or lost, lately."""
 
-    async def check(self, room: RoomKey) -> None:
+    async def check(self, room: RoomKey, robot_user_id: str) -> None:
         """See `RoomServer`."""
         janus_id = self._janus_id(room)
         try:
@@ -93,6 +93,8 @@ class JanusServer:
                 self._check_encryption(janus_id, await requests.rooms())
                 if not self._settings.create_rooms or await requests.exists(janus_id):
                     await requests.check_pin(janus_id)
+                    if await self._find_users(requests, janus_id, [robot_user_id]):
+                        raise user_id_taken(robot_user_id)
         except JanusError as error:
             raise entry_error(error, self._address.url, janus_id) from error
 
@@ -125,11 +127,8 @@ class JanusServer:
         """See `RoomServer`."""
         janus_id = self._janus_id(room)
         async with self._managing() as requests:
-            for feed, publishes in await requests.participants(janus_id):
-                # A rule's robot may be called as we are in the room, where we are all robots.
-                is_ours = not publishes and feed.display == self._settings.display
-                if not is_ours and to_user_id(self._name(feed)) in user_ids:
-                    await requests.kick(janus_id, feed.feed_id)
+            for each in await self._find_users(requests, janus_id, user_ids):
+                await requests.kick(janus_id, each)
 
     async def dismiss(self, room: RoomKey) -> None:
         """See `RoomServer`."""
@@ -152,6 +151,18 @@ class JanusServer:
                     if room is not None and room.room_id == str(each["room"]):
                         found[room] = is_active
         return found
+
+    async def _find_users(
+        self, requests: RoomRequests, janus_id: RoomId, user_ids: Collection[str]
+    ) -> list[FeedId]:
+        """Who of these is in a room. A robot may be called as we are in the room, where we are all
+        robots: that is not who is meant."""
+        return [
+            feed.feed_id
+            for feed, publishes in await requests.participants(janus_id)
+            if (publishes or feed.display != self._settings.display)
+            and to_user_id(self._name(feed)) in user_ids
+        ]
 
     @asynccontextmanager
     async def _visiting(

@@ -26,7 +26,7 @@ from cloudslice.rooms.livekit.livekit_stay import LivekitStay
 from cloudslice.rooms.livekit.livekit_visit import LivekitVisit
 from cloudslice.rooms.livekit.names import LivekitNames
 from cloudslice.rooms.livekit.room_api import LivekitRoomApi
-from cloudslice.rooms.remote.room_server import RoomView, Tracks
+from cloudslice.rooms.remote.room_server import RoomView, Tracks, user_id_taken
 from cloudslice.rooms.remote.user_ids import identity_to_tell
 from cloudslice.settings.room_settings import LivekitSettings
 from cloudslice.tick import Tick
@@ -98,9 +98,10 @@ class LivekitServer:
         self._told: dict[str, None] = {}
         """Names of rooms that cannot be ours, of which the log says so."""
 
-    async def check(self, room: RoomKey) -> None:
+    async def check(self, room: RoomKey, robot_user_id: str) -> None:
         """See `RoomServer`."""
-        await self._api.check(room)
+        if await self._api.exists(room) and await self._api.has_user(room, robot_user_id):
+            raise user_id_taken(robot_user_id)
 
     @asynccontextmanager
     async def visit(self, room: RoomKey, view: RoomView) -> AsyncIterator[LivekitStay]:

@@ -53,13 +53,14 @@ class LivekitRoomApi:
         self._names = LivekitNames(settings)
         self._clock = clock
 
-    async def check(self, room: RoomKey) -> None:
-        """See `RoomServer`: the server answers, and takes the key."""
-        await self.exists(room)
-
     async def exists(self, room: RoomKey) -> bool:
         """See `RoomServer`."""
         return bool(await self.list_rooms([self._names.to_room_name(room)]))
+
+    async def has_user(self, room: RoomKey, user_id: str) -> bool:
+        """Whether somebody whom others see is in a room under this UserId."""
+        identities = await self._list_identities(self._names.to_room_name(room))
+        return any(self._names.to_user_id(each) == user_id for each in identities)
 
     async def remove_users(self, room: RoomKey, user_ids: Sequence[str]) -> None:
         """See `RoomServer`. Hidden members are not put out: nobody sees them."""
@@ -82,7 +83,10 @@ class LivekitRoomApi:
 
     async def _list_identities(self, room_name: str) -> list[str]:
         grants = {"roomAdmin": True, "room": room_name}
-        answer = await self._call("ListParticipants", {"room": room_name}, grants)
+        try:
+            answer = await self._call("ListParticipants", {"room": room_name}, grants)
+        except _NotFoundError:  # it has just ended by itself
+            return []
         members = self._read_list(answer, "participants", "identity")
         return [each["identity"] for each in members if not _is_hidden(each)]
 

@@ -15,7 +15,7 @@ from cloudslice.rooms.base import LeaveCode, RoomEntryError, RoomListener
 from cloudslice.rooms.management import RoomNotFoundError, RoomServerError
 from cloudslice.rooms.remote.remote_room import RemoteRoom, RoomState
 from cloudslice.rooms.remote.room_reports import RoomReports
-from cloudslice.rooms.remote.room_server import RoomServer, UnreachableError
+from cloudslice.rooms.remote.room_server import RoomServer, UnreachableError, user_id_taken
 
 _CHECK_S = 5.0
 """The API's caller has its answer within 6 s. Servers give up, and say why, a second before."""
@@ -85,14 +85,14 @@ class RemoteRooms(AbstractAsyncContextManager["RemoteRooms"]):
             self._close(key)
         await self._group.__aexit__(kind, error, trace)
 
-    async def check(self, key: RoomKey) -> None:
+    async def check(self, key: RoomKey, robot_user_id: str) -> None:
         """See `RoomProvider`."""
         room = self._rooms.get(key)
         if room is not None and room.state is RoomState.CONNECTED:
             return
         try:
             async with asyncio.timeout(_CHECK_S):
-                await self._servers[key.sdk_app_id].check(key)
+                await self._servers[key.sdk_app_id].check(key, robot_user_id)
         except UnreachableError as error:
             raise RoomEntryError(str(error)) from error
         except TimeoutError as error:
@@ -103,7 +103,7 @@ class RemoteRooms(AbstractAsyncContextManager["RemoteRooms"]):
     ) -> _RobotAttendance:
         """See `RoomProvider`."""
         if self.holds_user(key, robot_user_id):
-            raise RoomEntryError(f"UserId {robot_user_id} is in the room already")
+            raise user_id_taken(robot_user_id)
         room = self._rooms.get(key) or self._open(key)
         entering = (robot_user_id, listener)
         self._entering.setdefault(key, []).append(entering)
@@ -118,7 +118,7 @@ class RemoteRooms(AbstractAsyncContextManager["RemoteRooms"]):
         return _RobotAttendance(self, key, robot_user_id, listener)
 
     def holds_user(self, key: RoomKey, user_id: str) -> bool:
-        """See `RoomProvider`. Known of rooms only that a robot is in."""
+        """See `RoomProvider`. Known of rooms only that a robot is in; of others `check` says it."""
         return key in self._rooms and user_id in self._rooms[key].anchors
 
     async def exists(self, room: RoomKey) -> bool:

@@ -14,7 +14,7 @@ from typing import Protocol
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.media.tracks import AudioTrack, VideoTrack
-from cloudslice.rooms.base import LeaveCode
+from cloudslice.rooms.base import LeaveCode, RoomEntryError
 
 
 class UnreachableError(Exception):
@@ -23,6 +23,11 @@ class UnreachableError(Exception):
     The text says which server and why, and is fit to be shown to the API's user: no secret is in
     it. `RoomEntryError` is for what no other try helps against: a wrong key, a refusal.
     """
+
+
+def user_id_taken(user_id: str) -> RoomEntryError:
+    """Why a robot cannot be in a room with a person of its UserId."""
+    return RoomEntryError(f"UserId {user_id} is in the room already, and is not a robot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +85,9 @@ class Visit(Protocol):
 class RoomServer(Protocol):
     """One app's server."""
 
-    async def check(self, room: RoomKey) -> None:
-        """Find out, without entering it, whether a room can be entered. A room that does not exist
-        yet can.
+    async def check(self, room: RoomKey, robot_user_id: str) -> None:
+        """Find out, without entering it, whether a robot of that name can be in a room: nobody else
+        has its UserId. A room that does not exist yet can be entered.
 
         Raises:
             RoomEntryError, UnreachableError: it cannot be; the text says why.

@@ -298,13 +298,13 @@ async def test_a_room_whose_connection_is_lost_is_checked_again(
     rooms: RemoteRooms, server: ScriptedServer
 ) -> None:
     await rooms.enter(ROOM, "robot", HearingRobot())
-    await rooms.check(ROOM)
+    await rooms.check(ROOM, "robot")
     server.failures += [UnreachableError("connection refused")] * 100_000
     (await server.visits.get()).end.set_result(None)
     await server.left.get()
     server.check_failure = UnreachableError("connection refused")
     with pytest.raises(RoomEntryError, match="connection refused"):
-        await rooms.check(ROOM)
+        await rooms.check(ROOM, "robot")
 
 
 async def test_a_room_that_the_server_does_not_have_is_not_found(rooms: RemoteRooms) -> None:
@@ -326,4 +326,4 @@ async def test_check_says_why_a_room_cannot_be_entered(
 ) -> None:
     server.check_failure = UnreachableError("ws://livekit: connection refused")
     with pytest.raises(RoomEntryError, match="ws://livekit: connection refused"):
-        await rooms.check(ROOM)
+        await rooms.check(ROOM, "robot")
