@@ -9,7 +9,12 @@ import uvloop
 from cloudslice.cli.common import fail, read_settings, settings_option
 from cloudslice.cli.serving import ListenError, serve
 from cloudslice.logs import set_up_logging
-from cloudslice.process import allow_many_files, keep_freed_memory, take_short_turns
+from cloudslice.process import (
+    allow_many_files,
+    collect_rarely,
+    keep_freed_memory,
+    take_short_turns,
+)
 from cloudslice.secrets import SecretKeyError
 from cloudslice.settings.mistakes import SettingsError
 from cloudslice.sqlite_file import DatabaseError
@@ -39,6 +44,7 @@ def serve_command(path: Path) -> None:
     set_up_logging(settings.log)
     keep_freed_memory()
     take_short_turns()
+    collect_rarely()
     allow_many_files()
     try:
         uvloop.run(serve(settings))
