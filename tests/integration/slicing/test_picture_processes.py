@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 
 import av
+import numpy as np
 import pytest
 
 from cloudslice.codecs.codec import VideoCodec
@@ -33,7 +34,7 @@ from cloudslice.slicing.pictures.picture_files import encode_picture
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.pictures.worker_process import TimeLimits
 from cloudslice.slicing.pictures.worker_start import start_worker
-from helpers.keyframes import color_bars, encode_keyframe
+from helpers.keyframes import color_bars, decode_picture, encode_keyframe
 from helpers.video_codecs import each_codec
 from helpers.waiting import eventually
 
@@ -76,8 +77,48 @@ async def test_a_picture_is_what_it_would_be_if_it_were_made_in_this_process(
         encode_keyframe(codec, color_bars(3840, 2160)),
     ):
         picture = await make(pool, keyframe, image_format)
-        assert picture == encode_picture(keyframe, image_format, ColorConverter())
+        expected = encode_picture(keyframe, image_format, ColorConverter())
+        assert picture == expected, difference(picture, expected, keyframe, image_format)
     assert pool.counters.started == 1
+
+
+def difference(
+    made: Picture | PictureError, expected: Picture, keyframe: Keyframe, image_format: ImageFormat
+) -> str:
+    """What tells next time why two pictures of one key frame are not the same: which of both is
+    made again, and where their pixels differ."""
+    if isinstance(made, PictureError):
+        return repr(made)
+    again = encode_picture(keyframe, image_format, ColorConverter())
+    found = [
+        f"{len(made.data)} bytes in its process, {len(expected.data)} here; made here again it is "
+        f"{'' if again == made else 'not '}the former, {'' if again == expected else 'not '}the "
+        "latter"
+    ]
+    pixels = [decode_picture(each.data).astype(int) for each in (made, expected)]
+    if pixels[0].shape != pixels[1].shape:
+        return f"{found}, {[each.shape for each in pixels]}"
+    differing = np.abs(pixels[0] - pixels[1])
+    rows, columns, channels = differing.nonzero()
+    found.append(f"{len(rows)} samples differ, by {differing.max()} at most")
+    if len(rows):
+        spans = [f"{each.min()} to {each.max()}" for each in (rows, columns, channels)]
+        found.append(f"rows {spans[0]}, columns {spans[1]}, channels {spans[2]}")
+        places = list(zip(rows[:8].tolist(), columns[:8].tolist(), strict=True))
+        values = [[each[place].tolist() for each in pixels] for place in places]
+        found.append(f"at first {places}: {values}")
+    return "; ".join(found)
+
+
+def test_a_difference_of_pictures_is_told() -> None:
+    expected = encode_picture(bars(), PNG, ColorConverter())
+    other = encode_picture(bars(shade=1), PNG, ColorConverter())
+    text = difference(other, expected, bars(), PNG)
+    assert "not the former, the latter" in text
+    assert "samples differ, by" in text
+    assert "rows 0 to 63, columns" in text
+    same = difference(expected, expected, bars(), PNG)
+    assert same.endswith("the former, the latter; 0 samples differ, by 0 at most")
 
 
 async def test_a_damaged_key_frame_is_reported_as_such(pool: PicturePool) -> None:
