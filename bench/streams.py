@@ -36,9 +36,9 @@ from harness.buckets import KINDS
 from harness.measure import Mode, Plan, measure
 from harness.plot import draw
 from harness.report import Report, Turn, describe_machine, to_markdown
-from harness.room_kinds import KINDS as ROOM_KINDS
 from harness.scene import camera_media
 from harness.yardsticks import NAMES, YardstickResult, running_yardsticks
+from helpers.room_kinds import KINDS as ROOM_KINDS
 
 _LOOP_S = 10
 

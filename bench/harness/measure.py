@@ -12,10 +12,10 @@ from harness.anchors import Anchors
 from harness.buckets import Bucket, open_bucket
 from harness.counts import Counts, count
 from harness.process import Meter, memory_mb
-from harness.room_kinds import open_rooms
 from harness.slices import AUDIO_SLICE_S, PICTURE_INTERVAL_S, Arrival, Punctuality, judge
 from harness.yardsticks import Yardsticks, running_yardsticks
 from helpers.node import CALLBACK_KEY, Node, Sdk, create_parameters
+from helpers.room_kinds import open_rooms
 from helpers.webhooks import WebhookReceiver
 
 _BENCH = Path(__file__).parents[1]

@@ -10,9 +10,9 @@ from statistics import median
 from typing import Any
 
 from harness.measure import Mode, Result
-from harness.room_kinds import KINDS
 from harness.slices import Punctuality
 from harness.yardsticks import NAMES, YardstickResult
+from helpers.room_kinds import KINDS
 
 _FFMPEG_WHEN_SET = 5.7
 """% of a core that ffmpeg took, decoding all, where the goals were set: a machine's speed changes

@@ -21,11 +21,12 @@ from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from cloudslice.settings.room_settings import JanusSettings
 from cloudslice.tick import Tick
 from cloudslice.webrtc.udp.addresses import AddressRules
-from cloudslice_publisher.media import AudioLoop, Media
+from cloudslice_publisher.media import Media
 from cloudslice_publisher.publisher import PublishConfig, Publisher, PublisherGroup, publisher_group
 from helpers import janus_server
 from helpers.cut_port import CutPort
 from helpers.janus_server import ADMIN_KEY, API_SECRET, NUMBER_ROOM, PIN, ROOM_SECRET, running_janus
+from helpers.numbered_media import spoken
 from helpers.room_observer import make_bus
 from helpers.rtp import RecordingSink
 from helpers.scripted_rooms import HearingRobot
@@ -37,17 +38,9 @@ APP_ID = 1400000001
 ROOM = RoomKey(APP_ID, str(NUMBER_ROOM), RoomIdType.NUMBER)
 
 
-def speaker(name: str, video: Media | None = None) -> Media:
-    """Media whose every Opus packet says who sends it."""
-    packets = tuple(b"\xf8" + f"{name}:{number}".encode() for number in range(500))
-    return Media(video.video if video is not None else None, AudioLoop(packets))
-
-
 def speakers(sink: RecordingSink) -> set[str]:
     """Who was heard, of those that `speaker` makes."""
-    return {
-        payload[1:].split(b":")[0].decode() for payload in sink.payloads if payload[:1] == b"\xf8"
-    }
+    return {said[0] for payload in sink.payloads if (said := spoken(payload)) is not None}
 
 
 @dataclass

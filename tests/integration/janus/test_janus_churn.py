@@ -12,7 +12,8 @@ from cloudslice.media.tracks import Keyframe
 from cloudslice_publisher.encode import VideoSpec
 from cloudslice_publisher.media import Look, Media, synthetic_media
 from cloudslice_publisher.publisher import Publisher
-from helpers.janus_stage import ROOM, JanusStage, Listener, janus_stage, owner_of, speaker, speakers
+from helpers.janus_stage import ROOM, JanusStage, Listener, janus_stage, owner_of, speakers
+from helpers.numbered_media import speaker
 from helpers.waiting import eventually
 
 NAMES = tuple(f"p{number}" for number in range(6))

@@ -12,7 +12,8 @@ from cloudslice.ids import TrackKind
 from cloudslice.media.tracks import Keyframe
 from cloudslice_publisher.encode import VideoSpec
 from cloudslice_publisher.media import Look, Media, synthetic_media
-from helpers.janus_stage import ROOM, JanusStage, Listener, janus_stage, owner_of, speaker, speakers
+from helpers.janus_stage import ROOM, JanusStage, Listener, janus_stage, owner_of, speakers
+from helpers.numbered_media import speaker
 from helpers.waiting import eventually
 
 NAMES = tuple(f"anchor{number}" for number in range(25))

@@ -12,7 +12,8 @@ from cloudslice.ids import RoomIdType
 from cloudslice.rooms.base import LeaveCode
 from cloudslice.rooms.management import RoomServerError
 from helpers.janus_server import OPEN_ROOM
-from helpers.janus_stage import ROOM, JanusStage, Listener, janus_stage, speaker, speakers
+from helpers.janus_stage import ROOM, JanusStage, Listener, janus_stage, speakers
+from helpers.numbered_media import speaker
 from helpers.waiting import eventually
 
 

@@ -9,7 +9,8 @@ from cloudslice.rooms.base import Anchor
 from cloudslice.rooms.janus.janus_socket import JanusAddress
 from cloudslice.rooms.janus.session import open_session
 from helpers.janus_server import API_SECRET, NUMBER_ROOM, PIN
-from helpers.janus_stage import ROOM, JanusStage, Listener, janus_stage, speaker, speakers
+from helpers.janus_stage import ROOM, JanusStage, Listener, janus_stage, speakers
+from helpers.numbered_media import speaker
 from helpers.waiting import eventually
 
 GUESTS = 175

@@ -9,7 +9,8 @@ from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import RoomEntryError
 from cloudslice.rooms.remote.room_server import UnreachableError
 from helpers.janus_server import BIG_ROOM, NUMBER_ROOM, OPEN_ROOM, TEXT_ROOM
-from helpers.janus_stage import APP_ID, ROOM, JanusStage, janus_stage, speaker
+from helpers.janus_stage import APP_ID, ROOM, JanusStage, janus_stage
+from helpers.numbered_media import speaker
 from helpers.scripted_rooms import HearingRobot
 
 NUMBER, STRING = RoomIdType.NUMBER, RoomIdType.STRING

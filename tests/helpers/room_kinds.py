@@ -1,4 +1,5 @@
-"""Where the rooms of a measurement are: in the server itself, or on somebody else's."""
+"""The kinds of rooms that tests and benchmarks run against: our own, or those of another server
+with WHIP in front of it."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ Anchor = Callable[[Node, str, str], tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class RoomsSite:
-    """What a measurement needs of a kind of rooms."""
+    """What is needed of a kind of rooms."""
 
     app_settings: str
     anchor: Anchor
