@@ -20,9 +20,9 @@ from helpers.janus_stage import (
     Listener,
     janus_stage,
     owner_of,
-    speaker,
     speakers,
 )
+from helpers.numbered_media import speaker
 from helpers.waiting import eventually
 
 NAMES = ("alice", "bob", "carl")
