@@ -68,16 +68,28 @@ class OpenRooms(Protocol):
 class LivekitRooms:
     """See `OpenRooms`."""
 
+    e2ee_key = ""
+    """What anchors encrypt with from end to end."""
+
     def __init__(self, stack: AsyncExitStack, directory: Path) -> None:
         self._server = stack.enter_context(LivekitProcess(directory))
-        self.app_settings = self._server.settings
+        self.app_settings = f'{self._server.settings}e2ee_key = "{self.e2ee_key}"\n'
 
     def anchor(self, name: str, sender: Sender) -> AbstractAsyncContextManager[Any]:
         spec = livekit_anchor.AnchorSpec(
-            tone_hz=sender.tone_hz, first_number=sender.first_number, codec=sender.codec
+            tone_hz=sender.tone_hz,
+            first_number=sender.first_number,
+            codec=sender.codec,
+            e2ee_key=self.e2ee_key,
         )
         token = self._server.token("150", name)
         return livekit_anchor.livekit_anchor(self._server.url, token, name, spec)
+
+
+class EncryptedRooms(LivekitRooms):
+    """See `OpenRooms`."""
+
+    e2ee_key = "correct horse battery staple"
 
 
 class JanusRooms:
@@ -93,7 +105,11 @@ class JanusRooms:
         return janus_anchor.janus_anchor(self._publishing, "150", name, spec)
 
 
-@pytest.fixture(scope="module", params=[LivekitRooms, JanusRooms], ids=["livekit", "janus"])
+@pytest.fixture(
+    scope="module",
+    params=[LivekitRooms, EncryptedRooms, JanusRooms],
+    ids=["livekit", "livekit encrypted", "janus"],
+)
 def outcome(
     request: pytest.FixtureRequest, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Outcome:

@@ -101,8 +101,10 @@ async def _publish_video(
     track = rtc.LocalVideoTrack.create_video_track(name, video)
     codec = getattr(rtc.VideoCodec, spec.codec.upper())
     options = rtc.TrackPublishOptions(source=source, simulcast=spec.simulcast, video_codec=codec)
+    frames = _frames(spec)
+    video.capture_frame(frames[0])  # until there is one, black ones are sent
     await anchor.room.local_participant.publish_track(track, options)
-    return track, asyncio.create_task(_film(video, anchor))
+    return track, asyncio.create_task(_film(video, frames, anchor))
 
 
 async def _play(source: rtc.AudioSource, tone_hz: float) -> None:
@@ -115,23 +117,31 @@ async def _play(source: rtc.AudioSource, tone_hz: float) -> None:
         at += _BLOCK
 
 
-async def _film(source: rtc.VideoSource, anchor: LivekitAnchor) -> None:
-    loop = asyncio.get_running_loop()
-    spec = anchor.spec
+def _frames(spec: AnchorSpec) -> list[rtc.VideoFrame]:
+    """The pictures, in the order of their numbers."""
     assert spec.video is not None
     width, height = spec.video
-    start, count = loop.time(), 0
     pictures = [
         numbered_picture(spec.first_number + each).reformat(
             width=width, height=height, format="yuv420p"
         )
         for each in range(16)
     ]
-    buffers = [each.to_ndarray().tobytes() for each in pictures]
+    return [
+        rtc.VideoFrame(width, height, rtc.VideoBufferType.I420, each.to_ndarray().tobytes())
+        for each in pictures
+    ]
+
+
+async def _film(
+    source: rtc.VideoSource, frames: list[rtc.VideoFrame], anchor: LivekitAnchor
+) -> None:
+    loop = asyncio.get_running_loop()
+    spec = anchor.spec
+    start, count = loop.time(), 0
     while True:
-        number = count % 16
-        frame = rtc.VideoFrame(width, height, rtc.VideoBufferType.I420, buffers[number])
-        source.capture_frame(frame)
+        number = count % len(frames)
+        source.capture_frame(frames[number])
         anchor.sent.append((time.time(), spec.first_number + number))
         count += 1
         await asyncio.sleep(max(0.0, start + count / spec.fps - loop.time()))
