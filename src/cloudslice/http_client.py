@@ -20,6 +20,20 @@ def find_proxy(url: URL) -> URL | None:
     return URL(address) if address else None
 
 
+class Proxies:
+    """Proxies of the environment, each looked up once: a start opens a store for each task."""
+
+    def __init__(self) -> None:
+        self._found: dict[URL, URL | None] = {}
+
+    def find(self, url: URL) -> URL | None:
+        """See `find_proxy`."""
+        origin = url.origin()
+        if origin not in self._found:
+            self._found[origin] = find_proxy(origin)
+        return self._found[origin]
+
+
 class HeadFirstConnector(aiohttp.TCPConnector):
     """Connections, in any number, of which an answer's head is told whatever follows it."""
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 _FORMAT = 1
 """`user_version` of the file: the layout of the table of versions itself."""
+_FIRST_VERSION = ("removals", "slices", "names", "name_lanes", "failures", "consignors", "events")
+"""Tables of the first version, which kept its slices on record."""
 
 
 class MigrationError(Exception):
@@ -30,7 +32,8 @@ def migrate(connection: sqlite3.Connection, schemas: Sequence[Schema]) -> None:
     """Bring the tables of all parts up to date, within the transaction that is under way.
 
     Raises:
-        MigrationError: the file was written by a newer version, or a script is incomplete.
+        MigrationError: the file was written by a newer version, or the first one, which has to
+            finish what it has begun; or a script is incomplete.
     """
     (file_format,) = connection.execute("PRAGMA user_version").fetchone()
     if file_format > _FORMAT:
@@ -39,6 +42,7 @@ def migrate(connection: sqlite3.Connection, schemas: Sequence[Schema]) -> None:
     connection.execute(
         "CREATE TABLE IF NOT EXISTS schema_versions (part TEXT PRIMARY KEY, version INTEGER)"
     )
+    _leave_first_version(connection)
     for schema in schemas:
         row = connection.execute(
             "SELECT version FROM schema_versions WHERE part = ?", (schema.part,)
@@ -52,6 +56,23 @@ def migrate(connection: sqlite3.Connection, schemas: Sequence[Schema]) -> None:
             "INSERT OR REPLACE INTO schema_versions VALUES (?, ?)",
             (schema.part, len(schema.migrations)),
         )
+
+
+def _leave_first_version(connection: sqlite3.Connection) -> None:
+    """Drop the first version's tables, unless something in them waits."""
+    if not connection.execute("PRAGMA table_info(consignors)").fetchall():
+        return
+    (waits,) = connection.execute(
+        "SELECT EXISTS (SELECT * FROM consignors)"
+        " OR EXISTS (SELECT * FROM events WHERE outcome IS NULL)"
+    ).fetchone()
+    if waits:
+        raise MigrationError(
+            "holds tasks or webhooks of the first version of cloudslice, which has to end and"
+            " deliver them before (docs/operations.md#upgrades-and-restarts)"
+        )
+    for table in _FIRST_VERSION:
+        connection.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 def _execute_script(connection: sqlite3.Connection, script: str) -> None:

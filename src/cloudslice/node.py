@@ -30,7 +30,6 @@ from cloudslice.settings.mistakes import SettingsError
 from cloudslice.slices import SliceKind, Vendor
 from cloudslice.slicing.audio.ogg_repair import repair_ogg
 from cloudslice.slicing.pictures.pool import PicturePool
-from cloudslice.spool import former
 from cloudslice.spool.spool import Spool
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.tasks import sqlite_store
@@ -99,7 +98,6 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         ports = MediaPorts(port, visit_port, tick)
         box = SecretBox(load_key(settings.data_dir, settings.encryption_key.get_secret_value()))
         path = settings.data_dir / "cloudslice.db"
-        await asyncio.to_thread(former.take_over, path, settings.data_dir / _SPOOL, box)
         database = await stack.enter_async_context(Database(path, _SCHEMAS))
         await database.run(lambda connection: check_key(connection, box))
         bus = Bus(database)

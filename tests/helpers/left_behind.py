@@ -61,7 +61,6 @@ async def leave_behind(settings: Settings, amount: LeftBehind) -> None:
         content = os.urandom(amount.slice_bytes)
         for number in range(amount.tasks):
             task = _make_task(settings, number, steady.now_ms())
-            assert task.bucket is not None
             await spool.open(task.ref, task.bucket)
             await store.create(task, since_ms=0)
             _fill(spool, task.task_id, amount.waiting, content, clock.utc_ms())

@@ -125,8 +125,7 @@ class RunningTask:
         """
         stored, around = self.stored, self._around
         store, persist = around.store, around.persist
-        if stored.bucket is not None:
-            await persist(around.deliveries.open, stored.ref, stored.bucket)
+        await persist(around.deliveries.open, stored.ref, stored.bucket)
         for each in before:
             await each._has_tried.wait()
         has_entered = rooms is not None and await self._enter(rooms)

@@ -24,8 +24,7 @@ class StoredTask:
     private_map_key: str | None = field(repr=False)
     slicing: SliceParams
     lists: SubscriptionLists
-    bucket: Bucket | None
-    """None: of a version that did not keep it here. Delivery has it."""
+    bucket: Bucket
     request: bytes
     """A digest of all that its CreateCloudSliceTask has asked for."""
     created_ms: int

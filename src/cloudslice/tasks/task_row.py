@@ -18,7 +18,7 @@ UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, SecretKeyError)
 
 def to_row(task: StoredTask, box: SecretBox) -> Row:
     """The row of a task."""
-    key, bucket = task.private_map_key, task.bucket
+    key = task.private_map_key
     return {
         "task_id": task.task_id,
         "sdk_app_id": task.room.sdk_app_id,
@@ -31,7 +31,7 @@ def to_row(task: StoredTask, box: SecretBox) -> Row:
         else box.seal(key, f"private_map_key {task.task_id}"),
         "slicing": slicing_text(task.slicing),
         "lists": lists_text(task.lists),
-        "bucket": bucket and box.seal(json.dumps(asdict(bucket)), f"bucket {task.task_id}"),
+        "bucket": box.seal(json.dumps(asdict(task.bucket)), f"bucket {task.task_id}"),
         "request": task.request,
         "created_ms": task.created_ms,
         "callable_until_utc_ms": task.callable_until_ms,
@@ -52,7 +52,7 @@ def to_task(row: Row, box: SecretBox) -> StoredTask:
         private_map_key=None if key is None else box.open(key, f"private_map_key {task_id}"),
         slicing=_read_slicing(values["slicing"]),
         lists=_read_lists(values["lists"]),
-        bucket=None if values["bucket"] is None else _open_bucket(values["bucket"], task_id, box),
+        bucket=_open_bucket(values["bucket"], task_id, box),
         request=values["request"],
         created_ms=values["created_ms"],
         callable_until_ms=values["callable_until_utc_ms"],

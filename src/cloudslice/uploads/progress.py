@@ -40,17 +40,6 @@ CREATE TABLE upload_failures (
 CREATE TABLE stored_slices (
     name TEXT PRIMARY KEY                       -- 1004 is recorded; its file may still be there
 ) WITHOUT ROWID;
--- The tables of former versions.
-CREATE TABLE IF NOT EXISTS consignors (
-    task_id TEXT, ended INTEGER, uploads_announced INTEGER, incomplete_announced INTEGER,
-    lost INTEGER
-);
-CREATE TABLE IF NOT EXISTS failures (task_id TEXT, status INTEGER, code TEXT);
-INSERT INTO uploads SELECT task_id, ended, uploads_announced, incomplete_announced, lost
-    FROM consignors;
-INSERT INTO upload_failures SELECT task_id, status, code FROM failures;
-DROP TABLE failures;
-DROP TABLE consignors;
 """,
     ),
 )

@@ -15,7 +15,6 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from cloudslice.http_client import find_proxy
 from cloudslice.settings.storage_settings import VendorSettings
 from cloudslice.slices import Bucket
 from cloudslice.uploads.endpoints import S3Endpoint, encode_key, object_url
@@ -75,7 +74,6 @@ class S3Store:
         self._signer = Signer(bucket.access_key, bucket.secret_key, endpoint.region)
         self._settings = settings
         self._tls = tls
-        self._proxy = find_proxy(url)
         self._timeout_s = timeout_s
         token = settings.session_token.get_secret_value()
         self._hide = (token, bucket.secret_key, bucket.access_key)
@@ -138,7 +136,7 @@ class S3Store:
         )
         url = URL(f"{self._origin}{path}", encoded=True)
         data = content.data if content else None
-        return await self._client.ask(Request(method, url, signed, data, self._proxy, self._tls))
+        return await self._client.ask(Request(method, url, signed, data, self._tls))
 
 
 def _fixed_headers(settings: VendorSettings) -> dict[str, str]:

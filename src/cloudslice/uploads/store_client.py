@@ -17,7 +17,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-from cloudslice.http_client import HeadFirstConnector
+from cloudslice.http_client import HeadFirstConnector, Proxies
 from cloudslice.uploads.storage_errors import Answer
 
 _CONNECT_S = 5.0
@@ -38,7 +38,6 @@ class Request:
     url: URL
     headers: Mapping[str, str]
     data: bytes | None
-    proxy: URL | None
     tls: ssl.SSLContext | bool
     """How the store's certificate is checked; True: by the system's authorities."""
 
@@ -52,6 +51,7 @@ class StoreClient:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._proxies = Proxies()
 
     async def __aenter__(self) -> Self:
         self._session = _open_session(_KEEP_IDLE_S)
@@ -76,31 +76,30 @@ class StoreClient:
         if self._session is None:
             raise RuntimeError("the client is not open")
         try:
-            answer = await _send(self._session, request)
+            answer = await self._send(self._session, request)
         except _HungUpError:
             answer = None
         if answer is not None and not answer.gave_up_waiting:
             return answer
         async with _open_session(0) as fresh:
             try:
-                return await _send(fresh, request)
+                return await self._send(fresh, request)
             except _HungUpError as error:
                 raise error.__cause__ or error from None
 
-
-async def _send(session: aiohttp.ClientSession, request: Request) -> Answer:
-    data = request.data
-    async with session.request(
-        request.method,
-        request.url,
-        headers=request.headers,
-        data=io.BytesIO(data) if data is not None and len(data) > _PLAIN_BYTES else data,
-        proxy=request.proxy,
-        ssl=request.tls,
-        allow_redirects=False,
-    ) as response:
-        body = b"" if 200 <= response.status < 300 else await _read_beginning(response)
-        return Answer(response.status, response.headers, body)
+    async def _send(self, session: aiohttp.ClientSession, request: Request) -> Answer:
+        data = request.data
+        async with session.request(
+            request.method,
+            request.url,
+            headers=request.headers,
+            data=io.BytesIO(data) if data is not None and len(data) > _PLAIN_BYTES else data,
+            proxy=self._proxies.find(request.url),
+            ssl=request.tls,
+            allow_redirects=False,
+        ) as response:
+            body = b"" if 200 <= response.status < 300 else await _read_beginning(response)
+            return Answer(response.status, response.headers, body)
 
 
 def _open_session(keep_idle_s: float) -> aiohttp.ClientSession:

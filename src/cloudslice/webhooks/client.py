@@ -15,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from cloudslice.config import AppSettings
-from cloudslice.http_client import HeadFirstConnector, find_proxy
+from cloudslice.http_client import HeadFirstConnector, Proxies
 
 _ANSWER_BYTES = 64 * 1024
 """What is read of an answer, so that its connection can be used again."""
@@ -45,7 +45,7 @@ class WebhookClient:
         """Takes the time that a receiver has to answer."""
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
-        self._proxies: dict[URL, URL | None] = {}
+        self._proxies = Proxies()
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -84,7 +84,7 @@ class WebhookClient:
                     url,
                     data=body,
                     headers=headers,
-                    proxy=self._find_proxy(url),
+                    proxy=self._proxies.find(url),
                     allow_redirects=False,
                 ) as response,
             ):
@@ -96,12 +96,6 @@ class WebhookClient:
                 raise WebhookError(self._explain(error)) from error
         if not 200 <= status < 300:
             raise WebhookError(f"HTTP status {status}", has_answer=True)
-
-    def _find_proxy(self, url: URL) -> URL | None:
-        """The environment's proxy for a URL, looked up once."""
-        if url not in self._proxies:
-            self._proxies[url] = find_proxy(url)
-        return self._proxies[url]
 
     def _explain(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):

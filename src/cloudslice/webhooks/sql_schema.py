@@ -9,17 +9,7 @@ from cloudslice.migrations import Schema
 SCHEMA = Schema(
     "webhooks",
     (
-        # `events` is the table of former versions, of which only what waited is left.
         """
-CREATE TABLE IF NOT EXISTS events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    subject TEXT NOT NULL,
-    sdk_app_id INTEGER NOT NULL,
-    event_type INTEGER NOT NULL,
-    body BLOB NOT NULL,
-    created_ms INTEGER NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0
-);
 CREATE TABLE webhooks (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     subject TEXT NOT NULL,                      -- task or room: events about one go in order
@@ -36,9 +26,6 @@ CREATE TABLE webhooks (
     ended_ms INTEGER,                           -- when it was delivered or given up
     kept_from_ms INTEGER                        -- likewise, for the time that it is kept
 );
-INSERT INTO webhooks (id, subject, sdk_app_id, event_type, body, created_ms, since_ms, attempts)
-    SELECT id, subject, sdk_app_id, event_type, body, created_ms, created_ms, attempts FROM events;
-DROP TABLE events;
 CREATE INDEX webhooks_in_line ON webhooks (sdk_app_id, id) WHERE state = 0;
 CREATE INDEX webhooks_repeated ON webhooks (sdk_app_id, due_at) WHERE state = 1;
 CREATE INDEX webhooks_ended ON webhooks (kept_from_ms, id) WHERE state >= 2;

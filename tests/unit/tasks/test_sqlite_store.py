@@ -1,7 +1,6 @@
 """Rows that cannot be what we wrote end one task, and never the start."""
 
 import dataclasses
-import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 
 from cloudslice.database import Database
 from cloudslice.events import Bus
-from cloudslice.migrations import Schema
 from cloudslice.rooms.base import LeaveCode
 from cloudslice.secrets import SecretBox
 from cloudslice.tasks.sqlite_store import SCHEMA, SqliteTaskStore
@@ -93,29 +91,3 @@ async def test_rows_that_are_damaged_later_keep_nothing_from_being_written(
     await store.set_stopping(TASK.task_id, LeaveCode.IDLE)
     await store.finish(TASK.ref, LeaveCode.IDLE)
     assert await store.load() == ([OTHER, another], [])
-
-
-async def test_tasks_of_an_older_version_are_known(tmp_path: Path) -> None:
-    """Their bucket is with delivery, and nobody repeats their Create any more."""
-    older = Schema(SCHEMA.part, SCHEMA.migrations[:1])
-    names = ", ".join(_columns(older))
-    async with (
-        Database(tmp_path / "older.db", [SCHEMA]) as newer,
-        Database(tmp_path / DATABASE, [older]) as database,
-    ):
-        await SqliteTaskStore(newer, SecretBox(bytes(32)), Bus(newer)).create(TASK, since_ms=0)
-        row = await newer.run(lambda c: c.execute(f"SELECT {names} FROM tasks").fetchone())  # noqa: S608
-        marks = ", ".join("?" * len(row))
-        await database.run(lambda c: c.execute(f"INSERT INTO tasks VALUES ({marks})", row))  # noqa: S608
-    async with Database(tmp_path / DATABASE, [SCHEMA]) as database:
-        store = SqliteTaskStore(database, SecretBox(bytes(32)), Bus(database))
-        known = dataclasses.replace(TASK, bucket=None, request=b"", created_ms=0)
-        assert await store.load() == ([known], [])
-
-
-def _columns(schema: Schema) -> list[str]:
-    connection = sqlite3.connect(":memory:")
-    connection.execute(schema.migrations[0])
-    names = [row[1] for row in connection.execute("PRAGMA table_info(tasks)")]
-    connection.close()
-    return names

@@ -40,7 +40,7 @@ async def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     "changes",
     [
         pytest.param({}, id="all set"),
-        pytest.param({"private_map_key": None, "bucket": None}, id="no private map key, no bucket"),
+        pytest.param({"private_map_key": None}, id="no private map key"),
         pytest.param(
             {"room": RoomKey(1400000001, "150", RoomIdType.NUMBER), "has_entered": True},
             id="numeric room, entered",
