@@ -64,7 +64,8 @@ async def open_ours(endpoint: str, ca_file: str, file: Path) -> AsyncIterator[Up
         await store.put(StoredObject(key, content, "audio/ogg", METADATA))
 
     with ThreadPoolExecutor(1) as writers:
-        async with Stores(make_settings(endpoint, ca_file=ca_file), writers) as stores:
+        stores = Stores(make_settings(endpoint, ca_file=ca_file), writers)
+        async with stores.client:
             store = stores.open(BUCKET)
             yield upload
 

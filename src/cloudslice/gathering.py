@@ -24,7 +24,7 @@ class Gatherer(Generic[T]):
     def __init__(
         self,
         database: Database,
-        record: Callable[[sqlite3.Connection, T], object],
+        record: Callable[[sqlite3.Connection, Sequence[T]], object],
         on_recorded: Callable[[Sequence[T]], object],
         *,
         within_s: float,
@@ -34,7 +34,7 @@ class Gatherer(Generic[T]):
         """
         Args:
             database: where it is recorded.
-            record: an operation for one of them.
+            record: an operation for some of them.
             on_recorded: called on the loop with those that are on record.
             within_s: after so many seconds they are on record, unless the disk refuses.
             what: names this in the log.
@@ -74,7 +74,7 @@ class Gatherer(Generic[T]):
             if self._items:
                 self._database.post(self._record_all, self._what)
             for item in self._set_aside:
-                self._database.post(partial(self._record_aside, item), self._what)
+                self._database.post(partial(self._record_one, item), self._what)
 
     async def _wait(self) -> None:
         """Until there is something to record."""
@@ -94,7 +94,7 @@ class Gatherer(Generic[T]):
         has_found_it = False
         for item in list(self._items):
             try:
-                await self._database.persist(partial(self._record_first, item))
+                await self._database.persist(partial(self._record_first, count=1))
             except Exception as error:
                 has_found_it = True
                 self._caught(error)
@@ -116,18 +116,16 @@ class Gatherer(Generic[T]):
             self._caught(error)
 
     def _record_all(self, connection: sqlite3.Connection) -> list[T]:
-        items = list(self._items)
-        for item in items:
-            self._record(connection, item)
+        return self._record_first(connection, len(self._items))
+
+    def _record_first(self, connection: sqlite3.Connection, count: int) -> list[T]:
+        items = self._items[:count]
+        self._record(connection, items)
         self._database.after_commit(lambda: self._forget(len(items)))
         return items
 
-    def _record_first(self, item: T, connection: sqlite3.Connection) -> None:
-        self._record(connection, item)
-        self._database.after_commit(lambda: self._forget(1))
-
-    def _record_aside(self, item: T, connection: sqlite3.Connection) -> None:
-        self._record(connection, item)
+    def _record_one(self, item: T, connection: sqlite3.Connection) -> None:
+        self._record(connection, [item])
 
     def _forget(self, count: int) -> None:
         del self._items[:count]

@@ -7,7 +7,6 @@ clock could tell, and that may have been set meanwhile.
 
 import asyncio
 import sqlite3
-from types import TracebackType
 from typing import Self
 
 from cloudslice.clock import Clock
@@ -71,12 +70,7 @@ class SteadyClock:
         self._saver = asyncio.create_task(self._save_forever())
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         if self._saver is not None:
             self._saver.cancel()
             await asyncio.wait([self._saver])

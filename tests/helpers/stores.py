@@ -24,7 +24,8 @@ def make_settings(endpoint: str, *, timeout_s: float = 10, **vendor: object) -> 
 async def opened(bucket: Bucket, settings: StorageSettings) -> AsyncIterator[ObjectStore]:
     """The store of a bucket."""
     with ThreadPoolExecutor(1) as writers:
-        async with Stores(settings, writers) as stores:
+        stores = Stores(settings, writers)
+        async with stores.client:
             yield stores.open(bucket)
 
 

@@ -43,10 +43,10 @@ class Records:
         self.errors.append(error)
         self.has_failed.set()
 
-    def insert(self, connection: sqlite3.Connection, number: int) -> None:
-        connection.execute("INSERT INTO numbers VALUES (?)", (number,))
-        if number == self.bad_number:
-            raise ValueError(number)
+    def insert(self, connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
+        connection.executemany("INSERT INTO numbers VALUES (?)", [(number,) for number in numbers])
+        if self.bad_number in numbers:
+            raise ValueError(numbers)
 
     def note(self, numbers: Sequence[int]) -> None:
         self.groups.append(list(numbers))

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from cloudslice.events import Bus, SliceGone
@@ -109,12 +108,7 @@ class Spool:
             self._bus.publish(lost)
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         """Carry out what was handed in; slices that still grow are repaired at the next start."""
         await self._thread.stop()
         self._lock.close()

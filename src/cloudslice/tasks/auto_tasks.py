@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 import structlog
@@ -102,12 +101,7 @@ class AutoTasks(AbstractAsyncContextManager["AutoTasks"]):
             self._runs.append(self._group.create_task(rule.run()))
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         for run in self._runs:
             run.cancel()
         await self._group.__aexit__(None, None, None)  # it would wrap an error of others

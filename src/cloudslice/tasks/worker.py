@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Collection, Coroutine, Mapping
-from types import TracebackType
 from typing import Self
 
 import structlog
@@ -97,12 +96,7 @@ class Worker:
             self._start(self._end_broken(each))
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         self._tick.remove(self)
         for task in self._tasks.values():
             task.interrupt()

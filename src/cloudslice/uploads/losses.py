@@ -8,10 +8,8 @@ import asyncio
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import structlog
@@ -19,15 +17,13 @@ import structlog
 from cloudslice.database import Database
 from cloudslice.events import Bus, LossRecorded, SliceLost
 from cloudslice.faults import Faults
+from cloudslice.gathering import Gatherer
 from cloudslice.slices import SliceKind, TaskRef
-from cloudslice.sqlite_file import DatabaseError
 from cloudslice.uploads.progress import Progress
 from cloudslice.uploads.storage_errors import StorageError
 
 _RESERVE_BYTES = 1024 * 1024
 """The database's log of about a thousand losses of as many tasks."""
-
-_RETRY_S = 2.0
 
 _log = structlog.get_logger(__name__)
 
@@ -57,49 +53,45 @@ class Losses:
             reserve: a file that holds some room on the database's disk.
         """
         self.count = 0
+        self.faults = Faults("losses")
         self._bus = bus
-        self._database = database
         self._progress = Progress(bus)
         self._find_task = find_task
         self._reserve = reserve
-        self._losses: Counter[SliceLost] = Counter()
-        self._added = asyncio.Event()
+        self._waiting: Counter[str] = Counter()
+        """Losses of each task that are not on record."""
+        self._gatherer = Gatherer(
+            database,
+            self._record,
+            self._note_recorded,
+            within_s=0,
+            what="record losses",
+            caught=self.faults.caught,
+        )
         self._recorder: asyncio.Task[None] | None = None
-        self.faults = Faults("losses")
         bus.listen(SliceLost, self._note)
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._hold_room)
-        self._recorder = asyncio.create_task(self._record_forever())
+        self._recorder = asyncio.create_task(self._gatherer.run())
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
+        if self._waiting.total():
+            await asyncio.to_thread(self._release_room)
         if self._recorder is not None:
             self._recorder.cancel()
             await asyncio.wait([self._recorder])
-        try:
-            await self._record()
-        except DatabaseError:
-            await asyncio.to_thread(self._release_room)
-            try:
-                await self._record()
-            except DatabaseError as error:
-                _log.error("losses cannot be put on record", error=str(error))
 
     def are_waiting(self, task_id: str) -> bool:
         """Whether a task has lost something that is not on record yet."""
-        return any(lost.origin.task_id == task_id for lost in self._losses)
+        return self._waiting[task_id] > 0
 
     def _note(self, lost: SliceLost) -> None:
         self.count += 1
-        self._losses[lost] += 1
-        self._added.set()
         origin = lost.origin
+        self._waiting[origin.task_id] += 1
+        self._gatherer.add(lost)
         _log.error(
             "end of slice lost" if lost.is_partial else "slice lost",
             task_id=origin.task_id,
@@ -108,54 +100,16 @@ class Losses:
             why=lost.reason,
         )
 
-    async def _record_forever(self) -> None:
-        while True:
-            await self._added.wait()
-            self._added.clear()
-            try:
-                await self._record()
-            except DatabaseError as error:
-                _log.error("losses wait to be put on record", error=str(error))
-            if self._losses and not self._added.is_set():
-                await asyncio.sleep(_RETRY_S)
-                self._added.set()
-
-    async def _record(self) -> None:
-        """Put on record all that is not; what meets a fault stays, and holds up no other.
-
-        Raises:
-            DatabaseError: the database refuses it.
-        """
-        if not (losses := Counter(self._losses)):
-            return
-        try:
-            await self._record_these(losses)
-        except DatabaseError:
-            raise
-        except Exception as error:
-            self.faults.caught(error)
-            for lost, count in losses.items():
-                await self._record_one(lost, count)
-
-    async def _record_one(self, lost: SliceLost, count: int) -> None:
-        try:
-            await self._record_these(Counter({lost: count}))
-        except DatabaseError:
-            raise
-        except Exception as error:
-            self.faults.caught(error, task_id=lost.origin.task_id)
-
-    async def _record_these(self, losses: Counter[SliceLost]) -> None:
-        await self._database.run(partial(self._write, losses))
-        self._losses -= losses
-        for task_id in {lost.origin.task_id for lost in losses}:
-            if not self.are_waiting(task_id):
-                self._bus.publish(LossRecorded(task_id))
-
-    def _write(self, losses: Mapping[SliceLost, int], connection: sqlite3.Connection) -> None:
-        for lost, count in losses.items():
+    def _record(self, connection: sqlite3.Connection, losses: Sequence[SliceLost]) -> None:
+        for lost, count in Counter(losses).items():
             if task := self._find_task(lost.origin.task_id):
                 self._progress.lose(connection, task, _explain(lost, count), count)
+
+    def _note_recorded(self, losses: Sequence[SliceLost]) -> None:
+        recorded = Counter(lost.origin.task_id for lost in losses)
+        self._waiting -= recorded  # keeps those that are left
+        for task_id in recorded.keys() - self._waiting.keys():
+            self._bus.publish(LossRecorded(task_id))
 
     def _hold_room(self) -> None:
         try:

@@ -152,9 +152,9 @@ class Shared:
         self.spool.remove(task_id, name)
         self._removed.append((task_id, name))
 
-    def _record(self, connection: sqlite3.Connection, receipt: Receipt) -> None:
-        stored = SliceStored(receipt.task, receipt.slice, receipt.url)
-        self.progress.store(connection, stored)
+    def _record(self, connection: sqlite3.Connection, receipts: Sequence[Receipt]) -> None:
+        for each in receipts:
+            self.progress.store(connection, SliceStored(each.task, each.slice, each.url))
         # Along with it, as that takes no transaction of its own.
         gone: list[str] = []
         for _ in range(len(self._removed)):

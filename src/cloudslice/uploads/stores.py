@@ -3,8 +3,6 @@
 import ssl
 from collections.abc import Callable
 from concurrent.futures import Executor
-from types import TracebackType
-from typing import Self
 
 from cloudslice.settings.storage_settings import StorageSettings
 from cloudslice.slices import Bucket
@@ -20,26 +18,14 @@ BucketOpener = Callable[[Bucket], ObjectStore]
 
 
 class Stores:
-    """Opens stores, which share their connections; an async context manager."""
+    """Opens stores, which share the connections of `client`, to be entered before."""
 
     def __init__(self, settings: StorageSettings, writers: Executor) -> None:
         """Takes the threads that write into directories."""
         self._settings = settings
         self._writers = writers
-        self._client = StoreClient()
+        self.client = StoreClient()
         self._tls: dict[str, ssl.SSLContext] = {}
-
-    async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._client.__aexit__(exc_type, exc, traceback)
 
     def open(self, bucket: Bucket) -> ObjectStore:
         """The store of a bucket. Nothing is asked of the network yet.
@@ -54,7 +40,7 @@ class Stores:
         vendor = settings.of(bucket.vendor)
         try:
             tls = self._find_tls(vendor.ca_file)
-            return S3Store(self._client, endpoint, bucket, vendor, tls, settings.upload_timeout_s)
+            return S3Store(self.client, endpoint, bucket, vendor, tls, settings.upload_timeout_s)
         except OSError as error:
             text = f"The CA file {vendor.ca_file} cannot be read: {error.strerror or error}."
             raise StorageError(0, "InvalidCaFile", text) from error

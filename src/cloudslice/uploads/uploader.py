@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
-from types import TracebackType
 from typing import Self
 
 import structlog
@@ -98,7 +97,7 @@ class Uploader:
         stored = await shared.database.run(shared.progress.load_stored)
         async with AsyncExitStack() as stack:
             stack.callback(self._readers.shutdown)
-            await stack.enter_async_context(self._stores)
+            await stack.enter_async_context(self._stores.client)
             self._group = await stack.enter_async_context(asyncio.TaskGroup())
             for work in (shared.receipts.run(), self._limit.run()):
                 stack.callback(self._group.create_task(work).cancel)
@@ -121,12 +120,7 @@ class Uploader:
             self._stack = stack.pop_all()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         self._group = None  # what comes now waits for the next start
         # Not told of an error of others: a task group would wrap it.
         await self._stack.aclose()

@@ -63,7 +63,7 @@ class AppOutbox:
         self._unrecorded: set[int] = set()  # ended, and not on record as such
         self._endings: Gatherer[Ending] = Gatherer(
             context.database,
-            lambda connection, ending: outbox.end(connection, [ending]),
+            outbox.end,
             self._on_recorded,
             within_s=_RECORD_WITHIN_S,
             what="record delivered webhooks",

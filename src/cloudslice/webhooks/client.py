@@ -8,7 +8,6 @@ import asyncio
 import base64
 import hashlib
 import hmac
-from types import TracebackType
 from typing import Self
 
 import aiohttp
@@ -56,12 +55,7 @@ class WebhookClient:
         )
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         if self._session is not None:
             await self._session.close()
 

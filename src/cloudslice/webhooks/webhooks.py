@@ -4,7 +4,6 @@ import asyncio
 import sqlite3
 from contextlib import AsyncExitStack
 from functools import partial
-from types import TracebackType
 from typing import Self, get_args
 
 from cloudslice.clock import Clock
@@ -112,12 +111,7 @@ class Webhooks:
             self._stack = stack.pop_all()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         # Not told of an error of others: a task group would wrap it.
         await self._stack.aclose()
 

@@ -113,7 +113,7 @@ async def test_a_loss_is_told_before_the_end(
     site: Site, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long the database refuses it, while it takes everything else."""
-    monkeypatch.setattr("cloudslice.uploads.losses._RETRY_S", 0.2)
+    monkeypatch.setattr("cloudslice.database._RETRY_S", 0.2)
     original, refused = Progress.lose, []
 
     def lose(self: Progress, connection: sqlite3.Connection, *rest: object) -> None:
@@ -136,7 +136,7 @@ async def test_a_loss_that_cannot_be_told_holds_up_no_other_task(
     site: Site, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is tried again for as long as the fault is there."""
-    monkeypatch.setattr("cloudslice.uploads.losses._RETRY_S", 0.05)
+    monkeypatch.setattr("cloudslice.gathering._RETRY_S", 0.05)
     original, bad = Progress.lose, {TASK}
 
     def lose(self: Progress, connection: sqlite3.Connection, task: TaskRef, *rest: object) -> None:
