@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cloudslice import __version__
+from cloudslice.bus import Bus
 from cloudslice.database import Database
-from cloudslice.events import Bus
 from cloudslice.faults import Faults
 from cloudslice.recent import Recent
 from cloudslice.slicing.pictures.pool import PicturePool

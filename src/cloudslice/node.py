@@ -15,10 +15,10 @@ from cloudslice import secrets, steady_clock
 from cloudslice.api.errors import ApiError, Language
 from cloudslice.api.gateway import Gateway
 from cloudslice.api.requests import parse_bucket
+from cloudslice.bus import Bus
 from cloudslice.clock import SystemClock
 from cloudslice.config import RtcSettings, Settings
 from cloudslice.database import Database
-from cloudslice.events import Bus
 from cloudslice.metrics import DeliveryParts, NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app

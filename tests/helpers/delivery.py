@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from cloudslice import secrets, steady_clock
+from cloudslice.bus import Bus
 from cloudslice.clock import Clock, SystemClock
 from cloudslice.config import Settings
 from cloudslice.database import Database
-from cloudslice.events import Bus, RobotEntered, RobotLeft
+from cloudslice.events import RobotEntered, RobotLeft
 from cloudslice.migrations import Schema
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import (

@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from unittest.mock import patch
 
+from cloudslice.bus import Bus
 from cloudslice.clock import SystemClock
 from cloudslice.config import Settings
 from cloudslice.database import Database
-from cloudslice.events import Bus
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.node import _SCHEMAS

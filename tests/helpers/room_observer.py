@@ -3,11 +3,11 @@
 import asyncio
 from typing import cast
 
+from cloudslice.bus import Bus
 from cloudslice.database import Database
 from cloudslice.events import (
     AnchorJoined,
     AnchorLeft,
-    Bus,
     MediaStarted,
     MediaStopped,
     RoomCreated,

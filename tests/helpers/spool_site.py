@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from cloudslice.bus import Bus
 from cloudslice.clock import SystemClock
 from cloudslice.database import Database
-from cloudslice.events import Bus, SliceGone, SliceLost, SliceReady
+from cloudslice.events import SliceGone, SliceLost, SliceReady
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import (
     Bucket,

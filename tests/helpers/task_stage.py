@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cloudslice.api.gateway import Gateway
+from cloudslice.bus import Bus
 from cloudslice.config import Settings
-from cloudslice.events import Bus, RobotLeft
+from cloudslice.events import RobotLeft
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomProvider

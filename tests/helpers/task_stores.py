@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from cloudslice.bus import Bus
 from cloudslice.cluster.kv_task_store import KvTaskStore
 from cloudslice.cluster.registry import open_registry
 from cloudslice.database import Database
-from cloudslice.events import Bus, RobotEntered, RobotLeft
+from cloudslice.events import RobotEntered, RobotLeft
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import Bucket, Vendor

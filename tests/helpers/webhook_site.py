@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from cloudslice import steady_clock
+from cloudslice.bus import Bus
 from cloudslice.clock import Clock, SystemClock
 from cloudslice.config import Settings
 from cloudslice.database import Database
-from cloudslice.events import Bus, RobotEntered
+from cloudslice.events import RobotEntered
 from cloudslice.slices import TaskRef
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.webhooks.attempts import CallbackCounters

@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
+from cloudslice.bus import Bus
 from cloudslice.clock import SystemClock
 from cloudslice.database import Database
-from cloudslice.events import Bus
 from cloudslice.faults import Faults
 from cloudslice.metrics import DeliveryParts, NodeMetrics
 from cloudslice.rooms.remote.remote_room import RoomState

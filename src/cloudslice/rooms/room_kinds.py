@@ -11,9 +11,9 @@ from functools import partial
 import structlog
 from starlette.applications import Starlette
 
+from cloudslice.bus import Bus
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, Settings
-from cloudslice.events import Bus
 from cloudslice.ids import RoomIdType
 from cloudslice.rooms.janus.janus_server import JanusServer
 from cloudslice.rooms.livekit.livekit_webhooks import LivekitWebhooks, livekit_webhooks_app

@@ -11,7 +11,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
-from cloudslice.events import Bus, SliceGone
+from cloudslice.bus import Bus
+from cloudslice.events import SliceGone
 from cloudslice.faults import Faults
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import (

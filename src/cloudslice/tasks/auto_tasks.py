@@ -20,8 +20,9 @@ from typing import Self
 
 import structlog
 
+from cloudslice.bus import Bus
 from cloudslice.clock import Clock
-from cloudslice.events import Bus, RobotLeft, RoomCreated, RoomDismissed
+from cloudslice.events import RobotLeft, RoomCreated, RoomDismissed
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import LeaveCode

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cloudslice import vetting
+from cloudslice.bus import Bus
 from cloudslice.database import Database
-from cloudslice.events import Bus, RobotEntered, RobotLeft
+from cloudslice.events import RobotEntered, RobotLeft
 from cloudslice.migrations import Schema
 from cloudslice.rooms.base import LeaveCode
 from cloudslice.secrets import SecretBox

@@ -6,9 +6,10 @@ from typing import Self
 
 import structlog
 
+from cloudslice.bus import Bus
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, LimitSettings, Settings
-from cloudslice.events import AudioGap, Bus, PictureNotTaken
+from cloudslice.events import AudioGap, PictureNotTaken
 from cloudslice.faults import Faults
 from cloudslice.identity.user_sig import IdentityError, verify_user_sig
 from cloudslice.rooms.base import LeaveCode, RoomProvider

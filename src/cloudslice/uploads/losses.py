@@ -14,8 +14,9 @@ from typing import Self
 
 import structlog
 
+from cloudslice.bus import Bus
 from cloudslice.database import Database
-from cloudslice.events import Bus, LossRecorded, SliceLost
+from cloudslice.events import LossRecorded, SliceLost
 from cloudslice.faults import Faults
 from cloudslice.gathering import Gatherer
 from cloudslice.slices import SliceKind, TaskRef

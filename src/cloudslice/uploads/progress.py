@@ -7,8 +7,8 @@ cause without its event. A task without a row has neither begun to upload nor lo
 import sqlite3
 from collections.abc import Iterable
 
+from cloudslice.bus import Bus
 from cloudslice.events import (
-    Bus,
     SliceStored,
     UploadFailed,
     UploadsEnded,

@@ -11,9 +11,10 @@ from typing import Protocol
 
 import structlog
 
+from cloudslice.bus import Bus
 from cloudslice.clock import Clock
 from cloudslice.database import Database
-from cloudslice.events import Bus, SliceStored
+from cloudslice.events import SliceStored
 from cloudslice.faults import Faults
 from cloudslice.gathering import Gatherer
 from cloudslice.slices import Bucket, Slice, TaskRef, WaitingSlice

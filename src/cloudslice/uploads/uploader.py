@@ -9,9 +9,10 @@ from typing import Self
 
 import structlog
 
+from cloudslice.bus import Bus
 from cloudslice.clock import Clock
 from cloudslice.database import Database
-from cloudslice.events import Bus, LossRecorded, RobotLeft, SliceGone, SliceReady
+from cloudslice.events import LossRecorded, RobotLeft, SliceGone, SliceReady
 from cloudslice.faults import Faults
 from cloudslice.settings.storage_settings import StorageSettings
 from cloudslice.slices import TaskRef, WaitingSlice

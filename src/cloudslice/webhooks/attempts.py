@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from cloudslice.bus import Bus
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings
-from cloudslice.events import Bus, WebhookDelivered
+from cloudslice.events import WebhookDelivered
 from cloudslice.faults import Faults
 from cloudslice.webhooks.client import WebhookClient, WebhookError
 from cloudslice.webhooks.outbox import OutboxEvent

@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Self, get_args
 
+from cloudslice.bus import Bus
 from cloudslice.clock import Clock
 from cloudslice.config import Settings
 from cloudslice.database import Database
-from cloudslice.events import Bus
 from cloudslice.faults import Faults
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.webhooks import history, outbox

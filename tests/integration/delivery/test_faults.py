@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cloudslice.events import Bus
+from cloudslice.bus import Bus
 from cloudslice.slices import Bucket
 from cloudslice.spool.spool import Spool
 from cloudslice.uploads.objects import StoredObject

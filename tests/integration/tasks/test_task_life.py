@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cloudslice.bus import Bus
 from cloudslice.database import Database
-from cloudslice.events import Bus
 from cloudslice.rooms.base import LeaveCode
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.slicing.robot import Robot

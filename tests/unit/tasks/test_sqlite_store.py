@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cloudslice.bus import Bus
 from cloudslice.database import Database
-from cloudslice.events import Bus
 from cloudslice.rooms.base import LeaveCode
 from cloudslice.secrets import SecretBox
 from cloudslice.tasks.sqlite_store import SCHEMA, SqliteTaskStore

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cloudslice.bus import Bus
 from cloudslice.config import AppSettings
-from cloudslice.events import Bus
 from cloudslice.webhooks import outage, outbox
 from cloudslice.webhooks.app_outbox import SenderContext
 from cloudslice.webhooks.attempts import Attempts

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from math import inf
 
+from cloudslice.bus import Bus
 from cloudslice.events import (
     AnchorJoined,
     AnchorLeft,
-    Bus,
     ExitReason,
     MediaStarted,
     MediaStopped,

@@ -8,9 +8,9 @@ from operator import methodcaller
 
 import structlog
 
+from cloudslice.bus import Bus
 from cloudslice.clock import Clock
 from cloudslice.config import RtcSettings
-from cloudslice.events import Bus
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomEntryError, RoomListener

@@ -7,8 +7,8 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 from typing import Self
 
+from cloudslice.bus import Bus
 from cloudslice.clock import Clock
-from cloudslice.events import Bus
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import LeaveCode, RoomEntryError, RoomListener

@@ -5,7 +5,8 @@ That is known while a robot is there. Who is in the room when it enters is told 
 
 from collections.abc import Iterable
 
-from cloudslice.events import AnchorJoined, AnchorLeft, Bus, ExitReason, MediaStarted, MediaStopped
+from cloudslice.bus import Bus
+from cloudslice.events import AnchorJoined, AnchorLeft, ExitReason, MediaStarted, MediaStopped
 from cloudslice.ids import RoomKey, TrackKind
 from cloudslice.rooms.remote.room_server import Tracks
 
