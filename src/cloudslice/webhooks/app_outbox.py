@@ -88,17 +88,12 @@ class AppOutbox:
         last_id = found[-1].id if found else after_id
         return self._at_rest(found), last_id, len(found) == limit
 
-    async def find_due(self, limit: int) -> list[OutboxEvent]:
-        """Repeated events that are due."""
+    async def find_repeated(self, limit: int) -> tuple[list[OutboxEvent], float | None]:
+        """Repeated events that are due, and the monotonic second at which the next one is."""
         known, now = self._known(), self._context.clock.monotonic()
         return await self._persist(
-            lambda c: outbox.find_due(c, self._sdk_app_id, now, limit, known)
+            lambda c: outbox.find_repeated(c, self._sdk_app_id, now, limit, known)
         )
-
-    async def find_next_due(self) -> float | None:
-        """The monotonic second at which the next of the repeated events is due."""
-        known = self._known()
-        return await self._persist(lambda c: outbox.find_next_due(c, self._sdk_app_id, known))
 
     async def line_up(self, failing_since: float) -> None:
         """Put repeated events in line that were first tried at `failing_since` or later."""

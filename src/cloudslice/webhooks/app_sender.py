@@ -109,15 +109,15 @@ class AppSender:
             return
         if self._context.clock.monotonic() < self._repeat_at:
             return
-        due = await self._outbox.find_due(room)
+        # Reset first: what fails while we look is not seen by the query, but adds its own time.
+        self._repeat_at = None
+        due, next_at = await self._outbox.find_repeated(room)
+        self._look_at(next_at)
         if self._outage.is_down:
             return
         for event in due:
             self._under_way[event.id] = event
             group.create_task(self._send(event))
-        # Reset first: what fails while we look is not seen by the query, but adds its own time.
-        self._repeat_at = None
-        self._look_at(await self._outbox.find_next_due())
 
     async def _probe(self) -> None:
         """In an outage: try the first event in line if it is time to, and then another one."""

@@ -7,13 +7,8 @@ import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import accumulate
 
-from cloudslice.database import Operation
 from cloudslice.webhooks.outbox import Ending, State
-
-Deletion = Operation[tuple[int, bool]]
-"""Deletes some events: the bytes that they took, and whether there may be more to delete."""
 
 _ROW_BYTES = 200
 """What an event takes in the file beside its body: 130 to 250 measured, for bodies of 300 to 800
@@ -21,7 +16,6 @@ bytes."""
 _SCANNED_AT_ONCE = 2000
 """Rows read by one operation."""
 _DELETED_AT_ONCE = 500
-_NEVER_MS = 2**62
 _COLUMNS = "id, event_type, state, attempts, created_ms, ended_ms, last_error, body"
 _MEANT = """sdk_app_id = :sdk_app_id
     AND (:event_id IS NULL OR id = :event_id)
@@ -138,37 +132,30 @@ def size_of(endings: Collection[Ending]) -> int:
     return _total([ending.size for ending in endings])
 
 
-def delete_older(connection: sqlite3.Connection, before_ms: int) -> tuple[int, bool]:
-    """Delete some of the events that ended before `before_ms`, of the clock that is steady over
-    restarts; see `Deletion`."""
-    found = _find_oldest(connection, before_ms)
-    return _delete(connection, found), len(found) == _DELETED_AT_ONCE
+def delete_oldest(connection: sqlite3.Connection, before_ms: int, excess: int) -> tuple[int, bool]:
+    """Delete some of the events that ended first.
 
+    Args:
+        before_ms: those that ended before, of the clock that is steady over restarts.
+        excess: and as many as take so many bytes, or hardly more.
 
-def delete_oldest(connection: sqlite3.Connection, excess: int) -> tuple[int, bool]:
-    """Delete some of the events that ended first, which take `excess` bytes or hardly more; see
-    `Deletion`."""
-    found = _find_oldest(connection, _NEVER_MS)
-    sums = accumulate(size + _ROW_BYTES for _, size in found)
-    count = 1 + sum(total < excess for total in sums)
-    return _delete(connection, found[:count]), count > len(found) == _DELETED_AT_ONCE
-
-
-def _find_oldest(connection: sqlite3.Connection, before_ms: int) -> list[tuple[int, int]]:
-    """Ids of the events that ended first, and the sizes of their bodies."""
-    return connection.execute(
-        "SELECT id, length(body) FROM webhooks WHERE state >= 2 AND kept_from_ms < ?"
+    Returns:
+        the bytes that they took, and whether there may be more to delete.
+    """
+    found = connection.execute(
+        "SELECT id, length(body), kept_from_ms FROM webhooks WHERE state >= 2"
         " ORDER BY kept_from_ms, id LIMIT ?",
-        (before_ms, _DELETED_AT_ONCE),
+        (_DELETED_AT_ONCE,),
     ).fetchall()
-
-
-def _delete(connection: sqlite3.Connection, events: list[tuple[int, int]]) -> int:
-    """The bytes that they took."""
-    connection.executemany(
-        "DELETE FROM webhooks WHERE id = ?", [(event_id,) for event_id, _ in events]
-    )
-    return _total([size for _, size in events])
+    ids: list[tuple[int]] = []
+    taken = 0
+    for event_id, size, kept_from_ms in found:
+        if kept_from_ms >= before_ms and taken >= excess:
+            break
+        ids.append((event_id,))
+        taken += size + _ROW_BYTES
+    connection.executemany("DELETE FROM webhooks WHERE id = ?", ids)
+    return taken, len(ids) == _DELETED_AT_ONCE
 
 
 def _total(sizes: list[int]) -> int:

@@ -77,13 +77,9 @@ class HistoryKeeper:
     async def _delete_some(self) -> bool:
         """Delete a step's worth; whether there is more to delete."""
         before_ms = self._steady_ms() - self._kept_ms
-        is_more = await self._step(lambda c: history.delete_older(c, before_ms))
         excess = self.used_bytes - self._limit_bytes
-        if excess > 0:
-            is_more |= await self._step(lambda c: history.delete_oldest(c, excess))
-        return is_more
-
-    async def _step(self, operation: history.Deletion) -> bool:
-        size, is_more = await self._database.persist(operation, within_s=_STEP_WITHIN_S)
+        size, is_more = await self._database.persist(
+            lambda c: history.delete_oldest(c, before_ms, excess), within_s=_STEP_WITHIN_S
+        )
         self.used_bytes -= size
         return is_more

@@ -9,9 +9,10 @@
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from cloudslice.vetting import forget_odd
 from cloudslice.webhooks.bodies import Notice
@@ -64,7 +65,6 @@ class Ending:
     steady_ms: int
 
 
-_Row = tuple[int, str, int, bytes, int, int, float | None]
 _COLUMNS = "id, subject, event_type, body, attempts, since_ms, first_at"
 
 
@@ -120,32 +120,23 @@ def find_in_line(
     return _to_events(rows, now_at)
 
 
-def find_due(
+def find_repeated(
     connection: sqlite3.Connection,
     sdk_app_id: int,
     now_at: float,
     limit: int,
     exclude: Collection[int],
-) -> list[OutboxEvent]:
-    """An app's repeated events that are due, the longest due first."""
+) -> tuple[list[OutboxEvent], float | None]:
+    """An app's repeated events that are due, the longest due first, and when the next one is."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM webhooks"  # noqa: S608
-        " WHERE state = 1 AND sdk_app_id = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?",
-        (sdk_app_id, now_at, limit + len(exclude)),
+        f"SELECT due_at, {_COLUMNS} FROM webhooks"  # noqa: S608
+        " WHERE state = 1 AND sdk_app_id = ? ORDER BY due_at, id LIMIT ?",
+        (sdk_app_id, limit + len(exclude) + 1),
     )
-    return [each for each in _to_events(rows, now_at) if each.id not in exclude][:limit]
-
-
-def find_next_due(
-    connection: sqlite3.Connection, sdk_app_id: int, exclude: Collection[int]
-) -> float | None:
-    """When the next of an app's repeated events is due."""
-    rows = connection.execute(
-        "SELECT id, due_at FROM webhooks"
-        " WHERE state = 1 AND sdk_app_id = ? ORDER BY due_at LIMIT ?",
-        (sdk_app_id, 1 + len(exclude)),
-    )
-    return next((due_at for event_id, due_at in rows if event_id not in exclude), None)
+    waiting = [(due_at, row) for due_at, *row in rows if row[0] not in exclude]
+    due = [row for due_at, row in waiting[:limit] if due_at <= now_at]
+    next_at = waiting[len(due)][0] if len(due) < len(waiting) else None
+    return _to_events(due, now_at), next_at
 
 
 def count_waiting(connection: sqlite3.Connection) -> int:
@@ -200,5 +191,8 @@ def end(connection: sqlite3.Connection, endings: Iterable[Ending]) -> None:
     )
 
 
-def _to_events(rows: Iterable[_Row], now_at: float) -> list[OutboxEvent]:
-    return [OutboxEvent(*row[:6], queued_at=now_at, first_at=row[6]) for row in rows]
+def _to_events(rows: Iterable[Sequence[Any]], now_at: float) -> list[OutboxEvent]:
+    return [
+        OutboxEvent(event_id, subject, event_type, body, attempts, since_ms, now_at, first_at)
+        for event_id, subject, event_type, body, attempts, since_ms, first_at in rows
+    ]

@@ -141,6 +141,6 @@ async def test_a_fault_of_the_keeper_is_passed_over(
             raise ZeroDivisionError("a bug")
         return 0, False
 
-    monkeypatch.setattr("cloudslice.webhooks.history.delete_older", fail_once)
+    monkeypatch.setattr("cloudslice.webhooks.history.delete_oldest", fail_once)
     async with site.open():
         await eventually(lambda: calls >= 3)

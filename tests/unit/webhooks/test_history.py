@@ -123,7 +123,7 @@ def test_only_what_has_ended_is_replayed(connection: sqlite3.Connection) -> None
         (delivered, b"body", 9000),
         (given_up, b"body", 9000),
     ]
-    (repeated,) = outbox.find_due(connection, APP, 11.0, 10, ())
+    (repeated,), _ = outbox.find_repeated(connection, APP, 11.0, 10, ())
     assert repeated.id == waiting
 
 
@@ -147,8 +147,8 @@ def test_the_oldest_are_deleted_first(
     monkeypatch.setattr(history, "_DELETED_AT_ONCE", 2)
     waiting = add(connection, State.IN_LINE, at_ms=0)
     first, second, third = (add(connection, at_ms=at_ms) for at_ms in (1000, 2000, 3000))
-    assert history.delete_older(connection, 1050) == (0, False)
-    assert history.delete_older(connection, 1051) == (4 + history._ROW_BYTES, False)
+    assert history.delete_oldest(connection, 1050, 0) == (0, False)
+    assert history.delete_oldest(connection, 1051, 0) == (4 + history._ROW_BYTES, False)
     assert ids(connection, ALL) == [waiting, second, third]
     assert first < second
 
@@ -161,12 +161,12 @@ def test_no_more_is_deleted_than_is_too_much(
     row = 4 + history._ROW_BYTES
     waiting = add(connection, State.IN_LINE, at_ms=0)
     ended = [add(connection, at_ms=1000 * n) for n in range(1, 8)]
-    assert history.delete_oldest(connection, 1) == (row, False)
-    assert history.delete_oldest(connection, row + 1) == (2 * row, False)
+    assert history.delete_oldest(connection, 0, 1) == (row, False)
+    assert history.delete_oldest(connection, 0, row + 1) == (2 * row, False)
     assert ids(connection, ALL) == [waiting, *ended[3:]]
-    assert history.delete_oldest(connection, 100 * row) == (3 * row, True)
-    assert history.delete_oldest(connection, 100 * row) == (row, False)
-    assert history.delete_oldest(connection, 100 * row) == (0, False)
+    assert history.delete_oldest(connection, 0, 100 * row) == (3 * row, True)
+    assert history.delete_oldest(connection, 0, 100 * row) == (row, False)
+    assert history.delete_oldest(connection, 0, 100 * row) == (0, False)
     assert ids(connection, ALL) == [waiting]
 
 

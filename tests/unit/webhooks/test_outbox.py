@@ -55,12 +55,14 @@ def test_a_repeated_event_is_found_when_it_is_due(connection: sqlite3.Connection
     outbox.repeat(connection, first, "HTTP status 500", first_at=8.0, due_at=18.0)
     outbox.repeat(connection, second, "HTTP status 500", first_at=9.0, due_at=12.0)
     assert in_line(connection) == []
-    assert outbox.find_due(connection, APP, 11.9, 10, ()) == []
-    assert [event.id for event in outbox.find_due(connection, APP, 18.0, 10, ())] == [second, first]
-    (found,) = outbox.find_due(connection, APP, 18.0, 1, (second,))
-    assert (found.id, found.attempts, found.first_at) == (first, 1, 8.0)
-    assert outbox.find_next_due(connection, APP, ()) == 12.0
-    assert outbox.find_next_due(connection, APP, (second,)) == 18.0
+    assert outbox.find_repeated(connection, APP, 11.9, 10, ()) == ([], 12.0)
+    due, next_at = outbox.find_repeated(connection, APP, 18.0, 10, ())
+    assert ([event.id for event in due], next_at) == ([second, first], None)
+    due, next_at = outbox.find_repeated(connection, APP, 18.0, 1, ())
+    assert ([event.id for event in due], next_at) == ([second], 18.0)
+    (found,), next_at = outbox.find_repeated(connection, APP, 18.0, 1, (second,))
+    assert (found.id, found.attempts, found.first_at, next_at) == (first, 1, 8.0, None)
+    assert outbox.find_repeated(connection, APP, 13.0, 1, (second,)) == ([], 18.0)
 
 
 def test_only_what_has_failed_since_then_lines_up(connection: sqlite3.Connection) -> None:
@@ -70,7 +72,7 @@ def test_only_what_has_failed_since_then_lines_up(connection: sqlite3.Connection
     outbox.repeat(connection, second, "e", first_at=8.0, due_at=18.0)
     outbox.line_up(connection, APP, failing_since=8.0)
     assert in_line(connection) == [second, third]
-    (found,) = outbox.find_due(connection, APP, 30.0, 10, ())
+    (found,), _ = outbox.find_repeated(connection, APP, 30.0, 10, ())
     assert found.id == first
 
 
@@ -94,7 +96,7 @@ def test_what_has_ended_waits_no_more(connection: sqlite3.Connection) -> None:
         connection, [Ending(each, 4, state, 1, None, 50, 60) for each, state in states.items()]
     )
     assert in_line(connection) == [third]
-    assert outbox.find_next_due(connection, APP, ()) is None
+    assert outbox.find_repeated(connection, APP, 99.0, 10, ()) == ([], None)
     assert outbox.count_waiting(connection) == 1
 
 
@@ -105,7 +107,7 @@ def test_what_a_former_process_has_left_is_in_line(connection: sqlite3.Connectio
     outbox.end(connection, [Ending(third, 4, State.DELIVERED, 1, None, 50, 60)])
     assert outbox.take_up(connection) == [APP]
     assert in_line(connection) == [first, second]
-    assert outbox.find_next_due(connection, APP, ()) is None
+    assert outbox.find_repeated(connection, APP, 99.0, 10, ()) == ([], None)
 
 
 @pytest.mark.parametrize(
