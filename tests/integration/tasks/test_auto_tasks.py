@@ -38,7 +38,7 @@ class ClosableRooms(ManualRooms):
     refusal: str = ""
     checks: int = 0
 
-    async def check(self, key: RoomKey) -> None:
+    async def check(self, _key: RoomKey, _robot_user_id: str) -> None:
         self.checks += 1
         if self.refusal:
             raise RoomEntryError(self.refusal)
