@@ -1,19 +1,23 @@
 """A task as a row of the table of tasks, both ways. Secrets are encrypted in it."""
 
-import json
-from dataclasses import asdict
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from cloudslice.ids import RoomIdType, RoomKey, read_room_key
 from cloudslice.rooms.base import LeaveCode
 from cloudslice.secrets import SecretBox, SecretKeyError
-from cloudslice.slices import Bucket, TaskRef, Vendor
-from cloudslice.slicing.params import ImageFormat, SliceParams, SubscriptionLists
+from cloudslice.slices import Bucket, TaskRef
+from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.tasks.store import StoredTask
 from cloudslice.vetting import Row
 
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, SecretKeyError)
 """What comes of reading a row whose types are right and whose contents are not."""
+
+_BUCKET = TypeAdapter(Bucket)
+_SLICING = TypeAdapter(SliceParams)
+_LISTS = TypeAdapter(SubscriptionLists)
 
 
 def to_row(task: StoredTask, box: SecretBox) -> Row:
@@ -31,7 +35,7 @@ def to_row(task: StoredTask, box: SecretBox) -> Row:
         else box.seal(key, f"private_map_key {task.task_id}"),
         "slicing": slicing_text(task.slicing),
         "lists": lists_text(task.lists),
-        "bucket": box.seal(json.dumps(asdict(task.bucket)), f"bucket {task.task_id}"),
+        "bucket": box.seal(_BUCKET.dump_json(task.bucket).decode(), f"bucket {task.task_id}"),
         "request": task.request,
         "created_ms": task.created_ms,
         "callable_until_utc_ms": task.callable_until_ms,
@@ -50,21 +54,15 @@ def to_task(row: Row, box: SecretBox) -> StoredTask:
         robot_user_id=values["robot_user_id"],
         user_sig=box.open(values["user_sig"], f"user_sig {task_id}"),
         private_map_key=None if key is None else box.open(key, f"private_map_key {task_id}"),
-        slicing=_read_slicing(values["slicing"]),
-        lists=_read_lists(values["lists"]),
-        bucket=_open_bucket(values["bucket"], task_id, box),
+        slicing=_SLICING.validate_json(values["slicing"], strict=True),
+        lists=_LISTS.validate_json(values["lists"], strict=True),
+        bucket=_BUCKET.validate_json(box.open(values["bucket"], f"bucket {task_id}"), strict=True),
         request=values["request"],
         created_ms=values["created_ms"],
         callable_until_ms=values["callable_until_utc_ms"],
         has_entered=bool(values["has_entered"]),
         leave_code=None if values["leave_code"] is None else LeaveCode(values["leave_code"]),
     )
-
-
-def _open_bucket(sealed: bytes, task_id: str, box: SecretBox) -> Bucket:
-    values = json.loads(box.open(sealed, f"bucket {task_id}"))
-    fixed = {"vendor": Vendor(values["vendor"]), "prefix": tuple(values["prefix"])}
-    return Bucket(**values | fixed)
 
 
 def _read_room(values: dict[str, Any]) -> RoomKey:
@@ -75,30 +73,14 @@ def _read_room(values: dict[str, Any]) -> RoomKey:
     return room
 
 
-def _read_slicing(text: str) -> SliceParams:
-    values = json.loads(text)
-    for name, known in json.loads(slicing_text(SliceParams(audio=True, video=True))).items():
-        if type(values[name]) is not type(known):
-            raise ValueError(f"{name} cannot be {values[name]!r}")
-    return SliceParams(**values | {"image_format": ImageFormat(values["image_format"])})
-
-
-def _read_lists(text: str) -> SubscriptionLists:
-    lists = json.loads(text)
-    for name, entries in lists.items():
-        if not isinstance(entries, list) or not all(isinstance(each, str) for each in entries):
-            raise ValueError(f"{name} cannot be {entries!r}")
-    return SubscriptionLists(**{name: tuple(entries) for name, entries in lists.items()})
-
-
 def slicing_text(slicing: SliceParams) -> str:
     """As a row has it."""
-    return json.dumps(asdict(slicing) | {"image_format": slicing.image_format.value})
+    return _SLICING.dump_json(slicing).decode()
 
 
 def lists_text(lists: SubscriptionLists) -> str:
     """As a row has them."""
-    return json.dumps(asdict(lists))
+    return _LISTS.dump_json(lists).decode()
 
 
 def guess_ref(row: Row) -> TaskRef:
