@@ -31,7 +31,6 @@ class Intake:
     ) -> None:
         """
         Args:
-            writer: writes slices.
             gather: takes a call for its thread.
             now_ms: the time from which a slice's age counts, of a clock that never steps.
         """

@@ -69,10 +69,7 @@ class Recovery:
     ) -> None:
         """
         Args:
-            spool: the directory.
             tasks: the tasks that it holds are added to them.
-            box: decrypts storage keys.
-            quarantine: takes what nobody understands.
             now_ms: if given, the age of all slices counts from now: the clock is another one.
             known: what others know of tasks, by their TaskIds: for those whose file is damaged.
         """

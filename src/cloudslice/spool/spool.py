@@ -60,7 +60,6 @@ class Spool:
             directory: made if it is not there.
             box: encrypts storage keys.
             repairs: for each kind how a file that was cut off is made valid; without: discarded.
-            bus: is told what happens.
             now_ms: the time from which a slice's age counts, of a clock that never steps.
             is_new_clock: whether that clock is another one than that of the files there.
             sync_interval_s: so often growing slices reach the device; 0: when the kernel likes.

@@ -45,7 +45,6 @@ class SpoolThread:
     ) -> None:
         """
         Args:
-            directory: the spool.
             writer: its calls are what is carried out.
             report: called on the loop with what became of each batch.
             sync_interval_s: so often what has grown reaches the device; 0: when the kernel likes.

@@ -47,7 +47,6 @@ class TaskDirectory:
         """
         Args:
             path: the directory, which need not be there yet.
-            task: the task.
             bucket: where its slices go; its keys are left out.
             sealed: its keys.
             box: decrypts them.

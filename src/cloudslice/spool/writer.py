@@ -49,10 +49,7 @@ class SliceWriter:
     ) -> None:
         """
         Args:
-            tasks: whose slices there are.
             repairs: for each kind how a slice that is cut is made valid; without: lost whole.
-            quarantine: takes files that can never be completed.
-            monotonic: tells the time in seconds.
         """
         self.bytes_out = 0
         self.faults = Faults("spool")

@@ -37,10 +37,6 @@ class Tasks:
     """The `TaskService` of one node.
 
     Args:
-        settings: the apps with their limits.
-        store: holds the tasks.
-        worker: runs them.
-        deliveries: take the tasks' slices.
         is_full: whether so many slices wait that no new task should start.
         rooms: by the name that an app's `rooms` setting has.
         steady_ms: milliseconds of a clock that never steps, also over restarts.

@@ -60,7 +60,6 @@ class SqliteTaskStore:
     Args:
         database: open, with the SCHEMA of this module.
         box: encrypts what must not lie readable on the disk.
-        bus: has the events recorded.
     """
 
     def __init__(self, database: Database, box: SecretBox, bus: Bus) -> None:

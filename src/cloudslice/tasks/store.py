@@ -76,7 +76,6 @@ class TaskStore(Protocol):
         """Keep a new task, unless it is asked for already; in one step, whoever else creates.
 
         Args:
-            task: the new one.
             since_ms: when a repeated request may have been made for the first time, at most.
 
         Returns:

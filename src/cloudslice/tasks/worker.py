@@ -55,12 +55,7 @@ class Worker:
     ) -> None:
         """
         Args:
-            settings: the apps with their limits and secret keys.
-            store: holds the tasks.
-            deliveries: takes their slices.
             rooms: by the name that an app's `rooms` setting has.
-            pictures: makes pictures of key frames.
-            clock: for idle times and slicing.
             tick: on which robots do what is due.
             bus: is told of what they leave out.
         """

@@ -16,9 +16,6 @@ async def report(shared: Shared, task: TaskRef, error: StorageError, *, url: str
     """An upload failed; it is told if the reason is new.
 
     Args:
-        shared: keeps the record.
-        task: whose upload.
-        error: why.
         url: of the bucket, as far as it is known.
     """
     shared.counters.failed_attempts += 1

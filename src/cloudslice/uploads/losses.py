@@ -49,7 +49,6 @@ class Losses:
         """
         Args:
             database: open, with the SCHEMA of `uploads.progress`.
-            bus: tells of losses.
             find_task: a task as its events name it.
             reserve: a file that holds some room on the database's disk.
         """

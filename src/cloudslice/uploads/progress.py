@@ -132,8 +132,6 @@ class Progress:
         """A task has ended: event 1005 if it is due; whether nothing is left to do for it.
 
         Args:
-            connection: the database.
-            task: the task.
             has_slices: whether slices of it grow or wait.
             is_over: whether to say that uploads are incomplete, if they are.
         """

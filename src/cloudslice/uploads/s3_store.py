@@ -54,10 +54,7 @@ class S3Store:
     ) -> None:
         """
         Args:
-            client: sends requests.
-            endpoint: where the bucket is.
             bucket: has the key pair.
-            settings: of the bucket's vendor.
             tls: how the store's certificate is checked; True: by the system's authorities.
             timeout_s: seconds that `put` may take.
 

@@ -35,7 +35,6 @@ class Signer:
         """The headers with those of the signature, to be sent as they are.
 
         Args:
-            method: of the request.
             path: encoded, as it is sent. There is no query.
             headers: those to be signed, ``host`` among them; lower-case names.
             content_sha256: of the body, in hexadecimal digits.

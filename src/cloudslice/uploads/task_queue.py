@@ -40,8 +40,6 @@ class TaskQueue:
     def __init__(self, task: TaskRef, shared: Shared, waiting: Iterable[WaitingSlice]) -> None:
         """
         Args:
-            task: the task.
-            shared: what all queues share.
             waiting: its slices that wait, the oldest first.
         """
         self.task = task

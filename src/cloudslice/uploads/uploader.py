@@ -53,11 +53,8 @@ class Uploader:
             settings: where buckets are, and for how long uploads are tried.
             database: open, with the SCHEMA of `uploads.progress`.
             bus: tells of slices and tasks, and is told what becomes of them.
-            spool: holds the slices; open.
-            clock: paces the uploads.
             steady_ms: the time for the retention, of a clock that is steady over restarts.
             bucket_opener: gives the stores of buckets; default: those of the settings.
-            pace: when uploads are repeated.
             patience_s: how long uploads may fail after a task's end before 1005 says so.
             are_losses_waiting: whether a task has lost something that is to be told before its
                 end; `LossRecorded` tells when that is so no more.

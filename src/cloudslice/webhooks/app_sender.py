@@ -43,8 +43,6 @@ class AppSender:
     def __init__(self, sdk_app_id: int, context: SenderContext, *, is_behind: bool) -> None:
         """
         Args:
-            sdk_app_id: the app.
-            context: what all senders share.
             is_behind: whether there are events on record that it will not be handed.
         """
         self._sdk_app_id = sdk_app_id

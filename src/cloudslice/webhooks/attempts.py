@@ -52,10 +52,8 @@ class Attempts:
     def __init__(self, client: WebhookClient, find_app: FindApp, bus: Bus, clock: Clock) -> None:
         """
         Args:
-            client: sends requests.
             find_app: the settings of an app as they are now: its URL and key.
             bus: is told what was delivered.
-            clock: measures.
         """
         self.counters = CallbackCounters()
         self._client = client

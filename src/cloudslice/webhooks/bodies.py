@@ -107,7 +107,6 @@ def build_body(notice: Notice, *, event_ms: int, callback_ms: int) -> bytes:
     """The notice as compact JSON in UTF-8.
 
     Args:
-        notice: what is told.
         event_ms: when it happened, UTC.
         callback_ms: when it is sent, UTC.
     """

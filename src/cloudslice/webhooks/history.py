@@ -101,7 +101,6 @@ def replay(
     """Put ended events in line again, with the same bodies.
 
     Args:
-        connection: the database.
         query: which are meant; those that wait are left alone.
         marker: the id behind which to begin.
         since_ms: from when on their retention counts, of the clock that is steady over restarts.

@@ -31,9 +31,7 @@ class HistoryKeeper:
     ) -> None:
         """
         Args:
-            database: holds the events.
             steady_ms: the time for `hours`, of a clock that is steady over restarts.
-            faults: takes errors that nobody foresaw.
             hours: so long an event is kept after its end.
             mib: so much all of them may take.
         """

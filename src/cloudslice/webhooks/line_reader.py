@@ -15,8 +15,6 @@ class LineReader:
     def __init__(self, outbox: AppOutbox, line: Line, *, is_behind: bool) -> None:
         """
         Args:
-            outbox: reads the record.
-            line: takes the events.
             is_behind: whether the record has events that will not be handed over.
         """
         self._outbox = outbox

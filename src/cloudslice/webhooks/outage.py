@@ -72,8 +72,6 @@ class Outage:
         """It has not taken an event; whether it has gone down by that.
 
         Args:
-            started_at: when the attempt started.
-            failed_at: when it failed.
             is_first: whether the event was in line. Of one that is repeated it is known already
                 that it is not taken: it may be the event's fault.
             is_late: whether the event's first minute is over.
@@ -103,7 +101,6 @@ def choose_another(
     answered: then it has refused the first event a moment ago.
 
     Args:
-        line: the first events in line, in order.
         probes: how many there were.
         has_answered: whether the receiver has answered, whatever it said.
     """

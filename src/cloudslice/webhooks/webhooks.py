@@ -54,10 +54,8 @@ class Webhooks:
     ) -> None:
         """
         Args:
-            settings: callbacks and apps.
             database: open, with the SCHEMA of `webhooks.sql_schema`.
             bus: tells what happens, and is told what was delivered.
-            clock: labels and paces everything.
             steady: counts retentions; entered.
             pace: when webhooks are repeated; default: by the settings' retention.
         """
