@@ -40,9 +40,10 @@ def units(frame: bytes) -> tuple[bytes, ...]:
 
 @pytest.mark.parametrize("codec", ["vp8", "h264"])
 async def test_what_a_browser_encrypts_is_had_bit_for_bit(stage: LivekitStage, codec: str) -> None:
-    """Also after a pause, in which the server sends silence of its own."""
+    """Also after a pause, in which the server sends silence of its own, and with metadata behind
+    each video frame."""
     token = stage.process.token(stage.key.room_id, "dora")
-    publish = {"videoCodec": codec}
+    publish = {"videoCodec": codec, "frameMetadata": {"timestamp": True, "frameId": True}}
     async with livekit_page(stage.process.url, token, e2eeKey=_KEY, publish=publish) as page:
         await eventually(lambda: "dora" in stage.room.anchors and stage.anchor("dora").video)
         audio, video = stage.audio("dora"), stage.video("dora")

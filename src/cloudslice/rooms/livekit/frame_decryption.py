@@ -10,7 +10,9 @@ that PBKDF2 makes of a passphrase which all members share. An encrypted frame is
 2. Of H.264 what follows is escaped like the inside of a NAL unit, so that no start code is in it.
 3. What the server makes itself (silence, black pictures) ends with its own trailer and is not
    encrypted. It is nothing that a member has sent, and left out.
-4. A frame is opened by our key whatever its key index says: it is authenticated.
+4. Behind a video frame, encrypted or not, its sender may put metadata: they end with their length,
+   all of its bits inverted, and "LKTS" (frameMetadata.ts).
+5. A frame is opened by our key whatever its key index says: it is authenticated.
 """
 
 import hashlib
@@ -32,6 +34,7 @@ _TRAILER_BYTES = 2
 _OVERHEAD = 16 + _IV_BYTES + _TRAILER_BYTES
 _READABLE_OF_OPUS = 1
 _READABLE_OF_VP8 = 10
+_METADATA_END = b"LKTS"
 _START_CODE = b"\0\0\1"
 _SLICES = (1, 5)
 """NAL unit types of H.264."""
@@ -102,6 +105,7 @@ class TrackDecryption:
 
     def open_keyframe(self, decoding: Decoding, frame: bytes) -> bytes | None:
         """An encrypted key frame, opened; None if it cannot be."""
+        frame = _without_metadata(frame)
         if decoding.decoder == "vp8":
             return self._open(frame, _READABLE_OF_VP8)
         if decoding.decoder == "h264":
@@ -120,6 +124,12 @@ class TrackDecryption:
         elif opened is not None and failed >= _TOLERATED:
             self._tell(True)
         return opened
+
+
+def _without_metadata(frame: bytes) -> bytes:
+    if not frame.endswith(_METADATA_END) or len(frame) <= len(_METADATA_END):
+        return frame
+    return frame[: -(frame[-len(_METADATA_END) - 1] ^ 0xFF) or None]
 
 
 def _readable_of_h264(frame: bytes) -> int:

@@ -117,6 +117,24 @@ def test_an_h264_access_unit_without_a_slice() -> None:
     assert Decryption().open_keyframe(H264.decoding, _H264_FRAME[:16]) is None
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        pytest.param(b"\xfe\xf7" + bytes(8) + b"\xf0LKTS", id="time"),
+        pytest.param(b"\xfd\xfbabcd\xf4LKTS", id="number"),
+    ],
+)
+def test_metadata_behind_a_frame_are_left_out(metadata: bytes) -> None:
+    readable = _H264_FRAME.index(b"\x65\x88") + 2
+    sealed = seal(_PASSPHRASE, _H264_FRAME, readable, escapes=True)
+    assert Decryption().open_keyframe(H264.decoding, sealed + metadata) == _H264_FRAME
+
+
+@pytest.mark.parametrize("frame", [b"LKTS", b"\xffLKTS", b"\x00LKTS"])
+def test_metadata_that_make_no_sense(frame: bytes) -> None:
+    assert Decryption().open_keyframe(VP8.decoding, frame) is None
+
+
 def test_another_codec() -> None:
     decoding = VP8.decoding._replace(decoder="vp9")
     assert Decryption().open_keyframe(decoding, _SEALED[3]) is None
