@@ -91,8 +91,8 @@ class Delivery:
     losses: Losses
     webhooks: Webhooks
 
-    async def open(self, task: TaskRef, bucket: Bucket) -> None:
-        await self.spool.open(task, bucket)
+    async def open(self, task: TaskRef, bucket: Bucket, *, names_after_s: int = 0) -> None:
+        await self.spool.open(task, bucket, names_after_s=names_after_s)
 
     def grow(self, origin: SliceOrigin, start_ms: int) -> GrowingSlice:
         return self.spool.grow(origin, start_ms)

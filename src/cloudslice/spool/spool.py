@@ -124,16 +124,23 @@ class Spool:
             if (directory := self._tasks.find(task_id)) is not None
         }
 
-    async def open(self, task: TaskRef, bucket: Bucket) -> None:
+    async def open(self, task: TaskRef, bucket: Bucket, *, names_after_s: int = 0) -> None:
         """Be ready for a task's slices, in this and later processes; harmless when it is.
+
+        Args:
+            task: the task.
+            bucket: where its slices go.
+            names_after_s: no slice is named by a second up to this one.
 
         Raises:
             OSError: the disk refuses it.
         """
         known = self._tasks.find(task.task_id)
-        if known is not None and known.goes_to(bucket):
+        is_floor_known = known is not None and known.names_after_s >= names_after_s
+        if known is not None and is_floor_known and known.goes_to(bucket):
             return
         directory = TaskDirectory.make(self._directory / task.task_id, task, bucket, self._box)
+        directory.names_after_s = names_after_s
         await self._thread.run(partial(self._tasks.open, directory))
 
     def close(self, task_id: str) -> None:

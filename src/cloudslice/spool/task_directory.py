@@ -39,6 +39,7 @@ class TaskDirectory:
     Attributes:
         task: the task, as its events name it.
         path: the directory.
+        names_after_s: no slice is named by a second up to this one: another node may have done so.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class TaskDirectory:
         """
         self.task = task
         self.path = path
+        self.names_after_s = 0
         self._bucket = replace(bucket, access_key="", secret_key="")
         self._sealed = sealed
         self._box = box
@@ -85,7 +87,7 @@ class TaskDirectory:
 
     @classmethod
     def _from_values(cls, path: Path, values: Any, box: SecretBox) -> "TaskDirectory":
-        return cls(
+        found = cls(
             path,
             TaskRef(values["task"], values["app"], values["room"], values["robot"]),
             Bucket(
@@ -99,6 +101,8 @@ class TaskDirectory:
             b64decode(values["keys"]),
             box,
         )
+        found.names_after_s = int(values.get("names_after", 0))
+        return found
 
     def write(self) -> None:
         """Make the directory, or write anew what it says of the task; durably.
@@ -118,6 +122,7 @@ class TaskDirectory:
                 "bucket": bucket.name,
                 "prefix": bucket.prefix,
                 "keys": b64encode(self._sealed).decode(),
+                "names_after": self.names_after_s,
             }
         )
         self.path.mkdir(parents=True, exist_ok=True)
@@ -160,6 +165,7 @@ class TaskDirectory:
     def go_on_from(self, former: "TaskDirectory") -> None:
         """Be in place of another one of the same task."""
         self._names = former._names
+        self.names_after_s = max(self.names_after_s, former.names_after_s)
 
     def take_key(self, origin: SliceOrigin, start_ms: int, slice_name: str) -> str:
         """An object key for a slice that starts then, which no other slice of the task has.
@@ -167,6 +173,7 @@ class TaskDirectory:
         Raises:
             OSError: it cannot be told which are used.
         """
+        second = max(start_ms // 1000, self.names_after_s + 1)
         return ObjectName(
             prefix=self._bucket.prefix,
             task_id=self.task.task_id,
@@ -174,7 +181,7 @@ class TaskDirectory:
             kind=origin.kind,
             sdk_app_id=self.task.sdk_app_id,
             room_id=str(self.task.room_id),
-            utc_second=self.names.take(origin, start_ms // 1000, slice_name),
+            utc_second=self.names.take(origin, second, slice_name),
             extension=origin.extension,
         ).to_key()
 

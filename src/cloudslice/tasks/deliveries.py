@@ -9,9 +9,14 @@ from cloudslice.slicing.slice_store import SliceStore
 class Deliveries(SliceStore, Protocol):
     """Takes the slices of all tasks."""
 
-    async def open(self, task: TaskRef, bucket: Bucket) -> None:
+    async def open(self, task: TaskRef, bucket: Bucket, *, names_after_s: int = 0) -> None:
         """Be ready for a task's slices, in this and later processes. Harmless when it is: a task
         is opened by each process that takes it up.
+
+        Args:
+            task: the task.
+            bucket: where its slices go.
+            names_after_s: no slice is named by a second up to this one.
 
         Raises:
             OSError: the disk refuses it.

@@ -115,6 +115,13 @@ class RunningTask:
             self.life.cancel()
             self._has_tried.set()
 
+    def abandon(self) -> None:
+        """The task goes on elsewhere: close the slices, and do nothing more for it."""
+        self._leave()
+        if self.life is not None:
+            self.life.cancel()
+        self._has_tried.set()
+
     async def live(self, rooms: RoomProvider | None, before: Iterable["RunningTask"]) -> None:
         """Be in the room, if it can be entered, until it is to stop. Returns when all is recorded.
 
@@ -125,7 +132,8 @@ class RunningTask:
         """
         stored, around = self.stored, self._around
         store, persist = around.store, around.persist
-        await persist(around.deliveries.open, stored.ref, stored.bucket)
+        floor_s = stored.names_after_s
+        await persist(around.deliveries.open, stored.ref, stored.bucket, names_after_s=floor_s)
         for each in before:
             await each._has_tried.wait()
         has_entered = rooms is not None and await self._enter(rooms)

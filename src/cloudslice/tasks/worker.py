@@ -13,6 +13,7 @@ from cloudslice.events import AudioGap, PictureNotTaken
 from cloudslice.faults import Faults
 from cloudslice.identity.user_sig import IdentityError, verify_user_sig
 from cloudslice.rooms.base import LeaveCode, RoomProvider
+from cloudslice.slices import TaskRef
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.pictures.due_times import DueTimes
 from cloudslice.slicing.pictures.pool import PicturePool
@@ -87,9 +88,9 @@ class Worker:
         await self._group.__aenter__()
         self._tick.add(self)
         for task in tasks:
-            self._take_up(task)
+            self.take_up(task)
         for each in broken:
-            self._start(self._end_broken(each))
+            self.end_broken(each)
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -142,8 +143,8 @@ class Worker:
             counts[task.status] += 1
         return counts
 
-    def _take_up(self, stored: StoredTask) -> None:
-        """Go on with a task of a former process."""
+    def take_up(self, stored: StoredTask) -> None:
+        """Go on with a task of a former process, or of another node."""
         app = self._settings.app(stored.room.sdk_app_id)
         if stored.leave_code is None:
             if app is not None and self._may_enter(stored, app):
@@ -190,7 +191,8 @@ class Worker:
             await task.live(rooms, before)
         except Exception as error:
             self.faults.caught(error, **task.stored.log_fields)
-        del self._tasks[task.stored.task_id]
+        if self._tasks.get(task.stored.task_id) is task:
+            del self._tasks[task.stored.task_id]
 
     def _make_robot(self, stored: StoredTask, limits: LimitSettings) -> Robot:
         around = self._around
@@ -214,8 +216,17 @@ class Worker:
         if task is not None:
             task.stop(code)
 
-    async def _end_broken(self, task: BrokenTask) -> None:
+    def end_broken(self, task: BrokenTask) -> None:
         """End a task on record that nobody can go on with."""
         ref = task.ref
         _log.error("task not resumed", reason=task.fault, task_id=ref.task_id, room_id=ref.room_id)
+        self._start(self._forget(ref))
+
+    def abandon(self, task_id: str) -> None:
+        """Another node goes on with a task: its slices end here, and nothing more is told of it."""
+        task = self._tasks.pop(task_id, None)
+        if task is not None:
+            task.abandon()
+
+    async def _forget(self, ref: TaskRef) -> None:
         await self._around.persist(self._around.store.finish, ref, LeaveCode.CONNECTION_LOST)

@@ -7,10 +7,10 @@ from cloudslice.secrets import SecretKeyError
 from cloudslice.slices import DamagedSliceError, Slice
 from cloudslice.uploads.objects import Content, ObjectStore, StoredObject
 from cloudslice.uploads.shared import Shared
-from cloudslice.uploads.storage_errors import StorageError
+from cloudslice.uploads.storage_errors import ANOTHER_NODES, StorageError
 
 _CONTENT_TYPES = {"ogg": "audio/ogg", "png": "image/png", "jpg": "image/jpeg"}
-_GONE_CODES = frozenset({"SpoolDamage", "FileVanished"})
+_GONE_CODES = frozenset({"SpoolDamage", "FileVanished", ANOTHER_NODES})
 _OUR_FAULT = "An upload failed by a fault of the server."
 
 

@@ -19,6 +19,8 @@ _REFUSALS = frozenset({400, 401, 403, 404, 405, 411, 412, 501})
 """Besides redirects: answers that repeating at once will not change. The others may pass."""
 _PASSING_CODES = frozenset({"RequestTimeout", "IncompleteBody"})
 """S3's words, with status 400, for what befell the connection."""
+ANOTHER_NODES = "AnotherNodes"
+"""Our word for a slice that is not this node's to store (`cluster.fence`)."""
 _BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 _RETRY_AFTER_MAX_S = 3600
 _TEXT_LIMIT = 500

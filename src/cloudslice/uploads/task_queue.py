@@ -35,6 +35,7 @@ class TaskQueue:
     Attributes:
         task: the task.
         has_ended: whether no slice will be added; on record.
+        is_elsewhere: whether another node goes on with the task, and tells of its end.
     """
 
     def __init__(self, task: TaskRef, shared: Shared, waiting: Iterable[WaitingSlice]) -> None:
@@ -48,6 +49,7 @@ class TaskQueue:
         self._uploading: set[Pending] = set()
         self._unrecorded: set[Pending] = set()
         self._ended_at: float | None = None
+        self.is_elsewhere = False
         self._wake = asyncio.Event()
         self._store: ObjectStore | None = None
         self._trouble = Trouble(shared.pace, shared.clock, shared.random)
@@ -75,6 +77,7 @@ class TaskQueue:
         """The task has ended, which is on record."""
         if self._ended_at is None:
             self._ended_at = self._shared.clock.monotonic()
+        self.is_elsewhere = False
         self._wake.set()
 
     def look(self) -> None:
@@ -213,9 +216,13 @@ class TaskQueue:
 
     async def _settle(self) -> bool:
         """Whether the queue's work is done."""
+        shared = self._shared
+        if self.is_elsewhere and self.is_idle:
+            await shared.database.persist(lambda c: shared.progress.forget(c, [self.task.task_id]))
+            return True
         if self._ended_at is None or self._uploading or self._unrecorded:
             return False
-        shared, is_over = self._shared, self._patience_ends_at <= self._shared.clock.monotonic()
+        is_over = self._patience_ends_at <= shared.clock.monotonic()
         has_slices = not self.is_idle
         return await shared.database.persist(
             lambda c: shared.progress.settle(c, self.task, has_slices=has_slices, is_over=is_over)

@@ -44,6 +44,7 @@ class Uploader:
         steady_ms: Callable[[], int],
         *,
         bucket_opener: BucketOpener | None = None,
+        fence: Callable[[BucketOpener], BucketOpener] = lambda opener: opener,
         pace: UploadPace | None = None,
         patience_s: float = 60.0,
         are_losses_waiting: Callable[[str], bool] = lambda _task_id: False,
@@ -55,6 +56,7 @@ class Uploader:
             bus: tells of slices and tasks, and is told what becomes of them.
             steady_ms: the time for the retention, of a clock that is steady over restarts.
             bucket_opener: gives the stores of buckets; default: those of the settings.
+            fence: stands around the stores of buckets.
             patience_s: how long uploads may fail after a task's end before 1005 says so.
             are_losses_waiting: whether a task has lost something that is to be told before its
                 end; `LossRecorded` tells when that is so no more.
@@ -71,7 +73,7 @@ class Uploader:
             database=database,
             bus=bus,
             spool=spool,
-            open_bucket=bucket_opener or self._stores.open,
+            open_bucket=fence(bucket_opener or self._stores.open),
             readers=self._readers,
             clock=clock,
             steady_ms=steady_ms,
@@ -174,6 +176,19 @@ class Uploader:
                 self._tasks.pop(task_id).cancel()
                 del self._queues[task_id]
                 self._spool.close(task_id)
+
+    def leave(self, task_id: str, *, is_elsewhere: bool = True) -> None:
+        """Another node goes on with a task, or has ended it: what is here is delivered, and no end
+        is told; unless it is to be told by us already. False: it is this node's again."""
+        queue = self._queues.get(task_id)
+        if queue is not None and not queue.has_ended:
+            queue.is_elsewhere = is_elsewhere
+            queue.look()
+
+    def leave_others(self, task_ids: Collection[str]) -> None:
+        """Leave all tasks but these."""
+        for task_id in self._queues.keys() - set(task_ids):
+            self.leave(task_id)
 
     def _add_queue(self, task: TaskRef, waiting: Iterable[WaitingSlice] = ()) -> TaskQueue:
         queue = self._queues[task.task_id] = TaskQueue(task, self._shared, waiting)

@@ -160,8 +160,8 @@ async def test_the_newer_of_two_robots_is_the_last_to_enter_a_slow_room(
             await may_enter.wait()
         return await enter(rooms, *given)
 
-    async def note_opened(*given: Any) -> None:
-        await open_task(*given)
+    async def note_opened(*given: Any, **named: Any) -> None:
+        await open_task(*given, **named)
         opened.append(1)
 
     monkeypatch.setattr(ManualRooms, "enter", slow_once)

@@ -33,6 +33,7 @@ from helpers.spool_site import (
     TASK,
     SpoolSite,
     read_contents,
+    read_waiting,
 )
 from helpers.waiting import eventually
 
@@ -553,3 +554,21 @@ async def test_slices_that_are_taken_away_take_no_room(site: SpoolSite) -> None:
             spool.remove(TASK.task_id, told.name)
         await spool.flush()
         assert spool.used_bytes == 0
+
+
+async def test_names_that_another_node_may_have_used_are_left_out(site: SpoolSite) -> None:
+    """Also by the next process, and by the repair of a slice that it finds cut off."""
+    second = START_MS // 1000
+    async with site.open(TASK) as spool:
+        await spool.open(TASK, BUCKET, names_after_s=second + 10)
+        await spool.open(TASK, BUCKET, names_after_s=second + 5)
+        spool.put(PICTURE, START_MS, b"picture", {})
+        spool.grow(AUDIO, START_MS).append(b"cut off")
+        await spool.flush()
+    async with site.open() as spool:
+        found = read_waiting(spool)
+        spool.put(replace(PICTURE, user_id="other"), START_MS, b"picture", {})
+        await spool.flush()
+    keys = {each.object_key for each, _ in found} | {each.object_key for each in site.ready}
+    assert {key.rpartition("_")[2] for key in keys} == {"20231114221332.png", "20231114221332.ogg"}
+    assert len(keys) == 3
