@@ -32,8 +32,8 @@ class Bus:
         faults: what listeners have raised.
     """
 
-    def __init__(self, database: Database) -> None:
-        """Takes the database within whose operations events are recorded."""
+    def __init__(self, database: Database | None) -> None:
+        """Takes the database within whose operations events are recorded; None: none are."""
         self.faults = Faults("listener")
         self._database = database
         self._loop = asyncio.get_running_loop()
@@ -60,7 +60,7 @@ class Bus:
         """Within an operation: have `event` kept. It is published once that is durable."""
         for record in self._records.get(type(event), ()):
             record(connection, event)
-        if type(event) in self._listeners:
+        if type(event) in self._listeners and self._database is not None:
             self._database.after_commit(
                 partial(self._loop.call_soon_threadsafe, self.publish, event)
             )

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from cloudslice.settings.auto_task_settings import AutoTaskSettings
+from cloudslice.settings.cluster_settings import ClusterSettings
 from cloudslice.settings.mistakes import SettingsError, explain
 from cloudslice.settings.overrides import PREFIX, override
 from cloudslice.settings.room_settings import JanusSettings, LivekitSettings
@@ -193,6 +194,7 @@ class Settings(Section):
     api: ApiSettings = ApiSettings()
     storage: StorageSettings = StorageSettings()
     callbacks: CallbackSettings = CallbackSettings()
+    cluster: ClusterSettings = ClusterSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")

@@ -83,8 +83,10 @@ class NodeMetrics(Collector):
         pictures: PicturePool,
         delivery: DeliveryParts,
         tick: Tick,
-        auto_tasks: AutoTasks,
+        auto_tasks: AutoTasks | None = None,
+        more: Iterable[Collector] = (),
     ) -> None:
+        """Takes the parts, and what tells of others."""
         self._worker = worker
         self._auto_tasks = auto_tasks
         self._rooms = rooms
@@ -96,6 +98,8 @@ class NodeMetrics(Collector):
         self._webhooks_waiting = Recent(delivery.webhooks.count_waiting, _COUNT_EVERY_S)
         self._registry = CollectorRegistry()
         self._registry.register(self)
+        for each in more:
+            self._registry.register(each)
         ProcessCollector(registry=self._registry)
 
     async def endpoint(self, _request: Request) -> Response:
@@ -107,41 +111,42 @@ class NodeMetrics(Collector):
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
     def collect(self) -> Iterator[Metric]:
-        yield _gauge("cloudslice_info", "The running version.", "version", {__version__: 1})
-        yield _gauge(
+        yield gauge("cloudslice_info", "The running version.", "version", {__version__: 1})
+        yield gauge(
             "cloudslice_tasks",
             "Unfinished tasks.",
             "status",
             {status.value: n for status, n in self._worker.count_by_status().items()},
         )
-        yield _counter(
-            "cloudslice_auto_tasks",
-            "Tasks that have begun and ended with their rooms.",
-            "what",
-            self._auto_tasks.counts,
-        )
+        if self._auto_tasks is not None:
+            yield counter(
+                "cloudslice_auto_tasks",
+                "Tasks that have begun and ended with their rooms.",
+                "what",
+                self._auto_tasks.counts,
+            )
         yield from self._collect_rooms()
         slicing = self._worker.counters
-        yield _counter(
+        yield counter(
             "cloudslice_slicing",
             "What robots have made and left out.",
             "what",
             {each.name: getattr(slicing, each.name) for each in fields(slicing)},
         )
         processes = self._pictures.counters
-        yield _counter(
+        yield counter(
             "cloudslice_picture_processes",
             "What has become of the processes that make pictures.",
             "what",
             {each.name: getattr(processes, each.name) for each in fields(processes)},
         )
-        yield _counter(
+        yield counter(
             "cloudslice_faults",
             "Errors that nobody foresaw.",
             "part",
             {
                 "tasks": self._worker.faults.errors,
-                "auto_tasks": self._auto_tasks.faults.errors,
+                "auto_tasks": self._auto_tasks.faults.errors if self._auto_tasks else 0,
                 "rooms": sum(rooms.faults.errors for rooms in self._rooms.values()),
                 "pictures": self._pictures.faults.errors,
                 "tick": self._tick.faults.errors,
@@ -151,25 +156,25 @@ class NodeMetrics(Collector):
         yield from self._collect_delivery()
 
     def _collect_rooms(self) -> Iterator[Metric]:
-        yield _gauge(
+        yield gauge(
             "cloudslice_anchors",
             "Anchors in rooms.",
             "rooms",
             {kind: rooms.anchor_count for kind, rooms in self._rooms.items()},
         )
-        yield _gauge(
+        yield gauge(
             "cloudslice_room_connections",
             "Connections to rooms of other servers.",
             "state",
             _total(rooms.states for rooms in self._rooms.values()),
         )
-        yield _counter(
+        yield counter(
             "cloudslice_datagrams",
             "Datagrams of the media ports.",
             "what",
             self._ports.counts | {"failed": self._ports.errors},
         )
-        yield _counter(
+        yield counter(
             "cloudslice_media",
             "What anchors' media has come to.",
             "what",
@@ -177,9 +182,9 @@ class NodeMetrics(Collector):
         )
 
     def _collect_delivery(self) -> Iterator[Metric]:
-        yield _gauge("cloudslice_waiting", "What waits for its delivery.", "what", self._waiting)
+        yield gauge("cloudslice_waiting", "What waits for its delivery.", "what", self._waiting)
         uploads, callbacks = self._delivery.uploads.counters, self._delivery.webhooks.counters
-        yield _counter(
+        yield counter(
             "cloudslice_uploads",
             "What has become of slices.",
             "what",
@@ -189,7 +194,7 @@ class NodeMetrics(Collector):
                 "set_aside": self._delivery.spool.files_set_aside,
             },
         )
-        yield _counter(
+        yield counter(
             "cloudslice_callbacks",
             "What has become of webhooks.",
             "what",
@@ -208,14 +213,16 @@ def _total(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
     return total
 
 
-def _gauge(name: str, text: str, label: str, values: dict[str, int]) -> GaugeMetricFamily:
+def gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    """A metric that goes up and down, with a value for each of a label's."""
     metric = GaugeMetricFamily(name, text, labels=[label])
     for key, value in values.items():
         metric.add_metric([key], value)
     return metric
 
 
-def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> CounterMetricFamily:
+def counter(name: str, text: str, label: str, values: Mapping[str, int]) -> CounterMetricFamily:
+    """A metric that only goes up, with a value for each of a label's."""
     metric = CounterMetricFamily(name, text, labels=[label])
     for key, value in values.items():
         metric.add_metric([key], value)

@@ -11,15 +11,15 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from cloudslice import secrets, steady_clock
 from cloudslice.api.errors import ApiError, Language
 from cloudslice.api.gateway import Gateway
 from cloudslice.api.requests import parse_bucket
 from cloudslice.bus import Bus
-from cloudslice.clock import SystemClock
+from cloudslice.clock import Clock, SystemClock
 from cloudslice.config import RtcSettings, Settings
 from cloudslice.database import Database
-from cloudslice.metrics import DeliveryParts, NodeMetrics
+from cloudslice.delivery import SCHEMAS, open_delivery
+from cloudslice.metrics import NodeMetrics
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
@@ -27,38 +27,18 @@ from cloudslice.rooms.room_kinds import VISIT_PORT, open_remote_rooms, watch_roo
 from cloudslice.rooms.rooms_by_app import RoomsByApp
 from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.settings.mistakes import SettingsError
-from cloudslice.slices import SliceKind, Vendor
-from cloudslice.slicing.audio.ogg_repair import repair_ogg
+from cloudslice.slices import Vendor
 from cloudslice.slicing.pictures.pool import PicturePool
-from cloudslice.spool.spool import Spool
 from cloudslice.steady_clock import SteadyClock
-from cloudslice.tasks import sqlite_store
 from cloudslice.tasks.auto_task_rules import AutoTaskRule, wanted_types
 from cloudslice.tasks.auto_tasks import AutoTasks
 from cloudslice.tasks.service import Tasks
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
-from cloudslice.tasks.store import TaskStore
 from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
-from cloudslice.uploads import progress
-from cloudslice.uploads.losses import Losses
-from cloudslice.uploads.uploader import Uploader
-from cloudslice.webhooks import sql_schema as webhooks_schema
-from cloudslice.webhooks.webhooks import Webhooks
 from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.media_ports import MediaPorts
 from cloudslice.webrtc.udp.port import UdpPort
-
-_SCHEMAS = (
-    secrets.SCHEMA,
-    steady_clock.SCHEMA,
-    webhooks_schema.SCHEMA,
-    progress.SCHEMA,
-    sqlite_store.SCHEMA,
-)
-
-
-_SPOOL = "spool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +46,10 @@ class Node:
     """A running node, as what drives it sees it."""
 
     app: Starlette
-    gateway: Gateway
-    udp_port: int
+    gateway: Gateway | None
+    """None: it takes no calls."""
+    udp_port: int | None
+    """None: it has no media."""
 
 
 @asynccontextmanager
@@ -89,21 +71,19 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         # What can fail for the operator to mend comes first, outside of all task groups, which
         # would wrap the error.
         tick = Tick(clock)
-        addresses = _address_rules(settings.rtc)
-        port = UdpPort(settings.rtc.udp_port, addresses, clock)
-        stack.callback(port.close)
-        stack.callback(tick.close)
-        tick.add(port)
-        visit_port = partial(UdpPort, 0, addresses, clock, VISIT_PORT, faults=port.faults)
-        ports = MediaPorts(port, visit_port, tick)
+        ports = open_media_ports(stack, settings.rtc, settings.rtc.udp_port, tick, clock)
+        port = ports.shared
         box = SecretBox(load_key(settings.data_dir, settings.encryption_key.get_secret_value()))
         path = settings.data_dir / "cloudslice.db"
-        database = await stack.enter_async_context(Database(path, _SCHEMAS))
+        database = await stack.enter_async_context(Database(path, SCHEMAS))
         await database.run(lambda connection: check_key(connection, box))
         bus = Bus(database)
         steady = await stack.enter_async_context(SteadyClock(database, clock))
         store = SqliteTaskStore(database, box, bus)
-        delivery = await _open_delivery(stack, settings, database, box, bus, steady, clock, store)
+        known, _ = await store.load()
+        delivery = await open_delivery(
+            stack, settings, database, box, bus, steady, clock, known=known
+        )
         spool, uploader = delivery.spool, delivery.uploads
         pictures = stack.enter_context(PicturePool())
         rooms = BuiltinRooms(port, settings.rtc, clock, tick, bus)
@@ -134,53 +114,11 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         yield Node(app, gateway, port.udp_port)
 
 
-async def _open_delivery(
-    stack: AsyncExitStack,
-    settings: Settings,
-    database: Database,
-    box: SecretBox,
-    bus: Bus,
-    steady: SteadyClock,
-    clock: SystemClock,
-    tasks: TaskStore,
-) -> DeliveryParts:
-    """Open what brings slices and events to those who get them, until `stack` is left."""
-    known, _ = await tasks.load()
-    webhooks = await stack.enter_async_context(Webhooks(settings, database, bus, clock, steady))
-    spool = Spool(
-        settings.data_dir / _SPOOL,
-        box,
-        {SliceKind.AUDIO: repair_ogg},
-        bus,
-        steady.now_ms,
-        is_new_clock=steady.is_new,
-        sync_interval_s=settings.storage.sync_interval_s,
-        known={each.task_id: (each.ref, each.bucket) for each in known if each.bucket},
-    )
-    # Around the spool, which may tell of losses until it is closed.
-    losses = await stack.enter_async_context(
-        Losses(database, bus, spool.find_task, settings.data_dir / "reserve")
-    )
-    await stack.enter_async_context(spool)
-    uploader = await stack.enter_async_context(
-        Uploader(
-            settings.storage,
-            database,
-            bus,
-            spool,
-            clock,
-            steady.now_ms,
-            are_losses_waiting=losses.are_waiting,
-        )
-    )
-    return DeliveryParts(database, steady, bus, spool, uploader, losses, webhooks)
-
-
 def _routes(
     gateway: Gateway, metrics: NodeMetrics, whip: Starlette, livekit: Starlette
 ) -> list[BaseRoute]:
     return [
-        Route("/healthz", _healthz),
+        Route("/healthz", healthz),
         Route("/metrics", metrics.endpoint),
         Mount("/whip", whip),
         # Which says that it is no endpoint; the API would answer else.
@@ -223,9 +161,23 @@ def _make_rules(settings: Settings) -> list[AutoTaskRule]:
     return rules
 
 
-def _address_rules(rtc: RtcSettings) -> AddressRules:
-    return AddressRules(rtc.advertise_ip, rtc.networks, rtc.interfaces)
+def open_media_ports(
+    stack: AsyncExitStack, rtc: RtcSettings, udp_port: int, tick: Tick, clock: Clock
+) -> MediaPorts:
+    """The ports of a node, read on the tick; both are closed when `stack` is left.
+
+    Raises:
+        PortInUseError: somebody else has `udp_port`.
+    """
+    addresses = AddressRules(rtc.advertise_ip, rtc.networks, rtc.interfaces)
+    port = UdpPort(udp_port, addresses, clock)
+    stack.callback(port.close)
+    stack.callback(tick.close)
+    tick.add(port)
+    visit_port = partial(UdpPort, 0, addresses, clock, VISIT_PORT, faults=port.faults)
+    return MediaPorts(port, visit_port, tick)
 
 
-async def _healthz(_request: Request) -> Response:
+async def healthz(_request: Request) -> Response:
+    """GET /healthz."""
     return PlainTextResponse("ok\n")

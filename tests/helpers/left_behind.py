@@ -11,9 +11,9 @@ from cloudslice.bus import Bus
 from cloudslice.clock import SystemClock
 from cloudslice.config import Settings
 from cloudslice.database import Database
+from cloudslice.delivery import SCHEMAS
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomIdType, RoomKey
-from cloudslice.node import _SCHEMAS
 from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.slices import Bucket, SliceKind, SliceOrigin, Vendor
 from cloudslice.slicing.audio.ogg import OggOpusWriter
@@ -51,7 +51,7 @@ async def leave_behind(settings: Settings, amount: LeftBehind) -> None:
     async with AsyncExitStack() as stack:
         stack.enter_context(patch.object(os, "fsync", os.fstat))  # nobody cuts the power meanwhile
         path = settings.data_dir / "cloudslice.db"
-        database = await stack.enter_async_context(Database(path, _SCHEMAS))
+        database = await stack.enter_async_context(Database(path, SCHEMAS))
         await database.run(lambda connection: check_key(connection, box))
         steady = await stack.enter_async_context(SteadyClock(database, clock))
         bus = Bus(database)

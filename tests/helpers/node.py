@@ -39,7 +39,8 @@ STORAGE = {
     "SecretKey": "s",
 }
 """CloudSliceStorage, for a store that is a directory or of no matter."""
-_START_TIMEOUT_S = 30
+_START_TIMEOUT_S = 60
+"""A busy machine that keeps no byte code needs most of it to compile all modules."""
 _STOP_TIMEOUT_S = 20
 
 
@@ -51,6 +52,7 @@ class Node:
     Args:
         app_settings: more keys of the app's table, and tables of the app, in TOML.
         more_settings: more tables of the settings, in TOML.
+        top_settings: more keys of the settings' top, in TOML.
         command: what Python is run with to serve; the option --config is added.
         cwd: the directory to run it in.
     """
@@ -62,6 +64,7 @@ class Node:
         *,
         app_settings: str = "",
         more_settings: str = "",
+        top_settings: str = "",
         command: Sequence[str] = ("-m", "cloudslice", "serve"),
         cwd: Path | None = None,
     ) -> None:
@@ -78,6 +81,7 @@ class Node:
             f"""\
 listen = "127.0.0.1:{self.http_port}"
 data_dir = "{self.data_dir}"
+{top_settings}
 [rtc]
 udp_port = {self.udp_port}
 [[apps]]
@@ -110,6 +114,11 @@ sdk_app_ids = [{APP_ID}]
         return self.log_path.read_text(errors="replace")
 
     @property
+    def is_running(self) -> bool:
+        """Whether there is a process."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
@@ -127,6 +136,14 @@ sdk_app_ids = [{APP_ID}]
     def kill(self) -> None:
         """kill -9."""
         self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Let it do nothing until `go_on`."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End a pause."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def stop(self) -> int:
         """Stop as an operator does; the exit status."""

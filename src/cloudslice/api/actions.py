@@ -34,6 +34,8 @@ from cloudslice.ids import RoomKey
 from cloudslice.rooms.management import RoomNotFoundError, RoomServerError, RoomService
 from cloudslice.settings.storage_settings import EndpointSettings
 from cloudslice.tasks.model import (
+    NoCapacityError,
+    NoRegistryError,
     RobotIdTakenError,
     SpoolFullError,
     TaskError,
@@ -64,6 +66,14 @@ _ROBOT_ID_TAKEN = Phrase(
 _SPOOL_FULL = Phrase(
     "Slices that wait for their upload take all the room that they may have.",
     "等待上传的切片已占满可用空间。",
+)
+_NO_CAPACITY = Phrase(
+    "No node takes new tasks now: all are full, or none is running.",
+    "当前没有可接受新任务的节点：节点均已满载，或没有节点在运行。",
+)
+_NO_REGISTRY = Phrase(
+    "The registry of tasks gives no answer. Retry with the same parameters.",
+    "任务登记服务暂无响应，请使用相同参数重试。",
 )
 _TASK_FAILED = Phrase("{problem}", "操作失败：{problem}")
 _ROOM_NOT_FOUND = Phrase("There is no such room.", "房间不存在。")
@@ -245,6 +255,10 @@ def _translate(error: TaskError | RoomNotFoundError | RoomServerError) -> ApiErr
             return ApiError(Code.RESOURCE_NOT_FOUND, _TASK_NOT_FOUND)
         case TooManyTasksError():
             return ApiError(Code.FAILED_RESTRICTED_CONCURRENCY, _TOO_MANY_TASKS)
+        case NoCapacityError():
+            return ApiError(Code.FAILED_RESTRICTED_CONCURRENCY, _NO_CAPACITY)
+        case NoRegistryError():
+            return ApiError(Code.INTERNAL_CLOUD_SLICE, _NO_REGISTRY)
         case RobotIdTakenError():
             return ApiError(Code.FAILED_OPERATION, _ROBOT_ID_TAKEN)
         case SpoolFullError():

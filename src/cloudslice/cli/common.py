@@ -19,6 +19,15 @@ settings_option = click.option(
     show_default=True,
     help="The settings file. Variables like CLOUDSLICE_RTC__UDP_PORT override its keys.",
 )
+nats_option = click.option(
+    "--nats",
+    "nats_url",
+    metavar="URL",
+    required=True,
+    envvar="NATS_URL",
+    show_envvar=True,
+    help="NATS servers with JetStream, 2.11 or newer: nats://host:port, commas between several.",
+)
 app_option = click.option(
     "--app", "sdk_app_id", type=int, help="SdkAppId; may be left out if there is only one."
 )

@@ -6,7 +6,7 @@ import click
 
 from cloudslice import __version__
 
-_COMMANDS = ("serve", "publish", "demo", "usersig", "token", "events", "spool")
+_COMMANDS = ("serve", "api", "worker", "publish", "demo", "usersig", "token", "events", "spool")
 """Each is `<name>_command` in a module of that name."""
 
 

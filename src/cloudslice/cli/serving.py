@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import signal
 import socket
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 
 from cloudslice.config import Settings
 from cloudslice.http_server import HttpServer
-from cloudslice.node import open_node
+from cloudslice.node import Node
 
 _log = structlog.get_logger(__name__)
 
@@ -18,26 +19,32 @@ class ListenError(Exception):
     """The HTTP address cannot be listened on; the text names it."""
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, opened: AbstractAsyncContextManager[Node]) -> None:
     """Run a node until SIGINT or SIGTERM.
+
+    Args:
+        settings: say where it listens.
+        opened: the node.
 
     Raises:
         ListenError: the HTTP address cannot be had.
-        SettingsError, DatabaseError, StoreError, SecretKeyError, PortInUseError: see `open_node`.
+        Exception: what opening the node raises.
     """
     with contextlib.closing(_listen(settings)) as listener:
-        async with open_node(settings) as node:
+        async with opened as node:
             server = HttpServer(node.app, settings.http)
             loop = asyncio.get_running_loop()
 
             def stop() -> None:
-                node.gateway.drain()
+                if node.gateway is not None:
+                    node.gateway.drain()
                 server.stop()
 
             for each in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(each, stop)
             host, port = listener.getsockname()[:2]
-            _log.info("cloudslice is ready", http=f"{host}:{port}", udp_port=node.udp_port)
+            media = {} if node.udp_port is None else {"udp_port": node.udp_port}
+            _log.info("cloudslice is ready", http=f"{host}:{port}", **media)
             await server.serve(sockets=[listener])
             _log.info("cloudslice is stopping: open slices are being closed")
     _log.info("cloudslice has stopped")

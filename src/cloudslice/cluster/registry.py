@@ -131,7 +131,8 @@ class Registry:
             watcher = await self._bucket.watchall()
             try:
                 while True:
-                    change = await watcher.updates(timeout=quiet_s)
+                    async with asyncio.timeout(quiet_s):
+                        change = await anext(watcher)
                     if change is None:
                         yield None
                     else:

@@ -81,3 +81,8 @@ def read_task_key(key: str) -> tuple[RoomKey, str]:
 def status_key(task_id: str) -> str:
     """Of what a task's owner says of it."""
     return STATUS + task_id.translate(_TO_TOKEN)
+
+
+def read_status_key(key: str) -> str:
+    """The TaskId."""
+    return key.removeprefix(STATUS).translate(_FROM_TOKEN)

@@ -55,6 +55,14 @@ class SpoolFullError(TaskError):
     """Slices that wait for their upload fill the spool: new tasks would only add to it."""
 
 
+class NoCapacityError(TaskError):
+    """No node of a cluster takes new tasks: all are full, or there is none."""
+
+
+class NoRegistryError(TaskError):
+    """What a cluster knows of tasks cannot be read or changed for now; trying again may help."""
+
+
 class TaskService(Protocol):
     """The four slicing actions, behind the API's checks of form."""
 
@@ -65,7 +73,8 @@ class TaskService(Protocol):
         repeats what it got no answer to.
 
         Raises:
-            TooManyTasksError, RobotIdTakenError, SpoolFullError
+            TooManyTasksError, RobotIdTakenError, SpoolFullError, RoomRefusedError
+            NoCapacityError: of a cluster; NoRegistryError, as all calls.
         """
         ...
 

@@ -1,10 +1,8 @@
 """Takes the API's calls: checks what may be, and writes what is wanted."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import structlog
 
@@ -22,15 +20,12 @@ from cloudslice.tasks.model import (
     TaskStatus,
     TooManyTasksError,
 )
+from cloudslice.tasks.new_task import REPEATED_WITHIN_MS, make_task
 from cloudslice.tasks.running import RunningTask
 from cloudslice.tasks.store import StoredTask, TaskStore
-from cloudslice.tasks.task_id import new_task_id
 from cloudslice.tasks.worker import Worker
 
 _log = structlog.get_logger(__name__)
-
-_REPEATED_WITHIN_MS = 60_000
-"""SDKs repeat what they got no answer to within some ten seconds."""
 
 
 class Tasks:
@@ -64,8 +59,8 @@ class Tasks:
     async def create(self, spec: TaskSpec) -> str:
         """Start a task (TaskService.create)."""
         now_ms = self._steady_ms()
-        since_ms = now_ms - _REPEATED_WITHIN_MS
-        task = _make_task(spec, now_ms)
+        since_ms = now_ms - REPEATED_WITHIN_MS
+        task = make_task(spec, now_ms)
         app = self._admit(spec, task, since_ms)
         # Counted from here on, so that creations side by side cannot pass the limit together.
         self._creating.append(task)
@@ -173,27 +168,6 @@ def _change_back(
         task.stored.lists if task.robot.lists is lists else None,
         task.stored.slicing if task.robot.params is slicing else None,
     )
-
-
-def _make_task(spec: TaskSpec, now_ms: int) -> StoredTask:
-    return StoredTask(
-        task_id=new_task_id(),
-        room=spec.room,
-        robot_user_id=spec.robot_user_id,
-        user_sig=spec.user_sig,
-        private_map_key=spec.private_map_key,
-        slicing=spec.slicing,
-        lists=spec.lists,
-        bucket=spec.bucket,
-        request=_digest(spec),
-        created_ms=now_ms,
-        callable_until_ms=now_ms + spec.resource_expired_hours * 3_600_000,
-    )
-
-
-def _digest(spec: TaskSpec) -> bytes:
-    # Nobody can guess what is in it: a UserSig and a storage key are.
-    return hashlib.sha256(json.dumps(asdict(spec), default=str).encode()).digest()
 
 
 def _is_repeated(former: StoredTask, task: StoredTask, since_ms: int) -> bool:

@@ -1,0 +1,94 @@
+"""A node of a cluster that takes the API's calls, and has neither media nor a data directory."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from cloudslice.api.errors import ApiError, Code, Phrase
+from cloudslice.api.gateway import Gateway
+from cloudslice.bus import Bus
+from cloudslice.clock import SystemClock
+from cloudslice.cluster.cluster_metrics import ClusterMetrics
+from cloudslice.cluster.cluster_rooms import ClusterRooms
+from cloudslice.cluster.cluster_tasks import ClusterTasks
+from cloudslice.cluster.cluster_view import ClusterView
+from cloudslice.cluster.joining import check_secret, check_settings
+from cloudslice.cluster.kv_task_store import KvTaskStore
+from cloudslice.cluster.registry import open_registry
+from cloudslice.config import Settings
+from cloudslice.node import Node, healthz, open_media_ports
+from cloudslice.rooms.room_kinds import open_remote_rooms
+from cloudslice.rooms.rooms_by_app import RoomsByApp
+from cloudslice.secrets import SecretBox, load_key
+from cloudslice.tick import Tick
+from cloudslice.webhooks.history import EventQuery, Page
+
+_NO_EVENTS = Phrase(
+    "A cluster does not list or replay events yet: each worker keeps those that it has sent.",
+    "集群暂不支持查询或重发事件。",
+)
+
+
+@asynccontextmanager
+async def open_api_node(settings: Settings, nats_url: str) -> AsyncIterator[Node]:
+    """Put a node together that takes calls.
+
+    Raises:
+        SettingsError: the settings ask for something that a cluster does not do.
+        RegistryError, SecretKeyError: the node cannot run here.
+    """
+    check_settings(settings)
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        box = SecretBox(load_key(settings.data_dir, settings.encryption_key.get_secret_value()))
+        registry = await stack.enter_async_context(
+            open_registry(nats_url, name="api", replicas=settings.cluster.replicas)
+        )
+        await check_secret(registry, box)
+        view = await stack.enter_async_context(ClusterView(registry))
+        store = KvTaskStore(registry, box, _record_nothing)
+        # Rooms of other servers are only asked for here, and never entered: no media comes.
+        tick = Tick(clock)
+        ports = open_media_ports(stack, settings.rtc, 0, tick, clock)
+        rooms = await open_remote_rooms(stack, settings, ports, tick, clock, Bus(None))
+        tasks = ClusterTasks(settings, store, view, box, rooms, clock)
+        services = ClusterRooms(RoomsByApp(settings, rooms), store, view)
+        gateway = Gateway(settings, tasks, services, _NoEvents(), clock)
+        metrics = CollectorRegistry()
+        metrics.register(ClusterMetrics(view, tasks.counts))
+        ProcessCollector(registry=metrics)
+
+        async def show_metrics(_request: Request) -> Response:
+            return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
+
+        app = Starlette(
+            routes=[
+                Route("/healthz", healthz),
+                Route("/metrics", show_metrics),
+                Route("/", gateway),
+                Route("/{prefix:path}", gateway, methods=["POST"]),
+            ]
+        )
+        yield Node(app, gateway, None)
+
+
+class _NoEvents:
+    """An `EventService` of a cluster, whose events are with its workers."""
+
+    async def find(self, query: EventQuery, marker: int, limit: int) -> Page:
+        """Raises ApiError."""
+        raise ApiError(Code.FAILED_OPERATION, _NO_EVENTS)
+
+    async def replay(self, query: EventQuery) -> int:
+        """Raises ApiError."""
+        raise ApiError(Code.FAILED_OPERATION, _NO_EVENTS)
+
+
+async def _record_nothing(event: object) -> None:
+    raise AssertionError(f"a node that takes calls has no robots: {event!r}")

@@ -1,0 +1,82 @@
+"""What a node needs to be one of a cluster: settings that a cluster can serve, a name, the key."""
+
+import os
+import re
+import secrets
+import socket
+from pathlib import Path
+
+from cloudslice.cluster.registry import ConflictError, Registry
+from cloudslice.cluster.registry_keys import SECRET_CHECK
+from cloudslice.config import Settings
+from cloudslice.secrets import SecretBox, SecretKeyError
+from cloudslice.settings.mistakes import SettingsError
+
+_CHECK = "cluster"
+_NAME = re.compile(r"[A-Za-z0-9-]{1,80}", re.ASCII)
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse what a cluster cannot do yet.
+
+    Raises:
+        SettingsError: the settings ask for it.
+    """
+    if not settings.encryption_key.get_secret_value():
+        raise SettingsError(
+            "encryption_key: a cluster needs one, the same on all nodes (32 bytes in Base64: "
+            "openssl rand -base64 32)"
+        )
+    for at, app in enumerate(settings.apps):
+        if app.rooms == "builtin":
+            raise SettingsError(
+                f'apps[{at}].rooms = "builtin": a cluster slices rooms of LiveKit and Janus; '
+                "builtin rooms need cloudslice serve"
+            )
+        if any(rule.rooms for rule in app.auto_tasks):
+            raise SettingsError(
+                f"apps[{at}].auto_tasks: a cluster begins no tasks by itself; that needs "
+                "cloudslice serve"
+            )
+
+
+def load_node_name(data_dir: Path) -> str:
+    """The name of the node that this directory is of: the machine's, and a random part.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    path = data_dir / "node"
+    if path.exists():
+        name = path.read_text(encoding="ascii", errors="replace").strip()
+        if _NAME.fullmatch(name):
+            return name
+    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:60]
+    name = f"{host}-{secrets.token_hex(6)}"
+    draft = path.with_suffix(".new")
+    with draft.open("w", encoding="ascii") as file:
+        file.write(f"{name}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+    return name
+
+
+async def check_secret(registry: Registry, box: SecretBox) -> None:
+    """Make sure that this node has the key that the others encrypt with.
+
+    Raises:
+        SecretKeyError: it has another one.
+        RegistryError: the registry gives no answer.
+    """
+    try:
+        await registry.create(SECRET_CHECK, box.seal(_CHECK, _CHECK))
+    except ConflictError:
+        entry = await registry.get(SECRET_CHECK)
+        try:
+            box.open(b"" if entry is None else entry.value, _CHECK)
+        except SecretKeyError as error:
+            raise SecretKeyError(
+                "the cluster's tasks are encrypted with another key: encryption_key has to be the "
+                "same on all nodes"
+            ) from error

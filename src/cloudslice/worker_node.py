@@ -1,0 +1,118 @@
+"""A node of a cluster that runs tasks: media, slices, uploads and webhooks, put together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from cloudslice.bus import Bus
+from cloudslice.clock import SystemClock
+from cloudslice.cluster.cluster_metrics import ClusterMetrics, WorkerMetrics
+from cloudslice.cluster.cluster_view import ClusterView, NodeInfo
+from cloudslice.cluster.fence import Fence
+from cloudslice.cluster.headroom import FULL_BELOW, Headroom
+from cloudslice.cluster.joining import check_secret, check_settings, load_node_name
+from cloudslice.cluster.kv_task_store import KvTaskStore
+from cloudslice.cluster.node_lease import NodeLease
+from cloudslice.cluster.registry import open_registry
+from cloudslice.cluster.room_ownership import RoomOwnership
+from cloudslice.cluster.task_supervisor import TaskSupervisor
+from cloudslice.config import Settings
+from cloudslice.database import Database
+from cloudslice.delivery import SCHEMAS, open_delivery
+from cloudslice.ids import RoomKey
+from cloudslice.metrics import NodeMetrics
+from cloudslice.node import Node, healthz, open_media_ports
+from cloudslice.rooms.room_kinds import open_remote_rooms
+from cloudslice.secrets import SecretBox, check_key, load_key
+from cloudslice.slicing.pictures.pool import PicturePool
+from cloudslice.sqlite_file import DatabaseError
+from cloudslice.steady_clock import SteadyClock
+from cloudslice.tasks.store import StoreError
+from cloudslice.tasks.worker import Worker
+from cloudslice.tick import Tick
+
+
+@asynccontextmanager
+async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[Node]:
+    """Put a worker together, which takes rooms as soon as it is entered.
+
+    Leaving the context closes open slices, makes them durable, and gives the rooms back: other
+    nodes go on with the tasks.
+
+    Raises:
+        SettingsError: the settings ask for something that a cluster does not do.
+        RegistryError, DatabaseError, SecretKeyError, PortInUseError: the node cannot run here.
+    """
+    check_settings(settings)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    clock, headroom = SystemClock(), Headroom()
+    async with AsyncExitStack() as stack:
+        tick = Tick(clock)
+        ports = open_media_ports(stack, settings.rtc, settings.rtc.udp_port, tick, clock)
+        box = SecretBox(load_key(settings.data_dir, settings.encryption_key.get_secret_value()))
+        # Before all else: who has this has the data directory, and the node's name, alone.
+        database = await stack.enter_async_context(
+            Database(settings.data_dir / "cloudslice.db", SCHEMAS)
+        )
+        await database.run(lambda connection: check_key(connection, box))
+        node = load_node_name(settings.data_dir)
+        registry = await stack.enter_async_context(
+            open_registry(nats_url, name=node, replicas=settings.cluster.replicas)
+        )
+        await check_secret(registry, box)
+        view = await stack.enter_async_context(ClusterView(registry))
+        bus = Bus(database)
+        steady = await stack.enter_async_context(SteadyClock(database, clock))
+
+        async def record(event: object) -> None:
+            try:
+                await database.run(lambda connection: bus.record(connection, event))
+            except DatabaseError as error:
+                raise StoreError(str(error)) from error
+
+        def describe(session: str) -> NodeInfo:
+            free = headroom.measure()
+            has_place = len(worker.tasks) < settings.cluster.tasks_per_node
+            is_open = free >= FULL_BELOW and has_place and not delivery.uploads.is_full
+            return NodeInfo(node, session, free, ownership.count, is_open)
+
+        def token_of(room: RoomKey) -> int:
+            return ownership.require_token(room)
+
+        lease = NodeLease(registry, node, settings.cluster.lease_s, clock, describe)
+        ownership = RoomOwnership(registry, view, lease, clock)
+        fence = Fence(lease)
+        store = KvTaskStore(registry, box, record, token_of)
+        delivery = await open_delivery(
+            stack, settings, database, box, bus, steady, clock, fence=fence.around
+        )
+        pictures = stack.enter_context(PicturePool())
+        rooms = await open_remote_rooms(stack, settings, ports, tick, clock, bus)
+        worker = Worker(settings, store, delivery.spool, rooms, pictures, clock, tick, bus)
+        # The lease outlives the worker: it is given back when all slices are closed.
+        await stack.enter_async_context(lease)
+        await stack.enter_async_context(worker)
+        # Tasks that this node has not ended have been ended by others, which have told of it.
+        delivery.uploads.leave_others(view.tasks.keys())
+        watching = await stack.enter_async_context(asyncio.TaskGroup())
+        stack.callback(watching.create_task(delivery.spool.watch()).cancel)
+        await stack.enter_async_context(ownership)
+        await stack.enter_async_context(
+            TaskSupervisor(
+                registry, view, store, box, lease, ownership, worker, fence, delivery.uploads.leave
+            )
+        )
+        metrics = NodeMetrics(
+            worker,
+            rooms,
+            ports,
+            pictures,
+            delivery,
+            tick,
+            more=[ClusterMetrics(view), WorkerMetrics(lease, ownership)],
+        )
+        app = Starlette(routes=[Route("/healthz", healthz), Route("/metrics", metrics.endpoint)])
+        yield Node(app, None, ports.shared.udp_port)

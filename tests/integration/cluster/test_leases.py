@@ -1,0 +1,191 @@
+"""Which node has a room, when nodes come, go, and lose their connection: on a real NATS server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cloudslice.clock import SystemClock
+from cloudslice.cluster import registry_keys as keys
+from cloudslice.cluster.cluster_view import ClusterView, NodeInfo
+from cloudslice.cluster.fence import Fence
+from cloudslice.cluster.node_lease import NodeLease
+from cloudslice.cluster.registry import Registry, open_registry
+from cloudslice.cluster.room_ownership import RoomOwnership
+from cloudslice.ids import RoomIdType, RoomKey
+from cloudslice.tasks.store import StoreError
+from helpers.nats_server import NatsServer
+from helpers.tcp_proxy import TcpProxy, tcp_proxy
+from helpers.waiting import eventually
+
+ROOM = RoomKey(1400000001, "150", RoomIdType.NUMBER)
+TASK_KEY = keys.task_key(ROOM, "task-1")
+LEASE_S = 3
+
+
+@dataclass
+class Side:
+    """A node's part in the cluster, without media."""
+
+    registry: Registry
+    view: ClusterView
+    lease: NodeLease
+    ownership: RoomOwnership
+    fence: Fence
+    wire: TcpProxy
+    stack: AsyncExitStack
+    is_open: bool = True
+    changes: list[RoomKey] = field(default_factory=list)
+
+    @property
+    def has_room(self) -> bool:
+        return self.ownership.find_token(ROOM) is not None
+
+    @property
+    def is_certain(self) -> bool:
+        try:
+            self.ownership.require_token(ROOM)
+        except StoreError:
+            return False
+        return True
+
+
+pytestmark = [
+    # Its client leaves the sockets of connections that fail to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+OpenSide = Callable[[str], Awaitable[Side]]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> NatsServer:
+    return NatsServer(tmp_path / "nats")
+
+
+@pytest.fixture
+async def open_side(server: NatsServer) -> AsyncIterator[OpenSide]:
+    with server:
+        async with AsyncExitStack() as sides:
+
+            async def open_one(name: str) -> Side:
+                stack = await sides.enter_async_context(AsyncExitStack())
+                wire = await stack.enter_async_context(tcp_proxy(server.port))
+                url = f"nats://127.0.0.1:{wire.port}"
+                registry = await stack.enter_async_context(open_registry(url, name=name))
+                view = await stack.enter_async_context(ClusterView(registry))
+                clock = SystemClock()
+
+                def describe(session: str) -> NodeInfo:
+                    return NodeInfo(name, session, rooms=ownership.count, is_open=side.is_open)
+
+                lease = NodeLease(registry, name, LEASE_S, clock, describe)
+                ownership = RoomOwnership(registry, view, lease, clock)
+                side = Side(registry, view, lease, ownership, Fence(lease), wire, stack)
+                ownership.on_changed(side.changes.append)
+                await stack.enter_async_context(lease)
+                await stack.enter_async_context(ownership)
+                return side
+
+            yield open_one
+
+
+async def test_a_room_with_a_task_has_one_owner_until_the_task_has_ended(
+    open_side: OpenSide,
+) -> None:
+    one, two = await open_side("one"), await open_side("two")
+    revision = await one.registry.create(TASK_KEY, b"{}")
+    await eventually(lambda: one.has_room or two.has_room)
+    owner, other = (one, two) if one.has_room else (two, one)
+    await eventually(lambda: other.view.owner_of(ROOM) is not None)
+    assert owner.is_certain
+    assert not other.has_room
+    await one.registry.delete(TASK_KEY, revision)
+    await eventually(lambda: not owner.has_room and ROOM not in other.view.rooms)
+    await other.registry.create(TASK_KEY, b"{}")
+    await eventually(lambda: one.has_room or two.has_room)
+    assert one.changes.count(ROOM) + two.changes.count(ROOM) == 3
+
+
+async def test_a_node_that_is_full_takes_no_room_that_another_one_can_take(
+    open_side: OpenSide,
+) -> None:
+    full = await open_side("full")
+    full.is_open = False
+    await eventually(lambda: not full.view.nodes["full"].is_open)
+    other = await open_side("other")
+    await eventually(lambda: "other" in full.view.nodes)
+    await full.registry.create(TASK_KEY, b"{}")
+    await eventually(lambda: other.has_room)
+    assert not full.has_room
+
+
+async def test_who_is_cut_off_knows_it_before_another_one_has_the_room(
+    open_side: OpenSide,
+) -> None:
+    """And gives the room up when it is back."""
+    one = await open_side("one")
+    await one.registry.create(TASK_KEY, b"{}")
+    await eventually(lambda: one.is_certain)
+    one.fence.note_taken("task-1", 0)
+    two = await open_side("two")
+    ceiling_s = one.lease.ceiling_s
+    one.wire.freeze()
+    await eventually(lambda: two.has_room)
+    assert not one.is_certain
+    assert one.has_room, "as far as it knows"
+    clock = await two.registry.get(keys.CLOCK + "one")
+    assert clock is not None
+    assert int(clock.value) == one.lease.ceiling_s
+    assert one.lease.ceiling_s - ceiling_s <= LEASE_S
+
+    one.wire.restore()
+    await eventually(lambda: not one.has_room)
+    await eventually(lambda: one.lease.is_valid)
+    assert (one.lease.losses, two.ownership.taken) == (1, 1)
+    assert two.is_certain
+    limit_s = int(clock.value)
+    one.fence.note_lost("task-1")
+    assert one.lease.ceiling_s > limit_s
+    assert one.fence.may_store("task-1", limit_s)
+    assert not one.fence.may_store("task-1", limit_s + 1)
+
+
+async def test_a_restart_of_nats_moves_no_room(open_side: OpenSide, server: NatsServer) -> None:
+    """Though all leases have run out: each node takes its own rooms anew."""
+    one, two = await open_side("one"), await open_side("two")
+    await one.registry.create(TASK_KEY, b"{}")
+    await eventually(lambda: one.has_room or two.has_room)
+    owner = one if one.has_room else two
+    token = owner.ownership.require_token(ROOM)
+    await asyncio.to_thread(server.kill)
+    await eventually(lambda: not owner.lease.is_valid and not owner.registry.is_connected)
+    await asyncio.sleep(0.5)  # until the server's lease, too, has run out
+    await asyncio.to_thread(server.start)
+    await eventually(lambda: owner.is_certain, 30)
+    assert owner.ownership.require_token(ROOM) >= token
+    assert (one.ownership.taken, two.ownership.taken) == (0, 0)
+
+
+async def test_a_node_that_leaves_gives_its_rooms_back_at_once(open_side: OpenSide) -> None:
+    one = await open_side("one")
+    await one.registry.create(TASK_KEY, b"{}")
+    await eventually(lambda: one.is_certain)
+    two = await open_side("two")
+    await one.stack.aclose()
+    await eventually(lambda: two.has_room, LEASE_S - 1)
+
+
+async def test_a_node_that_is_back_at_once_goes_on(open_side: OpenSide) -> None:
+    """Killed and started again, before its lease has run out: by the same name."""
+    one = await open_side("one")
+    await one.registry.create(TASK_KEY, b"{}")
+    await eventually(lambda: one.is_certain)
+    one.wire.freeze()
+    again = await open_side("one")
+    await eventually(lambda: again.is_certain, LEASE_S - 1)
+    assert again.ownership.require_token(ROOM) > (one.ownership.find_token(ROOM) or 0)
+    assert again.lease.former_ceiling_s == one.lease.ceiling_s
