@@ -100,9 +100,9 @@ def parse_feedback(packet: bytes) -> list[Feedback]:
 
 def _parse_blocks(part: RtcpPart) -> Iterator[Feedback]:
     start = 4 if part.kind == RTCP_RR else 4 + _SENDER_INFO_BYTES
-    if len(part.body) < start + part.count * _REPORT_BLOCK.size:
+    if len(part.body) < start + part.five_bits * _REPORT_BLOCK.size:
         raise RtcpParseError("a report is cut off")
-    for index in range(part.count):
+    for index in range(part.five_bits):
         ssrc, lost, _, _, last, delay = _REPORT_BLOCK.unpack_from(
             part.body, start + index * _REPORT_BLOCK.size
         )
@@ -113,7 +113,7 @@ def _parse_feedback_message(part: RtcpPart) -> Iterator[Feedback]:
     if len(part.body) < 8:
         raise RtcpParseError("a feedback message is cut off")
     ssrc, information = int.from_bytes(part.body[4:8]), part.body[8:]
-    form = part.kind, part.count
+    form = part.kind, part.five_bits
     if form == (RTCP_RTPFB, GENERIC_NACK):
         yield Nack(ssrc, tuple(_lost_sequences(information)))
     elif form == (RTCP_PSFB, PLI):

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cloudslice.webrtc.native import Report
 
@@ -30,8 +30,7 @@ class RtcpParseError(Exception):
     """Bytes that are not an RTCP compound packet."""
 
 
-@dataclass(frozen=True, slots=True)
-class SenderReport:
+class SenderReport(NamedTuple):
     """A sender's word that RTP `timestamp` (32 bits) is at its own `utc_ms` (RFC 3550, 6.4.1)."""
 
     ssrc: int
@@ -42,25 +41,23 @@ class SenderReport:
     """The middle 32 bits of its NTP time, to be echoed as LSR."""
 
 
-@dataclass(frozen=True, slots=True)
-class Goodbye:
+class Goodbye(NamedTuple):
     """A sender's word that these SSRCs are gone."""
 
     ssrcs: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RtcpPart:
+class RtcpPart(NamedTuple):
     """One packet of a compound packet.
 
     Attributes:
         kind: its packet type.
-        count: what the five bits count that are before it; of feedback they are its form.
+        five_bits: before the kind: a count of what is in it; of feedback they are its form.
         body: what follows the length, without padding.
     """
 
     kind: int
-    count: int
+    five_bits: int
     body: bytes
 
 
@@ -75,7 +72,7 @@ def parse_rtcp(packet: bytes) -> list[SenderReport | Goodbye]:
         if part.kind == RTCP_SR:
             found.append(_parse_sender_report(part.body))
         elif part.kind == RTCP_BYE:
-            found.append(_parse_goodbye(part.body, part.count))
+            found.append(_parse_goodbye(part.body, part.five_bits))
     return found
 
 
@@ -118,8 +115,7 @@ def _parse_goodbye(body: bytes, count: int) -> Goodbye:
     return Goodbye(struct.unpack_from(f">{count}I", body))
 
 
-@dataclass(frozen=True, slots=True)
-class ReportBlock:
+class ReportBlock(NamedTuple):
     """One SSRC's reception report with the times that let its sender measure the round trip."""
 
     ssrc: int

@@ -8,7 +8,7 @@ a page.
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cloudslice.codecs.opus import SAMPLE_RATE
 
@@ -26,8 +26,7 @@ _OPUS_HEAD = struct.Struct("<8sBBHIhB")
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """A page; `lacing` has the sizes of its segments."""
 
     flags: int

@@ -1,7 +1,5 @@
 """Makes valid Ogg Opus files of those that were cut off while they grew."""
 
-from dataclasses import replace
-
 from cloudslice.codecs.opus import SAMPLE_RATE, is_stereo
 from cloudslice.slices import Repaired
 from cloudslice.slicing.audio.ogg_pages import LAST, is_cut_off, opus_head, pre_skip_of, whole_pages
@@ -29,8 +27,8 @@ def repair_ogg(data: bytes) -> Repaired | None:
     if samples <= 0:
         return None
     stereo = any(is_stereo(packet) for page in pages[2:] for packet in page.packets())
-    head = replace(pages[0], body=opus_head(pre_skip, stereo))
-    last = replace(pages[-1], flags=pages[-1].flags | LAST)
+    head = pages[0]._replace(body=opus_head(pre_skip, stereo))
+    last = pages[-1]._replace(flags=pages[-1].flags | LAST)
     middle = data[pages[0].size : sum(page.size for page in pages[:-1])]
     content = head.to_bytes() + middle + last.to_bytes()
     return Repaired(content, round(samples * 1000 / SAMPLE_RATE))
