@@ -41,7 +41,6 @@ def write_fragment(
     candidates: Iterable[Candidate],
     *,
     is_ice_lite: bool,
-    is_complete: bool = True,
 ) -> str:
     """Our side's fragment, such as the answer to an ICE restart.
 
@@ -50,7 +49,6 @@ def write_fragment(
         ice: our credentials from now on.
         candidates: ours.
         is_ice_lite: whether we are.
-        is_complete: whether no candidates will follow.
     """
     kind, protocol, _ = section.media_line
     lines = [
@@ -58,6 +56,6 @@ def write_fragment(
         *map(str, credential_attributes(ice)),
         f"m={kind} 9 {protocol} 0",  # RFC 8840, 9.2: a pseudo m= line
         *([f"a=mid:{section.mid}"] if section.has_mid else []),
-        *map(str, candidate_attributes(candidates, is_complete=is_complete)),
+        *map(str, candidate_attributes(candidates)),
     ]
     return "\r\n".join(lines) + "\r\n"

@@ -20,6 +20,9 @@ from cloudslice.webrtc.transport_parameters import (
     credential_attributes,
 )
 
+PROTOCOL = "UDP/TLS/RTP/SAVPF"
+"""Of all sections that we offer (RFC 8829, 5.1.2)."""
+
 
 @dataclass(frozen=True, slots=True)
 class LocalParameters:
@@ -31,8 +34,6 @@ class LocalParameters:
     fingerprint: Fingerprint
     candidates: tuple[Candidate, ...] = ()
     is_ice_lite: bool = True
-    is_gathering: bool = False
-    """Whether more candidates will follow by trickle ICE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,8 @@ class OfferedSection:
     """Those that we send."""
     msid: str = ""
     """``<stream> <track>`` of what we send."""
-    protocol: str = "UDP/TLS/RTP/SAVPF"
     is_removed: bool = False
     """Whether only its place is left, which another section may take by a later offer."""
-    first_format: str = "0"
-    """What stands in the m= line of a removed section."""
 
 
 def write_answer(negotiation: Negotiation, local: LocalParameters, version: int) -> str:
@@ -140,8 +138,7 @@ def _offered(
     mid = Attribute("mid", section.mid)
     if section.is_removed:
         attributes = Attributes([Attribute("inactive"), mid])
-        formats: tuple[str, ...] = (section.first_format,)
-        return MediaDescription(section.kind, 0, section.protocol, formats, attributes)
+        return MediaDescription(section.kind, 0, PROTOCOL, ("0",), attributes)
     attributes = Attributes(
         [
             Attribute(section.direction.value),
@@ -155,7 +152,7 @@ def _offered(
         ]
     )
     formats = _payload_types(section.formats)
-    return MediaDescription(section.kind, 9, section.protocol, formats, attributes)
+    return MediaDescription(section.kind, 9, PROTOCOL, formats, attributes)
 
 
 def _payload_types(formats: Iterable[Format]) -> tuple[str, ...]:
@@ -192,4 +189,4 @@ def _transport_attributes(
     yield local.fingerprint.attribute()
     yield Attribute("setup", setup)
     if with_candidates:
-        yield from candidate_attributes(local.candidates, is_complete=not local.is_gathering)
+        yield from candidate_attributes(local.candidates)

@@ -7,7 +7,7 @@ from itertools import count
 from cloudslice.codecs.catalog import CATALOG
 from cloudslice.codecs.codec import Catalog, Format, MediaKind
 from cloudslice.webrtc.bundling import choose_bundle, join, obstacle, refuse
-from cloudslice.webrtc.local_description import OfferedSection
+from cloudslice.webrtc.local_description import PROTOCOL, OfferedSection
 from cloudslice.webrtc.media_attributes import Direction, HeaderExtension
 from cloudslice.webrtc.negotiation import (
     MID_URI,
@@ -37,24 +37,6 @@ def section_to_receive(mid: str, kind: MediaKind, catalog: Catalog = CATALOG) ->
     uris = dict.fromkeys([MID_URI, *(uri for codec in codecs for uri in codec.extensions)])
     extensions = tuple(HeaderExtension(number, uri) for number, uri in enumerate(uris, start=1))
     return OfferedSection(mid, kind, Direction.RECVONLY, formats, extensions)
-
-
-def sections_to_repeat(negotiation: Negotiation) -> tuple[OfferedSection, ...]:
-    """The sections there are, for an offer of ours after the other side's: in their places, with
-    what is agreed on. What we send in them is for the caller to add."""
-    return tuple(
-        OfferedSection(
-            section.mid,
-            section.media_line[0],
-            section.direction,
-            tuple(each.ours for each in section.formats),
-            section.extensions,
-            protocol=section.media_line[1],
-            is_removed=not section.is_taken,
-            first_format=section.media_line[2],
-        )
-        for section in negotiation.sections
-    )
 
 
 def accept_answer(
@@ -127,7 +109,7 @@ def _agree(ours: OfferedSection, theirs: RemoteSection, catalog: Catalog) -> Neg
         ours.mid,
         has_mid=True,
         kind=ours.kind,
-        media_line=(ours.kind, ours.protocol, theirs.media.formats[0]),
+        media_line=(ours.kind, PROTOCOL, theirs.media.formats[0]),
         direction=Direction.of(
             sends=ours.direction.sends and theirs.direction.receives,
             receives=ours.direction.receives and theirs.direction.sends,

@@ -60,7 +60,6 @@ class RemoteSection:
     """``<stream> <track>`` (RFC 8830), empty if it does not say."""
     is_bundle_only: bool
     rtcp_mux: bool
-    rtcp_rsize: bool
     transport: TransportParameters
     passed_over: tuple[Line, ...] = field(repr=False)
     """Lines that were wanted and not understood."""
@@ -82,7 +81,6 @@ class RemoteDescription:
     """An offer or an answer."""
 
     is_ice_lite: bool
-    ice_options: frozenset[str]
     bundles: tuple[tuple[str, ...], ...]
     """The mids of each BUNDLE group (RFC 8843) in its order, those that are of a section."""
     sections: tuple[RemoteSection, ...]
@@ -112,15 +110,8 @@ def parse_remote_description(text: str) -> RemoteDescription:
         raise SdpError(f"the description has more than {MAX_SECTIONS} media sections")
     session = _Session.read(description.attributes)
     mids = _mids(description.media)
-    everywhere = [description.attributes, *(each.attributes for each in description.media)]
     return RemoteDescription(
         is_ice_lite=session.reader.attributes.has("ice-lite"),
-        ice_options=frozenset(
-            option
-            for attributes in everywhere
-            for attribute in attributes.all("ice-options")
-            for option in attribute.value.replace(",", " ").split()
-        ),
         bundles=_bundles(session.reader.attributes, {mid for mid in mids if mid}),
         sections=tuple(
             _read_section(index, media, mid, session)
@@ -197,7 +188,6 @@ def _read_section(
         msid=reader.first("msid", _parse_words) or "",
         is_bundle_only=media.port == 0 and attributes.has("bundle-only"),
         rtcp_mux=session.rtcp_mux or _has_rtcp_mux(attributes),
-        rtcp_rsize=attributes.has("rtcp-rsize"),
         transport=read_transport(reader, session.transport),
         passed_over=tuple(reader.passed_over),
     )

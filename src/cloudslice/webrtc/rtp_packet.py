@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-HEADER_LENGTH = 12
-
 _ONE_BYTE_PROFILE = 0xBEDE
 _TWO_BYTE_PROFILE = 0x1000
 

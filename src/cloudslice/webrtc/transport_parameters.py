@@ -85,18 +85,15 @@ def credential_attributes(ice: IceCredentials) -> tuple[Attribute, Attribute]:
     return Attribute("ice-ufrag", ice.ufrag), Attribute("ice-pwd", ice.password)
 
 
-def candidate_attributes(
-    candidates: Iterable[Candidate], *, is_complete: bool
-) -> Iterator[Attribute]:
-    """All candidates, and whether more may follow by trickle ICE (RFC 8840)."""
+def candidate_attributes(candidates: Iterable[Candidate]) -> Iterator[Attribute]:
+    """All candidates; no more will follow by trickle ICE (RFC 8840)."""
     for candidate in candidates:
         yield Attribute(
             "candidate",
             f"{candidate.foundation} {candidate.component} {candidate.transport} "
             f"{candidate.priority} {candidate.host} {candidate.port} typ {candidate.kind}",
         )
-    if is_complete:
-        yield Attribute("end-of-candidates")
+    yield Attribute("end-of-candidates")
 
 
 def _parse_credential(text: str) -> str | None:

@@ -53,8 +53,8 @@ def test_our_fragment(name: str, mid: str) -> None:
     assert parse_fragment(text) == IceFragment(LOCAL.ice, LOCAL.candidates, True)
 
 
-def test_our_fragment_while_candidates_are_gathered() -> None:
+def test_the_fragment_of_a_full_agent_without_candidates() -> None:
     section = accept(CASES["mid-nobundle-1"]).sections[0]
-    text = write_fragment(section, LOCAL.ice, (), is_ice_lite=False, is_complete=False)
+    text = write_fragment(section, LOCAL.ice, (), is_ice_lite=False)
     assert "ice-lite" not in text
-    assert parse_fragment(text) == IceFragment(LOCAL.ice, (), False)
+    assert parse_fragment(text) == IceFragment(LOCAL.ice, (), True)

@@ -108,7 +108,6 @@ def test_our_candidates_come_in_order_of_priority() -> None:
     candidates = host_candidates([("192.0.2.1", 7882), ("2001:db8::1", 7882)])
     priorities = [each.priority for each in candidates]
     assert priorities == sorted(set(priorities), reverse=True)
-    attributes = list(candidate_attributes(candidates, is_complete=True))
+    attributes = list(candidate_attributes(candidates))
     assert [parse_candidate(each.value) for each in attributes[:-1]] == list(candidates)
     assert str(attributes[-1]) == "a=end-of-candidates"
-    assert attributes[:-1] == list(candidate_attributes(candidates, is_complete=False))
