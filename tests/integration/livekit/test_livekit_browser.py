@@ -117,6 +117,14 @@ async def test_a_codec_that_is_not_pictured_leaves_the_audio(
         assert stage.room.anchors["dora"].audio is not None
 
 
+async def test_the_second_codec_is_pictured_where_the_first_one_is_not(stage: LivekitStage) -> None:
+    """By itself, livekit-client sends VP8 as well when somebody does not take VP9."""
+    async with dora(stage, audio=False, publish={"videoCodec": "vp9"}):
+        keyframe = await stage.keyframe(stage.video("dora"), within_s=10)
+        assert keyframe.decoding.decoder == "vp8"
+        assert await size_of_picture(stage, stage.video("dora")) in _LAYERS
+
+
 async def test_what_is_muted_is_not_there(stage: LivekitStage) -> None:
     """The browser stops its camera for good when it is muted; the microphone goes on."""
     async with dora(stage) as page:
