@@ -115,6 +115,31 @@ class LivekitPublishing:
             add_track_requests=_tracks(offer),
             publisher_offer=rtc.SessionDescription(type="offer", sdp=offer, id=1),
         )
+        async with self._joined(room, user_id, join) as socket:
+            async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+                answer = await _livekit_answer(socket)
+            async with asyncio.TaskGroup() as group:
+                staying = group.create_task(_stay_in_livekit(socket))
+                try:
+                    yield answer
+                finally:
+                    staying.cancel()
+
+    async def look_on(self, room: str, user_id: str, has_joined: asyncio.Event) -> None:
+        """Be a member that sends and receives nothing, until cancelled."""
+        join = rtc.JoinRequest(
+            client_info=models.ClientInfo(protocol=15),
+            connection_settings=rtc.ConnectionSettings(auto_subscribe=False),
+        )
+        async with self._joined(room, user_id, join) as socket:
+            await socket.receive()
+            has_joined.set()
+            await _stay_in_livekit(socket)
+
+    @asynccontextmanager
+    async def _joined(
+        self, room: str, user_id: str, join: rtc.JoinRequest
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         wrapped = rtc.WrappedJoinRequest(join_request=join.SerializeToString())
         query = {
             "access_token": self._token(room, user_id),
@@ -124,14 +149,7 @@ class LivekitPublishing:
             aiohttp.ClientSession() as http,
             http.ws_connect(f"{self._url}/rtc/v1", params=query) as socket,
         ):
-            async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-                answer = await _livekit_answer(socket)
-            async with asyncio.TaskGroup() as group:
-                staying = group.create_task(_stay_in_livekit(socket))
-                try:
-                    yield answer
-                finally:
-                    staying.cancel()
+            yield socket
             await socket.send_bytes(rtc.SignalRequest(leave=rtc.LeaveRequest()).SerializeToString())
 
     def _token(self, room: str, user_id: str) -> str:
