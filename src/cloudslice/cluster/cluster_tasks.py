@@ -34,6 +34,9 @@ from cloudslice.tasks.store import StoredTask, StoreError
 
 _log = structlog.get_logger(__name__)
 
+_SEEN_WITHIN_S = 1.0
+"""Seconds after which a call is answered, though this node does not see its own change yet."""
+
 
 class ClusterTasks:
     """The `TaskService` of a cluster. Times on record are UTC: the nodes' clocks must agree.
@@ -83,6 +86,8 @@ class ClusterTasks:
                 raise RoomRefusedError(f"the room cannot be entered: {error}") from error
             with self._registry():
                 task_id = await self._store.create(task, since_ms=since_ms)
+            # Whoever calls next is to find it.
+            await self._view.wait_for(lambda: task_id in self._view.tasks, _SEEN_WITHIN_S)
         finally:
             self._creating[app.sdk_app_id] -= 1
         what = "task created" if task_id == task.task_id else "task is created already"
@@ -120,6 +125,11 @@ class ClusterTasks:
         await self._find(sdk_app_id, task_id)
         with self._registry():
             await self._store.set_stopping(task_id, LeaveCode.STOPPED)
+        await self._view.wait_for(lambda: self._is_stopping(task_id), _SEEN_WITHIN_S)
+
+    def _is_stopping(self, task_id: str) -> bool:
+        info = self._view.tasks.get(task_id)
+        return info is None or info.values.get("leave_code") is not None
 
     def _admit(self, task: StoredTask, since_ms: int) -> AppSettings:
         app_id, view = task.room.sdk_app_id, self._view

@@ -5,7 +5,9 @@ choosing and showing. What is changed is decided by the registry's compare-and-s
 """
 
 import asyncio
+import contextlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -114,6 +116,9 @@ class ClusterView:
         self._registry = registry
         self._entries: dict[str, Entry] = {}
         self._in_room: dict[RoomKey, dict[str, TaskInfo]] = {}
+        self._counts: Counter[int] = Counter()
+        """Tasks by app."""
+        self._has_changed = asyncio.Event()
         self._listeners: list[Callable[[str], object]] = []
         self._is_ready = asyncio.Event()
         self._run: asyncio.Task[None] | None = None
@@ -158,7 +163,15 @@ class ClusterView:
 
     def count_tasks(self, sdk_app_id: int) -> int:
         """How many unfinished tasks an app has."""
-        return sum(each.room.sdk_app_id == sdk_app_id for each in self.tasks.values())
+        return self._counts[sdk_app_id]
+
+    async def wait_for(self, condition: Callable[[], bool], within_s: float) -> None:
+        """Wait until `condition` of what is in here holds, or so many seconds have passed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while not condition():
+                    self._has_changed.clear()
+                    await self._has_changed.wait()
 
     def count_rooms(self) -> dict[str, int]:
         """How many rooms each node has taken."""
@@ -204,6 +217,7 @@ class ClusterView:
             self._parse(entry)
         except ValueError:
             _log.warning("a key of the registry cannot be read", key=entry.key)
+        self._has_changed.set()
         for listener in self._listeners:
             try:
                 listener(entry.key)
@@ -225,6 +239,7 @@ class ClusterView:
         elif key.startswith(keys.TASK):
             room, task_id = keys.read_task_key(key)
             task = TaskInfo(room, task_id, read_record(value)) if value else None
+            self._counts[room.sdk_app_id] += (task is not None) - (task_id in self.tasks)
             _set(self.tasks, task_id, task)
             in_room = self._in_room.setdefault(room, {})
             _set(in_room, task_id, task)

@@ -19,8 +19,10 @@ from cloudslice.uploads.stores import BucketOpener
 class Fence:
     """Says what this node may store."""
 
-    def __init__(self, lease: NodeLease) -> None:
+    def __init__(self, lease: NodeLease, began_s: int) -> None:
+        """Takes the lease, and the second of the wall clock at which this process has begun."""
         self._lease = lease
+        self._began_s = began_s
         self._held: set[str] = set()
         self._limits: dict[str, int] = {}
         """Of tasks that were lost: the last second that was this node's."""
@@ -51,12 +53,22 @@ class Fence:
             self._held.remove(task_id)
             self._limits[task_id] = limit_s
 
+    def note_ended(self, task_id: str) -> None:
+        """A task is on record no more."""
+        if task_id in self._undecided:
+            self.note_lost(task_id)  # whoever has ended it
+        self._held.discard(task_id)
+
     def may_store(self, task_id: str, second: int) -> bool:
         """Whether a slice of a task that is named by a second is this node's."""
         if any(after_s < second <= last_s for after_s, last_s in self._gaps.get(task_id, ())):
             return False
-        limit_s = self._limits.get(task_id, self._lease.former_ceiling_s)
-        return task_id in self._held or second <= limit_s
+        if task_id in self._held:
+            return True
+        if task_id in self._limits:
+            return second <= self._limits[task_id]
+        # It has ended here, or a former process has had it.
+        return not self._lease.former_ceiling_s < second <= self._began_s
 
     async def wait(self, object_key: str) -> None:
         """Wait until the node may store anything at all.

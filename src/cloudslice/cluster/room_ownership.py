@@ -159,7 +159,9 @@ class RoomOwnership:
     async def _keep(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(_LOOK_EVERY_S if self._waiting else None):
+                async with asyncio.timeout(
+                    _LOOK_EVERY_S if self._waiting or self._retaken else None
+                ):
                     await self._news.wait()
             except TimeoutError:
                 pass

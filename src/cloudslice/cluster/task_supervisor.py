@@ -92,6 +92,7 @@ class TaskSupervisor:
     async def __aenter__(self) -> Self:
         self._ownership.on_changed(self._note_room)
         self._view.listen(self._note_key)
+        self._lease.on_renewed(self._note_renewed)
         for task_id in self._view.tasks:
             self._mark(task_id)
         self._runs = [asyncio.create_task(self._keep()), asyncio.create_task(self._show())]
@@ -111,6 +112,10 @@ class TaskSupervisor:
         for running in self._worker.tasks:
             if running.stored.room == room:
                 self._mark(running.stored.task_id)
+
+    def _note_renewed(self) -> None:
+        for task_id in self._taken:
+            self._mark(task_id)
 
     def _note_key(self, key: str) -> None:
         if key.startswith(keys.TASK):
@@ -158,6 +163,9 @@ class TaskSupervisor:
         room = info.room if info is not None else running.stored.room if running else None
         if room is None:
             self._leave_uploads(task_id)  # unless it has ended here
+            self._taken.pop(task_id, None)
+            self._broken.discard(task_id)
+            self._fence.note_ended(task_id)
             return
         if self._ownership.is_undecided(room):
             return

@@ -84,7 +84,7 @@ async def open_side(server: NatsServer) -> AsyncIterator[OpenSide]:
 
                 lease = NodeLease(registry, name, LEASE_S, clock, describe)
                 ownership = RoomOwnership(registry, view, lease, clock)
-                side = Side(registry, view, lease, ownership, Fence(lease), wire, stack)
+                side = Side(registry, view, lease, ownership, Fence(lease, 0), wire, stack)
                 ownership.on_changed(side.changes.append)
                 await stack.enter_async_context(lease)
                 await stack.enter_async_context(ownership)
