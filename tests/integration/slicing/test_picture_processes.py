@@ -57,8 +57,8 @@ def bars(codec: VideoCodec = H264, shade: int = 0, **encoding: int) -> Keyframe:
 
 @pytest.fixture
 async def pool() -> AsyncIterator[PicturePool]:
-    """One process, which is ready."""
-    with PicturePool(1) as pool:
+    """One process, which is ready. It has time, as other tests may have the processors."""
+    with PicturePool(1, limits=TimeLimits(job=50)) as pool:
         assert isinstance(await make(pool, bars()), Picture)
         yield pool
 
