@@ -223,7 +223,7 @@ class Spool:
     async def flush(self) -> None:
         """Wait until all that was handed in so far is whole and durable, or lost, and that is
         published. What a full disk refuses meanwhile is not waited for."""
-        await self._thread.flush()
+        await self._thread.run(lambda: None)
 
     def _report(self, outcome: Outcome) -> None:
         self._intake.note(outcome)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -58,7 +59,8 @@ class SpoolThread:
         self._crash: asyncio.Future[None] = self._loop.create_future()
         self._gathered: list[Call] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._flushes: list[Future[None]] = []
+        self._told: list[Call] = []
+        """To be called when what became of the batch is reported."""
         self._synced_at = 0.0
         self._failing_since: float | None = None
         self._thread: threading.Thread | None = None
@@ -77,8 +79,8 @@ class SpoolThread:
             self._timer = self._loop.call_later(_GATHER_S, self._hand_over)
 
     async def run(self, call: Call) -> None:
-        """Carry out a call now, after those before it; raises what it raises, or what has ended
-        the thread."""
+        """Carry out a call now, and wait until what came before it is whole or lost, and reported.
+        Raises what the call raises, or what has ended the thread."""
         done: Future[None] = Future()
 
         def carry_out() -> None:
@@ -87,24 +89,18 @@ class SpoolThread:
             try:
                 call()
             except Exception as error:
-                done.set_exception(error)
+                self._told.append(partial(done.set_exception, error))
             else:
-                done.set_result(None)
+                self._told.append(partial(done.set_result, None))
 
         self.gather(carry_out)
-        await self._wait_for(done)
-
-    async def flush(self) -> None:
-        """Wait until all that was gathered is whole or lost, and reported; raises what has ended
-        the thread."""
-        done: Future[None] = Future()
-
-        def note() -> None:
-            if done.set_running_or_notify_cancel():
-                self._flushes.append(done)
-
-        self.gather(note)
-        await self._wait_for(done)
+        self._hand_over()
+        waiting = asyncio.wrap_future(done)
+        await asyncio.wait((waiting, self._crash), return_when=asyncio.FIRST_COMPLETED)
+        if self._crash.done():
+            waiting.cancel()
+            await self._crash
+        await waiting
 
     async def watch(self) -> None:
         """Never returns; raises what ended the thread, should that ever happen."""
@@ -129,15 +125,6 @@ class SpoolThread:
             self._timer = None
         gathered, self._gathered = self._gathered, []
         self._calls.put(gathered)
-
-    async def _wait_for(self, done: Future[None]) -> None:
-        self._hand_over()
-        waiting = asyncio.wrap_future(done)
-        await asyncio.wait((waiting, self._crash), return_when=asyncio.FIRST_COMPLETED)
-        if self._crash.done():
-            waiting.cancel()
-            await self._crash
-        await waiting
 
     def _run(self, recovery: Recovery, started: "Future[TakenUp]") -> None:
         if not started.set_running_or_notify_cancel():
@@ -187,10 +174,10 @@ class SpoolThread:
             self._writer.faults.caught(error)
 
     def _tell(self, outcome: Outcome) -> None:
-        flushes, self._flushes = self._flushes, []
+        told, self._told = self._told, []
         self._loop.call_soon_threadsafe(self._report, outcome)
-        for done in flushes:
-            done.set_result(None)
+        for each in told:
+            each()
 
     def _patience_s(self) -> float | None:
         """Seconds until there is something to do if nothing comes; None: nothing at all."""
