@@ -8,6 +8,8 @@ import structlog
 _log = structlog.get_logger(__name__)
 
 _ENOUGH_BUFFER = 4 << 20
+_TRIES = 10
+"""To find a port that is free for both families: the kernel gives one that is free for IPv4."""
 # Of Linux, unknown to Python's socket module.
 _SO_TIMESTAMPNS, _SO_RCVBUFFORCE, _IP_PKTINFO, _IP_RECVERR, _IPV6_RECVERR = 35, 33, 8, 11, 25
 
@@ -30,6 +32,16 @@ def bind(
     Raises:
         PortInUseError
     """
+    for _ in range(_TRIES):
+        try:
+            return _bind(udp_port, receive_buffer, hears_unreachable=hears_unreachable)
+        except PortInUseError:
+            if udp_port:
+                raise
+    return _bind(udp_port, receive_buffer, hears_unreachable=hears_unreachable)
+
+
+def _bind(udp_port: int, receive_buffer: int, *, hears_unreachable: bool) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104
         try:
