@@ -52,7 +52,7 @@ async def open_api_node(settings: Settings, nats_url: str) -> AsyncIterator[Node
         )
         await check_secret(registry, box)
         view = await stack.enter_async_context(ClusterView(registry))
-        store = KvTaskStore(registry, box, _record_nothing)
+        store = KvTaskStore(registry, box, _record_nothing, room_of=view.room_of)
         # Rooms of other servers are only asked for here, and never entered: no media comes.
         tick = Tick(clock)
         ports = open_media_ports(stack, settings.rtc, 0, tick, clock)

@@ -85,7 +85,7 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
         lease = NodeLease(registry, node, settings.cluster.lease_s, clock, describe)
         ownership = RoomOwnership(registry, view, lease, clock)
         fence = Fence(lease, clock.utc_ms() // 1000)
-        store = KvTaskStore(registry, box, record, token_of)
+        store = KvTaskStore(registry, box, record, token_of, view.room_of)
         delivery = await open_delivery(
             stack, settings, database, box, bus, steady, clock, fence=fence.around
         )

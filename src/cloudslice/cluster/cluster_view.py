@@ -161,6 +161,11 @@ class ClusterView:
         """The tasks of a room, by their TaskIds."""
         return self._in_room.get(room, {})
 
+    def room_of(self, task_id: str) -> RoomKey | None:
+        """The room of a task that is known."""
+        info = self.tasks.get(task_id)
+        return None if info is None else info.room
+
     def count_tasks(self, sdk_app_id: int) -> int:
         """How many unfinished tasks an app has."""
         return self._counts[sdk_app_id]

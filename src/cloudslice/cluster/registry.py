@@ -16,10 +16,10 @@ from typing import Any
 
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
-from nats.js.kv import KeyValue
 
 _BUCKET = "cloudslice"
 _SUBJECTS = f"$KV.{_BUCKET}."
@@ -59,10 +59,9 @@ class Entry:
 class Registry:
     """The bucket. All methods but `changes` answer within some seconds, or raise RegistryError."""
 
-    def __init__(self, client: Client, stream: JetStreamContext, bucket: KeyValue) -> None:
+    def __init__(self, client: Client, stream: JetStreamContext) -> None:
         self._client = client
         self._stream = stream
-        self._bucket = bucket
 
     @property
     def is_connected(self) -> bool:
@@ -127,18 +126,33 @@ class Registry:
             quiet_s: after so many seconds without a change it is over, by a RegistryError: it may
                 be the connection that is quiet.
         """
+        # Not by the client's own watcher: where messages come before the answer about their
+        # consumer, that one says at once that there is nothing.
+        messages: asyncio.Queue[Msg] = asyncio.Queue()
         with _translated():
-            watcher = await self._bucket.watchall()
+            state = (await self._stream.stream_info(_STREAM)).state
+            followed = await self._stream.subscribe(
+                f"{_SUBJECTS}>",
+                stream=_STREAM,
+                cb=messages.put,
+                ordered_consumer=True,
+                deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,
+            )
             try:
+                is_begun = state.messages == 0
+                if is_begun:
+                    yield None
                 while True:
                     async with asyncio.timeout(quiet_s):
-                        change = await anext(watcher)
-                    if change is None:
+                        message = await messages.get()
+                    about, key = message.metadata, message.subject.removeprefix(_SUBJECTS)
+                    yield Entry(key, message.data, about.sequence.stream)
+                    is_last = about.num_pending == 0 or about.sequence.stream >= state.last_seq
+                    if is_last and not is_begun:
+                        is_begun = True
                         yield None
-                    else:
-                        yield Entry(change.key, change.value or b"", change.revision or 0)
             finally:
-                await watcher.stop()
+                await followed.unsubscribe()
 
     async def _last(self, pattern: str) -> Entry | None:
         self._check_connection()
@@ -194,7 +208,8 @@ async def open_registry(url: str, *, name: str, replicas: int = 1) -> AsyncItera
                 f"a cluster needs NATS {'.'.join(map(str, _MIN_VERSION))} or newer"
             )
         stream = client.jetstream(timeout=_ANSWER_S)
-        yield Registry(client, stream, await _open_bucket(url, stream, replicas))
+        await _make_bucket(url, stream, replicas)
+        yield Registry(client, stream)
     finally:
         await client.close()
 
@@ -234,15 +249,16 @@ async def _connect(url: str, name: str) -> Client:
         raise RegistryError(f"{url}: cannot connect to NATS: {error}") from error
 
 
-async def _open_bucket(url: str, stream: JetStreamContext, replicas: int) -> KeyValue:
+async def _make_bucket(url: str, stream: JetStreamContext, replicas: int) -> None:
+    """Make the bucket, if it is not there."""
     try:
         try:
-            return await stream.key_value(_BUCKET)
+            await stream.key_value(_BUCKET)
         except BucketNotFoundError:
             config = api.KeyValueConfig(
                 bucket=_BUCKET, limit_marker_ttl=_MARKER_S, replicas=replicas
             )
-            return await stream.create_key_value(config)
+            await stream.create_key_value(config)
     except (NatsError, TimeoutError) as error:
         raise RegistryError(
             f"{url}: NATS has no JetStream that can be used (is it started with -js?): {error}"

@@ -84,7 +84,7 @@ async def stage(server: NatsServer) -> AsyncIterator[Stage]:
             open_registry(server.url, name="test") as registry,
             ClusterView(registry) as view,
         ):
-            store, rooms = KvTaskStore(registry, BOX, record), ManualRooms()
+            store, rooms = KvTaskStore(registry, BOX, record, room_of=view.room_of), ManualRooms()
             tasks = ClusterTasks(settings, store, view, BOX, {"livekit": rooms}, SystemClock())
             yield Stage(registry, view, store, tasks, ClusterRooms(rooms, store, view))
 

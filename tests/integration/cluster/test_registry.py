@@ -70,6 +70,19 @@ async def test_those_who_watch_hear_of_the_end_of_a_key_at_once(registry: Regist
     await registry.create("lease", b"3", ttl_s=2)
 
 
+async def test_all_that_is_there_comes_first(registry: Registry) -> None:
+    """Also where messages come before the answer about their consumer: that is a race."""
+    async with asyncio.TaskGroup() as group:
+        for number in range(20):
+            group.create_task(registry.create(f"a.{number}", b"1"))
+    for _ in range(30):
+        there = []
+        async with aclosing(registry.changes(quiet_s=10)) as changes:
+            while (entry := await anext(changes)) is not None:
+                there.append(entry.key)
+        assert sorted(there) == sorted(f"a.{number}" for number in range(20))
+
+
 async def test_who_hears_of_no_change_for_long_is_told(registry: Registry) -> None:
     async with aclosing(registry.changes(quiet_s=0.1)) as changes:
         assert await anext(changes) is None
