@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from helpers.cluster import Cluster
 from helpers.livekit_anchor import AnchorSpec, livekit_anchor
 from helpers.livekit_process import LivekitProcess
@@ -29,6 +31,7 @@ def files(receiver: WebhookReceiver, task_id: str, media_type: int) -> list[dict
     return sorted(found, key=lambda each: int(each["StartTimeStamp"]))
 
 
+@pytest.mark.timeout(300)  # on a machine that has more to do; a minute else
 async def test_a_killed_workers_task_goes_on_elsewhere(s3_server: S3Server, tmp_path: Path) -> None:
     async with WebhookReceiver(CALLBACK_KEY) as receiver, AsyncExitStack() as stack:
         livekit = stack.enter_context(LivekitProcess(tmp_path / "livekit"))
