@@ -37,8 +37,8 @@ tools: ## Install the programs that tests drive (apt when root, npm where it is)
 demo: venv ## Run a server, two anchors and a task; watch slices arrive (Ctrl-C ends it)
 	@$(BIN)/cloudslice demo
 
-test: venv tools ## Run all tests
-	@$(BIN)/pytest $(ARGS)
+test: venv tools ## Run all tests, or those that ARGS names
+	@$(if $(ARGS),$(BIN)/pytest $(ARGS),$(BIN)/python scripts/run_tests.py)
 
 test-long: venv tools ## Run the tests that wait for long outages (some minutes)
 	@$(BIN)/pytest -m long $(ARGS)
