@@ -22,12 +22,14 @@ class NatsServer:
     Args:
         directory: for its data, configuration and log.
         jetstream: whether it has JetStream.
+        more: lines of its configuration.
     """
 
-    def __init__(self, directory: Path, *, jetstream: bool = True) -> None:
+    def __init__(self, directory: Path, *, jetstream: bool = True, more: str = "") -> None:
         self.port = _free_port()
         self._directory = directory
         self._jetstream = jetstream
+        self._more = more
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -48,7 +50,8 @@ class NatsServer:
         log_path.touch()
         config = self._directory / "nats.conf"
         store = f'jetstream {{ store_dir: "{self._directory / "data"}" }}'
-        config.write_text(f"listen: 127.0.0.1:{self.port}\n{store if self._jetstream else ''}\n")
+        lines = (f"listen: 127.0.0.1:{self.port}", store if self._jetstream else "", self._more)
+        config.write_text("\n".join(lines))
         begin = log_path.stat().st_size
         with log_path.open("ab") as log:
             self._process = subprocess.Popen(

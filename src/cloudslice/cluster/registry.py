@@ -9,6 +9,7 @@ A value is never empty: a message without content is a marker of a key that is g
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
+from nats.js.errors import (
+    APIError,
+    BucketNotFoundError,
+    NotFoundError,
+    ServiceUnavailableError,
+)
 
 _BUCKET = "cloudslice"
 _SUBJECTS = f"$KV.{_BUCKET}."
@@ -199,22 +205,30 @@ async def open_registry(url: str, *, name: str, replicas: int = 1) -> AsyncItera
     Raises:
         RegistryError: no server answers, it is too old, or it has no JetStream.
     """
-    client = await _connect(url, name)
+    shown = _without_secrets(url)
+    client = await _connect(url, shown, name)
     try:
         version = client.connected_server_version
         if (version.major, version.minor) < _MIN_VERSION:
             raise RegistryError(
-                f"{url}: this is NATS {version.major}.{version.minor}.{version.patch}; "
+                f"{shown}: this is NATS {version.major}.{version.minor}.{version.patch}; "
                 f"a cluster needs NATS {'.'.join(map(str, _MIN_VERSION))} or newer"
             )
         stream = client.jetstream(timeout=_ANSWER_S)
-        await _make_bucket(url, stream, replicas)
+        await _make_bucket(shown, stream, replicas)
         yield Registry(client, stream)
     finally:
         await client.close()
 
 
-async def _connect(url: str, name: str) -> Client:
+def _without_secrets(url: str) -> str:
+    """The same servers, without users, passwords and tokens: for the log."""
+    return ",".join(re.sub(r"^(\w+://)?.*@", r"\1", each) for each in url.split(","))
+
+
+async def _connect(url: str, shown: str, name: str) -> Client:
+    reason = ""
+
     async def note_lost() -> None:
         if not client.is_closed:
             _log.warning("no connection to NATS")
@@ -223,6 +237,9 @@ async def _connect(url: str, name: str) -> Client:
         _log.info("connected to NATS again")
 
     async def note_error(error: Exception) -> None:
+        nonlocal reason
+        if isinstance(error, NatsError):  # what the server says, not how the connection ends then
+            reason = f": {error}"
         _log.debug("error of the NATS client", error=repr(error))
 
     client = Client()
@@ -243,13 +260,13 @@ async def _connect(url: str, name: str) -> Client:
             return client
     except TimeoutError as error:
         raise RegistryError(
-            f"{url}: no NATS server gave an answer within {_CONNECT_S:g} s"
+            f"{shown}: no NATS server let us in within {_CONNECT_S:g} s{reason}"
         ) from error
     except (NatsError, OSError, ValueError) as error:
-        raise RegistryError(f"{url}: cannot connect to NATS: {error}") from error
+        raise RegistryError(f"{shown}: cannot connect to NATS: {error}") from error
 
 
-async def _make_bucket(url: str, stream: JetStreamContext, replicas: int) -> None:
+async def _make_bucket(shown: str, stream: JetStreamContext, replicas: int) -> None:
     """Make the bucket, if it is not there."""
     try:
         try:
@@ -259,10 +276,12 @@ async def _make_bucket(url: str, stream: JetStreamContext, replicas: int) -> Non
                 bucket=_BUCKET, limit_marker_ttl=_MARKER_S, replicas=replicas
             )
             await stream.create_key_value(config)
-    except (NatsError, TimeoutError) as error:
+    except ServiceUnavailableError as error:
         raise RegistryError(
-            f"{url}: NATS has no JetStream that can be used (is it started with -js?): {error}"
+            f"{shown}: NATS has no JetStream: it is not started with -js"
         ) from error
+    except (NatsError, TimeoutError) as error:
+        raise RegistryError(f"{shown}: JetStream of NATS cannot be used: {error}") from error
 
 
 def _expecting(revision: int) -> dict[str, str]:

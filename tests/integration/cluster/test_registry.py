@@ -125,3 +125,17 @@ async def test_where_no_server_is_the_error_names_the_address(unused_tcp_port: i
     with pytest.raises(RegistryError, match=f"127.0.0.1:{unused_tcp_port}: no NATS server"):
         async with open_registry(f"nats://127.0.0.1:{unused_tcp_port}", name="test"):
             pass
+
+
+async def test_a_wrong_password_is_told_and_no_password_is_shown(tmp_path: Path) -> None:
+    users = 'authorization { user: "node", password: "TOPSECRET" }'
+    with NatsServer(tmp_path / "nats", more=users) as server:
+        address = f"127.0.0.1:{server.port}"
+        async with open_registry(f"nats://node:TOPSECRET@{address}", name="test") as registry:
+            assert await registry.create("a", b"1") > 0
+        with pytest.raises(RegistryError) as refused:
+            async with open_registry(f"nats://node:WR@NG@{address}", name="test"):
+                pass
+    assert f"nats://{address}: " in str(refused.value)
+    assert "Authorization Violation" in str(refused.value)
+    assert "WR" not in str(refused.value)
