@@ -43,7 +43,7 @@ _LOCKED = f'pin = "{PIN}"\n    secret = "{ROOM_SECRET}"'
 
 @dataclass
 class JanusServer:
-    """One process, which can be killed and started again at the same port.
+    """One process, which can be killed and started again at the same ports.
 
     Args:
         directory: for its configuration and log.
@@ -61,17 +61,20 @@ class JanusServer:
     is_ice_lite: bool = False
     trickles: bool = False
     port: int = field(init=False)
+    """Of its WebSocket."""
+    http_port: int = field(init=False)
     _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.port = _free_port()
+        self.port, self.http_port = _free_port(), _free_port()
         plugins, transports, none = (self.directory / n for n in ("plugins", "transports", "none"))
         for each in (plugins, transports, none):
             each.mkdir(exist_ok=True)
         if self.has_videoroom:
             _link("plugins/libjanus_videoroom.so*", plugins)
-        _link("transports/libjanus_websockets.so*", transports)
+        for name in ("websockets", "http"):
+            _link(f"transports/libjanus_{name}.so*", transports)
         (self.directory / "janus.jcfg").write_text(
             f"""
 general: {{
@@ -99,6 +102,15 @@ general: {{ ws = true
     ws_ip = "127.0.0.1"
     wss = false }}
 admin: {{ admin_ws = false }}
+"""
+        )
+        (self.directory / "janus.transport.http.jcfg").write_text(
+            f"""
+general: {{ http = true
+    port = {self.http_port}
+    ip = "127.0.0.1"
+    https = false }}
+admin: {{ admin_http = false }}
 """
         )
         rooms: list[tuple[str | int, str]] = [
@@ -164,7 +176,9 @@ string_ids = {str(self.string_ids).lower()}
             process.wait(20)
 
     def _listens(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+        with contextlib.suppress(OSError):
+            for port in (self.port, self.http_port):
+                socket.create_connection(("127.0.0.1", port), 1).close()
             return True
         return False
 

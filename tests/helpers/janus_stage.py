@@ -14,8 +14,8 @@ from cloudslice.clock import SystemClock
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.media.tracks import Keyframe, KeyframeRequest
 from cloudslice.rooms.base import Anchor
+from cloudslice.rooms.janus.janus_channel import JanusAddress
 from cloudslice.rooms.janus.janus_server import JanusServer
-from cloudslice.rooms.janus.janus_socket import JanusAddress
 from cloudslice.rooms.janus.session import open_session
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from cloudslice.settings.room_settings import JanusSettings
@@ -168,12 +168,14 @@ async def janus_stage(
     string_ids: bool = False,
     options: Mapping[str, Any] = MappingProxyType({}),
     grace_s: float = 20.0,
+    over_http: bool = False,
     **more: Any,
 ) -> AsyncIterator[JanusStage]:
     """All of it, which is ended with the context.
 
     Args:
         options: of the `JanusServer`.
+        over_http: whether our signalling goes by Janus's HTTP transport.
         more: settings of the app.
     """
     clock = SystemClock()
@@ -184,9 +186,13 @@ async def janus_stage(
         tick.add(port)
         stack.callback(port.close)
         stack.callback(tick.close)
-        proxy = await stack.enter_async_context(slow_proxy(server.port))
+        proxy = await stack.enter_async_context(
+            slow_proxy(server.http_port if over_http else server.port)
+        )
         publishing = JanusPublishing(server.url, API_SECRET, {"pin": PIN}, has_text_ids=string_ids)
-        chosen = settings(f"ws://127.0.0.1:{proxy.port}", string_ids=string_ids, **more)
+        way = f"127.0.0.1:{proxy.port}"
+        url = f"http://{way}/janus" if over_http else f"ws://{way}"
+        chosen = settings(url, string_ids=string_ids, **more)
         ours = JanusServer(
             chosen, port, tick, clock, consent_timeout_s=15, max_video_bitrate_kbps=2500
         )

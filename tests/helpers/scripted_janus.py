@@ -8,7 +8,7 @@ from typing import Any
 
 from cloudslice.faults import Faults
 from cloudslice.ids import TrackKind
-from cloudslice.rooms.janus.janus_socket import Message
+from cloudslice.rooms.janus.janus_channel import Message
 from cloudslice.rooms.janus.janus_subscription import Subscription
 from cloudslice.rooms.janus.roster import Source
 from cloudslice.rooms.janus.session import Answer, Listener

@@ -11,8 +11,8 @@ import pytest
 from cloudslice.clock import SystemClock
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import RoomEntryError
+from cloudslice.rooms.janus.janus_channel import JanusAddress
 from cloudslice.rooms.janus.janus_server import JanusServer
-from cloudslice.rooms.janus.janus_socket import JanusAddress
 from cloudslice.rooms.janus.session import open_session
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from helpers.asgi_server import serving

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from cloudslice.rooms.base import Anchor
-from cloudslice.rooms.janus.janus_socket import JanusAddress
+from cloudslice.rooms.janus.janus_channel import JanusAddress
 from cloudslice.rooms.janus.session import open_session
 from helpers.janus_server import API_SECRET, NUMBER_ROOM, PIN
 from helpers.janus_stage import ROOM, JanusStage, Listener, janus_stage, speakers

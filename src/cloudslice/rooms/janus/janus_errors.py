@@ -33,7 +33,14 @@ class JanusError(Exception):
 
 
 class SignallingLostError(UnreachableError):
-    """The connection to Janus's API was lost with a request under way, or is lost."""
+    """The connection to Janus's API was lost with a request under way, or is lost.
+
+    Args:
+        url: of Janus.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"the connection to Janus at {url} is lost")
 
 
 def entry_error(error: JanusError, where: str, room: int | str) -> RoomEntryError:

@@ -7,6 +7,7 @@ from weakref import WeakValueDictionary
 from cloudslice.clock import Clock
 from cloudslice.ids import RoomIdType, RoomKey, read_room_key
 from cloudslice.rooms.base import RoomEntryError
+from cloudslice.rooms.janus.janus_channel import JanusAddress, Message
 from cloudslice.rooms.janus.janus_errors import (
     NO_SUCH_ROOM,
     UNAUTHORIZED,
@@ -14,7 +15,6 @@ from cloudslice.rooms.janus.janus_errors import (
     JanusError,
     entry_error,
 )
-from cloudslice.rooms.janus.janus_socket import JanusAddress, Message
 from cloudslice.rooms.janus.janus_visit import JanusVisit, VisitOptions
 from cloudslice.rooms.janus.room_requests import (
     RoomId,

@@ -3,19 +3,14 @@
 import asyncio
 import json
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
 
 import aiohttp
-from yarl import URL
 
 from cloudslice.http_client import find_proxy
+from cloudslice.rooms.janus.janus_channel import JanusAddress, Message
 from cloudslice.rooms.janus.janus_errors import SignallingLostError
 from cloudslice.rooms.remote.connection_failures import explain_failure
 from cloudslice.rooms.remote.room_server import UnreachableError
-
-Message = dict[str, Any]
-"""A JSON object. Ids in it have 64 bits, and are whole numbers."""
 
 _PROTOCOL = "janus-protocol"
 _HEARTBEAT_S = 8.0
@@ -25,27 +20,8 @@ _CLOSE_S = 1.0
 _MAX_MESSAGE = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class JanusAddress:
-    """Where a Janus is.
-
-    Attributes:
-        url: of its WebSocket, with ws:// or wss://; http:// and https:// stand for these.
-        api_secret: what requests carry; none if empty.
-    """
-
-    url: str
-    api_secret: str = field(repr=False)
-
-    @property
-    def socket_url(self) -> URL:
-        """Of the WebSocket."""
-        url = URL(self.url)
-        return url.with_scheme({"http": "ws", "https": "wss"}.get(url.scheme, url.scheme))
-
-
 class JanusSocket:
-    """A WebSocket that may be made again when it is lost.
+    """A `JanusChannel` of one WebSocket after the other.
 
     Args:
         http: makes it.
@@ -58,11 +34,7 @@ class JanusSocket:
         self._socket: aiohttp.ClientWebSocketResponse | None = None
 
     async def connect(self) -> None:
-        """Open it, instead of a former one.
-
-        Raises:
-            UnreachableError
-        """
+        """See `JanusChannel`."""
         url, shown = self._address.socket_url, self._address.url
         try:
             async with asyncio.timeout(_CONNECT_S):
@@ -86,22 +58,18 @@ class JanusSocket:
             raise self._not_janus(f"it does not speak {_PROTOCOL}")
 
     async def send(self, message: Message) -> None:
-        """Send a message, with the secret that requests carry.
-
-        Raises:
-            SignallingLostError
-        """
+        """See `JanusChannel`."""
         if self._socket is None or self._socket.closed:
-            raise self.lost()
+            raise SignallingLostError(self._address.url)
         if self._address.api_secret:
             message = message | {"apisecret": self._address.api_secret}
         try:
             await self._socket.send_str(json.dumps(message))
         except (aiohttp.ClientError, OSError) as error:
-            raise self.lost() from error
+            raise SignallingLostError(self._address.url) from error
 
     async def receive(self) -> Message | None:
-        """The next message; None: the WebSocket has ended."""
+        """See `JanusChannel`."""
         while self._socket is not None:
             message = await self._socket.receive()
             if message.type is aiohttp.WSMsgType.TEXT:
@@ -116,7 +84,7 @@ class JanusSocket:
         return None
 
     async def close(self) -> None:
-        """Close it, if it is open."""
+        """See `JanusChannel`."""
         if self._socket is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_S):
@@ -127,7 +95,3 @@ class JanusSocket:
             f"Janus at {self._address.url} does not answer as Janus's WebSocket does ({why}): "
             "is the URL right?"
         )
-
-    def lost(self) -> SignallingLostError:
-        """What to raise when it is lost."""
-        return SignallingLostError(f"the connection to Janus at {self._address.url} is lost")

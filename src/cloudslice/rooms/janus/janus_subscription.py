@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudslice.clock import Clock
+from cloudslice.rooms.janus.janus_channel import Message
 from cloudslice.rooms.janus.janus_errors import NO_SUCH_FEED, JanusError, SignallingLostError
-from cloudslice.rooms.janus.janus_socket import Message
 from cloudslice.rooms.janus.roster import FeedId, Source, read_sections
 from cloudslice.rooms.janus.session import JanusSession
 from cloudslice.rooms.remote.remote_tracks import RemoteTrack

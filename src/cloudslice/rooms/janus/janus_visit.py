@@ -16,8 +16,8 @@ from cloudslice.clock import Clock
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomKey, TrackKind
 from cloudslice.rooms.base import LeaveCode
+from cloudslice.rooms.janus.janus_channel import Message
 from cloudslice.rooms.janus.janus_errors import JanusError
-from cloudslice.rooms.janus.janus_socket import Message
 from cloudslice.rooms.janus.janus_subscription import Connect, Subscription, SubscriptionLostError
 from cloudslice.rooms.janus.roster import Feed, Roster, Source
 from cloudslice.rooms.janus.session import JanusSession

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from cloudslice.rooms.janus.janus_channel import JanusAddress, Message
 from cloudslice.rooms.janus.janus_errors import NO_SUCH_FEED, NO_SUCH_ROOM, ROOM_EXISTS, JanusError
-from cloudslice.rooms.janus.janus_socket import JanusAddress, Message
 from cloudslice.rooms.janus.roster import Feed, FeedId
 from cloudslice.rooms.janus.session import JanusSession, open_session
 from cloudslice.settings.room_settings import JanusSettings

@@ -1,9 +1,9 @@
-"""A session with Janus over its WebSocket (Janus's documentation, "WebSockets Interface").
+"""A session with Janus's API (Janus's documentation, "The Janus API").
 
 1. Each request has a transaction. Its answer is what comes with that transaction, but for an `ack`.
 2. All that comes of a handle is heard by its listener, in Janus's order, answers included, before
    who waits for the answer goes on.
-3. A WebSocket that is lost is made again and the session claimed. Media goes on meanwhile. Where
+3. A connection that is lost is made again and the session claimed. Media goes on meanwhile. Where
    Janus does not have the session any more, it is lost.
 """
 
@@ -17,8 +17,10 @@ import aiohttp
 import structlog
 
 from cloudslice.faults import Faults
+from cloudslice.rooms.janus.janus_channel import JanusAddress, JanusChannel, Message
 from cloudslice.rooms.janus.janus_errors import JanusError, SignallingLostError
-from cloudslice.rooms.janus.janus_socket import JanusAddress, JanusSocket, Message
+from cloudslice.rooms.janus.janus_http import JanusHttp, speaks_http
+from cloudslice.rooms.janus.janus_socket import JanusSocket
 from cloudslice.rooms.remote.room_server import UnreachableError
 
 Listener = Callable[[Message], None]
@@ -27,10 +29,10 @@ _VIDEOROOM = "janus.plugin.videoroom"
 _KEEPALIVE_S = 20.0
 """Janus ends a session after 60 s, and some proxies a connection after 30 s of silence."""
 _REQUEST_S = 15.0
-"""Longer than it takes to find out that the WebSocket is lost."""
+"""Longer than it takes to find out that a WebSocket is lost."""
 _GOODBYE_S = 1.0
 _CLAIM_S = 40.0
-"""For so long a lost WebSocket is tried to be made again."""
+"""For so long a lost connection is tried to be made again."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 4.0
 
 _log = structlog.get_logger(__name__)
@@ -56,10 +58,10 @@ class JanusSession:
         on_claimed: called when the session was claimed back; what Janus has told meanwhile is lost.
     """
 
-    def __init__(self, socket: JanusSocket, address: JanusAddress) -> None:
+    def __init__(self, channel: JanusChannel, address: JanusAddress) -> None:
         self.on_claimed: Callable[[], None] = lambda: None
         self._address = address
-        self._socket = socket
+        self._channel = channel
         self._session_id: int | None = None
         self._transactions = (f"{number}" for number in itertools.count(1))
         self._pending: dict[str, asyncio.Future[Message]] = {}
@@ -75,12 +77,12 @@ class JanusSession:
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a WebSocket, as far as is known."""
+        """Whether there is a connection, as far as is known."""
         return self._is_connected
 
     async def connect(self) -> None:
-        """Open the WebSocket. Raises UnreachableError."""
-        await self._socket.connect()
+        """Make the connection. Raises UnreachableError."""
+        await self._channel.connect()
 
     async def run(self) -> None:
         """Take in what comes; until cancelled, or the session is lost."""
@@ -88,7 +90,7 @@ class JanusSession:
         try:
             while not self._is_ending:
                 self._is_connected = True
-                while (message := await self._socket.receive()) is not None:
+                while (message := await self._channel.receive()) is not None:
                     self._take(message)
                 self._is_connected = False
                 self._fail_pending()
@@ -168,7 +170,7 @@ class JanusSession:
             async with asyncio.timeout(_GOODBYE_S):
                 if self._session_id is not None and not self._lost.done():
                     await self.request({"janus": "destroy"})
-        await self._socket.close()
+        await self._channel.close()
 
     async def keep_alive(self) -> None:
         """Tell Janus now and then that we are there; until cancelled."""
@@ -181,7 +183,7 @@ class JanusSession:
         request = {"session_id": self._session_id} | request
         if request["session_id"] is None:
             del request["session_id"]
-        await self._socket.send(request)
+        await self._channel.send(request)
 
     def _take(self, message: Message) -> None:
         kind = message.get("janus")
@@ -203,7 +205,7 @@ class JanusSession:
     def _fail_pending(self) -> None:
         for answer in self._pending.values():
             if not answer.done():
-                answer.set_exception(self._socket.lost())
+                answer.set_exception(SignallingLostError(self._address.url))
                 answer.exception()  # there may be nobody who waits for it any more
 
     async def _claim_again(self) -> None:
@@ -213,7 +215,7 @@ class JanusSession:
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                await self._socket.connect()
+                await self._channel.connect()
                 break
             except UnreachableError:
                 if asyncio.get_running_loop().time() > deadline:
@@ -228,14 +230,14 @@ class JanusSession:
     async def _claim(self) -> None:
         transaction = next(self._transactions)
         await self._send({"janus": "claim", "transaction": transaction})
-        while (message := await self._socket.receive()) is not None:
+        while (message := await self._channel.receive()) is not None:
             if message.get("transaction") != transaction:
                 self._take(message)
             elif message.get("janus") == "error":
                 raise _refusal(message)
             else:
                 return
-        raise self._socket.lost()
+        raise SignallingLostError(self._address.url)
 
 
 def _refusal(message: Message) -> JanusError:
@@ -252,7 +254,10 @@ async def open_session(address: JanusAddress) -> AsyncIterator[JanusSession]:
         JanusError: it refuses.
     """
     async with aiohttp.ClientSession() as http:
-        session = JanusSession(JanusSocket(http, address), address)
+        channel: JanusChannel = JanusSocket(http, address)
+        if address.may_be_http and await speaks_http(http, address):
+            channel = JanusHttp(http, address)
+        session = JanusSession(channel, address)
         await session.connect()
         tasks = [asyncio.create_task(session.run()), asyncio.create_task(session.keep_alive())]
         try:

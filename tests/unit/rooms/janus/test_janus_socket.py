@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from cloudslice.rooms.janus.janus_socket import JanusAddress, JanusSocket
+from cloudslice.rooms.janus.janus_channel import JanusAddress
+from cloudslice.rooms.janus.janus_socket import JanusSocket
 from cloudslice.rooms.remote.room_server import UnreachableError
 from helpers.certificates import PrivateAuthority
 from helpers.scripted_http import respond, scripted_http

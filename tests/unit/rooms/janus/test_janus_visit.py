@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import LeaveCode
-from cloudslice.rooms.janus.janus_socket import Message
+from cloudslice.rooms.janus.janus_channel import Message
 from cloudslice.rooms.janus.janus_visit import JanusVisit, VisitOptions
 from cloudslice.rooms.janus.session import Answer, Listener
 from cloudslice.rooms.remote.room_server import Tracks
