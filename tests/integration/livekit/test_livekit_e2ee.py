@@ -113,6 +113,7 @@ async def test_another_key_is_told_and_nothing_comes(stage: LivekitStage) -> Non
             await stage.keyframe(stage.video("alice"))
         assert len((await stage.hear("bob", 20)).packets) >= 20
         assert sink.packets == []
+    assert stage.room.media_counts["not_decrypted"] >= 10
     [line] = told(logs, "cannot be decrypted")
     assert line["identity"] == "alice"
     assert _KEY not in str(logs)
@@ -138,6 +139,8 @@ async def test_another_key_for_a_while_is_a_gap(stage: LivekitStage) -> None:
     assert max(steps) > 10 * _OPUS_TICKS
     assert pitch_hz(sink) == pytest.approx(440, abs=15)
     assert sink.restarts == []
+    lost = sum(each // _OPUS_TICKS - 1 for each in steps)
+    assert stage.room.media_counts["not_decrypted"] == lost
 
 
 def told(logs: list[Any], what: str) -> list[Any]:

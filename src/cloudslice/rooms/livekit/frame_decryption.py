@@ -72,14 +72,20 @@ class TrackDecryption:
     Args:
         key: the members'.
         server_trailer: what frames end with that the server makes itself.
-        tell: called with False when frames cannot be opened, with True when they can again.
+        on_failure: called for each frame that cannot be opened.
+        tell: called with False when many in a row cannot be opened, with True when they can again.
     """
 
     def __init__(
-        self, key: FrameKey, server_trailer: Callable[[], bytes], tell: Callable[[bool], None]
+        self,
+        key: FrameKey,
+        server_trailer: Callable[[], bytes],
+        on_failure: Callable[[], None],
+        tell: Callable[[bool], None],
     ) -> None:
         self._key = key
         self._server_trailer = server_trailer
+        self._on_failure = on_failure
         self._tell = tell
         self._failed = 0
         """Frames in a row that could not be opened."""
@@ -119,9 +125,11 @@ class TrackDecryption:
             return None
         opened = self._key.open(frame, readable)
         failed, self._failed = self._failed, 0 if opened is not None else self._failed + 1
-        if self._failed == _TOLERATED:
-            self._tell(False)
-        elif opened is not None and failed >= _TOLERATED:
+        if opened is None:
+            self._on_failure()
+            if self._failed == _TOLERATED:
+                self._tell(False)
+        elif failed >= _TOLERATED:
             self._tell(True)
         return opened
 

@@ -30,6 +30,7 @@ class RoomTracks:
     Attributes:
         wake: called when a track wants something else than before: the visit's.
         server_trailer: what frames of encrypted tracks end with that the server makes itself.
+        not_decrypted: encrypted packets of audio, and key frames, that the key did not open.
 
     Args:
         on_demand: whether videos are sent to us only when a picture is due.
@@ -50,6 +51,7 @@ class RoomTracks:
     ) -> None:
         self.wake: Callable[[], None] = ignore_change
         self.server_trailer = b""
+        self.not_decrypted = 0
         self._caught = caught
         self._log_fields = log_fields
         self._clock = clock
@@ -150,7 +152,12 @@ class RoomTracks:
         if self._key is None or published.encryption == models.Encryption.Type.NONE:
             return None
         tell = partial(self._tell_decryption, identity, published.sid)
-        return TrackDecryption(self._key, lambda: self.server_trailer, tell)
+        return TrackDecryption(
+            self._key, lambda: self.server_trailer, self._count_not_decrypted, tell
+        )
+
+    def _count_not_decrypted(self) -> None:
+        self.not_decrypted += 1
 
     def _tell_decryption(self, identity: str, sid: str, succeeds: bool) -> None:
         fields = {"identity": identity, "track": sid, **self._log_fields}

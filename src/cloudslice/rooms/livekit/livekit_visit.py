@@ -77,6 +77,7 @@ class LivekitVisit:
         self.is_room_closed = False
         self._log_fields = place.log_fields
         self._tracks = tracks
+        self._not_decrypted_before = tracks.not_decrypted
         self._show = show
         self._port = port
         self._clock = clock
@@ -115,7 +116,9 @@ class LivekitVisit:
     @property
     def media_counts(self) -> Counter[str]:
         """See `Visit`."""
-        return self._connection.counts
+        total = self._connection.counts
+        total["not_decrypted"] = self._tracks.not_decrypted - self._not_decrypted_before
+        return total
 
     @property
     def is_active(self) -> bool:
