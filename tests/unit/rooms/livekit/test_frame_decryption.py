@@ -23,12 +23,16 @@ class Decryption(TrackDecryption):
     """That of a track, and what it has told."""
 
     def __init__(self, key: FrameKey = _KEY) -> None:
+        self.failures = 0
         self.told: list[bool] = []
-        super().__init__(key, lambda: _TRAILER, self.told.append)
+        super().__init__(key, lambda: _TRAILER, self._count_failure, self.told.append)
 
     def open_packet(self, packet: bytes) -> list[bytes]:
         run = OpusRun.of_one(packet, 0, 0.0)
         return [each for opened in self.open_run(run) for each in opened.packets()]
+
+    def _count_failure(self) -> None:
+        self.failures += 1
 
 
 def run_of(packets: list[bytes]) -> OpusRun:
@@ -90,6 +94,7 @@ def test_another_key_is_told_once_and_its_end_as_well() -> None:
     decryption.open_packet(_SEALED[0])
     decryption.open_packet(_SEALED[0])
     assert decryption.told == [False, True]
+    assert decryption.failures == 48
 
 
 def test_what_the_server_makes_is_left_out_and_is_no_failure() -> None:
@@ -97,6 +102,7 @@ def test_what_the_server_makes_is_left_out_and_is_no_failure() -> None:
     for _ in range(30):
         assert decryption.open_packet(b"\xf8\xff\xfe" + bytes(77) + _TRAILER) == []
     assert decryption.told == []
+    assert decryption.failures == 0
 
 
 def test_a_vp8_key_frame() -> None:
