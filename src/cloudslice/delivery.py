@@ -18,6 +18,7 @@ from cloudslice.tasks import sqlite_store
 from cloudslice.tasks.store import StoredTask
 from cloudslice.uploads import progress
 from cloudslice.uploads.losses import Losses
+from cloudslice.uploads.other_nodes import OtherNodes
 from cloudslice.uploads.stores import BucketOpener
 from cloudslice.uploads.uploader import Uploader
 from cloudslice.webhooks import sql_schema as webhooks_schema
@@ -46,6 +47,7 @@ async def open_delivery(
     *,
     known: Iterable[StoredTask] = (),
     fence: Callable[[BucketOpener], BucketOpener] = lambda opener: opener,
+    others: OtherNodes | None = None,
 ) -> DeliveryParts:
     """Open what brings slices and events to those who get them, until `stack` is left.
 
@@ -59,6 +61,7 @@ async def open_delivery(
         clock: paces everything.
         known: tasks that others know: for those whose file in the spool is damaged.
         fence: stands around the stores of buckets.
+        others: what other nodes have of the same tasks; None: there are no others.
     """
     webhooks = await stack.enter_async_context(Webhooks(settings, database, bus, clock, steady))
     spool = Spool(
@@ -86,6 +89,7 @@ async def open_delivery(
             steady.now_ms,
             are_losses_waiting=losses.are_waiting,
             fence=fence,
+            others=others,
         )
     )
     return DeliveryParts(database, steady, bus, spool, uploader, losses, webhooks)

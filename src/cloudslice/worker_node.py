@@ -16,8 +16,10 @@ from cloudslice.cluster.headroom import FULL_BELOW, Headroom
 from cloudslice.cluster.joining import check_secret, check_settings, load_node_name
 from cloudslice.cluster.kv_task_store import KvTaskStore
 from cloudslice.cluster.node_lease import NodeLease
+from cloudslice.cluster.orphaned_endings import OrphanedEndings
 from cloudslice.cluster.registry import open_registry
 from cloudslice.cluster.room_ownership import RoomOwnership
+from cloudslice.cluster.task_endings import TaskEndings
 from cloudslice.cluster.task_supervisor import TaskSupervisor
 from cloudslice.config import Settings
 from cloudslice.database import Database
@@ -85,9 +87,10 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
         lease = NodeLease(registry, node, settings.cluster.lease_s, clock, describe)
         ownership = RoomOwnership(registry, view, lease, clock)
         fence = Fence(lease, clock.utc_ms() // 1000)
-        store = KvTaskStore(registry, box, record, token_of, view.room_of)
+        endings = TaskEndings(registry, view, node)
+        store = KvTaskStore(registry, box, record, token_of, view.room_of, endings)
         delivery = await open_delivery(
-            stack, settings, database, box, bus, steady, clock, fence=fence.around
+            stack, settings, database, box, bus, steady, clock, fence=fence.around, others=endings
         )
         pictures = stack.enter_context(PicturePool())
         rooms = await open_remote_rooms(stack, settings, ports, tick, clock, bus)
@@ -96,15 +99,25 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
         await stack.enter_async_context(lease)
         await stack.enter_async_context(worker)
         # Tasks that this node has not ended have been ended by others, which have told of it.
-        delivery.uploads.leave_others(view.tasks.keys())
+        delivery.uploads.queues.leave_others(view.tasks.keys())
         watching = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(watching.create_task(delivery.spool.watch()).cancel)
         await stack.enter_async_context(ownership)
         await stack.enter_async_context(
             TaskSupervisor(
-                registry, view, store, box, lease, ownership, worker, fence, delivery.uploads.leave
+                registry,
+                view,
+                store,
+                box,
+                lease,
+                ownership,
+                worker,
+                fence,
+                delivery.uploads.queues.leave,
             )
         )
+        orphans = OrphanedEndings(endings, view, delivery.uploads.queues, clock)
+        await stack.enter_async_context(orphans)
         metrics = NodeMetrics(
             worker,
             rooms,

@@ -32,6 +32,7 @@ from cloudslice.spool.spool import Spool
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.uploads import progress
 from cloudslice.uploads.losses import Losses
+from cloudslice.uploads.other_nodes import OtherNodes
 from cloudslice.uploads.stores import BucketOpener
 from cloudslice.uploads.upload_pace import UploadPace
 from cloudslice.uploads.uploader import Uploader
@@ -126,6 +127,7 @@ async def open_delivery(
     callback_pace: CallbackPace = FAST_CALLBACKS,
     schemas: Sequence[Schema] = (),
     box: SecretBox = BOX,
+    others: OtherNodes | None = None,
 ) -> AsyncIterator[Delivery]:
     """All parts of delivery over a data directory, with fast paces."""
     clock = clock or SystemClock()
@@ -158,6 +160,7 @@ async def open_delivery(
                 pace=upload_pace,
                 patience_s=patience_s,
                 are_losses_waiting=losses.are_waiting,
+                others=others,
             )
         )
         yield Delivery(database, bus, spool, uploader, losses, webhooks)

@@ -17,6 +17,7 @@ from typing import Self, TypeVar
 import structlog
 
 from cloudslice.cluster import registry_keys as keys
+from cloudslice.cluster.ended_task import EndedTask
 from cloudslice.cluster.ending import end
 from cloudslice.cluster.registry import Entry, Registry, RegistryError
 from cloudslice.cluster.task_records import Owner, Values, read_owner, read_record
@@ -104,6 +105,7 @@ class ClusterView:
         rooms: those that somebody has taken.
         tasks: by their TaskIds.
         statuses: what the owner of a task says of it, with the token by which it is the owner.
+        ended: tasks that have ended and are not settled, by their TaskIds.
         faults: errors that nobody foresaw, of those who listen.
     """
 
@@ -112,6 +114,7 @@ class ClusterView:
         self.rooms: dict[RoomKey, RoomOwner] = {}
         self.tasks: dict[str, TaskInfo] = {}
         self.statuses: dict[str, tuple[str, int]] = {}
+        self.ended: dict[str, EndedTask] = {}
         self.faults = Faults("cluster view")
         self._registry = registry
         self._entries: dict[str, Entry] = {}
@@ -255,6 +258,9 @@ class ClusterView:
             task_id = keys.read_status_key(key)
             status = (str(values.get("status", "")), int(values.get("token", 0)))
             _set(self.statuses, task_id, status if value else None)
+        elif key.startswith(keys.ENDED):
+            ended = EndedTask.from_value(value) if value else None
+            _set(self.ended, keys.read_ended_key(key), ended)
 
 
 def _set(there: dict[K, V], key: K, value: V | None) -> None:

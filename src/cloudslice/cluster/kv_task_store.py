@@ -8,11 +8,13 @@ late it comes.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 
 from cloudslice.cluster import registry_keys as keys
-from cloudslice.cluster.registry import ConflictError, Entry, Registry, RegistryError
+from cloudslice.cluster.registry import ConflictError, Entry, Registry
+from cloudslice.cluster.task_changes import Change, TaskChanges, translated
+from cloudslice.cluster.task_endings import TaskEndings
 from cloudslice.cluster.task_records import (
     Owner,
     Values,
@@ -60,6 +62,7 @@ class KvTaskStore:
         record: keeps events.
         token_of: of a node that runs tasks; None: of one that only says what is wanted of them.
         room_of: a task's room, where that is known: the registry is slow to find a task without.
+        endings: is told of tasks that are about to end; of a node that runs tasks.
     """
 
     def __init__(
@@ -69,12 +72,14 @@ class KvTaskStore:
         record: Record,
         token_of: TokenOf | None = None,
         room_of: Callable[[str], RoomKey | None] = lambda _task_id: None,
+        endings: TaskEndings | None = None,
     ) -> None:
         self._registry = registry
         self._box = box
         self._record = record
         self._token_of = token_of
-        self._room_of = room_of
+        self._changes = TaskChanges(registry, room_of)
+        self._endings = endings
 
     async def load(self) -> tuple[list[StoredTask], list[BrokenTask]]:
         """See `TaskStore`; a node that runs tasks has none of them before it owns rooms."""
@@ -96,17 +101,15 @@ class KvTaskStore:
         Raises:
             StoreError: the registry gives no answer.
         """
-        if not keys.is_task_id(task_id):
-            return None
-        with _translated():
-            entry = await self._find(task_id)
+        with translated():
+            entry = await self._changes.find(task_id)
         return None if entry is None else (read_record(entry.value), entry.revision)
 
     async def create(self, task: StoredTask, *, since_ms: int) -> str:
         """See `TaskStore`."""
         claim = json.dumps({"task_id": task.task_id, "created_ms": task.created_ms}).encode()
         key = keys.REQUEST + task.request.hex()
-        with _translated():
+        with translated():
             while True:
                 known = await self._registry.get(key)
                 if known is not None and (former := await self._find_former(known, since_ms)):
@@ -144,7 +147,10 @@ class KvTaskStore:
 
     async def note_entered(self, task: TaskRef, *, has_failed: bool) -> None:
         """See `TaskStore`. Not in one step: cut off in between, the event comes twice."""
-        await self._require_owned(task.task_id)
+        with translated():
+            entry = await self._changes.find(task.task_id)
+        if entry is not None:
+            self._check_owner(entry)
         await self._record(RobotEntered(task, has_failed))
         await self._change(task.task_id, lambda values: values | {"has_entered": True})
 
@@ -158,9 +164,21 @@ class KvTaskStore:
 
     async def finish(self, task: TaskRef, code: LeaveCode) -> None:
         """See `TaskStore`. Not in one step: cut off in between, the event comes twice."""
-        await self._require_owned(task.task_id)
-        await self._record(RobotLeft(task, int(code)))
-        await self._change(task.task_id, lambda _values: None)
+        event: RobotLeft | None = RobotLeft(task, int(code))
+        with translated():
+            while (entry := await self._changes.find(task.task_id)) is not None:
+                self._check_owner(entry)
+                # Before the event: what it begins asks who tells of the uploads' end.
+                if self._endings is not None:
+                    await self._endings.begin(task, read_record(entry.value))
+                if event is not None:
+                    await self._record(event)
+                    event = None
+                try:
+                    await self._registry.delete(entry.key, entry.revision)
+                except ConflictError:
+                    continue  # its holders may have changed
+                break
 
     async def take(self, task_id: str, owner: Owner) -> StoredTask | BrokenTask | None:
         """Have a task run by `owner`, unless a later owner has it; None: it has ended.
@@ -177,7 +195,8 @@ class KvTaskStore:
             names_after_s = max(former.names_after_s, owner.names_after_s)
             return with_owner(values, Owner(owner.node, owner.token, names_after_s))
 
-        entry = await self._change(task_id, change, is_ours=False)
+        with translated():
+            entry = await self._changes.change(task_id, change)
         return None if entry is None else self._read(entry)
 
     async def _find_former(self, known: Entry, since_ms: int) -> str | None:
@@ -188,25 +207,13 @@ class KvTaskStore:
         task_id: str = claim["task_id"]
         # Another node may be about to write it.
         for _ in range(round(_WRITING_S / _LOOK_EVERY_S)):
-            entry = await self._find(task_id)
+            entry = await self._changes.find(task_id)
             if entry is not None:
                 return task_id if read_record(entry.value).get("leave_code") is None else None
             if await self._registry.get(known.key) != known:
                 return None
             await asyncio.sleep(_LOOK_EVERY_S)
         return None
-
-    async def _find(self, task_id: str) -> Entry | None:
-        room = self._room_of(task_id)
-        if room is None:
-            return await self._registry.find(keys.task_pattern(task_id))
-        return await self._registry.get(keys.task_key(room, task_id))
-
-    async def _require_owned(self, task_id: str) -> None:
-        with _translated():
-            entry = await self._find(task_id)
-        if entry is not None:
-            self._check_owner(entry)
 
     def _check_owner(self, entry: Entry) -> None:
         if self._token_of is None:
@@ -215,36 +222,9 @@ class KvTaskStore:
         if read_owner(read_record(entry.value)).token != self._token_of(room):
             raise NotOwnerError(f"task {task_id} is another node's")
 
-    async def _change(
-        self,
-        task_id: str,
-        change: Callable[[Values], Values | None],
-        *,
-        is_ours: bool = True,
-    ) -> Entry | None:
-        """Replace a record, or delete it where `change` gives None; the record as it is then."""
-        if not keys.is_task_id(task_id):
-            return None
-        with _translated():
-            while True:
-                entry = await self._find(task_id)
-                if entry is None:
-                    return None
-                if is_ours:
-                    self._check_owner(entry)
-                values = read_record(entry.value)
-                changed = change(values)
-                try:
-                    if changed is None:
-                        await self._registry.delete(entry.key, entry.revision)
-                        return None
-                    if changed == values:
-                        return entry
-                    value = write_record(changed)
-                    revision = await self._registry.update(entry.key, value, entry.revision)
-                    return Entry(entry.key, value, revision)
-                except ConflictError:
-                    continue
+    async def _change(self, task_id: str, change: Change) -> None:
+        with translated():
+            await self._changes.change(task_id, change, self._check_owner)
 
     def _read(self, entry: Entry) -> StoredTask | BrokenTask:
         values = read_record(entry.value)
@@ -258,7 +238,7 @@ class KvTaskStore:
 
     async def _load_entries(self) -> list[Entry]:
         entries = []
-        with _translated():
+        with translated():
             async with aclosing(self._registry.changes(quiet_s=_QUIET_S)) as changes:
                 async for entry in changes:
                     if entry is None:
@@ -266,11 +246,3 @@ class KvTaskStore:
                     if entry.key.startswith(keys.TASK) and entry.value:
                         entries.append(entry)
         return entries
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except RegistryError as error:
-        raise StoreError(str(error)) from error

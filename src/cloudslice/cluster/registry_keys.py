@@ -5,6 +5,7 @@
     room.<app>.<room>           who owns a room
     task.<app>.<room>.<task>    an unfinished task
     status.<task>               what its owner says of it
+    ended.<task>                who tells of the end of a task, and what that waits for
     request.<digest>            which task a CreateCloudSliceTask has made; goes after a while
     secret-check                tells whether a node has the others' encryption key
 
@@ -23,6 +24,7 @@ CLOCK = "clock."
 ROOM = "room."
 TASK = "task."
 STATUS = "status."
+ENDED = "ended."
 REQUEST = "request."
 SECRET_CHECK = "secret-check"  # noqa: S105 - a key's name
 
@@ -86,3 +88,13 @@ def status_key(task_id: str) -> str:
 def read_status_key(key: str) -> str:
     """The TaskId."""
     return key.removeprefix(STATUS).translate(_FROM_TOKEN)
+
+
+def ended_key(task_id: str) -> str:
+    """Of a task that has ended and is not settled."""
+    return ENDED + task_id.translate(_TO_TOKEN)
+
+
+def read_ended_key(key: str) -> str:
+    """The TaskId."""
+    return key.removeprefix(ENDED).translate(_FROM_TOKEN)

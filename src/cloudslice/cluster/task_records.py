@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ from cloudslice.tasks.task_row import UNREADABLE, to_row, to_task
 _BYTES = frozenset({"user_sig", "private_map_key", "bucket", "request"})
 
 Values = dict[str, Any]
-"""What a record has, by names: those of `task_row`, in which bytes are Base64, and `Owner`'s."""
+"""What a record has, by names: those of `task_row`, in which bytes are Base64, `Owner`'s, and the
+holders: nodes that have, or may have, slices of the task that are not stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def new_record(task: StoredTask, box: SecretBox) -> Values:
     """Of a task that nobody runs yet."""
     row = to_row(task, box)
     encoded = {name: _encode(value) for name, value in row.items()}
-    return encoded | _owner_values(Owner())
+    return encoded | _owner_values(Owner()) | {"holders": [], "has_lost": False}
 
 
 def write_record(values: Values) -> bytes:
@@ -71,8 +72,25 @@ def read_owner(values: Mapping[str, Any]) -> Owner:
 
 
 def with_owner(values: Values, owner: Owner) -> Values:
-    """The record with another owner."""
-    return values | _owner_values(owner)
+    """The record with another owner, which will have slices."""
+    holders = sorted({*read_holders(values), owner.node})
+    return values | _owner_values(owner) | {"holders": holders}
+
+
+def read_holders(values: Mapping[str, Any]) -> frozenset[str]:
+    """The holders; none, if they cannot be read."""
+    holders = values.get("holders")
+    return frozenset(map(str, holders)) if isinstance(holders, list) else frozenset()
+
+
+def has_lost(values: Mapping[str, Any]) -> bool:
+    """Whether nodes that were holders have lost slices of the task."""
+    return bool(values.get("has_lost"))
+
+
+def with_holders(values: Values, holders: Iterable[str], *, lost: bool) -> Values:
+    """The record with other holders; `lost`: those that are none any more have lost slices."""
+    return values | {"holders": sorted(holders), "has_lost": has_lost(values) or lost}
 
 
 def guess_task(room: RoomKey, task_id: str, values: Mapping[str, Any]) -> TaskRef:

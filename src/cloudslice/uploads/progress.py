@@ -65,11 +65,28 @@ class Progress:
         """The tasks that have begun to upload or lost something, and are not settled."""
         return {task_id for (task_id,) in connection.execute("SELECT task_id FROM uploads")}
 
-    def end(self, connection: sqlite3.Connection, task_ids: Iterable[str]) -> None:
-        """No slice will be added to any of these."""
+    def end(
+        self, connection: sqlite3.Connection, task_ids: Iterable[str], *, is_told: bool = False
+    ) -> None:
+        """No slice will be added to any of these.
+
+        Args:
+            is_told: another node has told already that their uploads are incomplete.
+        """
         for task_id in task_ids:
             self._begin(connection, task_id)
-            connection.execute("UPDATE uploads SET has_ended = 1 WHERE task_id = ?", (task_id,))
+            connection.execute(
+                "UPDATE uploads SET has_ended = 1, is_incomplete = is_incomplete OR ?"
+                " WHERE task_id = ?",
+                (is_told, task_id),
+            )
+
+    def has_lost(self, connection: sqlite3.Connection, task_id: str) -> bool:
+        """Whether slices of a task never reached the bucket."""
+        row = connection.execute(
+            "SELECT lost > 0 FROM uploads WHERE task_id = ?", (task_id,)
+        ).fetchone()
+        return row is not None and bool(row[0])
 
     def forget(self, connection: sqlite3.Connection, task_ids: Iterable[str]) -> None:
         """Nothing is left to be told of any of these."""
@@ -127,18 +144,26 @@ class Progress:
         )
 
     def settle(
-        self, connection: sqlite3.Connection, task: TaskRef, *, has_slices: bool, is_over: bool
+        self,
+        connection: sqlite3.Connection,
+        task: TaskRef,
+        *,
+        has_slices: bool,
+        is_over: bool,
+        has_lost: bool = False,
     ) -> bool:
         """A task has ended: event 1005 if it is due; whether nothing is left to do for it.
 
         Args:
-            has_slices: whether slices of it grow or wait.
+            has_slices: whether slices of it grow or wait, here or at other nodes.
             is_over: whether to say that uploads are incomplete, if they are.
+            has_lost: whether other nodes have lost slices of it.
         """
         row = connection.execute(
             "SELECT is_incomplete, lost FROM uploads WHERE task_id = ?", (task.task_id,)
         ).fetchone()
         is_incomplete, lost = row or (False, 0)
+        lost = lost or has_lost
         if not has_slices:
             if not is_incomplete:
                 outcome = UploadsOutcome.INCOMPLETE if lost else UploadsOutcome.ALL_STORED

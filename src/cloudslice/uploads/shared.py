@@ -18,6 +18,7 @@ from cloudslice.events import SliceStored
 from cloudslice.faults import Faults
 from cloudslice.gathering import Gatherer
 from cloudslice.slices import Bucket, Slice, TaskRef, WaitingSlice
+from cloudslice.uploads.other_nodes import NoOtherNodes, OtherNodes
 from cloudslice.uploads.progress import Progress
 from cloudslice.uploads.stores import BucketOpener
 from cloudslice.uploads.upload_pace import UploadPace
@@ -123,6 +124,7 @@ class Shared:
     """So long uploads may fail after a task's end before 1005 says that they are incomplete."""
     are_losses_waiting: Callable[[str], bool] = lambda _task_id: False
     """Whether a task has lost something that is to be told before its end."""
+    others: OtherNodes = field(default_factory=NoOtherNodes)
     counters: UploadCounters = field(default_factory=UploadCounters)
     random: Random = field(default_factory=Random)
     healthy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HEALTHY))

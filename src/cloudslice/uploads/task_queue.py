@@ -22,6 +22,7 @@ from cloudslice.uploads.backlog import Backlog, Pending
 from cloudslice.uploads.failures import give_up, report
 from cloudslice.uploads.objects import ObjectStore
 from cloudslice.uploads.one_upload import is_hopeless, open_store, upload
+from cloudslice.uploads.settling import Settling
 from cloudslice.uploads.shared import Receipt, Shared
 from cloudslice.uploads.storage_errors import StorageError
 from cloudslice.uploads.upload_pace import Trouble
@@ -34,8 +35,7 @@ class TaskQueue:
 
     Attributes:
         task: the task.
-        has_ended: whether no slice will be added; on record.
-        is_elsewhere: whether another node goes on with the task, and tells of its end.
+        is_filling: whether slices are being brought here from elsewhere.
     """
 
     def __init__(self, task: TaskRef, shared: Shared, waiting: Iterable[WaitingSlice]) -> None:
@@ -48,11 +48,11 @@ class TaskQueue:
         self._backlog = Backlog(waiting)
         self._uploading: set[Pending] = set()
         self._unrecorded: set[Pending] = set()
-        self._ended_at: float | None = None
-        self.is_elsewhere = False
+        self.is_filling = False
         self._wake = asyncio.Event()
         self._store: ObjectStore | None = None
         self._trouble = Trouble(shared.pace, shared.clock, shared.random)
+        self._end = Settling(task, shared, self._trouble, lambda: self.is_idle)
 
     @property
     def size(self) -> int:
@@ -66,7 +66,8 @@ class TaskQueue:
 
     @property
     def has_ended(self) -> bool:
-        return self._ended_at is not None
+        """Whether no slice will be added by the task; on record."""
+        return self._end.has_ended
 
     def add(self, new: WaitingSlice) -> None:
         """There is a new slice."""
@@ -75,9 +76,12 @@ class TaskQueue:
 
     def end(self) -> None:
         """The task has ended, which is on record."""
-        if self._ended_at is None:
-            self._ended_at = self._shared.clock.monotonic()
-        self.is_elsewhere = False
+        self._end.end()
+        self._wake.set()
+
+    def leave(self, *, is_elsewhere: bool) -> None:
+        """Another node goes on with the task, and tells of its end; False: it does not."""
+        self._end.is_elsewhere = is_elsewhere
         self._wake.set()
 
     def look(self) -> None:
@@ -112,7 +116,7 @@ class TaskQueue:
                 try:
                     if self._trouble.is_pause_over:
                         await self._start_uploads(uploads)
-                    if await self._settle():
+                    if await self._end.settle(is_busy=bool(self._uploading or self._unrecorded)):
                         return
                     await self._sleep()
                 except Exception as error:
@@ -214,37 +218,19 @@ class TaskQueue:
             )
             shared.counters.given_up += await self.drop(expired, error)
 
-    async def _settle(self) -> bool:
-        """Whether the queue's work is done."""
-        shared = self._shared
-        if self.is_elsewhere and self.is_idle:
-            await shared.database.persist(lambda c: shared.progress.forget(c, [self.task.task_id]))
-            return True
-        if self._ended_at is None or self._uploading or self._unrecorded:
-            return False
-        is_over = self._patience_ends_at <= shared.clock.monotonic()
-        has_slices = not self.is_idle
-        return await shared.database.persist(
-            lambda c: shared.progress.settle(c, self.task, has_slices=has_slices, is_over=is_over)
-        )
-
     @property
     def _has_more(self) -> bool:
-        """Whether slices grow, or were lost, and that is not on record."""
+        """Whether slices grow or are brought here, or were lost, and that is not on record."""
         shared, task_id = self._shared, self.task.task_id
-        return shared.spool.count_open(task_id) > 0 or shared.are_losses_waiting(task_id)
-
-    @property
-    def _patience_ends_at(self) -> float:
-        if self._ended_at is None or not self._trouble.failures:
-            return inf
-        return max(self._ended_at, self._trouble.since) + self._shared.patience_s
+        is_growing = self.is_filling or shared.spool.count_open(task_id) > 0
+        return is_growing or shared.are_losses_waiting(task_id)
 
     async def _sleep(self) -> None:
         """Until there may be something to do."""
         now = self._shared.clock.monotonic()
-        patience_ends_at = self._patience_ends_at
+        patience_ends_at = self._end.patience_ends_at
         until = patience_ends_at if patience_ends_at > now else inf
+        until = min(until, self._end.ask_again_at)
         if self._room > 0:
             until = min(until, max(self._backlog.next_at(), self._trouble.pauses_until))
         try:

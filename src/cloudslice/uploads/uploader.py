@@ -1,7 +1,7 @@
 """Runs a queue for each task that has slices to upload or is to be told of its end."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
@@ -15,11 +15,12 @@ from cloudslice.database import Database
 from cloudslice.events import LossRecorded, RobotLeft, SliceGone, SliceReady
 from cloudslice.faults import Faults
 from cloudslice.settings.storage_settings import StorageSettings
-from cloudslice.slices import TaskRef, WaitingSlice
+from cloudslice.slices import WaitingSlice
+from cloudslice.uploads.other_nodes import NoOtherNodes, OtherNodes
 from cloudslice.uploads.shared import Shared, SliceSource, UploadCounters
 from cloudslice.uploads.spool_limit import SpoolLimit
 from cloudslice.uploads.stores import BucketOpener, Stores
-from cloudslice.uploads.task_queue import TaskQueue
+from cloudslice.uploads.task_queues import TaskQueues
 from cloudslice.uploads.upload_pace import UploadPace
 
 _THREADS = 4
@@ -32,6 +33,9 @@ class Uploader:
 
     Entering it takes up what a former process has left. It hears of new slices (`SliceReady`), of
     those that came to nothing, and of tasks that end (`RobotLeft`), which it keeps.
+
+    Attributes:
+        queues: a queue for each task.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Uploader:
         pace: UploadPace | None = None,
         patience_s: float = 60.0,
         are_losses_waiting: Callable[[str], bool] = lambda _task_id: False,
+        others: OtherNodes | None = None,
     ) -> None:
         """
         Args:
@@ -60,14 +65,12 @@ class Uploader:
             patience_s: how long uploads may fail after a task's end before 1005 says so.
             are_losses_waiting: whether a task has lost something that is to be told before its
                 end; `LossRecorded` tells when that is so no more.
+            others: what other nodes have of the same tasks; None: there are no others.
         """
         self._readers = ThreadPoolExecutor(_THREADS, thread_name_prefix="upload-files")
         self._stores = Stores(settings, self._readers)
         self._spool = spool
         self._bus = bus
-        self._queues: dict[str, TaskQueue] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._group: asyncio.TaskGroup | None = None
         self._stack = AsyncExitStack()
         self._shared = Shared(
             database=database,
@@ -81,9 +84,11 @@ class Uploader:
             retention_s=settings.retention_hours * 3600,
             patience_s=patience_s,
             are_losses_waiting=are_losses_waiting,
+            others=others or NoOtherNodes(),
         )
+        self.queues = TaskQueues(self._shared)
         self._limit = SpoolLimit(
-            settings.spool_limit_gib * 1024**3, self._shared, self._queues.values()
+            settings.spool_limit_gib * 1024**3, self._shared, self.queues.all()
         )
 
     async def __aenter__(self) -> Self:
@@ -98,30 +103,32 @@ class Uploader:
         async with AsyncExitStack() as stack:
             stack.callback(self._readers.shutdown)
             await stack.enter_async_context(self._stores.client)
-            self._group = await stack.enter_async_context(asyncio.TaskGroup())
+            group = await stack.enter_async_context(asyncio.TaskGroup())
             for work in (shared.receipts.run(), self._limit.run()):
-                stack.callback(self._group.create_task(work).cancel)
-            stack.callback(self._stop)
+                stack.callback(group.create_task(work).cancel)
+            self.queues.start(group)
+            stack.callback(self.queues.stop)
             # Before the first one may come that is not among those that wait.
             self._bus.keep(RobotLeft, lambda c, event: shared.progress.end(c, [event.task.task_id]))
-            self._bus.listen(RobotLeft, lambda event: self._end(event.task))
+            self._bus.listen(RobotLeft, lambda event: self.queues.end(event.task))
             self._bus.listen(SliceReady, self._take)
-            self._bus.listen(SliceGone, lambda event: self._look(event.task_id))
-            self._bus.listen(LossRecorded, lambda event: self._look(event.task_id))
+            self._bus.listen(SliceGone, lambda event: self.queues.look(event.task_id))
+            self._bus.listen(LossRecorded, lambda event: self.queues.look(event.task_id))
             there: set[str] = set()
             for task, waiting in self._spool.take_waiting().items():
                 there |= stored.intersection(each.name for each in waiting)
-                self._add_queue(task, (each for each in waiting if each.name not in stored))
+                self.queues.add(task, (each for each in waiting if each.name not in stored))
                 for name in there.intersection(each.name for each in waiting):
                     shared.remove(task.task_id, name)
             await shared.database.run(partial(shared.progress.forget_stored, names=stored - there))
-            for task_id in ended & self._queues.keys():
-                self._queues[task_id].end()
+            for queue in self.queues.all():
+                if queue.task.task_id in ended:
+                    queue.end()
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        self._group = None  # what comes now waits for the next start
+        self.queues.seal()
         # Not told of an error of others: a task group would wrap it.
         await self._stack.aclose()
 
@@ -142,7 +149,7 @@ class Uploader:
 
     def count_waiting(self) -> int:
         """How many slices wait for their upload."""
-        return sum(queue.size for queue in self._queues.values())
+        return sum(queue.size for queue in self.queues.all())
 
     async def end_others(self, task_ids: Collection[str]) -> None:
         """No slice will be added to any task but these: the others are not on record as running.
@@ -152,15 +159,16 @@ class Uploader:
         """
         shared = self._shared
         begun = await shared.database.run(shared.progress.load_begun)
-        if gone := begun - self._queues.keys() - set(task_ids):
+        known = {queue.task.task_id for queue in self.queues.all()}
+        if gone := begun - known - set(task_ids):
             _log.error(
                 "tasks had ended that the spool does not know any more", task_ids=sorted(gone)
             )
             await shared.database.run(partial(shared.progress.forget, task_ids=gone))
         others = [
             queue
-            for task_id, queue in self._queues.items()
-            if task_id not in task_ids and not queue.has_ended
+            for queue in self.queues.all()
+            if queue.task.task_id not in task_ids and not queue.has_ended
         ]
         to_end = [queue for queue in others if queue.task.task_id in begun or not queue.is_idle]
         await shared.database.run(
@@ -173,63 +181,10 @@ class Uploader:
                 queue.end()
             else:
                 # Its creation was cut off, or all was told of it: nothing is to be told.
-                self._tasks.pop(task_id).cancel()
-                del self._queues[task_id]
-                self._spool.close(task_id)
-
-    def leave(self, task_id: str, *, is_elsewhere: bool = True) -> None:
-        """Another node goes on with a task, or has ended it: what is here is delivered, and no end
-        is told; unless it is to be told by us already. False: it is this node's again."""
-        queue = self._queues.get(task_id)
-        if queue is not None and not queue.has_ended:
-            queue.is_elsewhere = is_elsewhere
-            queue.look()
-
-    def leave_others(self, task_ids: Collection[str]) -> None:
-        """Leave all tasks but these."""
-        for task_id in self._queues.keys() - set(task_ids):
-            self.leave(task_id)
-
-    def _add_queue(self, task: TaskRef, waiting: Iterable[WaitingSlice] = ()) -> TaskQueue:
-        queue = self._queues[task.task_id] = TaskQueue(task, self._shared, waiting)
-        assert self._group is not None  # noqa: S101 - only called when entered
-        self._tasks[task.task_id] = self._group.create_task(self._run(queue))
-        return queue
-
-    def _find(self, task_id: str) -> TaskQueue | None:
-        """The queue of a task, made if it is not there."""
-        if (queue := self._queues.get(task_id)) is not None or self._group is None:
-            return queue
-        task = self._spool.find_task(task_id)
-        return None if task is None else self._add_queue(task)
+                self.queues.drop(task_id)
 
     def _take(self, event: SliceReady) -> None:
         ready = event.slice
-        if queue := self._find(ready.origin.task_id):
+        if queue := self.queues.find(ready.origin.task_id):
             queue.add(WaitingSlice(ready.name, event.file_size))
         self._limit.look()
-
-    def _end(self, task: TaskRef) -> None:
-        # A task that the spool does not know has nothing to deliver, which is told as well.
-        (self._find(task.task_id) or self._add_queue(task)).end()
-
-    def _look(self, task_id: str) -> None:
-        if queue := self._queues.get(task_id):
-            queue.look()
-
-    async def _run(self, queue: TaskQueue) -> None:
-        """Run a queue until its task is settled; should it break, it goes on."""
-        task_id = queue.task.task_id
-        while True:
-            try:
-                await queue.run()
-                break
-            except Exception as error:
-                self._shared.faults.caught(error, task_id=task_id)
-                await asyncio.sleep(self._shared.pace.first_s)
-        del self._queues[task_id], self._tasks[task_id]
-        self._spool.close(task_id)
-
-    def _stop(self) -> None:
-        for task in self._tasks.values():
-            task.cancel()
