@@ -8,7 +8,7 @@ from prometheus_client.process_collector import ProcessCollector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from cloudslice.api.errors import ApiError, Code, Phrase
 from cloudslice.api.gateway import Gateway
@@ -16,13 +16,18 @@ from cloudslice.bus import Bus
 from cloudslice.clock import SystemClock
 from cloudslice.cluster.cluster_metrics import ClusterMetrics
 from cloudslice.cluster.cluster_rooms import ClusterRooms
-from cloudslice.cluster.cluster_tasks import ClusterTasks
+from cloudslice.cluster.cluster_tasks import ClusterTasks, RoomChecks
 from cloudslice.cluster.cluster_view import ClusterView
 from cloudslice.cluster.joining import check_secret, check_settings
 from cloudslice.cluster.kv_task_store import KvTaskStore
 from cloudslice.cluster.registry import open_registry
+from cloudslice.cluster.removals import DistantRooms
+from cloudslice.cluster.room_places import find_node
 from cloudslice.config import Settings
+from cloudslice.faults import Faults
 from cloudslice.node import Node, healthz, open_media_ports
+from cloudslice.rooms.builtin.whip_redirects import whip_redirects_app
+from cloudslice.rooms.management import RoomService
 from cloudslice.rooms.room_kinds import open_remote_rooms
 from cloudslice.rooms.rooms_by_app import RoomsByApp
 from cloudslice.secrets import SecretBox, load_key
@@ -57,8 +62,14 @@ async def open_api_node(settings: Settings, nats_url: str) -> AsyncIterator[Node
         tick = Tick(clock)
         ports = open_media_ports(stack, settings.rtc, 0, tick, clock)
         rooms = await open_remote_rooms(stack, settings, ports, tick, clock, Bus(None))
-        tasks = ClusterTasks(settings, store, view, box, rooms, clock)
-        services = ClusterRooms(RoomsByApp(settings, rooms), store, view)
+        builtin = DistantRooms(registry, view)
+        checks: dict[str, RoomChecks] = {"builtin": builtin, **rooms}
+        tasks = ClusterTasks(settings, store, view, box, checks, clock)
+        servers: dict[str, RoomService] = {"builtin": builtin, **rooms}
+        services = ClusterRooms(RoomsByApp(settings, servers), store, view)
+        whip = whip_redirects_app(
+            settings, lambda room: find_node(view, room).url, clock, Faults("whip")
+        )
         gateway = Gateway(settings, tasks, services, _NoEvents(), clock)
         metrics = CollectorRegistry()
         metrics.register(ClusterMetrics(view, tasks.counts))
@@ -71,6 +82,8 @@ async def open_api_node(settings: Settings, nats_url: str) -> AsyncIterator[Node
             routes=[
                 Route("/healthz", healthz),
                 Route("/metrics", show_metrics),
+                Mount("/whip", whip),
+                Route("/whip", whip),
                 Route("/", gateway),
                 Route("/{prefix:path}", gateway, methods=["POST"]),
             ]

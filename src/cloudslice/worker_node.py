@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from cloudslice.bus import Bus
 from cloudslice.clock import SystemClock
@@ -13,12 +13,14 @@ from cloudslice.cluster.cluster_metrics import ClusterMetrics, WorkerMetrics
 from cloudslice.cluster.cluster_view import ClusterView, NodeInfo
 from cloudslice.cluster.fence import Fence
 from cloudslice.cluster.headroom import FULL_BELOW, Headroom
-from cloudslice.cluster.joining import check_secret, check_settings, load_node_name
+from cloudslice.cluster.joining import check_secret, check_settings, choose_url, load_node_name
 from cloudslice.cluster.kv_task_store import KvTaskStore
 from cloudslice.cluster.node_lease import NodeLease
 from cloudslice.cluster.orphaned_endings import OrphanedEndings
 from cloudslice.cluster.registry import open_registry
+from cloudslice.cluster.removals import Removals
 from cloudslice.cluster.room_ownership import RoomOwnership
+from cloudslice.cluster.room_places import WorkerPlaces
 from cloudslice.cluster.task_endings import TaskEndings
 from cloudslice.cluster.task_supervisor import TaskSupervisor
 from cloudslice.config import Settings
@@ -27,6 +29,9 @@ from cloudslice.delivery import SCHEMAS, open_delivery
 from cloudslice.ids import RoomKey
 from cloudslice.metrics import NodeMetrics
 from cloudslice.node import Node, healthz, open_media_ports
+from cloudslice.rooms.builtin.rooms import BuiltinRooms
+from cloudslice.rooms.builtin.whip import whip_app
+from cloudslice.rooms.remote.remote_rooms import RemoteRooms
 from cloudslice.rooms.room_kinds import open_remote_rooms
 from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.slicing.pictures.pool import PicturePool
@@ -54,6 +59,8 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
     async with AsyncExitStack() as stack:
         tick = Tick(clock)
         ports = open_media_ports(stack, settings.rtc, settings.rtc.udp_port, tick, clock)
+        own_host = next((host for host, _ in ports.shared.candidates), "127.0.0.1")
+        url = choose_url(settings, own_host)
         box = SecretBox(load_key(settings.data_dir, settings.encryption_key.get_secret_value()))
         # Before all else: who has this has the data directory, and the node's name, alone.
         database = await stack.enter_async_context(
@@ -79,13 +86,15 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
             free = headroom.measure()
             has_place = len(worker.tasks) < settings.cluster.tasks_per_node
             is_open = free >= FULL_BELOW and has_place and not delivery.uploads.is_full
-            return NodeInfo(node, session, free, ownership.count, is_open)
+            return NodeInfo(node, session, free, ownership.count, is_open, url)
 
         def token_of(room: RoomKey) -> int:
             return ownership.require_token(room)
 
         lease = NodeLease(registry, node, settings.cluster.lease_s, clock, describe)
-        ownership = RoomOwnership(registry, view, lease, clock)
+        builtin = BuiltinRooms(ports.shared, settings.rtc, clock, tick, bus)
+        ownership = RoomOwnership(registry, view, lease, clock, builtin.has_anchors)
+        builtin.on_left(ownership.note_left)
         fence = Fence(lease, clock.utc_ms() // 1000)
         endings = TaskEndings(registry, view, node)
         store = KvTaskStore(registry, box, record, token_of, view.room_of, endings)
@@ -93,7 +102,10 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
             stack, settings, database, box, bus, steady, clock, fence=fence.around, others=endings
         )
         pictures = stack.enter_context(PicturePool())
-        rooms = await open_remote_rooms(stack, settings, ports, tick, clock, bus)
+        # While webhooks still take the events of the anchors' leaving.
+        stack.callback(builtin.close)
+        rooms: dict[str, BuiltinRooms | RemoteRooms] = {"builtin": builtin}
+        rooms |= await open_remote_rooms(stack, settings, ports, tick, clock, bus)
         worker = Worker(settings, store, delivery.spool, rooms, pictures, clock, tick, bus)
         # The lease outlives the worker: it is given back when all slices are closed.
         await stack.enter_async_context(lease)
@@ -103,6 +115,7 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
         watching = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(watching.create_task(delivery.spool.watch()).cancel)
         await stack.enter_async_context(ownership)
+        await stack.enter_async_context(Removals(registry, view, ownership, builtin))
         await stack.enter_async_context(
             TaskSupervisor(
                 registry,
@@ -127,5 +140,14 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
             tick,
             more=[ClusterMetrics(view), WorkerMetrics(lease, ownership)],
         )
-        app = Starlette(routes=[Route("/healthz", healthz), Route("/metrics", metrics.endpoint)])
+        places = WorkerPlaces(view, lease, ownership, builtin.put_out_anchors, url)
+        whip = whip_app(settings, builtin, clock, places)
+        app = Starlette(
+            routes=[
+                Route("/healthz", healthz),
+                Route("/metrics", metrics.endpoint),
+                Mount("/whip", whip),
+                Route("/whip", whip),
+            ]
+        )
         yield Node(app, None, ports.shared.udp_port)

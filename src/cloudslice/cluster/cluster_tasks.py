@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
@@ -17,7 +18,7 @@ from cloudslice.cluster.kv_task_store import KvTaskStore
 from cloudslice.cluster.task_records import Values, read_task
 from cloudslice.config import AppSettings, Settings
 from cloudslice.ids import RoomKey
-from cloudslice.rooms.base import LeaveCode, RoomEntryError, RoomProvider
+from cloudslice.rooms.base import LeaveCode, RoomEntryError
 from cloudslice.secrets import SecretBox
 from cloudslice.slicing.params import ParamChanges, SubscriptionLists
 from cloudslice.tasks.model import (
@@ -38,6 +39,14 @@ _SEEN_WITHIN_S = 1.0
 """Seconds after which a call is answered, though this node does not see its own change yet."""
 
 
+class RoomChecks(Protocol):
+    """Tells of a kind of rooms which can be entered."""
+
+    async def check(self, key: RoomKey, robot_user_id: str) -> None:
+        """See `RoomProvider`; raises RoomEntryError."""
+        ...
+
+
 class ClusterTasks:
     """The `TaskService` of a cluster. Times on record are UTC: the nodes' clocks must agree.
 
@@ -46,7 +55,7 @@ class ClusterTasks:
         store: holds the tasks.
         view: for what is asked often.
         box: decrypts what is in the tasks.
-        rooms: by the name that an app's `rooms` setting has; only checked.
+        rooms: by the name that an app's `rooms` setting has; only asked.
         clock: for UTC.
 
     Attributes:
@@ -59,7 +68,7 @@ class ClusterTasks:
         store: KvTaskStore,
         view: ClusterView,
         box: SecretBox,
-        rooms: Mapping[str, RoomProvider],
+        rooms: Mapping[str, RoomChecks],
         clock: Clock,
     ) -> None:
         self.counts = Counter({"no_capacity": 0, "no_registry": 0})

@@ -46,6 +46,8 @@ class NodeInfo:
     rooms: int = 0
     is_open: bool = True
     """Whether it takes new tasks."""
+    url: str = ""
+    """By which anchors reach it; empty: it has not told."""
 
     def to_value(self) -> bytes:
         """As the registry has it."""
@@ -54,6 +56,7 @@ class NodeInfo:
             "headroom": round(self.headroom, 3),
             "rooms": self.rooms,
             "is_open": self.is_open,
+            "url": self.url,
         }
         return json.dumps(values).encode()
 
@@ -68,6 +71,7 @@ class NodeInfo:
                 float(values["headroom"]),
                 int(values["rooms"]),
                 bool(values["is_open"]),
+                str(values.get("url", "")),
             )
         except (KeyError, TypeError, ValueError):
             return None
@@ -103,18 +107,22 @@ class ClusterView:
     Attributes:
         nodes: by their names.
         rooms: those that somebody has taken.
+        room_counts: how many rooms each node has taken.
         tasks: by their TaskIds.
         statuses: what the owner of a task says of it, with the token by which it is the owner.
         ended: tasks that have ended and are not settled, by their TaskIds.
+        removals: who is to be put out of rooms, by their keys.
         faults: errors that nobody foresaw, of those who listen.
     """
 
     def __init__(self, registry: Registry) -> None:
         self.nodes: dict[str, NodeInfo] = {}
         self.rooms: dict[RoomKey, RoomOwner] = {}
+        self.room_counts: Counter[str] = Counter()
         self.tasks: dict[str, TaskInfo] = {}
         self.statuses: dict[str, tuple[str, int]] = {}
         self.ended: dict[str, EndedTask] = {}
+        self.removals: dict[str, Values] = {}
         self.faults = Faults("cluster view")
         self._registry = registry
         self._entries: dict[str, Entry] = {}
@@ -181,13 +189,6 @@ class ClusterView:
                     self._has_changed.clear()
                     await self._has_changed.wait()
 
-    def count_rooms(self) -> dict[str, int]:
-        """How many rooms each node has taken."""
-        counts = dict.fromkeys(self.nodes, 0)
-        for taken in self.rooms.values():
-            counts[taken.node] = counts.get(taken.node, 0) + 1
-        return counts
-
     async def _follow(self) -> None:
         while True:
             try:
@@ -243,6 +244,9 @@ class ClusterView:
             owner = RoomOwner(
                 str(values.get("node", "")), str(values.get("session", "")), entry.revision
             )
+            if room in self.rooms:
+                self.room_counts[self.rooms[room].node] -= 1
+            self.room_counts[owner.node] += bool(value)
             _set(self.rooms, room, owner if value else None)
         elif key.startswith(keys.TASK):
             room, task_id = keys.read_task_key(key)
@@ -253,6 +257,8 @@ class ClusterView:
             _set(in_room, task_id, task)
             if not in_room:
                 del self._in_room[room]
+        elif key.startswith(keys.REMOVAL):
+            _set(self.removals, key, read_record(value) if value else None)
         elif key.startswith(keys.STATUS):
             values = read_record(value)
             task_id = keys.read_status_key(key)

@@ -28,16 +28,31 @@ def check_settings(settings: Settings) -> None:
             "openssl rand -base64 32)"
         )
     for at, app in enumerate(settings.apps):
-        if app.rooms == "builtin":
-            raise SettingsError(
-                f'apps[{at}].rooms = "builtin": a cluster slices rooms of LiveKit and Janus; '
-                "builtin rooms need cloudslice serve"
-            )
         if any(rule.rooms for rule in app.auto_tasks):
             raise SettingsError(
                 f"apps[{at}].auto_tasks: a cluster begins no tasks by itself; that needs "
                 "cloudslice serve"
             )
+
+
+def choose_url(settings: Settings, host: str) -> str:
+    """The base URL by which anchors reach this node.
+
+    Args:
+        settings: may say it.
+        host: an address of this machine, where it listens on all of them.
+
+    Raises:
+        SettingsError: it cannot be known.
+    """
+    if settings.cluster.url:
+        return settings.cluster.url.rstrip("/")
+    listens_on, port = settings.listen_address
+    if not port:
+        raise SettingsError("cluster.url: needed where `listen` has port 0")
+    if listens_on in ("0.0.0.0", "::"):  # noqa: S104 - read, not bound
+        listens_on = host
+    return f"http://{f'[{listens_on}]' if ':' in listens_on else listens_on}:{port}"
 
 
 def load_node_name(data_dir: Path) -> str:

@@ -111,9 +111,9 @@ class Registry:
         """
         return await self._publish(key, value, _expecting(revision), ttl_s)
 
-    async def put(self, key: str, value: bytes) -> int:
+    async def put(self, key: str, value: bytes, *, ttl_s: int | None = None) -> int:
         """Replace whatever a key has; for those that nobody else changes."""
-        return await self._publish(key, value, {}, None)
+        return await self._publish(key, value, {}, ttl_s)
 
     async def delete(self, key: str, revision: int) -> None:
         """Have a key gone that has `revision`.

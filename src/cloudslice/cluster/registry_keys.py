@@ -7,6 +7,7 @@
     status.<task>               what its owner says of it
     ended.<task>                who tells of the end of a task, and what that waits for
     request.<digest>            which task a CreateCloudSliceTask has made; goes after a while
+    removal.<app>.<room>.<id>   whom to put out of a builtin room; goes after a while
     secret-check                tells whether a node has the others' encryption key
 
 A room is ``n150`` or, where its id is a text, ``s`` and that in Base64 (RFC 4648, 5). A task is its
@@ -26,6 +27,7 @@ TASK = "task."
 STATUS = "status."
 ENDED = "ended."
 REQUEST = "request."
+REMOVAL = "removal."
 SECRET_CHECK = "secret-check"  # noqa: S105 - a key's name
 
 _TASK_ID = re.compile(r"[A-Za-z0-9+.-]{1,200}", re.ASCII)
@@ -98,3 +100,13 @@ def ended_key(task_id: str) -> str:
 def read_ended_key(key: str) -> str:
     """The TaskId."""
     return key.removeprefix(ENDED).translate(_FROM_TOKEN)
+
+
+def removal_key(room: RoomKey, name: str) -> str:
+    """Of what is wanted of a room's owner once; `name` is of letters and digits."""
+    return f"{REMOVAL}{room_part(room)}.{name}"
+
+
+def read_removal_key(key: str) -> RoomKey:
+    """The room; raises ValueError if there is none."""
+    return read_room_part(key.removeprefix(REMOVAL).rpartition(".")[0])

@@ -1,17 +1,20 @@
-"""Which rooms are this node's: it takes those that nobody has, and gives back those without tasks.
+"""Which rooms are this node's: it takes those that nobody has, and gives back those nobody needs.
 
 1. A room is the node's by its record in the registry, which is changed by compare-and-set, and as
    long as the session of the node's lease goes on that the record names.
 2. A room with tasks whose owner's lease has ended is taken by the best node that is there. The
    others wait for their turn, so that it is taken even if the best one does not see it.
-3. The revision of the record is the room's fencing token. A room that was lost and taken again has
+3. A builtin room without tasks is taken when an anchor comes to this node (`claim`), and kept while
+   anchors are in it. When its owner has gone, it is nobody's: its anchors come again.
+4. The revision of the record is the room's fencing token. A room that was lost and taken again has
    another one.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -40,13 +43,25 @@ _log = structlog.get_logger(__name__)
 class RoomOwnership:
     """The rooms of this node; an async context manager that takes them and gives them back.
 
+    Args:
+        registry: has the records.
+        view: shows them.
+        lease: of this node.
+        clock: for turns.
+        has_anchors: whether anchors are in a room here.
+
     Attributes:
         taken: how often a room was taken from a node that is gone.
         faults: errors that nobody foresaw.
     """
 
     def __init__(
-        self, registry: Registry, view: ClusterView, lease: NodeLease, clock: Clock
+        self,
+        registry: Registry,
+        view: ClusterView,
+        lease: NodeLease,
+        clock: Clock,
+        has_anchors: Callable[[RoomKey], bool] = lambda _room: False,
     ) -> None:
         self.taken = 0
         self.faults = Faults("room ownership")
@@ -54,13 +69,17 @@ class RoomOwnership:
         self._view = view
         self._lease = lease
         self._clock = clock
+        self._has_anchors = has_anchors
+        self._holds: Counter[RoomKey] = Counter()
+        """Rooms that somebody is about to come into."""
         self._owned: dict[RoomKey, int] = {}
         """Rooms by their tokens."""
         self._retaken: set[RoomKey] = set()
         """Of a former session of ours: to be taken anew, unless somebody else has them."""
         self._given_back: dict[RoomKey, int] = {}
         """By their last tokens, as long as the view still shows them as ours."""
-        self._counts: dict[str, int] = {}
+        self._giving_back: set[RoomKey] = set()
+        """Whose records are being deleted."""
         self._waiting: dict[RoomKey, float] = {}
         """Rooms that may be without an owner, since which monotonic second."""
         self._others_from = 0.0
@@ -98,6 +117,40 @@ class RoomOwnership:
     def is_undecided(self, room: RoomKey) -> bool:
         """Whether the room was this node's when its lease ran out, and may become so again."""
         return room in self._retaken
+
+    def is_settled(self, room: RoomKey) -> bool:
+        """Whether it is known here that the room is, or is not, this node's."""
+        return room not in self._retaken and room not in self._giving_back
+
+    @contextmanager
+    def holding(self, room: RoomKey) -> Iterator[None]:
+        """A context within which the room is not given back, though nobody is in it."""
+        self._holds[room] += 1
+        try:
+            yield
+        finally:
+            self._holds[room] -= 1
+            if not self._holds[room]:
+                del self._holds[room]
+            self.note_left(room)
+
+    async def claim(self, room: RoomKey) -> bool:
+        """Take a room that nobody has; whether it is this node's then. To be called within
+        `holding`.
+
+        Raises:
+            RegistryError: the registry gives no answer.
+        """
+        if self._view.owner_of(room) is None and room not in self._owned:
+            taken = self._view.rooms.get(room)
+            with suppress(ConflictError):  # another node was first, or another anchor here
+                await self._take(room, 0 if taken is None else taken.revision)
+        return room in self._owned
+
+    def note_left(self, room: RoomKey) -> None:
+        """Give a room back, if nobody needs it any more."""
+        if room in self._owned:
+            self._look_at(room)
 
     def require_token(self, room: RoomKey) -> int:
         """The token by which the room is this node's for certain at this moment.
@@ -175,7 +228,6 @@ class RoomOwnership:
     async def _act(self) -> None:
         if not self._lease.is_valid:
             return
-        self._counts = self._view.count_rooms()
         await self._for_each(self._retaken, self._retake)
         await self._for_each(list(self._waiting), self._settle)
 
@@ -216,7 +268,8 @@ class RoomOwnership:
         taken, owner, token = view.rooms.get(room), view.owner_of(room), self._owned.get(room)
         if not view.tasks_in(room):
             if token is not None:
-                await self._give_back(room, token)
+                if not self._holds[room] and not self._has_anchors(room):
+                    await self._give_back(room, token)
             elif taken is not None and owner is None:
                 await self._registry.delete(keys.ROOM + keys.room_part(room), taken.revision)
             if view.tasks_in(room):
@@ -233,14 +286,19 @@ class RoomOwnership:
         node, now = self._lease.node, self._clock.monotonic()
         if taken is not None and taken.node != node and now < self._others_from:
             return False
-        nodes = order_nodes(room, taken, self._view.nodes.values(), self._counts)
+        view = self._view
+        nodes = order_nodes(room, taken, view.nodes.values(), view.room_counts)
         turn = nodes.index(node) if node in nodes else len(nodes)
         return now >= self._waiting[room] + turn * _TURN_S
 
     async def _give_back(self, room: RoomKey, token: int) -> None:
-        # Or it is gone, by a try of ours whose answer did not come, or another node's.
-        with suppress(ConflictError):
-            await self._registry.delete(keys.ROOM + keys.room_part(room), token)
+        self._giving_back.add(room)
+        try:
+            # Or it is gone, by a try of ours whose answer did not come, or another node's.
+            with suppress(ConflictError):
+                await self._registry.delete(keys.ROOM + keys.room_part(room), token)
+        finally:
+            self._giving_back.discard(room)
         if self._owned.get(room) == token:
             del self._owned[room]
             self._given_back[room] = token

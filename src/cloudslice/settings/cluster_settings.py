@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from cloudslice.settings.section import Section
+from cloudslice.settings.values import BaseUrl
 
 
 class ClusterSettings(Section):
@@ -16,3 +17,5 @@ class ClusterSettings(Section):
     """On how many NATS servers the registry is kept, when it is made."""
     tasks_per_node: Annotated[int, Field(ge=1)] = 500
     """A node with so many tasks takes no new ones."""
+    url: BaseUrl = ""
+    """By which anchors reach this worker, who come by WHIP to another node; empty: by `listen`."""

@@ -125,6 +125,15 @@ CallbackUrl = Annotated[
     Field(max_length=2083),
     AfterValidator(shaped(r"(?:https?://[^\s/]\S*)?", "a URL with http:// or https://")),
 ]
+BaseUrl = Annotated[
+    str,
+    AfterValidator(
+        shaped(
+            r"(?:https?://[^\s/?#@]+(?:/[^\s?#]*)?)?",
+            "a URL with http:// or https://, and no user, query or fragment in it",
+        )
+    ),
+]
 CallbackKey = Annotated[SecretStr, AfterValidator(_check_callback_key)]
 IceServer = Annotated[
     str,

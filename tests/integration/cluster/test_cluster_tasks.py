@@ -181,7 +181,6 @@ async def test_a_node_with_another_key_is_refused(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("app", "key", "problem"),
     [
-        pytest.param({}, "k", r"apps\[0\]\.rooms", id="builtin rooms"),
         pytest.param(LIVEKIT, "", "encryption_key", id="no key"),
         pytest.param(
             LIVEKIT | {"auto_tasks": [{"rooms": "*", "storage": STORAGE}]},

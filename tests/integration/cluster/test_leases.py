@@ -38,6 +38,7 @@ class Side:
     wire: TcpProxy
     stack: AsyncExitStack
     is_open: bool = True
+    has_anchors: bool = False
     changes: list[RoomKey] = field(default_factory=list)
 
     @property
@@ -83,7 +84,9 @@ async def open_side(server: NatsServer) -> AsyncIterator[OpenSide]:
                     return NodeInfo(name, session, rooms=ownership.count, is_open=side.is_open)
 
                 lease = NodeLease(registry, name, LEASE_S, clock, describe)
-                ownership = RoomOwnership(registry, view, lease, clock)
+                ownership = RoomOwnership(
+                    registry, view, lease, clock, lambda _room: side.has_anchors
+                )
                 side = Side(registry, view, lease, ownership, Fence(lease, 0), wire, stack)
                 ownership.on_changed(side.changes.append)
                 await stack.enter_async_context(lease)
@@ -189,3 +192,41 @@ async def test_a_node_that_is_back_at_once_goes_on(open_side: OpenSide) -> None:
     await eventually(lambda: again.is_certain, LEASE_S - 1)
     assert again.ownership.require_token(ROOM) > (one.ownership.find_token(ROOM) or 0)
     assert again.lease.former_ceiling_s == one.lease.ceiling_s
+
+
+async def test_a_room_is_kept_while_anchors_are_in_it(open_side: OpenSide) -> None:
+    """It is taken for the first of them, and by one node only."""
+    one, two = await open_side("one"), await open_side("two")
+    with one.ownership.holding(ROOM), two.ownership.holding(ROOM):
+        assert sorted([await one.ownership.claim(ROOM), await two.ownership.claim(ROOM)]) == [
+            False,
+            True,
+        ]
+        owner, other = (one, two) if one.has_room else (two, one)
+        assert await owner.ownership.claim(ROOM), "again"
+        await eventually(lambda: other.view.owner_of(ROOM) is not None)
+        owner.has_anchors = True
+    revision = await one.registry.create(TASK_KEY, b"{}")
+    await eventually(lambda: bool(owner.view.tasks_in(ROOM)))
+    await one.registry.delete(TASK_KEY, revision)
+    await eventually(lambda: not owner.view.tasks_in(ROOM))
+    owner.ownership.note_left(ROOM)
+    owner.has_anchors = False
+    owner.ownership.note_left(ROOM)
+    await eventually(lambda: not owner.has_room and ROOM not in other.view.rooms)
+    assert owner.changes.count(ROOM) == 2, "taken once, given back once"
+
+
+async def test_a_room_of_anchors_only_is_nobodys_when_its_owner_has_gone(
+    open_side: OpenSide,
+) -> None:
+    one, two = await open_side("one"), await open_side("two")
+    one.has_anchors = True
+    with one.ownership.holding(ROOM):
+        assert await one.ownership.claim(ROOM)
+    await eventually(lambda: two.view.owner_of(ROOM) is not None)
+    one.wire.freeze()
+    await eventually(lambda: ROOM not in two.view.rooms)
+    assert not two.has_room
+    one.wire.restore()
+    await eventually(lambda: not one.has_room)

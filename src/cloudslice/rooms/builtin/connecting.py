@@ -52,6 +52,10 @@ class Connecting(Generic[T]):
         """Who is on the way into `room` under `user_id`, or None."""
         return self._members.get((room, user_id))
 
+    def has_any(self, room: RoomKey) -> bool:
+        """Whether anybody is on the way into `room`."""
+        return any(each == room for each, _ in self._members)
+
     def check(self, room: RoomKey, user_id: str) -> None:
         """Whether one more may be on its way; one that replaces another may always be.
 

@@ -82,6 +82,7 @@ class BuiltinRooms:
         self._publications: dict[str, Publication] = {}
         self._connecting: Connecting[Publication] = Connecting(settings)
         self._counts_of_ended: Counter[str] = Counter()
+        self._on_left: list[Callable[[RoomKey], object]] = []
         self.faults = Faults("room")
         """Unforeseen errors: of robots that are told of anchors, and of WHIP requests."""
         self._reporter = RoomReporter(bus, self.faults)
@@ -155,6 +156,20 @@ class BuiltinRooms:
     def is_occupied(self, room: RoomKey) -> bool:
         """Whether anybody is in the room."""
         return room in self._rooms
+
+    def has_anchors(self, room: RoomKey) -> bool:
+        """Whether anchors are in the room, or on their way into it."""
+        members = self._rooms.get(room)
+        return bool(members and members.anchors) or self._connecting.has_any(room)
+
+    def on_left(self, call: Callable[[RoomKey], object]) -> None:
+        """`call` when an anchor has left a room, or will not come."""
+        self._on_left.append(call)
+
+    def put_out_anchors(self, room: RoomKey) -> None:
+        """End all anchors' sessions of a room. It has gone elsewhere: who comes again by the same
+        endpoint finds it."""
+        self.end([each for each in self._publications.values() if each.room == room])
 
     async def exists(self, room: RoomKey) -> bool:
         """See `RoomService`."""
@@ -247,6 +262,8 @@ class BuiltinRooms:
         why = {"failure": failure} if failure else {}
         _log.info("anchor left", **_fields(publication), reason=reason.value, **why)
         self._counts_of_ended.update(publication.connection.counts)
+        for call in self._on_left:
+            call(publication.room)
 
     def _remove(self, publication: Publication) -> None:
         """Take an anchor out of its room, if it is there."""

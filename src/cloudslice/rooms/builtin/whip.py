@@ -2,22 +2,15 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
-from functools import partial
 from http import HTTPStatus
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from cloudslice.clock import Clock
 from cloudslice.config import AppSettings, Settings
-from cloudslice.faults import Faults
-from cloudslice.http_problems import RefusedError, refusal_response
+from cloudslice.http_problems import RefusedError
 from cloudslice.ids import RoomKey, whip_path
 from cloudslice.rooms.builtin.connecting import Scope, TooManyConnectingError
 from cloudslice.rooms.builtin.publication import Publication
@@ -28,7 +21,16 @@ from cloudslice.rooms.builtin.whip_admission import (
     find_target,
     needed_privileges,
 )
-from cloudslice.rooms.builtin.whip_http import FRAGMENT, SDP, read_text, unroutable_response
+from cloudslice.rooms.builtin.whip_http import (
+    FRAGMENT,
+    SDP,
+    ice_server_links,
+    make_app,
+    options_response,
+    read_text,
+    redirect_response,
+)
+from cloudslice.rooms.builtin.whip_places import NoPlaceError, OnePlace, RoomPlaces
 from cloudslice.webrtc.accepting import ReceivePolicy, accept_offer
 from cloudslice.webrtc.candidates import IceCredentials
 from cloudslice.webrtc.ice_fragment import parse_fragment, write_fragment
@@ -39,67 +41,31 @@ from cloudslice.webrtc.sdp import SdpError
 
 _RETRY_AFTER_S = "5"
 """Sessions connect within a second or two, unless they never do."""
-_PUBLISH_PATH = "/{sdk_app_id}/{room_id_type}/{room_id}/{user_id}"
-_SESSION_PATH = _PUBLISH_PATH + "/{publication_id}"
+_PLACE_RETRY_S = "1"
 _PREFIX = re.compile("(/[A-Za-z0-9._~-]+)*")
 
 
-def whip_app(settings: Settings, rooms: BuiltinRooms, clock: Clock) -> Starlette:
-    """The application to mount at ``/whip``."""
-    endpoint = _Whip(settings, rooms, clock)
-    fence = partial(_fenced, rooms.faults)
-    at_endpoint = fence(endpoint.at_endpoint)
-    at_session = fence(endpoint.at_session)
-    app = Starlette(
-        routes=[
-            # Some clients end the URL that they are given with a slash.
-            *(
-                Route(path + slash, handler, methods=methods)
-                for slash in ("", "/")
-                for path, handler, methods in (
-                    (_PUBLISH_PATH, at_endpoint, ["POST", "OPTIONS"]),
-                    (_SESSION_PATH, at_session, ["DELETE", "PATCH", "OPTIONS"]),
-                )
-            )
-        ],
-        middleware=[
-            Middleware(
-                CORSMiddleware,
-                allow_origins=["*"],
-                allow_methods=["POST", "PATCH", "DELETE", "OPTIONS"],
-                allow_headers=["*"],
-                expose_headers=["Location", "Link", "ETag", "Accept-Patch", "Retry-After"],
-            )
-        ],
-        exception_handlers={RefusedError: refusal_response, HTTPException: unroutable_response},
-    )
-    app.router.redirect_slashes = False
-    return app
+def whip_app(
+    settings: Settings, rooms: BuiltinRooms, clock: Clock, places: RoomPlaces | None = None
+) -> Starlette:
+    """The application to mount at ``/whip``.
 
-
-_Handler = Callable[[Request], Awaitable[Response]]
-
-
-def _fenced(faults: Faults, handler: _Handler) -> _Handler:
-    """The same handler, with an answer to what nobody foresaw."""
-
-    async def handle(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except RefusedError:
-            raise
-        except Exception as error:
-            faults.caught(error, method=request.method)
-            raise RefusedError(
-                HTTPStatus.INTERNAL_SERVER_ERROR, "something broke here; the log says more"
-            ) from error
-
-    return handle
+    Args:
+        settings: the apps.
+        rooms: of this node.
+        clock: for UserSigs.
+        places: says which rooms are another node's; None: none is.
+    """
+    endpoint = _Whip(settings, rooms, clock, places or OnePlace())
+    return make_app(endpoint.at_endpoint, endpoint.at_session, rooms.faults)
 
 
 class _Whip:
-    def __init__(self, settings: Settings, rooms: BuiltinRooms, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, rooms: BuiltinRooms, clock: Clock, places: RoomPlaces
+    ) -> None:
         self._settings = settings
+        self._places = places
         self._body_timeout_s = settings.http.body_timeout_s
         self._rooms = rooms
         self._clock = clock
@@ -108,29 +74,40 @@ class _Whip:
 
     async def at_endpoint(self, request: Request) -> Response:
         """A request to an anchor's WHIP endpoint."""
-        return await (self._options() if request.method == "OPTIONS" else self._publish(request))
+        if request.method == "OPTIONS":
+            return options_response(self._settings)
+        return await self._publish(request)
 
     async def at_session(self, request: Request) -> Response:
         """A request to a WHIP session."""
         if request.method == "OPTIONS":
-            return await self._options()
+            return options_response(self._settings)
         return await (self._leave(request) if request.method == "DELETE" else self._patch(request))
 
     async def _publish(self, request: Request) -> Response:
         app, room, user_id = find_target(request, self._settings)
         check_user_sig(request, app, user_id, self._now_s())
         text = await read_text(request, SDP, self._body_timeout_s)
-        async with self._turn:
-            await asyncio.sleep(0)  # between two offers, what else is due is done: media is read
-            publication, answer = self._take(request, app, room, user_id, text)
+        try:
+            async with self._places.holding(room) as url:
+                if url:
+                    return redirect_response(request, url, whip_path(room, user_id))
+                async with self._turn:
+                    await asyncio.sleep(0)  # between two offers, what else is due is done
+                    publication, answer = self._take(request, app, room, user_id, text)
+        except NoPlaceError as error:
+            raise RefusedError(
+                HTTPStatus.SERVICE_UNAVAILABLE, str(error), Retry_After=_PLACE_RETRY_S
+            ) from error
         return Response(
             answer,
             HTTPStatus.CREATED,
             {
-                "Location": _location(request, publication),
+                # Of this node, whatever stands before it: nobody else has the session.
+                "Location": f"{self._places.url or _prefix(request)}{_path(publication)}",
                 "ETag": _etag(publication),
                 "Accept-Patch": FRAGMENT,
-                **self._ice_server_links(),
+                **ice_server_links(self._settings),
             },
             SDP,
         )
@@ -183,12 +160,6 @@ class _Whip:
             media_type=FRAGMENT,
         )
 
-    async def _options(self) -> Response:
-        return Response(
-            status_code=HTTPStatus.NO_CONTENT,
-            headers={"Accept-Post": SDP, "Accept-Patch": FRAGMENT, **self._ice_server_links()},
-        )
-
     def _now_s(self) -> float:
         return self._clock.utc_ms() / 1000
 
@@ -197,10 +168,6 @@ class _Whip:
         if publication is None:
             raise RefusedError(HTTPStatus.NOT_FOUND, "no such session, or it has ended")
         return publication
-
-    def _ice_server_links(self) -> dict[str, str]:
-        links = [f'<{url}>; rel="ice-server"' for url in self._settings.rtc.ice_servers]
-        return {"Link": ", ".join(links)} if links else {}
 
 
 def _read(text: str, policy: ReceivePolicy) -> tuple[RemoteDescription, Negotiation]:
@@ -236,14 +203,15 @@ def _restart_fragment(connection: PeerConnection) -> str:
     )
 
 
-def _location(request: Request, publication: Publication) -> str:
-    """The session's URL, from the root of the host that the client sees: a proxy that serves us
-    under a path says so by X-Forwarded-Prefix."""
+def _prefix(request: Request) -> str:
+    """The path under which a proxy serves us, from the root of the host that the client sees."""
     prefix = request.headers.get("x-forwarded-prefix", "").rstrip("/")
-    if not _PREFIX.fullmatch(prefix):
-        prefix = ""
-    endpoint = whip_path(publication.room, publication.user_id)
-    return f"{prefix}{endpoint}/{publication.publication_id}"
+    return prefix if _PREFIX.fullmatch(prefix) else ""
+
+
+def _path(publication: Publication) -> str:
+    """The session's."""
+    return f"{whip_path(publication.room, publication.user_id)}/{publication.publication_id}"
 
 
 def _etag(publication: Publication) -> str:
