@@ -12,7 +12,8 @@ from cloudslice.rooms.janus.janus_channel import Message
 from cloudslice.rooms.janus.janus_subscription import Subscription
 from cloudslice.rooms.janus.roster import Source
 from cloudslice.rooms.janus.session import Answer, Listener
-from cloudslice.rooms.remote.remote_tracks import RemoteAudioTrack, RemoteTrack
+from cloudslice.rooms.remote.remote_audio_track import RemoteAudioTrack
+from cloudslice.rooms.remote.remote_tracks import RemoteTrack
 from cloudslice.webrtc.peer_connection import ConnectionUser, PeerConnection
 from helpers.meeting import CERTIFICATE, HOME, OPTIONS, MemoryPort
 from helpers.peer import Peer, shuttle

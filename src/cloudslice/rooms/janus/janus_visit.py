@@ -21,12 +21,10 @@ from cloudslice.rooms.janus.janus_errors import JanusError
 from cloudslice.rooms.janus.janus_subscription import Connect, Subscription, SubscriptionLostError
 from cloudslice.rooms.janus.roster import Feed, Roster, Source
 from cloudslice.rooms.janus.session import JanusSession
-from cloudslice.rooms.remote.remote_tracks import (
-    RemoteAudioTrack,
-    RemoteTrack,
-    RemoteVideoTrack,
-    ignore_change,
-)
+from cloudslice.rooms.remote.remote_audio_track import RemoteAudioTrack
+from cloudslice.rooms.remote.remote_track import ignore_change
+from cloudslice.rooms.remote.remote_tracks import RemoteTrack
+from cloudslice.rooms.remote.remote_video_track import RemoteVideoTrack
 from cloudslice.rooms.remote.room_server import RoomView, Tracks, UnreachableError
 from cloudslice.rooms.remote.user_ids import identity_to_tell, to_user_id
 from cloudslice.webrtc.udp.port import UdpPort

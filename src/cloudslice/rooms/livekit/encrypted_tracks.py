@@ -3,7 +3,9 @@
 from cloudslice.clock import Clock
 from cloudslice.media.tracks import OpusRun
 from cloudslice.rooms.livekit.frame_decryption import TrackDecryption
-from cloudslice.rooms.remote.remote_tracks import Caught, RemoteAudioTrack, RemoteVideoTrack
+from cloudslice.rooms.remote.remote_audio_track import RemoteAudioTrack
+from cloudslice.rooms.remote.remote_track import Caught
+from cloudslice.rooms.remote.remote_video_track import RemoteVideoTrack
 from cloudslice.webrtc.video_receiver import VideoReceiver
 
 

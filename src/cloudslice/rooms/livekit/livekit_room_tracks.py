@@ -11,13 +11,10 @@ from cloudslice.rooms.livekit.encrypted_tracks import EncryptedAudioTrack, Encry
 from cloudslice.rooms.livekit.frame_decryption import FrameKey, TrackDecryption
 from cloudslice.rooms.livekit.livekit_members import Published, PublishedTracks
 from cloudslice.rooms.remote.layer_choice import LayerChoice
-from cloudslice.rooms.remote.remote_tracks import (
-    Caught,
-    RemoteAudioTrack,
-    RemoteTrack,
-    RemoteVideoTrack,
-    ignore_change,
-)
+from cloudslice.rooms.remote.remote_audio_track import RemoteAudioTrack
+from cloudslice.rooms.remote.remote_track import Caught, ignore_change
+from cloudslice.rooms.remote.remote_tracks import RemoteTrack
+from cloudslice.rooms.remote.remote_video_track import RemoteVideoTrack
 from cloudslice.rooms.remote.room_server import Tracks
 from cloudslice.webrtc.receiver import Receiver
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 
 from livekit.protocol import models, rtc
 
-from cloudslice.rooms.remote.remote_tracks import RemoteTrack, RemoteVideoTrack
+from cloudslice.rooms.remote.remote_tracks import RemoteTrack
+from cloudslice.rooms.remote.remote_video_track import RemoteVideoTrack
 
 
 class Subscriptions:

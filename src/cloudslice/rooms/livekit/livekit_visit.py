@@ -20,7 +20,7 @@ from cloudslice.rooms.livekit.livekit_room_tracks import RoomTracks
 from cloudslice.rooms.livekit.livekit_sections import OfferedSections
 from cloudslice.rooms.livekit.livekit_session import LivekitSession, VisitPlace
 from cloudslice.rooms.livekit.livekit_subscriptions import Subscriptions
-from cloudslice.rooms.remote.remote_tracks import ignore_change
+from cloudslice.rooms.remote.remote_track import ignore_change
 from cloudslice.rooms.remote.room_server import Tracks, UnreachableError
 from cloudslice.webrtc.peer_connection import CloseReason, PeerConnection
 from cloudslice.webrtc.sdp import SdpError

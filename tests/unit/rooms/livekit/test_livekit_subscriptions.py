@@ -14,7 +14,7 @@ from cloudslice.rooms.livekit.frame_decryption import FrameKey
 from cloudslice.rooms.livekit.livekit_members import Published, PublishedTracks
 from cloudslice.rooms.livekit.livekit_room_tracks import RoomTracks
 from cloudslice.rooms.livekit.livekit_subscriptions import Subscriptions
-from cloudslice.rooms.remote.remote_tracks import RemoteAudioTrack
+from cloudslice.rooms.remote.remote_audio_track import RemoteAudioTrack
 from cloudslice.rooms.remote.room_server import Tracks
 from helpers.rtp import RecordingSink
 from helpers.slice_store import ManualClock

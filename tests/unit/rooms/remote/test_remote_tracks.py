@@ -7,7 +7,8 @@ import pytest
 from cloudslice.codecs.vp8 import VP8, Vp8Depacketizer
 from cloudslice.faults import Faults
 from cloudslice.media.tracks import Keyframe
-from cloudslice.rooms.remote.remote_tracks import RemoteAudioTrack, RemoteVideoTrack
+from cloudslice.rooms.remote.remote_audio_track import RemoteAudioTrack
+from cloudslice.rooms.remote.remote_video_track import RemoteVideoTrack
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.receiver import ReceiverHooks
 from cloudslice.webrtc.video_receiver import VideoReceiver
