@@ -1,19 +1,14 @@
 """A subscriber handle: the one connection by which we receive all that is wanted of a room.
 
-Janus uses a media section again, with its SSRC, for another publisher's stream. That nothing of A
-is ever taken for B's:
-
 1. One request to change the subscriptions is under way at a time. Each section's owner is read from
    the `streams` of the event that the offer came with.
 2. What is subscribed to is switched off at first (`send`). It is switched on when we know its
-   section, and bound to its track when Janus has said that it is on. Whatever came of the section
-   until then is dropped.
-3. A section whose owner has left belongs to nobody, from the first event that says so.
+   section, and bound to its track when Janus has said that it is on (`janus_sections`).
 """
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +16,7 @@ from typing import Any
 from cloudslice.clock import Clock
 from cloudslice.rooms.janus.janus_channel import Message
 from cloudslice.rooms.janus.janus_errors import NO_SUCH_FEED, JanusError, SignallingLostError
+from cloudslice.rooms.janus.janus_sections import Sections, without
 from cloudslice.rooms.janus.roster import FeedId, Source, read_sections
 from cloudslice.rooms.janus.session import JanusSession
 from cloudslice.rooms.remote.remote_tracks import RemoteTrack
@@ -89,12 +85,7 @@ class Subscription:
         self._handle: int | None = None
         self._tracks: dict[Source, RemoteTrack] = {}
         """All that are published."""
-        self._sections: dict[str, Source | None] = {}
-        """Whose stream each section carries, by the last offer."""
-        self._bound: dict[str, Source] = {}
-        """Sections whose media is handed on."""
-        self._on: dict[str, bool] = {}
-        """Whether Janus sends a section's media."""
+        self._sections = Sections()
         self._retry_at: dict[Source, float] = {}
         self._feeds: frozenset[FeedId] = frozenset()
         """Who publishes."""
@@ -114,14 +105,11 @@ class Subscription:
             feeds: who publishes; of who does not any more Janus has taken the sections away.
         """
         self.catch_up()
-        for section, source in list(self._bound.items()):
-            if tracks.get(source) is not self._tracks.get(source):
-                self._unbind(section)
         former, self._feeds = self._feeds, frozenset(feeds)
         for each in self._offers:
             each.gone |= former - self._feeds
-        self._sections = _without(former - self._feeds, self._sections)
         self._tracks = dict(tracks)
+        self._sections.set_tracks(self._tracks, former - self._feeds)
         for track in self._tracks.values():
             track.on_change = self._wake
         self._retry_at = {each: at for each, at in self._retry_at.items() if each in tracks}
@@ -174,8 +162,7 @@ class Subscription:
 
     def close(self) -> None:
         """Receive nothing more."""
-        for section in list(self._bound):
-            self._unbind(section)
+        self._sections.release_others({})
         if self._connection is not None:
             self._connection.close()
 
@@ -208,14 +195,13 @@ class Subscription:
         """Subscribe to what is wanted, and to nothing else."""
         now = self._clock.monotonic()
         wanted = {each for each, track in self._tracks.items() if track.is_wanted(now)}
-        there = {each for each in self._sections.values() if each is not None}
+        there = {each for each in self._sections.owners.values() if each is not None}
         new = [each for each in wanted - there if self._retry_at.get(each, now) <= now]
         old = [each for each in there - wanted if each in self._tracks]
         if not new and not old:
             return
         self.catch_up()
-        for section in [each for each, source in self._bound.items() if source in old]:
-            self._unbind(section)
+        self._sections.release(old)
         self._retry_at |= dict.fromkeys(new, now + _RETRY_S)
         try:
             await self._ask(new, old)
@@ -258,24 +244,18 @@ class Subscription:
             self._connection = self._connect(self)
         offer = parse_remote_description(taken.sdp)
         if "streams" in taken.data:
-            sections = _without(taken.gone, read_sections(taken.data["streams"]))
+            owners = without(taken.gone, read_sections(taken.data["streams"]))
         else:
             sending = {each.mid for each in offer.sections if each.direction.sends}
-            sections = {
-                each: source if each in sending else None for each, source in self._sections.items()
-            }
+            former = self._sections.owners
+            owners = {each: former[each] if each in sending else None for each in former}
         self.catch_up()
-        for section, source in list(self._bound.items()):
-            if sections.get(section) != source:
-                self._unbind(section)
+        self._sections.release_others(owners)
         answer = self._connection.answer(offer)
         self._add_candidates()
-        for section, owner in sections.items():
-            if owner != self._sections.get(section):
-                # Joining, Janus takes no heed of `send`.
-                self._on[section] = is_first
-        self._sections = sections
-        self._bind(self._bound)  # where other formats were agreed on, to another receiver
+        # Joining, Janus takes no heed of `send`.
+        now = self._clock.monotonic()
+        self._sections.set_owners(owners, self._connection.streams, are_on=is_first, now=now)
         await self._session.message(
             self._handle,
             {"request": "start"},
@@ -284,63 +264,18 @@ class Subscription:
         await self._switch()
 
     async def _switch(self) -> None:
-        """Switch on and off what is to be, and bind the sections that have another owner now."""
-        if self._handle is None or self._connection is None:
+        """Switch on and off what is to be, and hear the sections that have another owner now."""
+        switches = self._sections.find_switches(self._clock.monotonic())
+        if self._handle is None or not switches.on:
             return
-        now = self._clock.monotonic()
-        on: dict[str, bool] = {}
-        fresh: dict[str, Source] = {}
-        for section, source in self._sections.items():
-            track = self._tracks.get(source) if source is not None else None
-            if source is None or track is None or section not in self._connection.streams.receivers:
-                continue
-            is_on = track.is_on(now)
-            if self._bound.get(section) != source:
-                fresh[section] = source
-            elif is_on is self._on.get(section):
-                continue
-            else:
-                track.switched(is_on=is_on, now=now)
-            on[section] = is_on
-        if not on:
-            return
-        streams = [{"mid": section, "send": is_on} for section, is_on in on.items()]
+        streams = [{"mid": section, "send": is_on} for section, is_on in switches.on.items()]
         try:
             await self._session.message(self._handle, {"request": "configure", "streams": streams})
         except SignallingLostError:
-            for section in on:  # nobody knows
-                self._on.pop(section, None)
+            self._sections.forget_switches(switches)
             return
-        self._on |= on
         self.catch_up()
-        self._bind(
-            {each: source for each, source in fresh.items() if self._sections.get(each) == source}
-        )
-
-    def _bind(self, sections: Mapping[str, Source]) -> None:
-        """Hand on to the sections' tracks what comes from now on."""
-        if self._connection is None:
-            return
-        now = self._clock.monotonic()
-        for section, source in dict(sections).items():
-            track = self._tracks.get(source)
-            receiver = self._connection.streams.receivers.get(section)
-            if track is None or receiver is None:
-                continue
-            if self._bound.get(section) != source:
-                # Whatever has come so far is nobody's.
-                receiver = self._connection.streams.renew(section) or receiver
-            elif track.is_bound_to(receiver):
-                continue
-            self._bound[section] = source
-            track.bind(receiver)
-            track.switched(is_on=self._on.get(section, False), now=now)
-
-    def _unbind(self, section: str) -> None:
-        source = self._bound.pop(section, None)
-        track = self._tracks.get(source) if source is not None else None
-        if track is not None:
-            track.bind(None)
+        self._sections.confirm_switches(switches, self._clock.monotonic())
 
     def _hear(self, message: Message) -> None:
         kind = message.get("janus")
@@ -372,13 +307,3 @@ class Subscription:
 
     def _wake(self) -> None:
         self._has_news.set()
-
-
-def _without(
-    gone: Container[FeedId], sections: Mapping[str, Source | None]
-) -> dict[str, Source | None]:
-    """The same sections, of which those of `gone` belong to nobody."""
-    return {
-        section: None if source is not None and source.feed in gone else source
-        for section, source in sections.items()
-    }
