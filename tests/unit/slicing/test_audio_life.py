@@ -51,6 +51,22 @@ def test_a_stall_of_the_capture_is_silence_of_its_length(seconds: float, reports
     assert listener.slices[0].details["clock"] == "stalled"
 
 
+@pytest.mark.parametrize("after_s", [0.1, 0.3, 0.5, 0.7])
+@pytest.mark.parametrize("seconds", [(0.6, 1.9), (1.5, 0.7), (2.5, 2.0), (2.5, 3.5)])
+def test_a_report_of_one_stall_says_nothing_of_the_next(
+    seconds: tuple[float, float], after_s: float
+) -> None:
+    """Reports come each 5 s, so long after the first packet that is late."""
+    first_s, second_s = seconds
+    life = Life(reports=True).talk(11 - first_s - after_s).stall(first_s)
+    life.talk(5 - second_s).stall(second_s).talk(20)
+    listener = Listener().hear(life)
+    check(listener, life)
+    check_all_heard(listener, life)
+    told = [gap.samples / 48_000 for gap in listener.gaps]
+    assert told == pytest.approx(seconds, abs=0.1)
+
+
 @pytest.mark.parametrize("reports", [False, True])
 @pytest.mark.parametrize("speed", [inf, 20, 1.5], ids=["at once", "fast", "slowly"])
 @pytest.mark.parametrize("seconds", [0.4, 1.2, 2.05, 5, 60])

@@ -29,6 +29,13 @@ class SenderClock:
         self._position = position
         self._is_fresh = True
 
+    def shift(self, samples: int) -> None:
+        """All timestamps are at later positions by `samples` from now on: also that of the last
+        report, if it came with packets that were late."""
+        if self._position is not None and self._zero_ms is not None:
+            self._position += samples
+            self._zero_ms -= samples * 1000 / SAMPLE_RATE
+
     def restart(self) -> None:
         """Its reports are of other timestamps from now on."""
         self._zero_ms = self._reference_ms = self._position = None

@@ -195,7 +195,7 @@ class Timeline:
             more = int(least_s * SAMPLE_RATE) // GRID * GRID
             gap += more
             first_late_s -= more / SAMPLE_RATE
-            self._timestamps.shift(more)
+            self._shift(more)
             if self._is_related:
                 self._faults.note(ClockFault.STALLED)
         stood_still &= self._is_related
@@ -251,7 +251,7 @@ class Timeline:
         if count < len(run.sizes):
             self._drop(len(run.sizes) - count, samples)
             if count == 0:
-                self._timestamps.shift(-gap)
+                self._shift(-gap)
                 return []
             run = _beginning(run, count)
         self._timestamps.on_placed(count, self._real_time.drift_s(run.last_arrival))
@@ -274,12 +274,16 @@ class Timeline:
         self._real_time.made_up_for()
         self._faults.note(ClockFault.SLOW)
         gap = int(late_s * SAMPLE_RATE) // GRID * GRID
-        self._timestamps.shift(gap)
+        self._shift(gap)
         return gap
 
     def _drop(self, count: int, samples: int) -> None:
         self._faults.note_ahead(count)
-        self._timestamps.shift(-count * samples)
+        self._shift(-count * samples)
+
+    def _shift(self, samples: int) -> None:
+        self._timestamps.shift(samples)
+        self._sender.shift(samples)
 
     def _note_early(self, early_s: float) -> None:
         """Packets were quicker than all before, or the first, by `early_s` seconds."""
