@@ -31,6 +31,8 @@ from cloudslice.webrtc.udp.media_ports import MediaPorts
 
 _COUNT_EVERY_S = 1.0
 """Counting takes the database's one writer, so that scrapes must not come between commits often."""
+_OF_SOME_ROOMS = {"not_decrypted": 0}
+"""Counts of media that only rooms of some kinds have: there from the start in all nodes."""
 
 Metric = CounterMetricFamily | GaugeMetricFamily
 
@@ -178,7 +180,7 @@ class NodeMetrics(Collector):
             "cloudslice_media",
             "What anchors' media has come to.",
             "what",
-            _total(rooms.media_counts() for rooms in self._rooms.values()),
+            _total([_OF_SOME_ROOMS, *(each.media_counts() for each in self._rooms.values())]),
         )
 
     def _collect_delivery(self) -> Iterator[Metric]:
