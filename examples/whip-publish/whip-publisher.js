@@ -15,6 +15,7 @@ export class WhipPublisher {
   #url;
   #token;
   #codec;
+  #layers;
   #onState;
   #peer = null;
   #stream = null;
@@ -26,13 +27,15 @@ export class WhipPublisher {
    * @param {object} options
    * @param {string} options.url the WHIP endpoint: …/whip/{SdkAppId}/{RoomIdType}/{RoomId}/{UserId}
    * @param {string} options.token the UserSig of that UserId
-   * @param {string} [options.codec] "H264" or "VP8"; the browser chooses if it is empty
+   * @param {string} [options.codec] "H264", "VP8", "VP9" or "AV1"; the browser chooses if it is empty
+   * @param {string} [options.layers] a scalability mode such as "L3T3_KEY"; empty for one layer
    * @param {(state: RTCPeerConnectionState) => void} [options.onState] "new" again when it comes back
    */
-  constructor({ url, token, codec = "", onState = () => {} }) {
+  constructor({ url, token, codec = "", layers = "", onState = () => {} }) {
     this.#url = url;
     this.#token = token;
     this.#codec = codec;
+    this.#layers = layers;
     this.#onState = onState;
   }
 
@@ -68,7 +71,8 @@ export class WhipPublisher {
    *
    * @returns {Promise<object>} { audio: {…}, video: {…}, roundTripS } where a track has `codec`,
    *   `bytesSent`, `packetsSent`, `nackCount`, `fractionLost`, and video also `width`, `height`,
-   *   `framesEncoded`, `keyFramesEncoded`, `pliCount`, `targetKbps`.
+   *   `framesEncoded`, `keyFramesEncoded`, `pliCount`, `layers`,
+   *   `targetKbps`.
    */
   async stats() {
     const report = (await this.#peer?.getStats()) ?? new Map();
@@ -87,6 +91,7 @@ export class WhipPublisher {
           framesEncoded: item.framesEncoded ?? null,
           keyFramesEncoded: item.keyFramesEncoded ?? null,
           pliCount: item.pliCount ?? null,
+          layers: item.scalabilityMode ?? null,
           targetKbps: item.targetBitrate === undefined ? null : item.targetBitrate / 1000,
         };
         result.roundTripS = remote?.roundTripTime ?? result.roundTripS ?? null;
@@ -102,6 +107,8 @@ export class WhipPublisher {
       const transceiver = peer.addTransceiver(track, {
         direction: "sendonly",
         streams: [this.#stream],
+        ...(track.kind === "video" &&
+          this.#layers && { sendEncodings: [{ scalabilityMode: this.#layers }] }),
       });
       if (track.kind === "video" && this.#codec) {
         transceiver.setCodecPreferences(findCodecs(this.#codec));

@@ -23,7 +23,11 @@ def pictures(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("codec", "image_type"),
-    [pytest.param("H264", 0, id="H264 to PNG"), pytest.param("VP8", 1, id="VP8 to JPG")],
+    [
+        pytest.param("H264", 0, id="H264 to PNG"),
+        pytest.param("VP8", 1, id="VP8 to JPG"),
+        pytest.param("VP9", 0, id="VP9 to PNG"),
+    ],
 )
 async def test_a_browser_is_sliced(tmp_path: Path, codec: str, image_type: int) -> None:
     """Pictures show the fake camera's green, sound has its beeps, and PLIs were answered."""

@@ -93,12 +93,13 @@ async def browser_page() -> AsyncIterator[Page]:
 
 @contextlib.asynccontextmanager
 async def browser_anchor(
-    whip_url: str, bearer: str, *, codec: str = ""
+    whip_url: str, bearer: str, *, codec: str = "", layers: str = ""
 ) -> AsyncIterator[BrowserAnchor]:
     """A browser that publishes; the test is skipped where there is no Chromium.
 
     Args:
-        codec: "H264", "VP8", or "" for what Chromium likes best.
+        codec: "H264", "VP8", "VP9", "AV1", or "" for what Chromium likes best.
+        layers: a scalability mode, or "" for one layer.
     """
     page_app = Starlette(routes=[Mount("/", StaticFiles(directory=_FILES))])
     async with serving(page_app) as port, browser_page() as page:
@@ -106,5 +107,6 @@ async def browser_anchor(
         await page.get_by_label("WHIP address").fill(whip_url)
         await page.get_by_label("UserSig").fill(bearer)
         await page.get_by_label("Video codec").select_option(codec)
+        await page.get_by_label("Layers").select_option(layers)
         await page.get_by_role("button", name="Publish").click()
         yield BrowserAnchor(page)

@@ -1,5 +1,6 @@
-"""RTP payloads of real encoders, cut by aiortc's packetisers, and what became of them."""
+"""RTP payloads of real encoders, cut by packetisers that are not ours, and what became of them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -9,10 +10,15 @@ import numpy as np
 from aiortc.codecs.base import Encoder
 from aiortc.codecs.h264 import H264Encoder
 from aiortc.codecs.vpx import Vp8Encoder
+from av.video.frame import PictureType
 
 from cloudslice.codecs.codec import VideoCodec
 from cloudslice.codecs.h264 import H264
+from cloudslice.codecs.vp8 import VP8
+from cloudslice.codecs.vp9 import VP9
 from cloudslice.media.tracks import Decoding
+from helpers.encoders import open_encoder
+from helpers.payloads import vp9_payloads
 
 WIDTH, HEIGHT = 320, 192
 _SQUARES = 12
@@ -33,6 +39,8 @@ def encoded_frames(
     codec: VideoCodec, count: int = 12, keyframe_every: int = 4
 ) -> list[EncodedFrame]:
     """A numbered picture sequence; each key frame takes several packets."""
+    if codec not in (H264, VP8):
+        return list(_encoded_frames(codec, count, keyframe_every))
     encoder: Encoder = H264Encoder() if codec is H264 else Vp8Encoder()
     frames = []
     for number in range(count):
@@ -40,6 +48,25 @@ def encoded_frames(
         payloads, _timestamp = encoder.encode(numbered_picture(number), force_keyframe=is_key)
         frames.append(EncodedFrame(number, is_key, tuple(payloads)))
     return frames
+
+
+def _encoded_frames(codec: VideoCodec, count: int, keyframe_every: int) -> Iterator[EncodedFrame]:
+    """By encoders that aiortc has not."""
+    encoder = open_encoder(codec, WIDTH, HEIGHT, {})
+    for number in range(count):
+        picture = numbered_picture(number)
+        picture.pts, picture.time_base = number, encoder.time_base
+        is_key = number % keyframe_every == 0
+        picture.pict_type = PictureType.I if is_key else PictureType.NONE
+        [packet] = encoder.encode(picture)
+        assert packet.is_keyframe is is_key
+        yield EncodedFrame(number, is_key, tuple(payloads_of(codec, bytes(packet), is_key=is_key)))
+
+
+def payloads_of(codec: VideoCodec, frame: bytes, *, is_key: bool) -> list[bytes]:
+    """What an independent packetiser makes of a frame of FFmpeg's encoder."""
+    assert codec is VP9
+    return vp9_payloads([frame], is_key=is_key)
 
 
 def numbered_picture(number: int) -> av.VideoFrame:

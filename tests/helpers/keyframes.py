@@ -1,14 +1,15 @@
 """Key frames from real encoders, of colour bars whose colours are known."""
 
-from fractions import Fraction
-
 import av
 import numpy as np
+from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from cloudslice.codecs.codec import VideoCodec
 from cloudslice.codecs.h264 import H264
+from cloudslice.codecs.vp8 import VP8
 from cloudslice.media.tracks import Keyframe
+from helpers.encoders import NEARLY_LOSSLESS, open_encoder
 
 Rgb = NDArray[np.uint8]
 """(height, width, 3) uint8."""
@@ -57,18 +58,20 @@ def encode_keyframe(
     reorders: bool = False,
     sample_aspect: str | None = None,
     mislabelled: tuple[str, bool] | None = None,
+    bits: int = 8,
     arrival: float = 0.0,
 ) -> Keyframe:
     """`rgb` as one key frame of nearly no loss.
 
     Args:
-        codec: by libx264, or by libvpx, which cannot say anything about colours.
-        matrix: what the H.264 stream says its matrix is; None: nothing, and it is BT.601.
-        full: whether the H.264 stream is, and says to be, of full range.
+        codec: by its encoder. VP8 cannot say anything about colours, nor VP9 nothing of the range.
+        matrix: what the stream says its matrix is; None: nothing, and it is BT.601.
+        full: whether the stream is, and says to be, of full range.
         slices: parts of an H.264 frame that can be lost alone.
         reorders: whether the H.264 stream may have B-frames, so that decoders wait for more.
         sample_aspect: the width of a pixel to its height that the H.264 stream says, as "4:3".
         mislabelled: the matrix and whether it is full range, if they are not what the stream says.
+        bits: of a sample in the stream; not of VP8 and H.264.
     """
     height, width, _ = rgb.shape
     frame = av.VideoFrame(width, height, "yuv420p")
@@ -80,24 +83,23 @@ def encode_keyframe(
         rows[:, : plane.width] = values
         plane.update(rows.tobytes())
     frame.pts = 0
+    options = dict(NEARLY_LOSSLESS[codec.name])
     if codec is H264:
         x264 = f"repeat-headers=1:annexb=1:slices={slices}:fullrange={'on' if full else 'off'}"
         if matrix is not None:
             x264 += f":colormatrix={ {'bt601': 'smpte170m', 'bt709': 'bt709'}[matrix] }"
         if sample_aspect is not None:
             x264 += f":sar={sample_aspect.replace(':', '/')}"
-        options = {"preset": "fast", "qp": "4", "x264-params": x264}
-        if not reorders:
-            options["tune"] = "zerolatency"
-        encoder = av.CodecContext.create("libx264", "w")
-    else:
-        options = {"qmin": "0", "qmax": "2", "crf": "0", "deadline": "good"}
-        encoder = av.CodecContext.create("libvpx", "w")
+        options |= {"x264-params": x264} | ({"tune": ""} if reorders else {})
+    if bits > 8:
+        frame = frame.reformat(format=f"yuv420p{bits}le")
+    encoder = open_encoder(codec, width, height, options, frame.format.name)
+    if codec is VP8:
         encoder.bit_rate = 20_000_000
-    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
-    encoder.time_base = Fraction(1, 30)
-    encoder.thread_count = 1
-    encoder.options = options
+    elif codec is not H264:
+        encoder.colorspace = {None: 2, "bt601": 6, "bt709": 1}[matrix]
+        encoder.color_range = ColorRange.JPEG if full else ColorRange.MPEG
+        frame.colorspace, frame.color_range = encoder.colorspace, encoder.color_range
     data = b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
     return Keyframe(codec.decoding, data, arrival, rotation)
 

@@ -41,6 +41,13 @@ def one_byte_extension(*elements: tuple[int, bytes]) -> bytes:
     return struct.pack(">HH", 0xBEDE, len(body) // 4) + body
 
 
+def two_byte_extension(*elements: tuple[int, bytes]) -> bytes:
+    """A header extension of two-byte elements (RFC 8285, 4.3)."""
+    body = b"".join(bytes([number, len(data)]) + data for number, data in elements)
+    body += bytes(-len(body) % 4)
+    return struct.pack(">HH", 0x1000, len(body) // 4) + body
+
+
 class RecordingSink:
     """An AudioSink that keeps what it is told."""
 

@@ -4,8 +4,12 @@ import pytest
 
 from cloudslice.codecs.h264 import H264
 from cloudslice.codecs.vp8 import VP8
+from cloudslice.codecs.vp9 import VP9
 
-CODECS = (H264, VP8)
+PUBLISHED = (H264, VP8)
+"""Those that our publisher sends, and aiortc."""
+CODECS = (*PUBLISHED, VP9)
 
 each_codec = pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
 """Does a test for each of them, as its argument `codec`."""
+each_published_codec = pytest.mark.parametrize("codec", PUBLISHED, ids=lambda codec: codec.name)

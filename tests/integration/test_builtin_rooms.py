@@ -31,7 +31,7 @@ from helpers.lossy_relay import LossyRelay, Weather, lossy_relay
 from helpers.media_port import media_port
 from helpers.room_observer import make_bus
 from helpers.rtp import RecordingSink
-from helpers.video_codecs import each_codec
+from helpers.video_codecs import each_published_codec
 from helpers.waiting import eventually
 
 ROOM = RoomKey(1400000001, "150", RoomIdType.NUMBER)
@@ -220,7 +220,7 @@ def assert_whole(sink: RecordingSink) -> None:
     assert loudest_hz == pytest.approx(TONE_HZ, abs=5)
 
 
-@each_codec
+@each_published_codec
 async def test_pictures_and_sound_arrive(stage: Stage, codec: VideoCodec) -> None:
     """Key frames decode to what was sent, and Opus is whole and in order."""
     performer = await stage.publish(codec=codec)
@@ -251,7 +251,7 @@ async def test_a_peer_that_is_the_dtls_server(stage: Stage) -> None:
     assert_intact(await performer.keyframe(), performer)
 
 
-@each_codec
+@each_published_codec
 async def test_lost_packets_of_key_frames_are_repaired(stage: Stage, codec: VideoCodec) -> None:
     """With one packet in ten lost, every picture comes in time, by NACK rather than by PLI."""
     weather = Weather(loss=0.1, repeat=0.05, late=0.1, late_s=0.03)

@@ -16,7 +16,7 @@ from cloudslice.webrtc.remote_description import parse_remote_description
 from helpers.offers import ALL, FULL_ICE, LOCAL, POLICY, answer
 
 PROGRAM = Path(__file__).parents[1] / "go-interop" / "target" / "pion"
-UNUSABLE = {"session-level-recvonly", "video-vp9-first+audio-bundle-only"}
+UNUSABLE = {"session-level-recvonly", "video-unknown-first+audio-bundle-only"}
 UNREADABLE = {"m-image-t38"}  # Pion knows no m=image, and so never offers one
 ROOM = ReceivePolicy({"audio": 25, "video": 50}, 2500)
 

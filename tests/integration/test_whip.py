@@ -38,7 +38,7 @@ URL = f"/whip/{APP}/1/150/anchor"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 ICE_LINES = "a=ice-ufrag:newufrag\r\na=ice-pwd:newpasswordnewpasswordnew\r\n"
 ALL = Privilege(255)
-BUNDLE_ONLY_OFFER = CASES["video-vp9-first+audio-bundle-only"]
+BUNDLE_ONLY_OFFER = CASES["video-unknown-first+audio-bundle-only"]
 
 
 def settings(**rtc: object) -> Settings:

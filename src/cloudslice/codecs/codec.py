@@ -3,10 +3,9 @@
 Each codec is an object of one file in this folder, named in `catalog.py`. Negotiation, tracks and
 pictures know the protocols below and no codec by name, so that a further one touches nothing else:
 
-- VP9, AV1 and H.265 are a `VideoCodec` each: which profiles they accept (`answer_parameters`), a
-  depacketiser, FFmpeg's name. What they want beside their packets they name themselves: RTCP
-  feedback, and header extensions (AV1's dependency descriptor; color-space, by which VP8 and VP9
-  say their colours).
+- A video codec is a `VideoCodec`: which profiles it accepts (`answer_parameters`), a depacketiser,
+  FFmpeg's name. What it wants beside its packets it names itself: RTCP feedback, and header
+  extensions.
 - RED (RFC 2198) and RTX (RFC 4588) are no codecs: they carry packets of others. A `Carrier` says of
   which payload types. Negotiation takes it where all of these are taken, with the parameters of the
   offer; a track has its packets turned into those that they carry before it counts them.
@@ -29,6 +28,9 @@ Parameters = tuple[tuple[str, str], ...]
 
 ORIENTATION_URI = "urn:3gpp:video-orientation"
 """The header extension that says how far the camera is turned (3GPP TS 26.114, 7.4.5)."""
+
+COLOR_SPACE_URI = "http://www.webrtc.org/experiments/rtp-hdrext/color-space"
+"""The header extension that says what a frame's colours are, whatever its bitstream says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,8 @@ class Catalog:
 
     def coded_size(self, keyframe: Keyframe) -> tuple[int, int] | None:
         """See `VideoCodec`."""
-        codec = next((each for each in self.video if each.decoding == keyframe.decoding), None)
+        decoder = keyframe.decoding.decoder
+        codec = next((each for each in self.video if each.decoding.decoder == decoder), None)
         return None if codec is None else codec.coded_size(keyframe.data)
 
     def of_kind(self, kind: MediaKind) -> tuple[Codec, ...]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from cloudslice.codecs.codec import (
+    COLOR_SPACE_URI,
     ORIENTATION_URI,
     Format,
     MediaKind,
@@ -186,7 +187,7 @@ class _H264:
     clock_rate = 90_000
     channels = None
     feedback = ("goog-remb", "nack", "nack pli")
-    extensions = (ORIENTATION_URI,)
+    extensions = (ORIENTATION_URI, COLOR_SPACE_URI)
     variants: tuple[Parameters, ...] = tuple(
         (
             ("level-asymmetry-allowed", "1"),

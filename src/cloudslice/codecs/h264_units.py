@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cloudslice.codecs.bit_reader import BitReader, MalformedBitsError
 from cloudslice.codecs.codec import PayloadKind
-from cloudslice.codecs.nal_units import BitReader, MalformedUnitError, without_escapes
+from cloudslice.codecs.nal_units import unit_reader, without_escapes
 
 SLICE, IDR, SEI, SPS, PPS = 1, 5, 6, 7, 8
 HEADER_BYTES = 24
@@ -85,10 +86,10 @@ def rest_kind_of(number: int) -> PayloadKind:
 
 def read_slice(unit: bytes) -> Slice | None:
     """None if it is cut off."""
-    reader = BitReader(unit[1 : 1 + HEADER_BYTES])
+    reader = unit_reader(unit[1 : 1 + HEADER_BYTES])
     try:
         first_mb, slice_type, pps = reader.number(), reader.number(), reader.number()
-    except MalformedUnitError:
+    except MalformedBitsError:
         return None
     return Slice(unit[0] & 0x1F == IDR, first_mb == 0, slice_type in (2, 7), pps)
 
@@ -123,7 +124,7 @@ def sets_of(slices: Iterable[Slice], sets: ParameterSets) -> list[bytes] | None:
 def coded_size(sps: bytes) -> tuple[int, int] | None:
     """Width and height in pixels that a sequence parameter set says (7.3.2.1.1), before cropping;
     None if it is malformed, or has what no real-time encoder uses."""
-    reader = BitReader(sps[1:_SIZE_BYTES])
+    reader = unit_reader(sps[1:_SIZE_BYTES])
     try:
         reader.skip(24)
         reader.number()
@@ -145,19 +146,19 @@ def coded_size(sps: bytes) -> tuple[int, int] | None:
         reader.skip(1)
         width, height = 16 * (reader.number() + 1), 16 * (reader.number() + 1)
         return width, height if reader.flag() else 2 * height
-    except (MalformedUnitError, IndexError):
+    except (MalformedBitsError, IndexError):
         return None
 
 
 def _read_set(unit: bytes, sequence: int) -> ParameterSet | None:
     kind = unit[0] & 0x1F
-    reader = BitReader(unit[1 : 1 + HEADER_BYTES])
+    reader = unit_reader(unit[1 : 1 + HEADER_BYTES])
     try:
         if kind == SPS:
             reader.skip(24)  # profile_idc, constraints, level_idc
         number = reader.number()
         sps = reader.number() if kind == PPS else number
-    except MalformedUnitError:
+    except MalformedBitsError:
         return None
     if number > _MAX_PPS_ID or sps > _MAX_SPS_ID:
         return None
@@ -174,7 +175,7 @@ def _is_gradual_refresh(unit: bytes) -> bool:
         if kind == _RECOVERY_POINT:
             try:
                 return BitReader(data[position : position + size]).number() > 0
-            except MalformedUnitError:
+            except MalformedBitsError:
                 return False
         position += size
     return False

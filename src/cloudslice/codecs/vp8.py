@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from cloudslice.codecs.codec import (
+    COLOR_SPACE_URI,
     ORIENTATION_URI,
     Format,
     MediaKind,
@@ -83,7 +84,7 @@ class _Vp8:
     clock_rate = 90_000
     channels = None
     feedback = ("goog-remb", "nack", "nack pli")
-    extensions = (ORIENTATION_URI,)
+    extensions = (ORIENTATION_URI, COLOR_SPACE_URI)
     variants: tuple[Parameters, ...] = ((),)
     # RFC 6386, 9.2. FFmpeg takes the clamping bit, which some encoders set, for full range.
     decoding = Decoding("vp8", Colors(matrix=6, is_full_range=False), bitstream_tells_colors=False)

@@ -28,6 +28,13 @@ class Decoding(NamedTuple):
     """The colours where nothing says them."""
     bitstream_tells_colors: bool
     """Whether what the decoder says of colours holds; else `default_colors` do."""
+    has_layers: bool = False
+    """Whether the decoder may give a frame for each layer of a picture. The last one is the best,
+    and needs those before it."""
+
+    def of_colors(self, colors: Colors) -> Self:
+        """The same of a key frame whose colours are told apart from its bitstream."""
+        return self._replace(default_colors=colors, bitstream_tells_colors=False)
 
 
 class OpusRun(NamedTuple):
@@ -92,7 +99,7 @@ class Keyframe:
     Attributes:
         decoding: how `data` becomes a picture.
         data: as the decoder takes it alone. H.264: an Annex B access unit with its parameter sets;
-            VP8: the frame.
+            VP8: the frame; VP9: the frame, or a superframe of a picture's layers.
         arrival: monotonic second at which the frame's first packet was received.
         rotation: clockwise degrees to turn the picture by before showing it: 0, 90, 180, 270.
     """

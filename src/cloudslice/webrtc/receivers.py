@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from cloudslice.codecs.codec import ORIENTATION_URI, Depacketizer, VideoCodec
+from cloudslice.codecs.codec import COLOR_SPACE_URI, ORIENTATION_URI, Depacketizer, VideoCodec
 from cloudslice.media.tracks import Decoding
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.negotiation import NegotiatedSection
@@ -21,6 +21,7 @@ def make_receiver(section: NegotiatedSection, hooks: ReceiverHooks) -> Receiver:
         _depacketizers(section),
         can_nack=can_nack,
         orientation_id=section.extension_id(ORIENTATION_URI),
+        color_space_id=section.extension_id(COLOR_SPACE_URI),
         hooks=hooks,
     )
 

@@ -15,8 +15,9 @@ from math import inf
 
 from cloudslice.codecs.codec import Depacketizer
 from cloudslice.codecs.sealed_frames import OpenFrame, SealedDepacketizer
-from cloudslice.media.tracks import Decoding, Keyframe, KeyframeReceiver, NoKeyframeReason
+from cloudslice.media.tracks import Colors, Decoding, Keyframe, KeyframeReceiver, NoKeyframeReason
 from cloudslice.webrtc import rtcp
+from cloudslice.webrtc.color_space import read_color_space
 from cloudslice.webrtc.keyframe_assembler import KeyframeAssembler
 from cloudslice.webrtc.keyframe_requests import KeyframeRequests
 from cloudslice.webrtc.missing_keyframes import SenderWarnings
@@ -27,6 +28,8 @@ VIDEO_CLOCK_RATE = 90_000
 FLOWING_S = 2.0
 """Chromium repeats the picture of a still screen once a second."""
 NACK_ATTEMPTS = 5
+_TOLD_COLORS = 64
+"""Frames whose colours are remembered: as many as are put together at a time."""
 _COMING_S = 1.0
 """Longer than a key frame takes to come, retransmissions and all: no other one is asked for."""
 
@@ -70,6 +73,7 @@ class VideoReceiver(Receiver):
             SSRC.
         can_nack: whether the sender negotiated retransmission.
         orientation_id: the negotiated id of the header extension urn:3gpp:video-orientation.
+        color_space_id: ...and of the one that says what colours are.
         hooks: of our connection.
     """
 
@@ -79,6 +83,7 @@ class VideoReceiver(Receiver):
         *,
         can_nack: bool,
         orientation_id: int | None,
+        color_space_id: int | None,
         hooks: ReceiverHooks,
     ) -> None:
         super().__init__(VIDEO_CLOCK_RATE, NACK_ATTEMPTS if can_nack else 0, hooks)
@@ -90,6 +95,9 @@ class VideoReceiver(Receiver):
         """What the last packet was coded in."""
         self._orientation_id = orientation_id
         self._rotation = 0
+        self._color_space_id = color_space_id
+        self._told_colors: dict[int, Colors] = {}
+        """By timestamp, of frames whose packets are read."""
         self._open: list[_Request] = []
         self._pacing = KeyframeRequests()
         self._kept: Keyframe | None = None
@@ -188,6 +196,8 @@ class VideoReceiver(Receiver):
         self._last_read = packet.arrival
         rotation_before = self._rotation
         self._read_orientation(packet)
+        if packet.marker and self._color_space_id is not None:
+            self._read_color_space(packet, self._color_space_id)
         coded = self._coded.get(packet.payload_type)
         if coded is None:  # it has its place between packets that are video
             packet = packet._replace(payload=b"")
@@ -234,7 +244,9 @@ class VideoReceiver(Receiver):
             return None
         is_last = complete.timestamp == packet.timestamp
         rotation = self._rotation if is_last else rotation_before
-        return Keyframe(coded.decoding, complete.data, complete.arrival, rotation)
+        told = self._told_colors.get(complete.timestamp)
+        decoding = coded.decoding.of_colors(told) if told else coded.decoding
+        return Keyframe(decoding, complete.data, complete.arrival, rotation)
 
     def _note_damage(self, now: float) -> None:
         """See whether the key frame that comes has lost packets for good."""
@@ -250,6 +262,14 @@ class VideoReceiver(Receiver):
             element = find_extension(packet, self._orientation_id)
             if element:
                 self._rotation = (element[0] & 0x03) * 90
+
+    def _read_color_space(self, packet: RtpPacket, identifier: int) -> None:
+        """libwebrtc sends it with the last packet of each key frame."""
+        colors = read_color_space(find_extension(packet, identifier) or b"")
+        if colors is not None:
+            self._told_colors[packet.timestamp] = colors
+            if len(self._told_colors) > _TOLD_COLORS:
+                del self._told_colors[next(iter(self._told_colors))]
 
     def _complete(self, keyframe: Keyframe, now: float) -> None:
         self._counts["keyframes"] += 1
@@ -299,6 +319,7 @@ class VideoReceiver(Receiver):
             number: _Coded(*each, self._open_frame) for number, each in self._codecs.items()
         }
         self._current = self._kept = self._coming = None
+        self._told_colors.clear()
         self._read(is_read=True)
 
     def _ended(self) -> None:

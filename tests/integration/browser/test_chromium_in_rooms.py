@@ -11,7 +11,9 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from cloudslice.clock import SystemClock
+from cloudslice.codecs.catalog import CATALOG
 from cloudslice.codecs.codec import VideoCodec
+from cloudslice.codecs.vp9 import VP9
 from cloudslice.config import Settings
 from cloudslice.identity.user_sig import make_user_sig
 from cloudslice.ids import RoomIdType, RoomKey
@@ -20,6 +22,7 @@ from cloudslice.rooms.base import Anchor, LeaveCode
 from cloudslice.rooms.builtin.publication import Publication
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
+from cloudslice.slicing.pictures.decoding import decode
 from cloudslice.webrtc.peer_connection import PeerConnection
 from cloudslice.webrtc.udp.port import UdpPort
 from cloudslice.webrtc.video_receiver import VideoReceiver
@@ -68,11 +71,11 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def anchor(
-        self, codec: VideoCodec
+        self, codec: VideoCodec, layers: str = ""
     ) -> AsyncIterator[tuple[BrowserAnchor, PeerConnection, VideoReceiver, RecordingSink]]:
         """Chromium in the room: the browser, and what the server has of it."""
         sig = make_user_sig(KEY, APP, "anchor", now_s=time.time(), lifetime_s=86400)
-        async with browser_anchor(self.url, sig, codec=codec.name) as browser:
+        async with browser_anchor(self.url, sig, codec=codec.name, layers=layers) as browser:
             async with asyncio.timeout(15):
                 anchor = await self.robot.joined.get()
             assert isinstance(anchor, Publication)
@@ -112,7 +115,7 @@ async def test_quality_is_full_soon_and_key_frames_come_on_request(
     """More than 1 Mbit/s to spend within ten seconds, by REMB; each picture within a second."""
     async with stage.anchor(codec) as (browser, connection, video, sink):
         first = await keyframe(video)
-        assert first.decoding is codec.decoding
+        assert first.decoding.decoder == codec.decoding.decoder
         await browser.connected()
         await browser.until("stats.video.targetKbps > 1000")
         for _ in range(3):
@@ -125,6 +128,30 @@ async def test_quality_is_full_soon_and_key_frames_come_on_request(
         await browser.stop()
         async with asyncio.timeout(2):
             await stage.robot.left.get()
+
+
+@pytest.mark.parametrize(
+    ("codec", "layers"),
+    [(VP9, "L1T3"), (VP9, "L3T3_KEY"), (VP9, "L3T3")],
+    ids=lambda each: each if isinstance(each, str) else each.name,
+)
+async def test_of_several_layers_the_highest_is_pictured(
+    stage: Stage, codec: VideoCodec, layers: str
+) -> None:
+    """As soon as Chromium sends it, the picture has its size."""
+    async with stage.anchor(codec, layers) as (browser, _connection, video, _sink):
+        await browser.connected()
+        async with asyncio.timeout(30):
+            while True:
+                found = await keyframe(video, 5)
+                made = decode(found)
+                assert CATALOG.coded_size(found) == (made.width, made.height)
+                assert made.width * 9 == made.height * 16
+                if made.width == 1280:
+                    break
+        sent = (await browser.stats())["video"]
+        assert sent["codec"] == f"video/{codec.name}"
+        assert sent["layers"] == layers
 
 
 @each_codec

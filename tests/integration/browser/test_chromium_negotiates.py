@@ -19,7 +19,7 @@ from helpers.offers import ALL, FULL_ICE, LOCAL, POLICY, answer
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
 ROOM = ReceivePolicy({"audio": 25, "video": 50}, 2500)
-UNUSABLE = {"session-level-recvonly", "video-vp9-first+audio-bundle-only"}
+UNUSABLE = {"session-level-recvonly", "video-unknown-first+audio-bundle-only"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -5,6 +5,9 @@ import time
 
 import pytest
 
+from cloudslice.codecs.codec import VideoCodec
+from cloudslice.codecs.vp9 import VP9
+from cloudslice.slicing.pictures.decoding import decode
 from helpers.encoded_video import decode_keyframe
 from helpers.livekit_anchor import AnchorSpec
 from helpers.livekit_process import LivekitProcess
@@ -65,7 +68,20 @@ async def test_the_highest_layer_is_pictured(
                 await asyncio.sleep(1)
 
 
-@pytest.mark.parametrize("codec", ["vp9", "av1"])
+@pytest.mark.parametrize("codec", [VP9], ids=lambda codec: codec.name)
+async def test_other_codecs_are_pictured(stage: LivekitStage, codec: VideoCodec) -> None:
+    """Of all layers that the SDK sends, the highest one as soon as it flows."""
+    await stage.join("alice", AnchorSpec(codec=codec.name.lower(), video=(1280, 720), fps=15))
+    video, width = stage.video("alice"), 0
+    async with asyncio.timeout(60):
+        while width < 1280:
+            keyframe = await stage.keyframe(video)
+            assert keyframe.decoding.decoder == codec.decoding.decoder
+            width = decode(keyframe).width
+    assert len((await stage.hear("alice", 20)).packets) >= 20
+
+
+@pytest.mark.parametrize("codec", ["av1"])
 async def test_a_codec_that_is_not_pictured_leaves_the_audio(
     stage: LivekitStage, codec: str
 ) -> None:

@@ -8,6 +8,7 @@ from cloudslice.codecs.catalog import CATALOG
 from cloudslice.codecs.codec import VideoCodec
 from cloudslice.codecs.h264 import H264
 from cloudslice.codecs.vp8 import VP8
+from cloudslice.codecs.vp9 import VP9
 from cloudslice.media.tracks import Keyframe
 
 
@@ -26,6 +27,7 @@ def encoded(encoder_name: str, width: int, height: int, options: dict[str, str])
     ("codec", "encoder_name", "options"),
     [
         (VP8, "libvpx", {}),
+        (VP9, "libvpx-vp9", {}),
         (H264, "libx264", {"profile": "baseline"}),
         (H264, "libx264", {"profile": "high"}),
         (H264, "libx264", {"profile": "high", "x264-params": "interlaced=1"}),
@@ -41,12 +43,12 @@ def test_of_real_encoders(
         assert shown <= coded < shown + 32
 
 
-@pytest.mark.parametrize("codec", [VP8, H264])
+@pytest.mark.parametrize("codec", CATALOG.video, ids=lambda codec: codec.name)
 @pytest.mark.parametrize("data", [b"", b"\0\0\0\1\x67", b"\0\0\0\1\x67\x42\xc0\x1f", b"\x10\x02"])
 def test_of_garbage(codec: VideoCodec, data: bytes) -> None:
     assert codec.coded_size(data) is None
 
 
-@pytest.mark.parametrize("codec", [VP8, H264])
+@pytest.mark.parametrize("codec", CATALOG.video, ids=lambda codec: codec.name)
 def test_of_the_smallest(codec: VideoCodec) -> None:
     assert codec.coded_size(codec.sample) == (16, 16)

@@ -7,6 +7,7 @@ from cloudslice.codecs.codec import Codec, Format, Parameters
 from cloudslice.codecs.h264 import H264, H264Depacketizer
 from cloudslice.codecs.opus import OPUS
 from cloudslice.codecs.vp8 import VP8, Vp8Depacketizer
+from cloudslice.codecs.vp9 import VP9
 
 OPUS_ANSWER = (("minptime", "10"), ("useinbandfec", "1"))
 
@@ -24,6 +25,15 @@ def offered(codec: Codec, *parameters: tuple[str, str]) -> Format:
             OPUS, (("sprop-stereo", "1"),), (*OPUS_ANSWER, ("stereo", "1")), id="Opus in stereo"
         ),
         pytest.param(VP8, (("max-fr", "30"),), (), id="VP8"),
+        pytest.param(VP9, (), (), id="VP9"),
+        pytest.param(VP9, (("profile-id", "0"),), (("profile-id", "0"),), id="VP9 of 8 bits"),
+        pytest.param(
+            VP9,
+            (("profile-id", "2"), ("max-fr", "30")),
+            (("profile-id", "2"),),
+            id="VP9 of 10 bits",
+        ),
+        pytest.param(VP9, (("profile-id", "4"),), None, id="VP9 of no profile"),
         pytest.param(H264, (), (), id="H.264 baseline, mode 0"),
         pytest.param(
             H264,
@@ -67,6 +77,7 @@ def test_what_we_offer_we_would_take(codec: Codec) -> None:
         ("audio", "opus", 16000, None),
         ("video", "opus", 48000, None),
         ("video", "vp8", 90000, VP8),
+        ("video", "vp9", 90000, VP9),
         ("video", "h264", 90000, H264),
         ("video", "H265", 90000, None),
         ("text", "red", 1000, None),
@@ -91,4 +102,4 @@ def test_depacketizers_are_made_for_each_stream() -> None:
 
 def test_the_best_codec_comes_first() -> None:
     assert CATALOG.of_kind("audio") == (OPUS,)
-    assert CATALOG.of_kind("video") == (VP8, H264)
+    assert CATALOG.of_kind("video") == (VP8, H264, VP9)

@@ -28,21 +28,24 @@ from helpers.meeting import meeting
 from helpers.offers import POLICY, REAL, accept, answer
 from helpers.peer import Peer
 
-COLOR_SPACE_URI = "http://www.webrtc.org/experiments/rtp-hdrext/color-space"
-VP9_DECODING = Decoding("vp9", Colors(6, False), bitstream_tells_colors=True)
+VIDEO_TIMING_URI = "http://www.webrtc.org/experiments/rtp-hdrext/video-timing"
+OTHER_DECODING = Decoding("mpeg4", Colors(6, False), bitstream_tells_colors=True)
+OFFER = REAL["chromium"].replace("VP9/90000", "X-OTHER/90000")
 JPEG_DECODING = Decoding("mjpeg", Colors(6, True), bitstream_tells_colors=True)
 
 
 @dataclass(frozen=True)
-class Vp9:
+class Other:
+    """One that Chromium is made to offer."""
+
     kind: MediaKind = "video"
-    name: str = "VP9"
+    name: str = "X-OTHER"
     clock_rate: int = 90_000
     channels: None = None
     feedback: tuple[str, ...] = ("nack", "transport-cc")
-    extensions: tuple[str, ...] = (COLOR_SPACE_URI,)
+    extensions: tuple[str, ...] = (VIDEO_TIMING_URI,)
     variants: tuple[Parameters, ...] = ((("profile-id", "0"),),)
-    decoding: Decoding = VP9_DECODING
+    decoding: Decoding = OTHER_DECODING
     sample: bytes = b""
 
     def answer_parameters(self, offered: Format) -> Parameters | None:
@@ -117,20 +120,20 @@ class Red:
 
 WIDER = replace(
     POLICY,
-    catalog=replace(CATALOG, video=(*CATALOG.video, Vp9()), carriers=(Rtx(), Red())),
+    catalog=replace(CATALOG, video=(*CATALOG.video, Other()), carriers=(Rtx(), Red())),
 )
 SIMULCAST = replace(POLICY, catalog=replace(CATALOG, simulcast=True))
 
 
 def test_a_codec_more_is_taken() -> None:
     """With its own feedback and header extension."""
-    video = accept(REAL["chromium"], WIDER).sections[1]
+    video = accept(OFFER, WIDER).sections[1]
     assert 98 in [each.payload_type for each in video.formats]
-    assert video.extension_id(COLOR_SPACE_URI) == 8
-    text = answer(REAL["chromium"], WIDER)
+    assert video.extension_id(VIDEO_TIMING_URI) == 7
+    text = answer(OFFER, WIDER)
     assert "a=fmtp:98 profile-id=0;x-google-start-bitrate=1200\r\n" in text
     assert "a=rtcp-fb:98 nack\r\na=rtcp-fb:98 transport-cc\r\n" in text
-    assert accept(REAL["chromium"]).sections[1].extension_id(COLOR_SPACE_URI) is None
+    assert accept(OFFER).sections[1].extension_id(VIDEO_TIMING_URI) is None
 
 
 async def test_a_codec_more_is_pictured() -> None:

@@ -23,7 +23,7 @@ from cloudslice_publisher.media import (
 )
 from cloudslice_publisher.picture import ColourBars
 from cloudslice_publisher.sound import SAMPLE_RATE, Pcm, tone
-from helpers.video_codecs import each_codec
+from helpers.video_codecs import each_published_codec
 
 
 def small(codec: VideoCodec = H264, fps: int = 15) -> VideoSpec:
@@ -53,7 +53,7 @@ def assert_shows(picture: av.VideoFrame, bars: ColourBars) -> None:
         assert np.abs(image[y, x] - colour).max() <= 12, (x, y, colour, image[y, x])
 
 
-@each_codec
+@each_published_codec
 def test_a_loop_can_be_decoded_from_each_key_frame(codec: VideoCodec) -> None:
     """A key frame each second; from any on, all pictures come and show the bars."""
     look = Look("alice", accent=(160, 32, 64))
@@ -76,7 +76,7 @@ def test_h264_says_which_colours_it_has() -> None:
     assert (picture.colorspace, picture.color_range) == (1, 1)
 
 
-@each_codec
+@each_published_codec
 def test_the_bitrate_is_about_what_was_asked_for(codec: VideoCodec) -> None:
     """Within a quarter, over ten seconds."""
     spec = VideoSpec(codec, 320, 180, 15, bitrate_kbps=200)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudslice.codecs.codec import Depacketizer, VideoCodec
-from cloudslice.codecs.h264 import H264, H264Depacketizer
+from cloudslice.codecs.codec import Depacketizer, Format, VideoCodec
+from cloudslice.codecs.h264 import H264Depacketizer
 from cloudslice.codecs.vp8 import VP8, Vp8Depacketizer
 from cloudslice.slicing.pictures.picture import UndecodableKeyframeError
 from cloudslice.webrtc.keyframe_assembler import AssembledKeyframe, KeyframeAssembler
@@ -64,7 +64,7 @@ def sent_packets(codec: VideoCodec, *, probes: bool = False) -> list[SentPacket]
 
 
 def depacketizer(codec: VideoCodec) -> Depacketizer:
-    return H264Depacketizer() if codec is H264 else Vp8Depacketizer()
+    return codec.depacketizer(Format(102, codec.name, codec.clock_rate))
 
 
 def rtp(

@@ -47,7 +47,9 @@ def audio(ssrc: int = 1) -> AudioReceiver:
 
 
 def video(ssrc: int) -> VideoReceiver:
-    receiver = VideoReceiver({}, can_nack=True, orientation_id=None, hooks=HOOKS)
+    receiver = VideoReceiver(
+        {}, can_nack=True, orientation_id=None, color_space_id=None, hooks=HOOKS
+    )
     adopt(receiver, ssrc)
     return receiver
 

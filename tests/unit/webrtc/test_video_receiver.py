@@ -9,18 +9,20 @@ from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, unpack_remb_fci
 from cloudslice.codecs.codec import VideoCodec
 from cloudslice.codecs.h264 import H264, H264Depacketizer
 from cloudslice.codecs.vp8 import VP8, Vp8Depacketizer
-from cloudslice.media.tracks import Keyframe, NoKeyframeReason
+from cloudslice.codecs.vp9 import VP9, Vp9Depacketizer
+from cloudslice.media.tracks import Colors, Keyframe, NoKeyframeReason
 from cloudslice.webrtc.receiver import ReceiverHooks
 from cloudslice.webrtc.receiver_reports import ReceiverReports
 from cloudslice.webrtc.video_receiver import VideoReceiver
 from helpers.encoded_video import decode_keyframe, encoded_frames, picture_number
 from helpers.h264_streams import packetise, x264_stream
 from helpers.received_media import TICK_S, ReceivedMedia
-from helpers.rtp import one_byte_extension, rtp_packet
+from helpers.rtp import one_byte_extension, rtp_packet, two_byte_extension
 from helpers.video_codecs import each_codec
 
-H264_TYPE, VP8_TYPE = 102, 96
-ORIENTATION = 4
+H264_TYPE, VP8_TYPE, VP9_TYPE = 102, 96, 100
+TYPES = {H264: H264_TYPE, VP8: VP8_TYPE, VP9: VP9_TYPE}
+ORIENTATION, COLOR_SPACE = 4, 8
 SSRC, OTHER_SSRC = 0x1234, 0x5678
 
 
@@ -45,9 +47,11 @@ class Video(ReceivedMedia):
             {
                 VP8_TYPE: (VP8.decoding, Vp8Depacketizer),
                 H264_TYPE: (H264.decoding, H264Depacketizer),
+                VP9_TYPE: (VP9.decoding, Vp9Depacketizer),
             },
             can_nack=self.can_nack,
             orientation_id=ORIENTATION,
+            color_space_id=COLOR_SPACE,
             hooks=hooks,
         )
 
@@ -69,7 +73,7 @@ class Video(ReceivedMedia):
             timestamp,
             payload,
             marker=marker,
-            payload_type=payload_type or (H264_TYPE if self.codec is H264 else VP8_TYPE),
+            payload_type=payload_type or TYPES[self.codec],
             ssrc=self.ssrc,
             extension=extension,
         )
@@ -380,6 +384,34 @@ def test_a_header_extension_without_orientation_turns_nothing(make: type[Video])
     video.send(0, extension=one_byte_extension((ORIENTATION + 1, b"\x02")))
     video.send(1)
     assert video.taken[0].rotation == 0
+
+
+@each_codec
+@pytest.mark.parametrize(
+    ("element", "colors"),
+    [
+        pytest.param(b"\x01\x01\x01\x10", Colors(1, False), id="BT.709, limited range"),
+        pytest.param(b"\x01\x01\x06\x25", Colors(6, True), id="BT.601, full range"),
+        pytest.param(b"\x01\x01\x01\x20" + bytes(24), Colors(1, True), id="with HDR metadata"),
+        pytest.param(b"\x01\x01\x02\x10", None, id="matrix not known"),
+        pytest.param(b"\x01\x0d\x00\x20", None, id="RGB"),
+        pytest.param(b"\x01\x01\x01\x30", None, id="range not said"),
+        pytest.param(b"\x01\x01\x01", None, id="cut off"),
+    ],
+)
+def test_the_sender_may_say_what_colours_are(
+    make: type[Video], codec: VideoCodec, element: bytes, colors: Colors | None
+) -> None:
+    """It holds for that frame, whatever the bitstream says, and for no other one."""
+    video = make(codec)
+    for number in (0, 4):
+        video.want()
+        said = (COLOR_SPACE, element) if number == 0 else (COLOR_SPACE + 1, b"x")
+        video.send(number, extension=two_byte_extension(said))
+        video.send(number + 1)
+    told, silent = (each.decoding for each in video.taken)
+    assert told == (codec.decoding.of_colors(colors) if colors else codec.decoding)
+    assert silent == codec.decoding
 
 
 def test_a_new_ssrc_completes_nothing_of_the_old_one(make: type[Video]) -> None:

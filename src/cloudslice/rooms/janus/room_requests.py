@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from cloudslice.codecs.catalog import CATALOG
 from cloudslice.rooms.janus.janus_channel import JanusAddress, Message
 from cloudslice.rooms.janus.janus_errors import NO_SUCH_FEED, NO_SUCH_ROOM, ROOM_EXISTS, JanusError
 from cloudslice.rooms.janus.roster import Feed, FeedId
@@ -61,7 +62,7 @@ class RoomRequests:
             "permanent": False,
             "publishers": _MOST_PUBLISHERS,
             "audiocodec": "opus",
-            "videocodec": "vp8,h264",
+            "videocodec": ",".join(each.name.lower() for each in CATALOG.video),
         }
         try:
             await self._ask("create", room, body | self._pin | self._secret | self._admin)

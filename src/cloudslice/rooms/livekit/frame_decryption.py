@@ -5,8 +5,8 @@ that PBKDF2 makes of a passphrase which all members share. An encrypted frame is
 
     readable beginning | ciphertext, tag (16 bytes) | IV (12) | length of the IV | key index
 
-1. Readable, and authenticated, are 1 byte of Opus, 10 of a VP8 key frame, and of H.264 all up to
-   two bytes of the first slice.
+1. Readable, and authenticated, are 1 byte of Opus, 10 of a VP8 key frame, of H.264 all up to two
+   bytes of the first slice, and nothing of VP9. Each layer of VP9 is a frame: one is opened.
 2. Of H.264 what follows is escaped like the inside of a NAL unit, so that no start code is in it.
 3. What the server makes itself (silence, black pictures) ends with its own trailer and is not
    encrypted. It is nothing that a member has sent, and left out.
@@ -114,6 +114,8 @@ class TrackDecryption:
         frame = _without_metadata(frame)
         if decoding.decoder == "vp8":
             return self._open(frame, _READABLE_OF_VP8)
+        if decoding.decoder == "vp9":
+            return self._open(frame, 0)
         if decoding.decoder == "h264":
             readable = _readable_of_h264(frame)
             return self._open(frame[:readable] + without_escapes(frame[readable:]), readable)

@@ -31,10 +31,12 @@ def decode(keyframe: Keyframe) -> av.VideoFrame:
         frames = decoder.decode(av.Packet(keyframe.data)) or decoder.decode(None)
     except av.error.FFmpegError as error:
         raise UndecodableKeyframeError(f"{keyframe.decoding.decoder}: {error.strerror}") from error
-    if len(frames) != 1:
+    has_layers = keyframe.decoding.has_layers
+    if not frames or (len(frames) > 1 and not has_layers):
         raise UndecodableKeyframeError(f"{len(frames)} frames instead of one")
-    frame = frames[0]
-    if frame.is_corrupt or not frame.key_frame:
+    frame = frames[-1]
+    # An upper layer is no key frame by itself. Without the lower ones it would not have come out.
+    if frame.is_corrupt or not (frame.key_frame or has_layers):
         raise UndecodableKeyframeError("parts of the frame are missing or damaged")
     size = _shown_size(frame.width, frame.height, decoder.sample_aspect_ratio)
     if max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS:

@@ -11,6 +11,7 @@ first; names are ASCII, filled up with zeros.
 | matrix           | 1     | of the codec's default colours                        |
 | full range       | 1     | whether these are of full range: 0 or 1               |
 | told colours     | 1     | whether what the decoder says of colours holds: 0, 1  |
+| layers           | 1     | whether the decoder may give a frame for each layer   |
 | format           | 4     | the name of the picture's format                      |
 | rotation         | 2     | degrees clockwise                                     |
 | length           | 4     | of the key frame, which follows                       |
@@ -32,7 +33,7 @@ from enum import IntEnum
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures.picture import MAX_PIXELS, MAX_SIDE
 
-JOB = struct.Struct("!I16sB??4sHI")
+JOB = struct.Struct("!I16sB???4sHI")
 ANSWER = struct.Struct("!IBHHI")
 
 MAX_TEXT = 500

@@ -51,8 +51,10 @@ def _work(converter: ColorConverter) -> bool:
     header = _read(JOB.size)
     if not header:
         return False
-    number, decoder, matrix, is_full, is_told, image_format, rotation, length = JOB.unpack(header)
-    decoding = Decoding(_name(decoder), Colors(matrix, is_full), is_told)
+    number, decoder, matrix, is_full, is_told, has_layers, image_format, rotation, length = (
+        JOB.unpack(header)
+    )
+    decoding = Decoding(_name(decoder), Colors(matrix, is_full), is_told, has_layers)
     keyframe = Keyframe(decoding, _read(length), 0.0, rotation)
     try:
         picture = encode_picture(keyframe, ImageFormat(_name(image_format)), converter)

@@ -133,12 +133,13 @@ class WorkerProcess:
     def give(self, job: Job) -> None:
         """Have it do `job` after those that it has."""
         keyframe = job.keyframe
-        decoder, colors, bitstream_tells_colors = keyframe.decoding
+        decoder, colors, bitstream_tells_colors, has_layers = keyframe.decoding
         header = JOB.pack(
             self._number(len(self.jobs)),
             decoder.encode(),
             *colors,
             bitstream_tells_colors,
+            has_layers,
             job.image_format.value.encode(),
             keyframe.rotation,
             len(keyframe.data),

@@ -109,7 +109,7 @@ async def test_ends_have_their_codes() -> None:
 
 async def test_lines_of_the_log_name_app_and_room() -> None:
     """By the names that they have in all other lines."""
-    streams = [{"mid": "0", "type": "video", "codec": "vp9"}]
+    streams = [{"mid": "0", "type": "video", "codec": "h263"}]
     strange = publisher(2) | {"streams": streams}
     with capture_logs() as logs:
         session = ToldSession({"videoroom": "event", "publishers": [strange]})

@@ -7,6 +7,7 @@ import pytest
 
 from cloudslice.codecs.h264 import H264
 from cloudslice.codecs.vp8 import VP8
+from cloudslice.codecs.vp9 import VP9
 from cloudslice.media.tracks import OpusRun
 from cloudslice.rooms.livekit.frame_decryption import FrameKey, TrackDecryption
 from helpers.sealed import seal
@@ -141,6 +142,14 @@ def test_metadata_that_make_no_sense(frame: bytes) -> None:
     assert Decryption().open_keyframe(VP8.decoding, frame) is None
 
 
+def test_a_vp9_key_frame() -> None:
+    """Nothing of it is readable."""
+    frame = os.urandom(3000)
+    sealed = seal(_PASSPHRASE, frame, 0)
+    assert Decryption().open_keyframe(VP9.decoding, sealed) == frame
+
+
 def test_another_codec() -> None:
-    decoding = VP8.decoding._replace(decoder="vp9")
+    """libwebrtc's clients encrypt no AV1."""
+    decoding = VP8.decoding._replace(decoder="libdav1d")
     assert Decryption().open_keyframe(decoding, _SEALED[3]) is None

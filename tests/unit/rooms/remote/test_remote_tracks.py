@@ -29,6 +29,7 @@ def make_video(hooks: ReceiverHooks) -> VideoReceiver:
         {VP8_TYPE: (VP8.decoding, Vp8Depacketizer)},
         can_nack=True,
         orientation_id=None,
+        color_space_id=None,
         hooks=hooks,
     )
 

@@ -1,8 +1,9 @@
-"""The bit stream of NAL units (ITU-T H.264, 7.4.1 and 9.1)."""
+"""Bits of headers, and those of NAL units (ITU-T H.264, 7.4.1 and 9.1)."""
 
 import pytest
 
-from cloudslice.codecs.nal_units import BitReader, MalformedUnitError, without_escapes
+from cloudslice.codecs.bit_reader import BitReader, MalformedBitsError
+from cloudslice.codecs.nal_units import unit_reader, without_escapes
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ def test_reads_exp_golomb_numbers(bits: str, numbers: list[int]) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\x00\x80", b"\x01"])
 def test_a_number_that_is_cut_off_is_malformed(data: bytes) -> None:
-    with pytest.raises(MalformedUnitError):
+    with pytest.raises(MalformedBitsError):
         BitReader(data).number()
 
 
@@ -30,8 +31,16 @@ def test_skips_bits_that_are_there() -> None:
     reader = BitReader(b"\xff\x40")
     reader.skip(9)
     assert reader.number() == 0
-    with pytest.raises(MalformedUnitError):
+    with pytest.raises(MalformedBitsError):
         reader.skip(8)
+
+
+def test_reads_bits_that_are_there() -> None:
+    reader = BitReader(b"\xa5\x0f")
+    assert (reader.bits(3), reader.flag(), reader.bits(0), reader.bits(9)) == (5, False, 0, 0xA1)
+    assert reader.left == 3
+    with pytest.raises(MalformedBitsError):
+        reader.bits(4)
 
 
 @pytest.mark.parametrize(
@@ -44,3 +53,4 @@ def test_skips_bits_that_are_there() -> None:
 )
 def test_leaves_out_emulation_prevention(sent: bytes, meant: bytes) -> None:
     assert without_escapes(sent) == meant
+    assert unit_reader(sent).bits(8 * len(meant)) == int.from_bytes(meant)

@@ -1,0 +1,36 @@
+"""FFmpeg's encoders, one for each codec, set up as a browser sets up its own."""
+
+from fractions import Fraction
+
+import av
+
+from cloudslice.codecs.codec import VideoCodec
+
+_ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
+    "H264": ("libx264", {"tune": "zerolatency"}),
+    "VP8": ("libvpx", {"deadline": "good"}),
+    "VP9": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}),
+}
+"""By SDP's name, FFmpeg's name and what makes it give each frame at once."""
+
+NEARLY_LOSSLESS: dict[str, dict[str, str]] = {
+    "H264": {"preset": "fast", "qp": "4"},
+    "VP8": {"qmin": "0", "qmax": "2", "crf": "0"},
+    "VP9": {"lossless": "1"},
+}
+"""Options that make colours be those that were given."""
+
+
+def open_encoder(
+    codec: VideoCodec, width: int, height: int, options: dict[str, str], pix_fmt: str = "yuv420p"
+) -> av.VideoCodecContext:
+    """An encoder whose key frames come where they are asked for; `options` replace ours."""
+    name, ours = _ENCODERS[codec.name]
+    encoder = av.CodecContext.create(name, "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, pix_fmt
+    encoder.time_base = Fraction(1, 30)
+    encoder.thread_count = 1
+    encoder.gop_size = 2**15
+    encoder.options = ours | options
+    return encoder
