@@ -34,6 +34,8 @@ SCHEMAS = (
 """Of all parts that a node's database has."""
 SPOOL = "spool"
 """The name of the spool's directory."""
+REPAIRS = {SliceKind.AUDIO: repair_ogg}
+"""How files that were cut off are made valid; pictures are not worth it."""
 
 
 async def open_delivery(
@@ -67,7 +69,7 @@ async def open_delivery(
     spool = Spool(
         settings.data_dir / SPOOL,
         box,
-        {SliceKind.AUDIO: repair_ogg},
+        REPAIRS,
         bus,
         steady.now_ms,
         is_new_clock=steady.is_new,

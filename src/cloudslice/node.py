@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
+from cloudslice.adoption import open_control
 from cloudslice.api.errors import ApiError, Language
 from cloudslice.api.gateway import Gateway
 from cloudslice.api.requests import parse_bucket
@@ -27,6 +28,7 @@ from cloudslice.rooms.room_kinds import VISIT_PORT, open_remote_rooms, watch_roo
 from cloudslice.rooms.rooms_by_app import RoomsByApp
 from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.settings.mistakes import SettingsError
+from cloudslice.single_custody import SingleCustody
 from cloudslice.slices import Vendor
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.steady_clock import SteadyClock
@@ -108,6 +110,8 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         livekit = await watch_rooms(
             stack, settings, remote, partial(wanted_types, rules), auto_tasks, clock
         )
+        custody = SingleCustody(uploader.queues, worker.runs)
+        await open_control(stack, settings, delivery, box, custody)
         metrics = NodeMetrics(worker, providers, ports, pictures, delivery, tick, auto_tasks)
         whip = whip_app(settings, rooms, clock)
         app = Starlette(routes=_routes(gateway, metrics, whip, livekit))

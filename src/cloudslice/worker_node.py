@@ -7,8 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
+from cloudslice.adoption import open_control
 from cloudslice.bus import Bus
 from cloudslice.clock import SystemClock
+from cloudslice.cluster.cluster_custody import ClusterCustody
 from cloudslice.cluster.cluster_metrics import ClusterMetrics, WorkerMetrics
 from cloudslice.cluster.cluster_view import ClusterView, NodeInfo
 from cloudslice.cluster.fence import Fence
@@ -129,8 +131,10 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
                 delivery.uploads.queues.leave,
             )
         )
-        orphans = OrphanedEndings(endings, view, delivery.uploads.queues, clock)
-        await stack.enter_async_context(orphans)
+        queues = delivery.uploads.queues
+        await stack.enter_async_context(OrphanedEndings(endings, view, queues, clock))
+        custody = ClusterCustody(registry, view, endings, fence, queues, worker.runs)
+        await open_control(stack, settings, delivery, box, custody)
         metrics = NodeMetrics(
             worker,
             rooms,

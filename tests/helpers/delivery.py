@@ -1,7 +1,7 @@
 """What tests of delivery need to set it up."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from cloudslice.clock import Clock, SystemClock
 from cloudslice.config import Settings
 from cloudslice.database import Database
 from cloudslice.events import RobotEntered, RobotLeft
+from cloudslice.metrics import DeliveryParts
 from cloudslice.migrations import Schema
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import (
@@ -91,6 +92,20 @@ class Delivery:
     uploader: Uploader
     losses: Losses
     webhooks: Webhooks
+    steady: SteadyClock
+
+    @property
+    def parts(self) -> DeliveryParts:
+        """As a node has them."""
+        return DeliveryParts(
+            self.database,
+            self.steady,
+            self.bus,
+            self.spool,
+            self.uploader,
+            self.losses,
+            self.webhooks,
+        )
 
     async def open(self, task: TaskRef, bucket: Bucket, *, names_after_s: int = 0) -> None:
         await self.spool.open(task, bucket, names_after_s=names_after_s)
@@ -128,6 +143,7 @@ async def open_delivery(
     schemas: Sequence[Schema] = (),
     box: SecretBox = BOX,
     others: OtherNodes | None = None,
+    fence: Callable[[BucketOpener], BucketOpener] = lambda opener: opener,
 ) -> AsyncIterator[Delivery]:
     """All parts of delivery over a data directory, with fast paces."""
     clock = clock or SystemClock()
@@ -161,9 +177,10 @@ async def open_delivery(
                 patience_s=patience_s,
                 are_losses_waiting=losses.are_waiting,
                 others=others,
+                fence=fence,
             )
         )
-        yield Delivery(database, bus, spool, uploader, losses, webhooks)
+        yield Delivery(database, bus, spool, uploader, losses, webhooks, steady)
 
 
 @dataclass

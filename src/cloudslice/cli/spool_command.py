@@ -7,15 +7,17 @@ from pathlib import Path
 
 import click
 
+from cloudslice.cli.common import fail, read_settings, settings_option
+from cloudslice.control_socket import ADOPT, ControlError, ask
 from cloudslice.slicing.audio.ogg_repair import repair_ogg
 from cloudslice.spool.inspection import UNFINISHED, Inspected, inspect, inspect_all
 
 
 @click.group("spool")
 def spool_command() -> None:
-    """Look into a spool or its quarantine, and take files out of it.
+    """Look into a spool or its quarantine, and take files out of it; have one adopted.
 
-    Nothing is changed in it; the service may run meanwhile.
+    `list` and `extract` change nothing in it; the service may run meanwhile.
     """
 
 
@@ -76,6 +78,23 @@ def extract_command(files: tuple[Path, ...], output: Path) -> None:
             click.echo(f"{path}: {found.fault}", err=True)
             has_failed = True
     raise SystemExit(int(has_failed))
+
+
+@spool_command.command("adopt")
+@click.argument("directory", type=click.Path(path_type=Path))
+@settings_option
+def adopt_command(directory: Path, path: Path) -> None:
+    """Have the running node deliver what the spool in DIRECTORY holds, whose node is gone.
+
+    DIRECTORY is the data_dir of that node, or a copy of it: its disk, mounted on this machine. The
+    node that runs with the settings of --config moves its slices into its own spool, completes
+    those that grew, uploads them under the names that they have, and tells of them. What is
+    missing when it ends in between is done when it is asked again.
+    """
+    try:
+        click.echo(ask(read_settings(path).data_dir, ADOPT, str(directory.absolute())))
+    except ControlError as error:
+        fail(str(error))
 
 
 def _state(found: Inspected) -> str:

@@ -4,6 +4,7 @@
 2. A slice of a task that another node has by now is stored if its name is of a second that was this
    node's: up to the ceiling that was on record while it held the task. What it has recorded beyond
    that it has recorded beside the new owner, under names that may be the new owner's, too.
+3. Slices that were adopted are another node's by their seconds, and are stored all the same.
 """
 
 import asyncio
@@ -31,6 +32,8 @@ class Fence:
         this node's."""
         self._undecided: dict[str, int] = {}
         """Tasks that were this node's when its lease ran out, with their limits."""
+        self._admitted: set[str] = set()
+        """Object keys of slices that were adopted and are not stored."""
         self._is_decided = asyncio.Event()
         lease.on_renewed(self._begin_anew)
 
@@ -59,6 +62,14 @@ class Fence:
             self.note_lost(task_id)  # whoever has ended it
         self._held.discard(task_id)
 
+    def admit(self, object_key: str) -> None:
+        """A slice that another node could have stored is this node's."""
+        self._admitted.add(object_key)
+
+    def note_stored(self, object_key: str) -> None:
+        """A slice is stored."""
+        self._admitted.discard(object_key)
+
     def may_store(self, task_id: str, second: int) -> bool:
         """Whether a slice of a task that is named by a second is this node's."""
         if any(after_s < second <= last_s for after_s, last_s in self._gaps.get(task_id, ())):
@@ -82,6 +93,8 @@ class Fence:
             if name.task_id in self._undecided:
                 self._is_decided.clear()
                 await self._is_decided.wait()
+        if object_key in self._admitted:
+            return
         if not self.may_store(name.task_id, name.utc_second):
             raise StorageError(
                 0,
@@ -113,3 +126,4 @@ class _FencedStore:
         """See `ObjectStore`."""
         await self._fence.wait(item.key)
         await self._store.put(item)
+        self._fence.note_stored(item.key)

@@ -94,21 +94,21 @@ class TaskEndings:
     async def release(self, task_id: str, *, has_lost: bool) -> bool:
         """See `OtherNodes`."""
         try:
-            return await self.replace(task_id, self.node, None, has_lost=has_lost)
+            return await self.replace(task_id, self.node, None, has_slices=False, has_lost=has_lost)
         except RegistryError as error:
             _log.debug("slices are not known to be done", why=str(error), task_id=task_id)
             return False
 
     async def replace(
-        self, task_id: str, holder: str, other: str | None, *, has_lost: bool
+        self, task_id: str, holder: str, heir: str | None, *, has_slices: bool, has_lost: bool
     ) -> bool:
         """A holder of a task has no slices of it any more.
 
         Args:
             task_id: the task.
             holder: the name of the node.
-            other: the node that has its slices now, and tells of the end if the holder was to do
-                that; None: they are stored.
+            heir: the node that tells of the end from now on, if the holder was to do that.
+            has_slices: whether the heir has the slices now; else they are stored.
             has_lost: whether slices were lost.
 
         Returns:
@@ -118,21 +118,19 @@ class TaskEndings:
             RegistryError: the registry gives no answer.
         """
         is_own = False
+        more_holders = {heir} if heir and has_slices else set()
 
         def leave(values: Values) -> Values:
             nonlocal is_own
             is_own = holder == self.node and read_owner(values).node == holder
             if is_own:
                 return values
-            holders = read_holders(values) - {holder} | ({other} if other else set())
+            holders = read_holders(values) - {holder} | more_holders
             return with_holders(values, holders, lost=has_lost)
 
         def leave_ended(ended: EndedTask) -> EndedTask:
-            ended = ended.without(holder, has_lost=has_lost)
-            if other is None:
-                return ended
-            teller = other if ended.teller == holder else ended.teller
-            return ended.told_by(teller, {other})
+            teller = heir if heir and ended.teller == holder else ended.teller
+            return ended.without(holder, has_lost=has_lost).told_by(teller, more_holders)
 
         await self._changes.change(task_id, leave)
         if is_own:

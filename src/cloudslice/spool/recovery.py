@@ -25,6 +25,7 @@ from cloudslice.slices import (
 from cloudslice.spool import quarantine as quarantine_module
 from cloudslice.spool.drafts import Draft
 from cloudslice.spool.files import read_regular
+from cloudslice.spool.moving import COPY
 from cloudslice.spool.quarantine import Quarantine
 from cloudslice.spool.slice_format import (
     HEAD_BYTES,
@@ -38,7 +39,8 @@ from cloudslice.spool.slice_format import (
 from cloudslice.spool.spooled_tasks import SpooledTasks
 from cloudslice.spool.task_directory import DRAFT, FILE, OURS, DamagedTaskError, TaskDirectory
 
-_NO_TASKS = (quarantine_module.DIRECTORY, "lost+found")
+NO_TASKS = (quarantine_module.DIRECTORY, "lost+found")
+"""What is in a spool besides the directories of tasks."""
 
 _log = structlog.get_logger(__name__)
 
@@ -89,7 +91,7 @@ class Recovery:
             OSError: the spool cannot be read or written.
         """
         for entry in _scan(self._spool):
-            if entry.name in _NO_TASKS:
+            if entry.name in NO_TASKS:
                 continue
             path = Path(entry.path)
             if not entry.is_dir(follow_symlinks=False):
@@ -130,6 +132,9 @@ class Recovery:
             if entry.name in OURS:
                 continue
             name, suffix = os.path.splitext(entry.name)
+            if is_name(name) and suffix == COPY:
+                os.unlink(entry.path)
+                continue
             if not is_name(name) or suffix not in (PART, WHOLE):
                 self._quarantine.take(Path(entry.path), "it is no slice")
                 continue

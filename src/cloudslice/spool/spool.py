@@ -79,7 +79,6 @@ class Spool:
         self._thread = SpoolThread(directory, self._writer, self._report, sync_interval_s)
         self._intake = Intake(self._writer, self._thread.gather, now_ms)
         self._lock = ExitStack()
-        self._closing: set[str] = set()
 
     async def __aenter__(self) -> Self:
         """Take up what the directory holds, then be ready for more.
@@ -139,7 +138,7 @@ class Spool:
         known = self._tasks.find(task.task_id)
         is_floor_known = known is not None and known.names_after_s >= names_after_s
         is_known = known is not None and is_floor_known and known.goes_to(bucket)
-        if is_known and task.task_id not in self._closing:
+        if is_known and task.task_id not in self._tasks.closing:
             return
         directory = TaskDirectory.make(self._directory / task.task_id, task, bucket, self._box)
         directory.names_after_s = names_after_s
@@ -148,12 +147,8 @@ class Spool:
     def close(self, task_id: str) -> None:
         """A task has no slices any more, and there will be none: forget it."""
         self._intake.forget(task_id)
-        self._closing.add(task_id)  # who opens it again does so after that
-        self._thread.gather(partial(self._close, task_id))
-
-    def _close(self, task_id: str) -> None:
-        self._tasks.close(task_id)
-        self._closing.discard(task_id)
+        self._tasks.closing.add(task_id)
+        self._thread.gather(partial(self._tasks.close, task_id))
 
     def find_task(self, task_id: str) -> TaskRef | None:
         """The task as its events name it, if the spool knows it."""
@@ -182,6 +177,15 @@ class Spool:
         growing = self.grow(origin, start_utc_ms)
         growing.append(data)
         growing.finish(start_utc_ms, 0, details)
+
+    async def take_in(self, task_id: str, waiting: WaitingSlice, path: Path) -> None:
+        """Move the file of a whole slice here from another spool; the task is known.
+
+        Raises:
+            OSError: it is still where it was, or at both places.
+        """
+        await self._thread.run(partial(self._tasks.take_in, task_id, waiting, path))
+        self._intake.used_bytes += waiting.size
 
     def count_open(self, task_id: str) -> int:
         """How many slices of a task were begun and are not whole or lost yet."""

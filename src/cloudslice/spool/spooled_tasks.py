@@ -1,25 +1,33 @@
 """The tasks in the spool, and what becomes of their whole slices."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
-from cloudslice.slices import DamagedSliceError, Slice
+from cloudslice.ids import ObjectName
+from cloudslice.slices import DamagedSliceError, Slice, WaitingSlice
 from cloudslice.spool.files import read_regular
+from cloudslice.spool.moving import move_file
 from cloudslice.spool.quarantine import Quarantine
 from cloudslice.spool.slice_files import whole_path
-from cloudslice.spool.slice_format import WHOLE, read_slice
+from cloudslice.spool.slice_format import TAIL_BYTES, WHOLE, read_key, read_slice
 from cloudslice.spool.task_directory import OURS, TaskDirectory
 
 _log = structlog.get_logger(__name__)
 
 
 class SpooledTasks:
-    """The directories of tasks; changed on the spool's thread only, which it blocks."""
+    """The directories of tasks; changed on the spool's thread only, which it blocks.
+
+    Attributes:
+        closing: tasks that are about to be closed: who opens one again does so after that.
+    """
 
     def __init__(self, quarantine: Quarantine) -> None:
         """Takes where files go that nobody understands."""
+        self.closing: set[str] = set()
         self._quarantine = quarantine
         self._directories: dict[str, TaskDirectory] = {}
         self._sizes: dict[str, int] = {}
@@ -53,6 +61,7 @@ class SpooledTasks:
 
     def close(self, task_id: str) -> None:
         """A task has no slices any more: leave nothing of it but what somebody else put there."""
+        self.closing.discard(task_id)
         if (directory := self._directories.pop(task_id, None)) is None:
             return
         try:
@@ -62,6 +71,21 @@ class SpooledTasks:
             directory.remove()
         except OSError as error:
             _log.warning("directory cannot be removed", task_id=task_id, why=error.strerror)
+
+    def take_in(self, task_id: str, waiting: WaitingSlice, path: Path) -> None:
+        """Move the file of a whole slice here, whatever is in it.
+
+        Raises:
+            OSError: it is still where it was, or at both places.
+        """
+        if (directory := self.find(task_id)) is None:
+            raise FileNotFoundError(f"no task {task_id}")
+        with suppress(DamagedSliceError, ValueError):  # who uploads it finds out
+            key = read_key(read_regular(path, last=TAIL_BYTES))
+            directory.names.note(ObjectName.from_key(key), waiting.name)
+            directory.names.write()
+        move_file(path, whole_path(directory, waiting.name))
+        self.note_whole(waiting.name, waiting.size)
 
     def read(self, task_id: str, name: str) -> tuple[Slice, bytes]:
         """A whole slice and its content; for any thread.

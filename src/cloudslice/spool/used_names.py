@@ -98,6 +98,13 @@ class UsedNames:
         self._add(second, *series, slice_name)
         return second
 
+    def note(self, name: ObjectName, slice_name: str) -> None:
+        """A slice that has come from elsewhere has this name."""
+        series = (name.user_id, name.extension)
+        self._used.pop(series, None)  # to be read anew
+        self._last[series] = max(self._last.get(series, self._before), name.utc_second)
+        self._add(name.utc_second, *series, slice_name)
+
     def write(self) -> None:
         """Put into the file what was taken: before a slice of that name is whole.
 

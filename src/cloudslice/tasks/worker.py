@@ -132,6 +132,10 @@ class Worker:
         """An unfinished task."""
         return self._tasks.get(task_id)
 
+    def runs(self, task_id: str) -> bool:
+        """Whether there is an unfinished task of that TaskId."""
+        return task_id in self._tasks
+
     def run(self, stored: StoredTask, app: AppSettings) -> None:
         """Have a robot enter the room of a task that is in the store."""
         self._begin(stored, app.limits, self._rooms[app.rooms])

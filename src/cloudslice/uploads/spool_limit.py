@@ -38,6 +38,11 @@ class SpoolLimit:
         """Whether the spool is as good as full."""
         return self._shared.spool.used_bytes >= self._limit_bytes * _FULL_AT
 
+    @property
+    def room_bytes(self) -> float:
+        """What the spool may take until it is as good as full."""
+        return max(self._limit_bytes * _FULL_AT - self._shared.spool.used_bytes, 0)
+
     def look(self) -> None:
         """The spool holds more now."""
         if self._shared.spool.used_bytes > self._limit_bytes:

@@ -85,12 +85,13 @@ class TaskQueues:
             self.leave(task_id)
 
     @contextmanager
-    def filling(self, task: TaskRef) -> Iterator[None]:
-        """Slices of a task are brought into the spool meanwhile: it is not done with before."""
+    def filling(self, task: TaskRef) -> Iterator[TaskQueue]:
+        """A task's queue, to which slices that are brought into the spool are added meanwhile: it
+        is not done with before."""
         queue = self.find(task.task_id) or self.add(task)
         queue.is_filling = True
         try:
-            yield
+            yield queue
         finally:
             queue.is_filling = False
             queue.look()

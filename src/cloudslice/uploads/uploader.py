@@ -147,6 +147,11 @@ class Uploader:
         """Whether the spool is as good as full: no new task should start."""
         return self._limit.is_near
 
+    @property
+    def room_bytes(self) -> float:
+        """What the spool may take until it is as good as full."""
+        return self._limit.room_bytes
+
     def count_waiting(self) -> int:
         """How many slices wait for their upload."""
         return sum(queue.size for queue in self.queues.all())

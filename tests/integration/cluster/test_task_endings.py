@@ -1,22 +1,16 @@
 """Event 1005 tells the truth of all nodes that had a task: on real NATS, with a real bucket."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-
 import pytest
 
 from cloudslice.cluster import registry_keys as keys
-from cloudslice.slices import Vendor
 from cloudslice.tasks.store import StoredTask
-from helpers.cluster_side import ClusterSide, with_bucket
-from helpers.nats_server import NatsServer
+from helpers.cluster_side import OpenSide, fail_over
 from helpers.s3_server import S3Server
-from helpers.task_stores import SINCE_MS, TASK
+from helpers.task_stores import SINCE_MS
 from helpers.waiting import eventually
 
 ALL, SOME, LATER = 0, 1, 2
 """The Status of event 1005 (docs/wire.md, 10.3)."""
-OpenSide = Callable[[str], Awaitable[ClusterSide]]
 
 pytestmark = [
     # Its client leaves the sockets of connections that fail to the garbage collector.
@@ -25,45 +19,13 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-async def open_side(tmp_path: Path, s3_server: S3Server) -> AsyncIterator[OpenSide]:
-    sides: list[ClusterSide] = []
-    with NatsServer(tmp_path / "nats") as nats:
-
-        async def open_one(name: str) -> ClusterSide:
-            sides.append(ClusterSide(name, tmp_path, nats.url, s3_server.port))
-            return await sides[-1].start()
-
-        yield open_one
-        for each in sides:
-            await each.close()
-
-
-@pytest.fixture
-def task(s3_server: S3Server) -> StoredTask:
-    found = with_bucket(TASK, s3_server.access_key, s3_server.secret_key, s3_server.new_bucket())
-    assert found.bucket.vendor is Vendor.OSS
-    return found
-
-
-async def fail_over(one: ClusterSide, two: ClusterSide, task: StoredTask) -> None:
-    """`one` has slices of a task that it cannot store, and `two` goes on with it."""
-    await one.store.create(task, since_ms=SINCE_MS)
-    await one.take(task, 5)
-    one.bucket_wire.cut()
-    await one.hear(task, [100, 115])
-    await two.take(task, 9)
-    await two.hear(task, [130])
-    await eventually(lambda: len(two.stored) == 1)
-
-
 async def test_a_task_that_one_node_had_leaves_nothing(
-    open_side: OpenSide, task: StoredTask
+    open_delivery_side: OpenSide, task: StoredTask
 ) -> None:
-    one = await open_side("one")
+    one = await open_delivery_side("one")
     await one.store.create(task, since_ms=SINCE_MS)
     await one.take(task, 5)
-    await one.hear(task, [100])
+    await one.hear(task, 1)
     await one.finish(task)
     await eventually(lambda: one.told == [ALL])
     await eventually(lambda: not one.view.ended)
@@ -72,9 +34,9 @@ async def test_a_task_that_one_node_had_leaves_nothing(
 
 
 async def test_the_end_waits_for_what_a_former_node_has(
-    open_side: OpenSide, task: StoredTask, s3_server: S3Server
+    open_delivery_side: OpenSide, task: StoredTask, s3_server: S3Server
 ) -> None:
-    one, two = await open_side("one"), await open_side("two")
+    one, two = await open_delivery_side("one"), await open_delivery_side("two")
     await fail_over(one, two, task)
     one.lose(task)
     await two.finish(task)
@@ -89,9 +51,9 @@ async def test_the_end_waits_for_what_a_former_node_has(
 
 
 async def test_a_former_node_that_is_done_before_the_end_is_not_waited_for(
-    open_side: OpenSide, task: StoredTask
+    open_delivery_side: OpenSide, task: StoredTask
 ) -> None:
-    one, two = await open_side("one"), await open_side("two")
+    one, two = await open_delivery_side("one"), await open_delivery_side("two")
     await fail_over(one, two, task)
     one.lose(task)
     one.bucket_wire.restore()
@@ -100,8 +62,10 @@ async def test_a_former_node_that_is_done_before_the_end_is_not_waited_for(
     await eventually(lambda: two.told == [ALL])
 
 
-async def test_what_a_former_node_has_lost_is_told(open_side: OpenSide, task: StoredTask) -> None:
-    one, two = await open_side("one"), await open_side("two")
+async def test_what_a_former_node_has_lost_is_told(
+    open_delivery_side: OpenSide, task: StoredTask
+) -> None:
+    one, two = await open_delivery_side("one"), await open_delivery_side("two")
     await fail_over(one, two, task)
     one.lose(task)
     damaged, _ = sorted((one.data_dir / "spool" / task.task_id).glob("*.slice"))
@@ -114,9 +78,9 @@ async def test_what_a_former_node_has_lost_is_told(open_side: OpenSide, task: St
 
 
 async def test_a_node_that_is_gone_is_told_to_have_slices_and_then_that_they_came(
-    open_side: OpenSide, task: StoredTask, s3_server: S3Server
+    open_delivery_side: OpenSide, task: StoredTask, s3_server: S3Server
 ) -> None:
-    one, two = await open_side("one"), await open_side("two")
+    one, two = await open_delivery_side("one"), await open_delivery_side("two")
     await fail_over(one, two, task)
     await one.stop()
     await two.finish(task)
@@ -129,14 +93,14 @@ async def test_a_node_that_is_gone_is_told_to_have_slices_and_then_that_they_cam
 
 
 async def test_another_node_tells_the_end_for_one_that_is_gone(
-    open_side: OpenSide, task: StoredTask
+    open_delivery_side: OpenSide, task: StoredTask
 ) -> None:
     """And goes on with that after a restart of its own; the one that comes back tells nothing."""
-    one, two = await open_side("one"), await open_side("two")
+    one, two = await open_delivery_side("one"), await open_delivery_side("two")
     await one.store.create(task, since_ms=SINCE_MS)
     await one.take(task, 5)
     one.bucket_wire.cut()
-    await one.hear(task, [100])
+    await one.hear(task, 1)
     one.delivery.uploader.queues.stop()  # as a kill would
     await one.finish(task)
     await one.stop()
@@ -150,13 +114,13 @@ async def test_another_node_tells_the_end_for_one_that_is_gone(
 
 
 async def test_a_node_that_is_back_in_time_tells_the_end_itself(
-    open_side: OpenSide, task: StoredTask
+    open_delivery_side: OpenSide, task: StoredTask
 ) -> None:
-    one = await open_side("one")
+    one = await open_delivery_side("one")
     await one.store.create(task, since_ms=SINCE_MS)
     await one.take(task, 5)
     one.bucket_wire.cut()
-    await one.hear(task, [100])
+    await one.hear(task, 1)
     await one.finish(task)
     await one.stop()
     await one.start()
@@ -164,16 +128,16 @@ async def test_a_node_that_is_back_in_time_tells_the_end_itself(
 
 
 async def test_a_node_that_never_had_a_directory_is_waited_for_until_it_is_back(
-    open_side: OpenSide, task: StoredTask
+    open_delivery_side: OpenSide, task: StoredTask
 ) -> None:
     """It was killed between taking the task and opening its spool."""
-    one, two = await open_side("one"), await open_side("two")
+    one, two = await open_delivery_side("one"), await open_delivery_side("two")
     await one.store.create(task, since_ms=SINCE_MS)
     await one.take(task, 5)
     await one.stop()
     (one.data_dir / "spool" / task.task_id / "task").unlink()
     await two.take(task, 9)
-    await two.hear(task, [130])
+    await two.hear(task, 1)
     await one.start()
     await eventually(lambda: two.view.tasks[task.task_id].values["holders"] == ["two"])
     await two.finish(task)

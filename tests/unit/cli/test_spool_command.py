@@ -128,3 +128,11 @@ def test_a_file_that_cannot_be_read(site: SpoolSite, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "link.slice: " in result.stderr
     assert (tmp_path / OBJECT).read_bytes() == b"audio"
+
+
+def test_adopting_without_a_node_that_runs(tmp_path: Path) -> None:
+    settings = tmp_path / "cloudslice.toml"
+    settings.write_text(f'data_dir = "{tmp_path}"\n')
+    result = call("adopt", tmp_path / "left", "--config", settings)
+    assert result.exit_code == 2
+    assert f"no node is running with data_dir = {tmp_path}" in result.stderr

@@ -124,3 +124,15 @@ def test_what_a_former_process_has_left_is_stored_up_to_its_ceiling(fence: Fence
         False,
         True,
     ]
+
+
+async def test_what_was_adopted_is_stored_whosever_its_second_is(fence: Fence) -> None:
+    """Until it is: the name is another slice's after that."""
+    fence.note_taken("task", SECOND + 10)
+    with pytest.raises(StorageError):
+        await fence.wait(KEY)
+    fence.admit(KEY)
+    await fence.wait(KEY)
+    fence.note_stored(KEY)
+    with pytest.raises(StorageError):
+        await fence.wait(KEY)

@@ -159,6 +159,15 @@ async def test_what_is_no_slice_is_set_aside(
     assert site.lost == []
 
 
+async def test_a_copy_that_was_cut_off_is_removed(site: SpoolSite) -> None:
+    """The slice that it is a copy of is in another spool."""
+    copy = put(site, f"{NAME}.copy", WHOLE[:-9])
+    async with site.open() as spool:
+        assert read_contents(spool) == []
+    assert not copy.exists()
+    assert site.quarantined == {}
+
+
 async def test_what_was_set_aside_is_never_replaced(site: SpoolSite) -> None:
     """Another file of the same name is kept beside it."""
     for data in (b"first", b"second", b"third"):

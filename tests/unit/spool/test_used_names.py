@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloudslice.ids import ObjectName
 from cloudslice.slices import SliceOrigin
 from cloudslice.spool import used_names
 from cloudslice.spool.used_names import FILE, UsedNames
@@ -57,6 +58,15 @@ def test_what_a_former_process_has_used(tmp_path: Path) -> None:
     assert take(names, NOW, NOW + 5, NOW - 1, NOW - 1) == [NOW + 2, NOW + 6, NOW - 1, NOW + 3]
     assert take(UsedNames(tmp_path), NOW, origin=PICTURE) == [NOW + 2]
     assert (used, others) == ([NOW, NOW + 1, NOW + 5], [NOW, NOW + 1])
+
+
+@pytest.mark.parametrize("used", [[], [NOW - 5, NOW + 5]])
+def test_a_name_that_came_from_elsewhere_is_used(tmp_path: Path, used: list[int]) -> None:
+    names = UsedNames(tmp_path)
+    take(names, *used)
+    names.note(ObjectName.from_key(KEY.format(21)), "adopted")
+    assert take(names, NOW, NOW, NOW - 1) == [NOW + 1, NOW + 2, NOW - 1]
+    assert take(UsedNames(tmp_path), NOW) == [NOW + 3]
 
 
 def test_a_name_counts_before_it_is_written(names: UsedNames) -> None:
