@@ -27,6 +27,7 @@ def pictures(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         pytest.param("H264", 0, id="H264 to PNG"),
         pytest.param("VP8", 1, id="VP8 to JPG"),
         pytest.param("VP9", 0, id="VP9 to PNG"),
+        pytest.param("AV1", 1, id="AV1 to JPG"),
     ],
 )
 async def test_a_browser_is_sliced(tmp_path: Path, codec: str, image_type: int) -> None:

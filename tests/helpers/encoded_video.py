@@ -18,7 +18,7 @@ from cloudslice.codecs.vp8 import VP8
 from cloudslice.codecs.vp9 import VP9
 from cloudslice.media.tracks import Decoding
 from helpers.encoders import open_encoder
-from helpers.payloads import vp9_payloads
+from helpers.payloads import av1_payloads, vp9_payloads
 
 WIDTH, HEIGHT = 320, 192
 _SQUARES = 12
@@ -65,8 +65,9 @@ def _encoded_frames(codec: VideoCodec, count: int, keyframe_every: int) -> Itera
 
 def payloads_of(codec: VideoCodec, frame: bytes, *, is_key: bool) -> list[bytes]:
     """What an independent packetiser makes of a frame of FFmpeg's encoder."""
-    assert codec is VP9
-    return vp9_payloads([frame], is_key=is_key)
+    if codec is VP9:
+        return vp9_payloads([frame], is_key=is_key)
+    return av1_payloads(frame, is_key=is_key)
 
 
 def numbered_picture(number: int) -> av.VideoFrame:

@@ -54,6 +54,52 @@ def _pieces(data: bytes, limit: int) -> Iterator[bytes]:
     return (data[start : start + limit] for start in range(0, len(data), limit))
 
 
+def av1_payloads(temporal_unit: bytes, *, is_key: bool, limit: int = 1100) -> list[bytes]:
+    """The payloads of one temporal unit of OBUs with sizes (AV1 RTP payload format, 4), two
+    elements in a packet at most, without sizes of their own and without delimiters.
+
+    Args:
+        temporal_unit: as an encoder gives it.
+        is_key: whether a coded video sequence begins with it.
+        limit: bytes of elements in a payload.
+    """
+    elements, at = [], 0
+    while at < len(temporal_unit):
+        header_end = at + (2 if temporal_unit[at] & 4 else 1)
+        size = shift = 0
+        start = header_end
+        while True:
+            byte = temporal_unit[start]
+            size |= (byte & 0x7F) << shift
+            start, shift = start + 1, shift + 7
+            if byte < 0x80:
+                break
+        header = bytes([temporal_unit[at] & ~2]) + temporal_unit[at + 1 : header_end]
+        if temporal_unit[at] >> 3 != 2:
+            elements.append(header + temporal_unit[start : start + size])
+        at = start + size
+    packets: list[list[tuple[bytes, bool, bool]]] = [[]]
+    for element in elements:
+        pieces = list(_pieces(element, limit))
+        for index, piece in enumerate(pieces):
+            used = sum(len(each) for each, _, _ in packets[-1])
+            if len(packets[-1]) == 2 or used + len(piece) > limit:
+                packets.append([])
+            packets[-1].append((piece, index > 0, index < len(pieces) - 1))
+    payloads = []
+    for index, packet in enumerate(packets):
+        flags = packet[0][1] << 7 | packet[-1][2] << 6 | len(packet) << 4
+        flags |= (is_key and index == 0) << 3
+        *others, last = [piece for piece, _, _ in packet]
+        sized = b"".join(_leb128(len(each)) + each for each in others)
+        payloads.append(bytes([flags]) + sized + last)
+    return payloads
+
+
+def _leb128(value: int) -> bytes:
+    return bytes([value]) if value < 0x80 else bytes([value & 0x7F | 0x80]) + _leb128(value >> 7)
+
+
 def captured_payloads(path: Path) -> list[bytes]:
     """Those of a file in which each stands behind its length in two bytes."""
     data, payloads = path.read_bytes(), []

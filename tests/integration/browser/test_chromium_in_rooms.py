@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from cloudslice.clock import SystemClock
+from cloudslice.codecs.av1 import AV1
 from cloudslice.codecs.catalog import CATALOG
 from cloudslice.codecs.codec import VideoCodec
 from cloudslice.codecs.vp9 import VP9
@@ -132,7 +133,7 @@ async def test_quality_is_full_soon_and_key_frames_come_on_request(
 
 @pytest.mark.parametrize(
     ("codec", "layers"),
-    [(VP9, "L1T3"), (VP9, "L3T3_KEY"), (VP9, "L3T3")],
+    [(VP9, "L1T3"), (VP9, "L3T3_KEY"), (VP9, "L3T3"), (AV1, "L1T3"), (AV1, "L3T3_KEY")],
     ids=lambda each: each if isinstance(each, str) else each.name,
 )
 async def test_of_several_layers_the_highest_is_pictured(

@@ -1,9 +1,12 @@
 """How large a key frame is, without decoding it."""
 
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
 
+from cloudslice.codecs.av1 import AV1
 from cloudslice.codecs.catalog import CATALOG
 from cloudslice.codecs.codec import VideoCodec
 from cloudslice.codecs.h264 import H264
@@ -16,6 +19,7 @@ def encoded(encoder_name: str, width: int, height: int, options: dict[str, str])
     encoder = av.CodecContext.create(encoder_name, "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.time_base = Fraction(1, 30)
     encoder.options = options
     frame = av.VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8), format="rgb24")
     packets = [*encoder.encode(frame.reformat(format="yuv420p")), *encoder.encode(None)]
@@ -28,6 +32,7 @@ def encoded(encoder_name: str, width: int, height: int, options: dict[str, str])
     [
         (VP8, "libvpx", {}),
         (VP9, "libvpx-vp9", {}),
+        (AV1, "libsvtav1", {"preset": "12"}),
         (H264, "libx264", {"profile": "baseline"}),
         (H264, "libx264", {"profile": "high"}),
         (H264, "libx264", {"profile": "high", "x264-params": "interlaced=1"}),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cloudslice.codecs.av1 import AV1
 from cloudslice.codecs.catalog import CATALOG
 from cloudslice.codecs.codec import Codec, Format, Parameters
 from cloudslice.codecs.h264 import H264, H264Depacketizer
@@ -34,6 +35,15 @@ def offered(codec: Codec, *parameters: tuple[str, str]) -> Format:
             id="VP9 of 10 bits",
         ),
         pytest.param(VP9, (("profile-id", "4"),), None, id="VP9 of no profile"),
+        pytest.param(AV1, (), (), id="AV1"),
+        pytest.param(
+            AV1,
+            (("level-idx", "5"), ("profile", "1"), ("tier", "0")),
+            (("profile", "1"), ("level-idx", "5"), ("tier", "0")),
+            id="AV1 of 4:4:4",
+        ),
+        pytest.param(AV1, (("profile", "3"),), None, id="AV1 of no profile"),
+        pytest.param(AV1, (("level-idx", "x"),), None, id="AV1 of no level"),
         pytest.param(H264, (), (), id="H.264 baseline, mode 0"),
         pytest.param(
             H264,
@@ -78,6 +88,7 @@ def test_what_we_offer_we_would_take(codec: Codec) -> None:
         ("video", "opus", 48000, None),
         ("video", "vp8", 90000, VP8),
         ("video", "vp9", 90000, VP9),
+        ("video", "av1", 90000, AV1),
         ("video", "h264", 90000, H264),
         ("video", "H265", 90000, None),
         ("text", "red", 1000, None),
@@ -102,4 +113,4 @@ def test_depacketizers_are_made_for_each_stream() -> None:
 
 def test_the_best_codec_comes_first() -> None:
     assert CATALOG.of_kind("audio") == (OPUS,)
-    assert CATALOG.of_kind("video") == (VP8, H264, VP9)
+    assert CATALOG.of_kind("video") == (VP8, H264, VP9, AV1)

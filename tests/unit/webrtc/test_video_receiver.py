@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, unpack_remb_fci
 
+from cloudslice.codecs.av1 import AV1, Av1Depacketizer
 from cloudslice.codecs.codec import VideoCodec
 from cloudslice.codecs.h264 import H264, H264Depacketizer
 from cloudslice.codecs.vp8 import VP8, Vp8Depacketizer
@@ -20,8 +21,8 @@ from helpers.received_media import TICK_S, ReceivedMedia
 from helpers.rtp import one_byte_extension, rtp_packet, two_byte_extension
 from helpers.video_codecs import each_codec
 
-H264_TYPE, VP8_TYPE, VP9_TYPE = 102, 96, 100
-TYPES = {H264: H264_TYPE, VP8: VP8_TYPE, VP9: VP9_TYPE}
+H264_TYPE, VP8_TYPE, VP9_TYPE, AV1_TYPE = 102, 96, 100, 45
+TYPES = {H264: H264_TYPE, VP8: VP8_TYPE, VP9: VP9_TYPE, AV1: AV1_TYPE}
 ORIENTATION, COLOR_SPACE = 4, 8
 SSRC, OTHER_SSRC = 0x1234, 0x5678
 
@@ -48,6 +49,7 @@ class Video(ReceivedMedia):
                 VP8_TYPE: (VP8.decoding, Vp8Depacketizer),
                 H264_TYPE: (H264.decoding, H264Depacketizer),
                 VP9_TYPE: (VP9.decoding, Vp9Depacketizer),
+                AV1_TYPE: (AV1.decoding, Av1Depacketizer),
             },
             can_nack=self.can_nack,
             orientation_id=ORIENTATION,

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloudslice.codecs.av1 import AV1
 from cloudslice.codecs.codec import VideoCodec
 from cloudslice.codecs.h264 import H264
 from cloudslice.codecs.vp8 import VP8
@@ -87,7 +88,7 @@ def _bars_of_10_bits(codec: VideoCodec, *, full: bool) -> Keyframe:
 
 @pytest.mark.parametrize("image_format", list(ImageFormat))
 @pytest.mark.parametrize("full", [False, True], ids=["limited", "full"])
-@pytest.mark.parametrize("codec", [VP9], ids=lambda codec: codec.name)
+@pytest.mark.parametrize("codec", [VP9, AV1], ids=lambda codec: codec.name)
 def test_colours_of_10_bits_are_what_was_sent(
     codec: VideoCodec, full: bool, image_format: ImageFormat
 ) -> None:
@@ -238,7 +239,7 @@ def test_any_size_is_kept(
 
 
 @pytest.mark.parametrize("image_format", list(ImageFormat))
-@pytest.mark.parametrize("codec", [VP8, VP9], ids=lambda codec: codec.name)
+@pytest.mark.parametrize("codec", [VP8, VP9, AV1], ids=lambda codec: codec.name)
 def test_sizes_may_be_odd(codec: VideoCodec, image_format: ImageFormat) -> None:
     picture = encode_picture(encode_keyframe(codec, color_bars(321, 181)), image_format)
     assert decode_picture(picture.data).shape == (181, 321, 3)
