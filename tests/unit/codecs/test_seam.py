@@ -162,13 +162,6 @@ def test_carriers_are_taken_with_what_they_carry() -> None:
     assert [each.payload_type for each in audio.formats] == [111, 63]
     carriers = [each.payload_type for each in video.formats if each.carrier]
     assert carriers == [97, 104, 108, 46, 99, 40]
-        97,
-        104,
-        108,
-        46,
-        99,
-        40,
-    ]
     text = answer(REAL["chromium"], WIDER)
     assert "a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\n" in text
     assert "a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n" in text
