@@ -1,5 +1,6 @@
 """The parts of delivery, put together as every node with media has them."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 
@@ -8,6 +9,7 @@ from cloudslice.bus import Bus
 from cloudslice.clock import Clock
 from cloudslice.config import Settings
 from cloudslice.database import Database
+from cloudslice.events import SliceGone, SliceStored, WebhookDelivered
 from cloudslice.metrics import DeliveryParts
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import SliceKind
@@ -95,3 +97,23 @@ async def open_delivery(
         )
     )
     return DeliveryParts(database, steady, bus, spool, uploader, losses, webhooks)
+
+
+class Delivered:
+    """Waits until a node has delivered what it has: slices and webhooks."""
+
+    def __init__(self, bus: Bus, parts: DeliveryParts) -> None:
+        self._parts = parts
+        self._news = asyncio.Event()
+        for kind in (SliceStored, SliceGone, WebhookDelivered):
+            bus.listen(kind, lambda _event: self._news.set())
+
+    async def wait(self) -> None:
+        """Wait for it; for ever, if a store or a receiver does not answer."""
+        parts = self._parts
+        await parts.spool.flush()
+        while True:
+            self._news.clear()
+            if not parts.uploads.count_waiting() and not await parts.webhooks.count_waiting():
+                return
+            await self._news.wait()

@@ -1,7 +1,7 @@
 """The composition root: the one place where the parts of a node meet."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -52,6 +52,8 @@ class Node:
     """None: it takes no calls."""
     udp_port: int | None
     """None: it has no media."""
+    drain: Callable[[], Awaitable[None]] | None = None
+    """What is to be done before it stops, while it still answers."""
 
 
 @asynccontextmanager

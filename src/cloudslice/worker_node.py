@@ -13,6 +13,7 @@ from cloudslice.clock import SystemClock
 from cloudslice.cluster.cluster_custody import ClusterCustody
 from cloudslice.cluster.cluster_metrics import ClusterMetrics, WorkerMetrics
 from cloudslice.cluster.cluster_view import ClusterView, NodeInfo
+from cloudslice.cluster.draining import Drain
 from cloudslice.cluster.fence import Fence
 from cloudslice.cluster.headroom import FULL_BELOW, Headroom
 from cloudslice.cluster.joining import check_secret, check_settings, choose_url, load_node_name
@@ -27,7 +28,7 @@ from cloudslice.cluster.task_endings import TaskEndings
 from cloudslice.cluster.task_supervisor import TaskSupervisor
 from cloudslice.config import Settings
 from cloudslice.database import Database
-from cloudslice.delivery import SCHEMAS, open_delivery
+from cloudslice.delivery import SCHEMAS, Delivered, open_delivery
 from cloudslice.ids import RoomKey
 from cloudslice.metrics import NodeMetrics
 from cloudslice.node import Node, healthz, open_media_ports
@@ -87,8 +88,11 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
         def describe(session: str) -> NodeInfo:
             free = headroom.measure()
             has_place = len(worker.tasks) < settings.cluster.tasks_per_node
-            is_open = free >= FULL_BELOW and has_place and not delivery.uploads.is_full
-            return NodeInfo(node, session, free, ownership.count, is_open, url)
+            is_leaving = ownership.is_leaving
+            is_open = (
+                not is_leaving and free >= FULL_BELOW and has_place and not delivery.uploads.is_full
+            )
+            return NodeInfo(node, session, free, ownership.count, is_open, url, is_leaving)
 
         def token_of(room: RoomKey) -> int:
             return ownership.require_token(room)
@@ -118,7 +122,7 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
         stack.callback(watching.create_task(delivery.spool.watch()).cancel)
         await stack.enter_async_context(ownership)
         await stack.enter_async_context(Removals(registry, view, ownership, builtin))
-        await stack.enter_async_context(
+        supervisor = await stack.enter_async_context(
             TaskSupervisor(
                 registry,
                 view,
@@ -154,4 +158,13 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
                 Route("/whip", whip),
             ]
         )
-        yield Node(app, None, ports.shared.udp_port)
+        drain = Drain(
+            view,
+            lease,
+            ownership,
+            supervisor,
+            clock,
+            Delivered(bus, delivery).wait,
+            settings.cluster.drain_s,
+        )
+        yield Node(app, None, ports.shared.udp_port, drain.run)

@@ -34,11 +34,23 @@ async def serve(settings: Settings, opened: AbstractAsyncContextManager[Node]) -
         async with opened as node:
             server = HttpServer(node.app, settings.http)
             loop = asyncio.get_running_loop()
+            ending: asyncio.Task[None] | None = None
+
+            async def end() -> None:
+                try:
+                    if node.drain is not None:
+                        await node.drain()
+                finally:
+                    server.stop()
 
             def stop() -> None:
+                nonlocal ending
                 if node.gateway is not None:
                     node.gateway.drain()
-                server.stop()
+                if ending is None:
+                    ending = loop.create_task(end())
+                else:
+                    ending.cancel()  # whoever asks again wants it at once
 
             for each in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(each, stop)
@@ -46,6 +58,9 @@ async def serve(settings: Settings, opened: AbstractAsyncContextManager[Node]) -
             media = {} if node.udp_port is None else {"udp_port": node.udp_port}
             _log.info("cloudslice is ready", http=f"{host}:{port}", **media)
             await server.serve(sockets=[listener])
+            if ending is not None:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await ending
             _log.info("cloudslice is stopping: open slices are being closed")
     _log.info("cloudslice has stopped")
 

@@ -48,6 +48,8 @@ class NodeInfo:
     """Whether it takes new tasks."""
     url: str = ""
     """By which anchors reach it; empty: it has not told."""
+    is_leaving: bool = False
+    """It is being stopped: it takes no rooms, whoever else is there."""
 
     def to_value(self) -> bytes:
         """As the registry has it."""
@@ -57,6 +59,7 @@ class NodeInfo:
             "rooms": self.rooms,
             "is_open": self.is_open,
             "url": self.url,
+            "is_leaving": self.is_leaving,
         }
         return json.dumps(values).encode()
 
@@ -72,6 +75,7 @@ class NodeInfo:
                 int(values["rooms"]),
                 bool(values["is_open"]),
                 str(values.get("url", "")),
+                bool(values.get("is_leaving", False)),
             )
         except (KeyError, TypeError, ValueError):
             return None

@@ -48,9 +48,11 @@ class Fence:
         if limit_s < names_after_s:
             self._gaps[task_id].append((limit_s, names_after_s))
 
-    def note_lost(self, task_id: str) -> None:
-        """A task is another node's."""
-        limit_s = self._undecided.pop(task_id, self._lease.ceiling_s)
+    def note_lost(self, task_id: str, last_s: int | None = None) -> None:
+        """A task is another node's. It was given away: `last_s` is the last second that was this
+        node's."""
+        ceiling_s = self._lease.ceiling_s if last_s is None else last_s
+        limit_s = self._undecided.pop(task_id, ceiling_s)
         self._is_decided.set()
         if task_id in self._held:
             self._held.remove(task_id)

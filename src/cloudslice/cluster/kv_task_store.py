@@ -24,6 +24,7 @@ from cloudslice.cluster.task_records import (
     read_record,
     read_task,
     with_owner,
+    without_owner,
     write_record,
 )
 from cloudslice.events import RobotEntered, RobotLeft
@@ -198,6 +199,15 @@ class KvTaskStore:
         with translated():
             entry = await self._changes.change(task_id, change)
         return None if entry is None else self._read(entry)
+
+    async def release(self, task_id: str, names_after_s: int) -> None:
+        """A task of this node is run by it no more: the next owner may have it at once, and names
+        slices by seconds after `names_after_s`.
+
+        Raises:
+            StoreError: it is not this node's, or the registry gives no answer.
+        """
+        await self._change(task_id, lambda values: without_owner(values, names_after_s))
 
     async def _find_former(self, known: Entry, since_ms: int) -> str | None:
         """The task that a request has made before, if that was not too long ago and it goes on."""

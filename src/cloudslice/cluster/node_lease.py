@@ -68,6 +68,7 @@ class NodeLease:
         self._valid_until = -math.inf
         self._on_renewed: list[Callable[[], object]] = []
         self._is_refreshed = asyncio.Event()
+        self._has_news = asyncio.Event()
         self._run: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -109,6 +110,10 @@ class NodeLease:
             self._is_refreshed.clear()
             await self._is_refreshed.wait()
 
+    def tell(self) -> None:
+        """Refresh it now: what is described has changed."""
+        self._has_news.set()
+
     def on_renewed(self, call: Callable[[], object]) -> None:
         """`call` when the lease had run out and has begun anew, before it counts as valid."""
         self._on_renewed.append(call)
@@ -126,7 +131,10 @@ class NodeLease:
                 is_told, pause_s = True, _RETRY_S
             except Exception as error:
                 self.faults.caught(error)
-            await asyncio.sleep(pause_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._has_news.wait()
+            self._has_news.clear()
 
     async def _refresh(self) -> None:
         asked_at = self._clock.monotonic()

@@ -21,7 +21,7 @@ def order_nodes(
 
     Nodes that see the same come to the same order. First comes the node that has had the room and
     is back: it has the room's spool. Last come those that take no new tasks: a room that is there
-    is better with a node that is full than with none.
+    is better with a node that is full than with none. Nodes that are being stopped take none.
 
     Args:
         room: whose tasks are to be run.
@@ -38,4 +38,4 @@ def order_nodes(
         lot = hashlib.sha256(f"{room_part(room)} {node.node}".encode()).digest()
         return not is_back, not node.is_open, -(node.headroom - later * cost), lot
 
-    return [node.node for node in sorted(nodes, key=rank)]
+    return [node.node for node in sorted(nodes, key=rank) if not node.is_leaving]

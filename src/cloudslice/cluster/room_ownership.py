@@ -22,7 +22,7 @@ import structlog
 
 from cloudslice.clock import Clock
 from cloudslice.cluster import registry_keys as keys
-from cloudslice.cluster.cluster_view import ClusterView, RoomOwner
+from cloudslice.cluster.cluster_view import ClusterView, NodeInfo, RoomOwner
 from cloudslice.cluster.ending import end
 from cloudslice.cluster.node_lease import NodeLease
 from cloudslice.cluster.placement import order_nodes
@@ -51,6 +51,7 @@ class RoomOwnership:
         has_anchors: whether anchors are in a room here.
 
     Attributes:
+        is_leaving: whether no rooms are taken any more.
         taken: how often a room was taken from a node that is gone.
         faults: errors that nobody foresaw.
     """
@@ -64,6 +65,7 @@ class RoomOwnership:
         has_anchors: Callable[[RoomKey], bool] = lambda _room: False,
     ) -> None:
         self.taken = 0
+        self.is_leaving = False
         self.faults = Faults("room ownership")
         self._registry = registry
         self._view = view
@@ -141,7 +143,8 @@ class RoomOwnership:
         Raises:
             RegistryError: the registry gives no answer.
         """
-        if self._view.owner_of(room) is None and room not in self._owned:
+        is_free = self._view.owner_of(room) is None and room not in self._owned
+        if is_free and not self.is_leaving:
             taken = self._view.rooms.get(room)
             with suppress(ConflictError):  # another node was first, or another anchor here
                 await self._take(room, 0 if taken is None else taken.revision)
@@ -151,6 +154,31 @@ class RoomOwnership:
         """Give a room back, if nobody needs it any more."""
         if room in self._owned:
             self._look_at(room)
+
+    @property
+    def rooms(self) -> list[RoomKey]:
+        """This node's."""
+        return list(self._owned)
+
+    def stop_taking(self) -> None:
+        """Take no rooms any more: the node is being stopped."""
+        self.is_leaving = True
+
+    async def hand_over(self, room: RoomKey, node: NodeInfo) -> None:
+        """Have another node be the owner of a room that is this one's.
+
+        Raises:
+            ConflictError: another node has it already.
+            RegistryError: the registry gives no answer.
+        """
+        token = self._owned[room]
+        self._giving_back.add(room)
+        try:
+            value = json.dumps({"node": node.node, "session": node.session}).encode()
+            await self._registry.update(keys.ROOM + keys.room_part(room), value, token)
+        finally:
+            self._giving_back.discard(room)
+        self._forget(room, token)
 
     def require_token(self, room: RoomKey) -> int:
         """The token by which the room is this node's for certain at this moment.
@@ -206,7 +234,8 @@ class RoomOwnership:
     def _lose(self, room: RoomKey) -> None:
         self._owned.pop(room, None)
         self._retaken.discard(room)
-        _log.warning("room is another node's now", **_fields(room))
+        if room not in self._giving_back:
+            _log.warning("room is another node's now", **_fields(room))
         self._tell(room)
 
     async def _keep(self) -> None:
@@ -275,7 +304,7 @@ class RoomOwnership:
             if view.tasks_in(room):
                 return  # one has come meanwhile
         elif owner is None and token is None and room not in self._retaken:
-            if self._is_my_turn(room, taken):
+            if not self.is_leaving and self._is_my_turn(room, taken):
                 await self._take(room, 0 if taken is None else taken.revision)
                 self.taken += taken is not None and taken.node != self._lease.node
             return
@@ -299,6 +328,9 @@ class RoomOwnership:
                 await self._registry.delete(keys.ROOM + keys.room_part(room), token)
         finally:
             self._giving_back.discard(room)
+        self._forget(room, token)
+
+    def _forget(self, room: RoomKey, token: int) -> None:
         if self._owned.get(room) == token:
             del self._owned[room]
             self._given_back[room] = token

@@ -77,6 +77,14 @@ def with_owner(values: Values, owner: Owner) -> Values:
     return values | _owner_values(owner) | {"holders": holders}
 
 
+def without_owner(values: Values, names_after_s: int) -> Values:
+    """The record of a task that its owner runs no more, having named slices by seconds up to
+    `names_after_s`."""
+    former = read_owner(values)
+    last_s = max(former.names_after_s, names_after_s)
+    return values | _owner_values(Owner("", former.token, last_s))
+
+
 def read_holders(values: Mapping[str, Any]) -> frozenset[str]:
     """The holders; none, if they cannot be read."""
     holders = values.get("holders")

@@ -84,6 +84,8 @@ class TaskSupervisor:
         """Tasks by the token with which they were taken."""
         self._broken: set[str] = set()
         """Tasks that cannot be read, which are being ended."""
+        self._released: set[RoomKey] = set()
+        """Rooms that are being given to other nodes."""
         self._shown: dict[str, tuple[str, int]] = {}
         self._dirty: set[str] = set()
         self._news = asyncio.Event()
@@ -105,6 +107,31 @@ class TaskSupervisor:
         traceback: TracebackType | None,
     ) -> None:
         await end(*self._runs)
+
+    def is_ending(self, room: RoomKey) -> bool:
+        """Whether tasks of a room are about to end here."""
+        return any(
+            each.stored.room == room and each.stored.leave_code is not None
+            for each in self._worker.tasks
+        )
+
+    async def release(self, room: RoomKey, names_after_s: int) -> None:
+        """Have this node run a room's tasks no more, until `note_moved`: their slices end here, and
+        are named by seconds up to `names_after_s`."""
+        self._released.add(room)
+        task_ids = [each for each in self._view.tasks_in(room) if each in self._taken]
+        for task_id in task_ids:
+            del self._taken[task_id]
+            self._fence.note_lost(task_id, names_after_s)
+            self._worker.abandon(task_id)
+        for task_id in task_ids:
+            with contextlib.suppress(StoreError):  # then its next owner goes by our lease
+                await self._store.release(task_id, names_after_s)
+
+    def note_moved(self, room: RoomKey) -> None:
+        """A room that was released is another node's, or is to be run here again."""
+        self._released.discard(room)
+        self._note_room(room)
 
     def _note_room(self, room: RoomKey) -> None:
         for task_id in self._view.tasks_in(room):
@@ -167,7 +194,7 @@ class TaskSupervisor:
             self._broken.discard(task_id)
             self._fence.note_ended(task_id)
             return
-        if self._ownership.is_undecided(room):
+        if self._ownership.is_undecided(room) or room in self._released:
             return
         token = self._ownership.find_token(room)
         if token is None:

@@ -17,5 +17,7 @@ class ClusterSettings(Section):
     """On how many NATS servers the registry is kept, when it is made."""
     tasks_per_node: Annotated[int, Field(ge=1)] = 500
     """A node with so many tasks takes no new ones."""
+    drain_s: Annotated[float, Field(ge=0)] = 15
+    """So long a worker that is stopped may take to hand over its rooms and deliver its slices."""
     url: BaseUrl = ""
     """By which anchors reach this worker, who come by WHIP to another node; empty: by `listen`."""

@@ -118,7 +118,7 @@ async def test_a_node_that_is_full_takes_no_room_that_another_one_can_take(
 ) -> None:
     full = await open_side("full")
     full.is_open = False
-    await eventually(lambda: not full.view.nodes["full"].is_open)
+    await eventually(lambda: "full" in full.view.nodes and not full.view.nodes["full"].is_open)
     other = await open_side("other")
     await eventually(lambda: "other" in full.view.nodes)
     await full.registry.create(TASK_KEY, b"{}")
@@ -230,3 +230,25 @@ async def test_a_room_of_anchors_only_is_nobodys_when_its_owner_has_gone(
     assert not two.has_room
     one.wire.restore()
     await eventually(lambda: not one.has_room)
+
+
+async def test_a_node_that_is_stopped_hands_its_rooms_over_and_takes_none(
+    open_side: OpenSide,
+) -> None:
+    """The other one has them by the record, without waiting for a lease to end."""
+    one, two = await open_side("one"), await open_side("two")
+    await one.registry.create(TASK_KEY, b"{}")
+    await eventually(lambda: one.has_room or two.has_room)
+    owner, other = (one, two) if one.has_room else (two, one)
+    await eventually(lambda: other.lease.node in owner.view.nodes)
+    former = owner.ownership.require_token(ROOM)
+    owner.ownership.stop_taking()
+    await owner.ownership.hand_over(ROOM, owner.view.nodes[other.lease.node])
+    assert not owner.has_room
+    await eventually(lambda: other.is_certain)
+    assert other.ownership.require_token(ROOM) > former
+    await other.stack.aclose()
+    await eventually(lambda: owner.view.owner_of(ROOM) is None)
+    with owner.ownership.holding(ROOM):
+        assert not await owner.ownership.claim(ROOM)
+    assert not owner.has_room

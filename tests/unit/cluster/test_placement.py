@@ -37,3 +37,7 @@ def test_nodes_that_are_alike_share_the_rooms() -> None:
         for number in range(1, 301)
     ]
     assert all(70 < first.count(name) < 130 for name in ("a", "b", "c"))
+
+
+def test_a_node_that_is_stopped_takes_nothing() -> None:
+    assert order_nodes(ROOM, None, [replace(FREE, is_leaving=True), BUSY], {}) == ["busy"]
