@@ -8,7 +8,7 @@ NATIVE := src/cloudslice/webrtc/native
 LOCKED := requirements/dev.txt requirements/intl.txt requirements/compiler.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools demo test test-long interop lint types format bench lock clean
+.PHONY: help venv tools demo test test-long chaos interop lint types format bench lock clean
 
 help: ## Show this list
 	@echo "cloudslice: short audio files and pictures of every anchor of a live room."
@@ -16,7 +16,7 @@ help: ## Show this list
 	@echo "New here?  make demo   shows the whole thing at work, in about a minute."
 	@echo "Changing it?  make test lint types   is what the checks run."
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  ARGS goes to pytest:  make test ARGS='tests/unit -k usersig'"
 
@@ -42,6 +42,9 @@ test: venv tools ## Run all tests, or those that ARGS names
 
 test-long: venv tools ## Run the tests that wait for long outages (some minutes)
 	@$(BIN)/pytest -m long $(ARGS)
+
+chaos: venv tools ## Kill, pause and cut off what a cluster is made of, for long (half an hour)
+	@$(BIN)/pytest -m "long or not long" tests/chaos tests/integration/cluster $(ARGS)
 
 interop: venv tools ## Have clients of other WebRTC stacks publish (ten minutes)
 	@scripts/install-publishing-clients

@@ -92,7 +92,8 @@ async def test_anchors_of_a_killed_worker_come_again_elsewhere(tmp_path: Path) -
 
         await asyncio.to_thread(sdk.delete, task_id)
         await receiver.wait_for(
-            lambda r: any(each["EventType"] == 1005 for each in r.of_task(task_id)), 30
+            lambda r: any(each["EventType"] == 1005 for each in r.of_task(task_id)),
+            100,  # a minute of it for what the killed one may have
         )
         assert await asyncio.to_thread(cluster.owners) == [other], "the anchors are still there"
         await browser.stop()

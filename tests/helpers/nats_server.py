@@ -22,13 +22,22 @@ class NatsServer:
     Args:
         directory: for its data, configuration and log.
         jetstream: whether it has JetStream.
+        jetstream_more: lines of its configuration of that.
         more: lines of its configuration.
     """
 
-    def __init__(self, directory: Path, *, jetstream: bool = True, more: str = "") -> None:
-        self.port = _free_port()
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        jetstream: bool = True,
+        jetstream_more: str = "",
+        more: str = "",
+    ) -> None:
+        self.port = free_port()
         self._directory = directory
         self._jetstream = jetstream
+        self._jetstream_more = jetstream_more
         self._more = more
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -43,13 +52,18 @@ class NatsServer:
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start and wait until it takes clients."""
         self._directory.mkdir(parents=True, exist_ok=True)
         log_path = self._directory / "nats.log"
         log_path.touch()
         config = self._directory / "nats.conf"
-        store = f'jetstream {{ store_dir: "{self._directory / "data"}" }}'
+        store = f'jetstream {{ store_dir: "{self._directory / "data"}"\n{self._jetstream_more} }}'
         lines = (f"listen: 127.0.0.1:{self.port}", store if self._jetstream else "", self._more)
         config.write_text("\n".join(lines))
         begin = log_path.stat().st_size
@@ -107,7 +121,8 @@ def _find_program() -> str:
     return program
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody has."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

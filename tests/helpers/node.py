@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -160,11 +161,17 @@ sdk_app_ids = [{APP_ID}]
         raise AssertionError(f"no metric {prefix}")
 
     async def wait_for_metric(
-        self, at_least: float, name: str, *, within_s: float = 20, **labels: str
+        self,
+        at_least: float,
+        name: str,
+        *,
+        at_most: float = math.inf,
+        within_s: float = 20,
+        **labels: str,
     ) -> None:
         """Wait until a value of /metrics, which can only be polled, has come that far."""
         async with asyncio.timeout(within_s):
-            while await asyncio.to_thread(self.metric, name, **labels) < at_least:  # noqa: ASYNC110
+            while not at_least <= await asyncio.to_thread(self.metric, name, **labels) <= at_most:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
 
     def anchor(self, room_id: str, user_id: str, room_id_type: int = 1) -> PublishConfig:

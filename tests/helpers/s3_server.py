@@ -116,6 +116,16 @@ class S3Server:
         self.create_bucket(name)
         return name
 
+    def storage(self, bucket: str) -> dict[str, object]:
+        """CloudSliceStorage of a bucket here."""
+        return {
+            "Vendor": 1,
+            "Region": "us-east-1",
+            "Bucket": bucket,
+            "AccessKey": self.access_key,
+            "SecretKey": self.secret_key,
+        }
+
     def create_bucket(self, name: str) -> None:
         """Make a bucket, if it is not there."""
         store = self._store(name)

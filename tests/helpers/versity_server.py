@@ -77,6 +77,13 @@ class VersityServer:
         """Make a bucket: to this server it is a directory."""
         (self._buckets / name).mkdir(exist_ok=True)
 
+    def keys(self, bucket: str) -> list[str]:
+        """The keys of all objects in a bucket, sorted."""
+        directory = self._buckets / bucket
+        return sorted(
+            str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()
+        )
+
     def get(self, bucket: str, key: str) -> BucketObject:
         """An object; raises FileNotFoundError if it is not there."""
         store = S3Store(

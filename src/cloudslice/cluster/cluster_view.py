@@ -24,8 +24,9 @@ from cloudslice.cluster.task_records import Owner, Values, read_owner, read_reco
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomKey
 
-_QUIET_S = 10.0
-"""A node's leases are refreshed oftener: who hears nothing for so long asks anew for all."""
+_QUIET_S = 1.0
+"""Who hears nothing for so long asks whether it has missed something."""
+_READY_S = 10.0
 _RETRY_S = 0.5
 
 _log = structlog.get_logger(__name__)
@@ -146,7 +147,7 @@ class ClusterView:
         """
         self._run = asyncio.create_task(self._follow())
         try:
-            async with asyncio.timeout(_QUIET_S):
+            async with asyncio.timeout(_READY_S):
                 await self._is_ready.wait()
         except TimeoutError as error:
             await self.__aexit__(None, None, None)

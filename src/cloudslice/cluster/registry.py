@@ -23,6 +23,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import (
     APIError,
     BucketNotFoundError,
+    NoStreamResponseError,
     NotFoundError,
     ServiceUnavailableError,
 )
@@ -35,6 +36,10 @@ _MIN_VERSION = (2, 11)
 _CONNECT_S = 5.0
 _ANSWER_S = 2.0
 """An answer that takes longer does not come: a stream without a leader gives none."""
+_BEGIN_S = 10.0
+"""What is there begins to come within so many seconds, and goes on."""
+_AGAIN_S = 0.05
+"""After so long a change that no server has taken is offered again."""
 _MARKER_S = 60
 """So long it is known of a key that it is gone."""
 _WRONG_REVISION = (10071, 10164)
@@ -129,8 +134,9 @@ class Registry:
         a key that is gone is empty. To be closed by who reads it no more.
 
         Args:
-            quiet_s: after so many seconds without a change it is over, by a RegistryError: it may
-                be the connection that is quiet.
+            quiet_s: after so many seconds without a change the registry is asked whether there
+                was none. It is over, by a RegistryError, if one was missed or no answer comes:
+                what tells of changes lives on one server, and is gone with it without a word.
         """
         # Not by the client's own watcher: where messages come before the answer about their
         # consumer, that one says at once that there is nothing.
@@ -146,12 +152,21 @@ class Registry:
             )
             try:
                 is_begun = state.messages == 0
+                last_seq = wanted_seq = state.last_seq
                 if is_begun:
                     yield None
                 while True:
-                    async with asyncio.timeout(quiet_s):
-                        message = await messages.get()
+                    try:
+                        async with asyncio.timeout(quiet_s if is_begun else _BEGIN_S):
+                            message = await messages.get()
+                    except TimeoutError:
+                        # What is under way now has come when it is quiet for the next time.
+                        if not is_begun or wanted_seq > last_seq:
+                            raise RegistryError("NATS has not told of all changes") from None
+                        wanted_seq = (await self._stream.stream_info(_STREAM)).state.last_seq
+                        continue
                     about, key = message.metadata, message.subject.removeprefix(_SUBJECTS)
+                    last_seq = max(last_seq, about.sequence.stream)
                     yield Entry(key, message.data, about.sequence.stream)
                     is_last = about.num_pending == 0 or about.sequence.stream >= state.last_seq
                     if is_last and not is_begun:
@@ -174,17 +189,24 @@ class Registry:
     async def _publish(
         self, key: str, value: bytes, headers: dict[str, Any], ttl_s: int | None
     ) -> int:
-        self._check_connection()
-        with _translated():
-            try:
-                acknowledged = await self._stream.publish(
-                    _SUBJECTS + key, value, headers=headers, msg_ttl=ttl_s
-                )
-            except APIError as error:
-                if error.err_code in _WRONG_REVISION:
-                    raise ConflictError(key) from error
-                raise
-        return int(acknowledged.seq)
+        deadline = asyncio.get_running_loop().time() + _ANSWER_S
+        while True:
+            self._check_connection()
+            with _translated():
+                try:
+                    acknowledged = await self._stream.publish(
+                        _SUBJECTS + key, value, headers=headers, msg_ttl=ttl_s
+                    )
+                    return int(acknowledged.seq)
+                except NoStreamResponseError:
+                    # Nobody has it: the servers are about to elect who takes changes.
+                    if asyncio.get_running_loop().time() > deadline:
+                        raise
+                except APIError as error:
+                    if error.err_code in _WRONG_REVISION:
+                        raise ConflictError(key) from error
+                    raise
+            await asyncio.sleep(_AGAIN_S)
 
     def _check_connection(self) -> None:
         # The client would keep what is published until there is a connection again, and send it

@@ -3,55 +3,41 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cloudslice.clock import SystemClock
 from cloudslice.cluster import registry_keys as keys
-from cloudslice.cluster.cluster_view import ClusterView, NodeInfo
-from cloudslice.cluster.fence import Fence
-from cloudslice.cluster.node_lease import NodeLease
-from cloudslice.cluster.registry import Registry, open_registry
-from cloudslice.cluster.room_ownership import RoomOwnership
 from cloudslice.ids import RoomIdType, RoomKey
-from cloudslice.tasks.store import StoreError
+from helpers.cluster_member import LEASE_S, ClusterMember, cluster_member
 from helpers.nats_server import NatsServer
 from helpers.tcp_proxy import TcpProxy, tcp_proxy
 from helpers.waiting import eventually
 
 ROOM = RoomKey(1400000001, "150", RoomIdType.NUMBER)
 TASK_KEY = keys.task_key(ROOM, "task-1")
-LEASE_S = 3
 
 
 @dataclass
 class Side:
-    """A node's part in the cluster, without media."""
+    """A node behind a wire that can be cut."""
 
-    registry: Registry
-    view: ClusterView
-    lease: NodeLease
-    ownership: RoomOwnership
-    fence: Fence
+    node: ClusterMember
     wire: TcpProxy
     stack: AsyncExitStack
-    is_open: bool = True
-    has_anchors: bool = False
-    changes: list[RoomKey] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.node, name)
 
     @property
     def has_room(self) -> bool:
-        return self.ownership.find_token(ROOM) is not None
+        return self.node.has(ROOM)
 
     @property
     def is_certain(self) -> bool:
-        try:
-            self.ownership.require_token(ROOM)
-        except StoreError:
-            return False
-        return True
+        return self.node.is_certain(ROOM)
 
 
 pytestmark = [
@@ -76,22 +62,8 @@ async def open_side(server: NatsServer) -> AsyncIterator[OpenSide]:
                 stack = await sides.enter_async_context(AsyncExitStack())
                 wire = await stack.enter_async_context(tcp_proxy(server.port))
                 url = f"nats://127.0.0.1:{wire.port}"
-                registry = await stack.enter_async_context(open_registry(url, name=name))
-                view = await stack.enter_async_context(ClusterView(registry))
-                clock = SystemClock()
-
-                def describe(session: str) -> NodeInfo:
-                    return NodeInfo(name, session, rooms=ownership.count, is_open=side.is_open)
-
-                lease = NodeLease(registry, name, LEASE_S, clock, describe)
-                ownership = RoomOwnership(
-                    registry, view, lease, clock, lambda _room: side.has_anchors
-                )
-                side = Side(registry, view, lease, ownership, Fence(lease, 0), wire, stack)
-                ownership.on_changed(side.changes.append)
-                await stack.enter_async_context(lease)
-                await stack.enter_async_context(ownership)
-                return side
+                node = await stack.enter_async_context(cluster_member(url, name))
+                return Side(node, wire, stack)
 
             yield open_one
 
@@ -117,7 +89,7 @@ async def test_a_node_that_is_full_takes_no_room_that_another_one_can_take(
     open_side: OpenSide,
 ) -> None:
     full = await open_side("full")
-    full.is_open = False
+    full.node.is_open = False
     await eventually(lambda: "full" in full.view.nodes and not full.view.nodes["full"].is_open)
     other = await open_side("other")
     await eventually(lambda: "other" in full.view.nodes)
@@ -205,13 +177,13 @@ async def test_a_room_is_kept_while_anchors_are_in_it(open_side: OpenSide) -> No
         owner, other = (one, two) if one.has_room else (two, one)
         assert await owner.ownership.claim(ROOM), "again"
         await eventually(lambda: other.view.owner_of(ROOM) is not None)
-        owner.has_anchors = True
+        owner.node.has_anchors = True
     revision = await one.registry.create(TASK_KEY, b"{}")
     await eventually(lambda: bool(owner.view.tasks_in(ROOM)))
     await one.registry.delete(TASK_KEY, revision)
     await eventually(lambda: not owner.view.tasks_in(ROOM))
     owner.ownership.note_left(ROOM)
-    owner.has_anchors = False
+    owner.node.has_anchors = False
     owner.ownership.note_left(ROOM)
     await eventually(lambda: not owner.has_room and ROOM not in other.view.rooms)
     assert owner.changes.count(ROOM) == 2, "taken once, given back once"
@@ -221,7 +193,7 @@ async def test_a_room_of_anchors_only_is_nobodys_when_its_owner_has_gone(
     open_side: OpenSide,
 ) -> None:
     one, two = await open_side("one"), await open_side("two")
-    one.has_anchors = True
+    one.node.has_anchors = True
     with one.ownership.holding(ROOM):
         assert await one.ownership.claim(ROOM)
     await eventually(lambda: two.view.owner_of(ROOM) is not None)

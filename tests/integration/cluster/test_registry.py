@@ -7,6 +7,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from nats.aio.client import Client
 
 from cloudslice.cluster.registry import ConflictError, Entry, Registry, RegistryError, open_registry
 from helpers.nats_server import NatsServer, OldNats
@@ -83,11 +84,22 @@ async def test_all_that_is_there_comes_first(registry: Registry) -> None:
         assert sorted(there) == sorted(f"a.{number}" for number in range(20))
 
 
-async def test_who_hears_of_no_change_for_long_is_told(registry: Registry) -> None:
-    async with aclosing(registry.changes(quiet_s=0.1)) as changes:
+async def test_who_misses_a_change_is_told(registry: Registry, server: NatsServer) -> None:
+    """And who hears of none, as there is none, is not."""
+    client = Client()
+    await client.connect(server.url)
+    stream = client.jetstream()
+    async with aclosing(registry.changes(quiet_s=0.2)) as changes:
         assert await anext(changes) is None
-        with pytest.raises(RegistryError):
-            await anext(changes)
+        following = asyncio.ensure_future(anext(changes))
+        await asyncio.wait([following], timeout=1)
+        assert not following.done()
+        (consumer,) = await stream.consumers_info("KV_cloudslice")
+        await stream.delete_consumer("KV_cloudslice", consumer.name)
+        await registry.create("a", b"1")
+        with pytest.raises(RegistryError, match="not told of all changes"):
+            await following
+    await client.close()
 
 
 async def test_without_a_server_there_is_an_error_at_once_and_then_it_goes_on(
