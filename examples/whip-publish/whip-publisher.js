@@ -27,7 +27,7 @@ export class WhipPublisher {
    * @param {object} options
    * @param {string} options.url the WHIP endpoint: …/whip/{SdkAppId}/{RoomIdType}/{RoomId}/{UserId}
    * @param {string} options.token the UserSig of that UserId
-   * @param {string} [options.codec] "H264", "VP8", "VP9" or "AV1"; the browser chooses if it is empty
+   * @param {string} [options.codec] "H264", "VP8", "VP9", "AV1" or "H265"; the browser chooses if it is empty
    * @param {string} [options.layers] a scalability mode such as "L3T3_KEY"; empty for one layer
    * @param {(state: RTCPeerConnectionState) => void} [options.onState] "new" again when it comes back
    */

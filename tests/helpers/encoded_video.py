@@ -12,13 +12,14 @@ from aiortc.codecs.h264 import H264Encoder
 from aiortc.codecs.vpx import Vp8Encoder
 from av.video.frame import PictureType
 
+from cloudslice.codecs.av1 import AV1
 from cloudslice.codecs.codec import VideoCodec
 from cloudslice.codecs.h264 import H264
 from cloudslice.codecs.vp8 import VP8
 from cloudslice.codecs.vp9 import VP9
 from cloudslice.media.tracks import Decoding
 from helpers.encoders import open_encoder
-from helpers.payloads import av1_payloads, vp9_payloads
+from helpers.payloads import av1_payloads, h265_payloads, vp9_payloads
 
 WIDTH, HEIGHT = 320, 192
 _SQUARES = 12
@@ -67,7 +68,9 @@ def payloads_of(codec: VideoCodec, frame: bytes, *, is_key: bool) -> list[bytes]
     """What an independent packetiser makes of a frame of FFmpeg's encoder."""
     if codec is VP9:
         return vp9_payloads([frame], is_key=is_key)
-    return av1_payloads(frame, is_key=is_key)
+    if codec is AV1:
+        return av1_payloads(frame, is_key=is_key)
+    return h265_payloads(frame)
 
 
 def numbered_picture(number: int) -> av.VideoFrame:

@@ -11,6 +11,15 @@ _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
     "VP8": ("libvpx", {"deadline": "good"}),
     "VP9": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}),
     "AV1": ("libsvtav1", {"preset": "10", "svtav1-params": "pred-struct=1:lookahead=0:lp=1"}),
+    "H265": (
+        "libx265",
+        {
+            "preset": "ultrafast",
+            "tune": "zerolatency",
+            "forced-idr": "1",
+            "x265-params": "scenecut=0:log-level=none:repeat-headers=1",
+        },
+    ),
 }
 """By SDP's name, FFmpeg's name and what makes it give each frame at once."""
 
@@ -19,6 +28,7 @@ NEARLY_LOSSLESS: dict[str, dict[str, str]] = {
     "VP8": {"qmin": "0", "qmax": "2", "crf": "0"},
     "VP9": {"lossless": "1"},
     "AV1": {"crf": "1", "preset": "8"},
+    "H265": {"x265-params": "lossless=1:log-level=none:repeat-headers=1"},
 }
 """Options that make colours be those that were given."""
 

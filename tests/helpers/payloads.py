@@ -1,5 +1,6 @@
 """Encoded frames cut into RTP payloads as browsers do it, and payloads that browsers have sent."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -98,6 +99,34 @@ def av1_payloads(temporal_unit: bytes, *, is_key: bool, limit: int = 1100) -> li
 
 def _leb128(value: int) -> bytes:
     return bytes([value]) if value < 0x80 else bytes([value & 0x7F | 0x80]) + _leb128(value >> 7)
+
+
+def h265_payloads(access_unit: bytes, *, limit: int = 1100) -> list[bytes]:
+    """The payloads of one Annex B access unit (RFC 7798, 4.4): small units together, large ones in
+    fragments."""
+    units = [each for each in re.split(rb"\0{2,}\x01", access_unit) if each]
+    payloads: list[bytes] = []
+    small: list[bytes] = []
+    for unit in units:
+        if len(unit) <= limit // 4:
+            small.append(unit)
+            continue
+        if small:
+            payloads.append(_h265_aggregate(small))
+            small = []
+        pieces = list(_pieces(unit[2:], limit))
+        for index, piece in enumerate(pieces):
+            flags = (index == 0) << 7 | (index == len(pieces) - 1) << 6 | unit[0] >> 1
+            payloads.append(bytes([unit[0] & 0x81 | 49 << 1, unit[1], flags]) + piece)
+        if len(pieces) == 1:
+            payloads[-1] = unit
+    return payloads + ([_h265_aggregate(small)] if small else [])
+
+
+def _h265_aggregate(units: Sequence[bytes]) -> bytes:
+    if len(units) == 1:
+        return units[0]
+    return b"\x60\x01" + b"".join(len(each).to_bytes(2) + each for each in units)
 
 
 def captured_payloads(path: Path) -> list[bytes]:

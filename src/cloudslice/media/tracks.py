@@ -98,9 +98,9 @@ class Keyframe:
 
     Attributes:
         decoding: how `data` becomes a picture.
-        data: as the decoder takes it alone. H.264: an Annex B access unit with its parameter sets;
-            VP8: the frame; VP9: the frame, or a superframe of a picture's layers; AV1: a temporal
-            unit of OBUs with their sizes.
+        data: as the decoder takes it alone. H.264 and H.265: an Annex B access unit with its
+            parameter sets; VP8: the frame; VP9: the frame, or a superframe of a picture's layers;
+            AV1: a temporal unit of OBUs with their sizes.
         arrival: monotonic second at which the frame's first packet was received.
         rotation: clockwise degrees to turn the picture by before showing it: 0, 90, 180, 270.
     """

@@ -10,6 +10,7 @@ from cloudslice.codecs.av1 import AV1
 from cloudslice.codecs.catalog import CATALOG
 from cloudslice.codecs.codec import VideoCodec
 from cloudslice.codecs.h264 import H264
+from cloudslice.codecs.h265 import H265
 from cloudslice.codecs.vp8 import VP8
 from cloudslice.codecs.vp9 import VP9
 from cloudslice.media.tracks import Keyframe
@@ -33,6 +34,7 @@ def encoded(encoder_name: str, width: int, height: int, options: dict[str, str])
         (VP8, "libvpx", {}),
         (VP9, "libvpx-vp9", {}),
         (AV1, "libsvtav1", {"preset": "12"}),
+        (H265, "libx265", {"x265-params": "log-level=none"}),
         (H264, "libx264", {"profile": "baseline"}),
         (H264, "libx264", {"profile": "high"}),
         (H264, "libx264", {"profile": "high", "x264-params": "interlaced=1"}),

@@ -1,15 +1,21 @@
 """Which payload formats of an offer each codec takes, and what it answers."""
 
+import base64
+
 import pytest
 
 from cloudslice.codecs.av1 import AV1
 from cloudslice.codecs.catalog import CATALOG
 from cloudslice.codecs.codec import Codec, Format, Parameters
 from cloudslice.codecs.h264 import H264, H264Depacketizer
+from cloudslice.codecs.h265 import H265
 from cloudslice.codecs.opus import OPUS
 from cloudslice.codecs.vp8 import VP8, Vp8Depacketizer
 from cloudslice.codecs.vp9 import VP9
 
+H265_SETS = [
+    base64.b64encode(unit.rstrip(b"\0")).decode() for unit in H265.sample.split(b"\0\0\1")[1:4]
+]
 OPUS_ANSWER = (("minptime", "10"), ("useinbandfec", "1"))
 
 
@@ -44,6 +50,23 @@ def offered(codec: Codec, *parameters: tuple[str, str]) -> Format:
         ),
         pytest.param(AV1, (("profile", "3"),), None, id="AV1 of no profile"),
         pytest.param(AV1, (("level-idx", "x"),), None, id="AV1 of no level"),
+        pytest.param(H265, (), (), id="H.265"),
+        pytest.param(
+            H265,
+            (
+                ("level-id", "180"),
+                ("profile-id", "2"),
+                ("tier-flag", "0"),
+                ("tx-mode", "SRST"),
+                ("sprop-max-don-diff", "0"),
+                ("sprop-vps", "QAEM"),
+            ),
+            (("level-id", "180"), ("profile-id", "2"), ("tier-flag", "0"), ("tx-mode", "SRST")),
+            id="H.265 of 10 bits",
+        ),
+        pytest.param(H265, (("sprop-max-don-diff", "2"),), None, id="interleaved H.265"),
+        pytest.param(H265, (("tx-mode", "MRST"),), None, id="H.265 of several streams"),
+        pytest.param(H265, (("level-id", "x"),), None, id="H.265 of no level"),
         pytest.param(H264, (), (), id="H.264 baseline, mode 0"),
         pytest.param(
             H264,
@@ -90,7 +113,8 @@ def test_what_we_offer_we_would_take(codec: Codec) -> None:
         ("video", "vp9", 90000, VP9),
         ("video", "av1", 90000, AV1),
         ("video", "h264", 90000, H264),
-        ("video", "H265", 90000, None),
+        ("video", "H265", 90000, H265),
+        ("video", "H266", 90000, None),
         ("text", "red", 1000, None),
     ],
 )
@@ -108,9 +132,12 @@ def test_depacketizers_are_made_for_each_stream() -> None:
     assert first is not second
     assert first.is_ready
     assert not H264.depacketizer(offered(H264)).is_ready
+    sprops = zip(("sprop-vps", "sprop-sps", "sprop-pps"), H265_SETS, strict=True)
+    assert H265.depacketizer(offered(H265, *sprops)).is_ready
+    assert not H265.depacketizer(offered(H265, ("sprop-vps", "QAE="))).is_ready
     assert isinstance(VP8.depacketizer(offered(VP8)), Vp8Depacketizer)
 
 
 def test_the_best_codec_comes_first() -> None:
     assert CATALOG.of_kind("audio") == (OPUS,)
-    assert CATALOG.of_kind("video") == (VP8, H264, VP9, AV1)
+    assert CATALOG.of_kind("video") == (VP8, H264, VP9, AV1, H265)

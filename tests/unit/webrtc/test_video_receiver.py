@@ -9,6 +9,7 @@ from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, unpack_remb_fci
 from cloudslice.codecs.av1 import AV1, Av1Depacketizer
 from cloudslice.codecs.codec import VideoCodec
 from cloudslice.codecs.h264 import H264, H264Depacketizer
+from cloudslice.codecs.h265 import H265, H265Depacketizer
 from cloudslice.codecs.vp8 import VP8, Vp8Depacketizer
 from cloudslice.codecs.vp9 import VP9, Vp9Depacketizer
 from cloudslice.media.tracks import Colors, Keyframe, NoKeyframeReason
@@ -21,8 +22,8 @@ from helpers.received_media import TICK_S, ReceivedMedia
 from helpers.rtp import one_byte_extension, rtp_packet, two_byte_extension
 from helpers.video_codecs import each_codec
 
-H264_TYPE, VP8_TYPE, VP9_TYPE, AV1_TYPE = 102, 96, 100, 45
-TYPES = {H264: H264_TYPE, VP8: VP8_TYPE, VP9: VP9_TYPE, AV1: AV1_TYPE}
+H264_TYPE, VP8_TYPE, VP9_TYPE, AV1_TYPE, H265_TYPE = 102, 96, 100, 45, 49
+TYPES = {H264: H264_TYPE, VP8: VP8_TYPE, VP9: VP9_TYPE, AV1: AV1_TYPE, H265: H265_TYPE}
 ORIENTATION, COLOR_SPACE = 4, 8
 SSRC, OTHER_SSRC = 0x1234, 0x5678
 
@@ -50,6 +51,7 @@ class Video(ReceivedMedia):
                 H264_TYPE: (H264.decoding, H264Depacketizer),
                 VP9_TYPE: (VP9.decoding, Vp9Depacketizer),
                 AV1_TYPE: (AV1.decoding, Av1Depacketizer),
+                H265_TYPE: (H265.decoding, H265Depacketizer),
             },
             can_nack=self.can_nack,
             orientation_id=ORIENTATION,

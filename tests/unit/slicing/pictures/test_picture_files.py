@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from cloudslice.codecs.av1 import AV1
 from cloudslice.codecs.codec import VideoCodec
 from cloudslice.codecs.h264 import H264
+from cloudslice.codecs.h265 import H265
 from cloudslice.codecs.vp8 import VP8
 from cloudslice.codecs.vp9 import VP9
 from cloudslice.media.tracks import Colors, Keyframe
@@ -88,7 +89,7 @@ def _bars_of_10_bits(codec: VideoCodec, *, full: bool) -> Keyframe:
 
 @pytest.mark.parametrize("image_format", list(ImageFormat))
 @pytest.mark.parametrize("full", [False, True], ids=["limited", "full"])
-@pytest.mark.parametrize("codec", [VP9, AV1], ids=lambda codec: codec.name)
+@pytest.mark.parametrize("codec", [VP9, AV1, H265], ids=lambda codec: codec.name)
 def test_colours_of_10_bits_are_what_was_sent(
     codec: VideoCodec, full: bool, image_format: ImageFormat
 ) -> None:
