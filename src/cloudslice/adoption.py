@@ -10,17 +10,17 @@ A kill at any moment leaves each slice in one of the two spools, whole; to adopt
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
 from cloudslice.bus import Bus
 from cloudslice.config import Settings
 from cloudslice.control_socket import ADOPT, ControlError, ControlSocket
+from cloudslice.custody import Custody
 from cloudslice.delivery import REPAIRS, SPOOL
 from cloudslice.events import SliceLost
 from cloudslice.ids import ObjectName
@@ -30,47 +30,22 @@ from cloudslice.slices import (
     DamagedSliceError,
     Repair,
     SliceKind,
+    SliceOrigin,
     TaskRef,
     WaitingSlice,
 )
+from cloudslice.spool.files import read_regular
 from cloudslice.spool.foreign_spool import AdoptionError, ForeignSpool, look_at
 from cloudslice.spool.quarantine import DIRECTORY as QUARANTINE
-from cloudslice.spool.slice_format import WHOLE
+from cloudslice.spool.slice_format import TAIL_BYTES, WHOLE, read_key
 from cloudslice.spool.spool import Spool
 from cloudslice.uploads.task_queue import TaskQueue
 
 _GIB = 1024**3
+_AT_ONCE = 100
+"""Slices that are made durable at their new place together."""
 
 _log = structlog.get_logger(__name__)
-
-
-class Custody(Protocol):
-    """What others know of whose slices are, when they change hands."""
-
-    async def begin(self, node: str) -> int | None:
-        """The last second by which slices of a node may be named; None: by any.
-
-        Args:
-            node: its name; empty: it is not known.
-
-        Raises:
-            AdoptionError: its slices cannot be had now.
-        """
-        ...
-
-    def admit(self, object_key: str) -> None:
-        """This node stores a slice that another one could have stored."""
-        ...
-
-    async def hand_over(self, task: TaskRef, node: str, *, has_slices: bool) -> None:
-        """All that `node` had of a task is this node's, if there was anything; raises
-        AdoptionError."""
-        ...
-
-    async def finish(self, node: str, damaged: Collection[str]) -> None:
-        """Nothing is left of any task of `node`; of the `damaged` ones it was lost; raises
-        AdoptionError."""
-        ...
 
 
 @dataclass(slots=True)
@@ -191,11 +166,11 @@ class _TaskMove:
         if waiting or losses:
             bucket = source.load_bucket(task.task_id)
             await self.delivery.spool.open(task, bucket)
-            with self.delivery.uploads.queues.filling(task) as queue:
+            async with self.delivery.uploads.queues.filling(task) as queue:
                 for each in losses:
                     self.delivery.events.publish(each)
-                for each_slice in waiting:
-                    count += await self._move(task, each_slice, queue)
+                for at in range(0, len(waiting), _AT_ONCE):
+                    count += await self._move(task, waiting[at : at + _AT_ONCE], queue)
                 if not source.count_open(task.task_id):
                     await self.custody.hand_over(task, node, has_slices=True)
         elif not source.count_open(task.task_id):
@@ -204,25 +179,36 @@ class _TaskMove:
             source.close(task.task_id)
         return count
 
-    async def _move(self, task: TaskRef, waiting: WaitingSlice, queue: TaskQueue) -> bool:
-        """Whether the slice is this node's now."""
-        task_id, name = task.task_id, waiting.name
-        try:
-            found, _ = await asyncio.to_thread(self.source.read, task_id, name)
-        except DamagedSliceError:
-            pass  # its upload finds that out, and tells of it
-        else:
-            second = ObjectName.from_key(found.object_key).utc_second
-            if self.last_s is not None and second > self.last_s:
+    async def _move(self, task: TaskRef, some: Sequence[WaitingSlice], queue: TaskQueue) -> int:
+        """How many of some slices are this node's now."""
+        task_id = task.task_id
+        directory = self.foreign.path / task_id
+        coming = {each: directory / f"{each.name}{WHOLE}" for each in some}
+        keys = await asyncio.to_thread(lambda: {each: _read_key(coming[each]) for each in some})
+        for each, key in keys.items():
+            if key is None:
+                continue  # its upload finds out what is wrong with it, and tells
+            name = ObjectName.from_key(key)
+            if self.last_s is not None and name.utc_second > self.last_s:
                 reason = "it was recorded after another node had taken the room"
-                self.source.set_aside(task_id, name, reason)
-                self.delivery.events.publish(SliceLost(found.origin, reason))
-                return False
-            self.custody.admit(found.object_key)
-        path = self.foreign.path / task_id / f"{name}{WHOLE}"
-        await self.delivery.spool.take_in(task_id, waiting, path)
-        queue.add(waiting)
-        return True
+                del coming[each]
+                self.source.set_aside(task_id, each.name, reason)
+                origin = SliceOrigin(task_id, name.user_id, name.kind, name.extension)
+                self.delivery.events.publish(SliceLost(origin, reason))
+            else:
+                self.custody.admit(key)
+        await self.delivery.spool.take_in(task_id, coming, queue.add)
+        return len(coming)
+
+
+def _read_key(path: Path) -> str | None:
+    """The object key of a slice, if its file says one."""
+    try:
+        key = read_key(read_regular(path, last=TAIL_BYTES))
+        ObjectName.from_key(key)
+    except (DamagedSliceError, ValueError):
+        return None
+    return key
 
 
 async def open_control(

@@ -18,6 +18,7 @@ from cloudslice.api.requests import parse_bucket
 from cloudslice.bus import Bus
 from cloudslice.clock import Clock, SystemClock
 from cloudslice.config import RtcSettings, Settings
+from cloudslice.custody import SingleCustody
 from cloudslice.database import Database
 from cloudslice.delivery import SCHEMAS, open_delivery
 from cloudslice.metrics import NodeMetrics
@@ -28,7 +29,6 @@ from cloudslice.rooms.room_kinds import VISIT_PORT, open_remote_rooms, watch_roo
 from cloudslice.rooms.rooms_by_app import RoomsByApp
 from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.settings.mistakes import SettingsError
-from cloudslice.single_custody import SingleCustody
 from cloudslice.slices import Vendor
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.steady_clock import SteadyClock

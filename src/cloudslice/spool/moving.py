@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Self
 
 from cloudslice.spool.files import open_regular, sync_directory
 
@@ -14,21 +15,41 @@ COPY = ".copy"
 """What a file's name ends with while it is copied: a start deletes it, as there is another one."""
 
 
-def move_file(source: Path, target: Path) -> None:
-    """Have a file at `target`, durably, and nothing at `source`.
+class Moving:
+    """Moves files; all are durably at their new places, and gone from the old ones, when this
+    context is left, which raises OSError if that cannot be."""
 
-    Raises:
-        OSError: it is at `source` still, or at both.
-    """
-    try:
-        source.rename(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        _copy(source, target)
-        source.unlink()
-    sync_directory(target.parent)
-    sync_directory(source.parent)
+    def __init__(self) -> None:
+        self._copied: list[Path] = []
+        self._sources: set[Path] = set()
+        self._targets: set[Path] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for directory in self._targets:
+            sync_directory(directory)
+        for source in self._copied:
+            source.unlink()
+        for directory in self._sources:
+            sync_directory(directory)
+
+    def move(self, source: Path, target: Path) -> None:
+        """Have a file at `target`.
+
+        Raises:
+            OSError: it is at `source` only.
+        """
+        self._sources.add(source.parent)
+        self._targets.add(target.parent)
+        try:
+            source.rename(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _copy(source, target)
+            self._copied.append(source)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -45,4 +66,3 @@ def _copy(source: Path, target: Path) -> None:
     except OSError:
         draft.unlink(missing_ok=True)
         raise
-    sync_directory(target.parent)

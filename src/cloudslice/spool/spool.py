@@ -114,9 +114,8 @@ class Spool:
         self._lock.close()
 
     def take_waiting(self) -> dict[TaskRef, list[WaitingSlice]]:
-        """The tasks that the directory knew at the start, each with its whole slices, the oldest
-        first. Once only: from then on `SliceReady` tells of new ones, also of those that grew at
-        the start."""
+        """The tasks known at the start, each with its whole slices, the oldest first. Once only:
+        from then on `SliceReady` tells of new ones, also of those that grew at the start."""
         waiting, self._waiting, self._are_taken = self._waiting, {}, True
         return {
             directory.task: sorted(slices, key=attrgetter("name"))
@@ -135,10 +134,7 @@ class Spool:
         Raises:
             OSError: the disk refuses it.
         """
-        known = self._tasks.find(task.task_id)
-        is_floor_known = known is not None and known.names_after_s >= names_after_s
-        is_known = known is not None and is_floor_known and known.goes_to(bucket)
-        if is_known and task.task_id not in self._tasks.closing:
+        if self._tasks.is_open(task.task_id, bucket, names_after_s):
             return
         directory = TaskDirectory.make(self._directory / task.task_id, task, bucket, self._box)
         directory.names_after_s = names_after_s
@@ -178,14 +174,20 @@ class Spool:
         growing.append(data)
         growing.finish(start_utc_ms, 0, details)
 
-    async def take_in(self, task_id: str, waiting: WaitingSlice, path: Path) -> None:
-        """Move the file of a whole slice here from another spool; the task is known.
-
-        Raises:
-            OSError: it is still where it was, or at both places.
-        """
-        await self._thread.run(partial(self._tasks.take_in, task_id, waiting, path))
-        self._intake.used_bytes += waiting.size
+    async def take_in(
+        self,
+        task_id: str,
+        coming: Mapping[WaitingSlice, Path],
+        on_moved: Callable[[WaitingSlice], object],
+    ) -> None:
+        """Move whole slices here from another spool; see `SpooledTasks.take_in`."""
+        moved: list[WaitingSlice] = []
+        try:
+            await self._thread.run(partial(self._tasks.take_in, task_id, coming, moved))
+        finally:
+            for each in moved:
+                self._intake.used_bytes += each.size
+                on_moved(each)
 
     def count_open(self, task_id: str) -> int:
         """How many slices of a task were begun and are not whole or lost yet."""

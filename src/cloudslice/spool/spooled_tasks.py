@@ -1,15 +1,16 @@
 """The tasks in the spool, and what becomes of their whole slices."""
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from cloudslice.ids import ObjectName
-from cloudslice.slices import DamagedSliceError, Slice, WaitingSlice
+from cloudslice.slices import Bucket, DamagedSliceError, Slice, WaitingSlice
 from cloudslice.spool.files import read_regular
-from cloudslice.spool.moving import move_file
+from cloudslice.spool.moving import Moving
 from cloudslice.spool.quarantine import Quarantine
 from cloudslice.spool.slice_files import whole_path
 from cloudslice.spool.slice_format import TAIL_BYTES, WHOLE, read_key, read_slice
@@ -39,6 +40,16 @@ class SpooledTasks:
     def find(self, task_id: str) -> TaskDirectory | None:
         """The directory of a task that is known; for any thread."""
         return self._directories.get(task_id)
+
+    def is_open(self, task_id: str, bucket: Bucket, names_after_s: int) -> bool:
+        """Whether a task is known with that bucket, and names no slice by a second up to that."""
+        known = self.find(task_id)
+        return (
+            known is not None
+            and known.names_after_s >= names_after_s
+            and known.goes_to(bucket)
+            and task_id not in self.closing
+        )
 
     def add(self, directory: TaskDirectory) -> None:
         """A task of a former process is known."""
@@ -72,20 +83,31 @@ class SpooledTasks:
         except OSError as error:
             _log.warning("directory cannot be removed", task_id=task_id, why=error.strerror)
 
-    def take_in(self, task_id: str, waiting: WaitingSlice, path: Path) -> None:
-        """Move the file of a whole slice here, whatever is in it.
+    def take_in(
+        self, task_id: str, coming: Mapping[WaitingSlice, Path], moved: list[WaitingSlice]
+    ) -> None:
+        """Move files of whole slices here, whatever is in them.
+
+        Args:
+            task_id: whose they are; it is known.
+            coming: the slices with their files.
+            moved: those that are here are added to it, also if an error ends this.
 
         Raises:
-            OSError: it is still where it was, or at both places.
+            OSError: those that are not in `moved` are where they were.
         """
         if (directory := self.find(task_id)) is None:
             raise FileNotFoundError(f"no task {task_id}")
-        with suppress(DamagedSliceError, ValueError):  # who uploads it finds out
-            key = read_key(read_regular(path, last=TAIL_BYTES))
-            directory.names.note(ObjectName.from_key(key), waiting.name)
-            directory.names.write()
-        move_file(path, whole_path(directory, waiting.name))
-        self.note_whole(waiting.name, waiting.size)
+        for each, path in coming.items():
+            with suppress(DamagedSliceError, ValueError):  # who uploads it finds out
+                key = read_key(read_regular(path, last=TAIL_BYTES))
+                directory.names.note(ObjectName.from_key(key), each.name)
+        directory.names.write()
+        with Moving() as moving:
+            for each, path in coming.items():
+                moving.move(path, whole_path(directory, each.name))
+                self.note_whole(each.name, each.size)
+                moved.append(each)
 
     def read(self, task_id: str, name: str) -> tuple[Slice, bytes]:
         """A whole slice and its content; for any thread.

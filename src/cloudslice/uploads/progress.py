@@ -41,6 +41,8 @@ CREATE TABLE stored_slices (
     name TEXT PRIMARY KEY                       -- 1004 is recorded; its file may still be there
 ) WITHOUT ROWID;
 """,
+        # Slices are being brought here from another spool: its end is not told before.
+        "ALTER TABLE uploads ADD COLUMN is_filling INTEGER NOT NULL DEFAULT 0;",
     ),
 )
 
@@ -80,6 +82,20 @@ class Progress:
                 " WHERE task_id = ?",
                 (is_told, task_id),
             )
+
+    def fill(self, connection: sqlite3.Connection, task_id: str, *, is_filling: bool) -> None:
+        """Slices of a task are brought here from another spool, or all of them are here."""
+        self._begin(connection, task_id)
+        connection.execute(
+            "UPDATE uploads SET is_filling = ? WHERE task_id = ?", (is_filling, task_id)
+        )
+
+    def load_filling(self, connection: sqlite3.Connection) -> set[str]:
+        """The tasks of which slices were being brought here when a former process ended."""
+        return {
+            task_id
+            for (task_id,) in connection.execute("SELECT task_id FROM uploads WHERE is_filling")
+        }
 
     def has_lost(self, connection: sqlite3.Connection, task_id: str) -> bool:
         """Whether slices of a task never reached the bucket."""

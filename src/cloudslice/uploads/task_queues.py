@@ -1,8 +1,8 @@
 """The queues of all tasks that are not settled, and the tasks of asyncio in which they run."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import asynccontextmanager
 
 from cloudslice.slices import TaskRef, WaitingSlice
 from cloudslice.uploads.shared import Shared
@@ -84,14 +84,18 @@ class TaskQueues:
         for task_id in self._queues.keys() - set(task_ids):
             self.leave(task_id)
 
-    @contextmanager
-    def filling(self, task: TaskRef) -> Iterator[TaskQueue]:
+    @asynccontextmanager
+    async def filling(self, task: TaskRef) -> AsyncIterator[TaskQueue]:
         """A task's queue, to which slices that are brought into the spool are added meanwhile: it
-        is not done with before."""
-        queue = self.find(task.task_id) or self.add(task)
+        is not done with before, nor in a later process if this one is killed."""
+        progress, task_id = self._shared.progress, task.task_id
+        queue = self.find(task_id) or self.add(task)
         queue.is_filling = True
         try:
+            persist = self._shared.database.persist
+            await persist(lambda c: progress.fill(c, task_id, is_filling=True))
             yield queue
+            await persist(lambda c: progress.fill(c, task_id, is_filling=False))
         finally:
             queue.is_filling = False
             queue.look()

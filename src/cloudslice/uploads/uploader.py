@@ -164,6 +164,7 @@ class Uploader:
         """
         shared = self._shared
         begun = await shared.database.run(shared.progress.load_begun)
+        filling = await shared.database.run(shared.progress.load_filling)
         known = {queue.task.task_id for queue in self.queues.all()}
         if gone := begun - known - set(task_ids):
             _log.error(
@@ -173,7 +174,7 @@ class Uploader:
         others = [
             queue
             for queue in self.queues.all()
-            if queue.task.task_id not in task_ids and not queue.has_ended
+            if queue.task.task_id not in filling.union(task_ids) and not queue.has_ended
         ]
         to_end = [queue for queue in others if queue.task.task_id in begun or not queue.is_idle]
         await shared.database.run(

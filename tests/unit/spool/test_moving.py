@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from cloudslice.spool.moving import COPY, move_file
+from cloudslice.spool.moving import COPY, Moving
 
 _OTHER_FILE_SYSTEM = Path("/dev/shm")  # noqa: S108 - tmpfs, on every Linux
 
@@ -27,15 +27,17 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 def test_a_file_is_at_its_new_place_alone(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "to" / "1.slice"
     target.parent.mkdir()
-    move_file(source, target)
+    with Moving() as moving:
+        moving.move(source, target)
     assert target.read_bytes() == b"content"
     assert not source.exists()
     assert list(target.parent.iterdir()) == [target]
 
 
 def test_a_file_that_cannot_be_moved_stays_where_it_is(source: Path, tmp_path: Path) -> None:
+    moving = Moving()
     with pytest.raises(FileNotFoundError):
-        move_file(source, tmp_path / "nowhere" / "1.slice")
+        moving.move(source, tmp_path / "nowhere" / "1.slice")
     assert source.read_bytes() == b"content"
 
 
@@ -43,7 +45,7 @@ def test_no_half_copy_is_left(source: Path, tmp_path: Path) -> None:
     """The target's name is taken by something else."""
     target = tmp_path / "1.slice"
     (target / "full").mkdir(parents=True)
-    with pytest.raises(OSError, match=r"."):
-        move_file(source, target)
+    with pytest.raises(IsADirectoryError), Moving() as moving:
+        moving.move(source, target)
     assert source.read_bytes() == b"content"
     assert not target.with_suffix(COPY).exists()
