@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from cloudslice.api.errors import ApiError, Code, Phrase
 from cloudslice.api.gateway import Gateway
 from cloudslice.bus import Bus
 from cloudslice.clock import SystemClock
@@ -18,6 +17,8 @@ from cloudslice.cluster.cluster_metrics import ClusterMetrics
 from cloudslice.cluster.cluster_rooms import ClusterRooms
 from cloudslice.cluster.cluster_tasks import ClusterTasks, RoomChecks
 from cloudslice.cluster.cluster_view import ClusterView
+from cloudslice.cluster.cluster_webhooks import callback_apps
+from cloudslice.cluster.event_calls import ClusterEvents
 from cloudslice.cluster.joining import check_secret, check_settings
 from cloudslice.cluster.kv_task_store import KvTaskStore
 from cloudslice.cluster.registry import open_registry
@@ -32,12 +33,6 @@ from cloudslice.rooms.room_kinds import open_remote_rooms
 from cloudslice.rooms.rooms_by_app import RoomsByApp
 from cloudslice.secrets import SecretBox, load_key
 from cloudslice.tick import Tick
-from cloudslice.webhooks.history import EventQuery, Page
-
-_NO_EVENTS = Phrase(
-    "A cluster does not list or replay events yet: each worker keeps those that it has sent.",
-    "集群暂不支持查询或重发事件。",
-)
 
 
 @asynccontextmanager
@@ -70,7 +65,8 @@ async def open_api_node(settings: Settings, nats_url: str) -> AsyncIterator[Node
         whip = whip_redirects_app(
             settings, lambda room: find_node(view, room).url, clock, Faults("whip")
         )
-        gateway = Gateway(settings, tasks, services, _NoEvents(), clock)
+        events = ClusterEvents(registry, callback_apps(settings))
+        gateway = Gateway(settings, tasks, services, events, clock)
         metrics = CollectorRegistry()
         metrics.register(ClusterMetrics(view, tasks.counts))
         ProcessCollector(registry=metrics)
@@ -89,18 +85,6 @@ async def open_api_node(settings: Settings, nats_url: str) -> AsyncIterator[Node
             ]
         )
         yield Node(app, gateway, None)
-
-
-class _NoEvents:
-    """An `EventService` of a cluster, whose events are with its workers."""
-
-    async def find(self, query: EventQuery, marker: int, limit: int) -> Page:
-        """Raises ApiError."""
-        raise ApiError(Code.FAILED_OPERATION, _NO_EVENTS)
-
-    async def replay(self, query: EventQuery) -> int:
-        """Raises ApiError."""
-        raise ApiError(Code.FAILED_OPERATION, _NO_EVENTS)
 
 
 async def _record_nothing(event: object) -> None:

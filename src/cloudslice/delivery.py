@@ -1,16 +1,17 @@
 """The parts of delivery, put together as every node with media has them."""
 
 import asyncio
-from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Protocol
 
 from cloudslice import secrets, steady_clock
 from cloudslice.bus import Bus
 from cloudslice.clock import Clock
 from cloudslice.config import Settings
 from cloudslice.database import Database
-from cloudslice.events import SliceGone, SliceStored, WebhookDelivered
-from cloudslice.metrics import DeliveryParts
+from cloudslice.events import SliceGone, SliceStored
+from cloudslice.metrics import CountedWebhooks, DeliveryParts
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import SliceKind
 from cloudslice.slicing.audio.ogg_repair import repair_ogg
@@ -24,7 +25,6 @@ from cloudslice.uploads.other_nodes import OtherNodes
 from cloudslice.uploads.stores import BucketOpener
 from cloudslice.uploads.uploader import Uploader
 from cloudslice.webhooks import sql_schema as webhooks_schema
-from cloudslice.webhooks.webhooks import Webhooks
 
 SCHEMAS = (
     secrets.SCHEMA,
@@ -40,6 +40,10 @@ REPAIRS = {SliceKind.AUDIO: repair_ogg}
 """How files that were cut off are made valid; pictures are not worth it."""
 
 
+class OpenedWebhooks(CountedWebhooks, AbstractAsyncContextManager[object], Protocol):
+    """What brings events to receivers while it is entered."""
+
+
 async def open_delivery(
     stack: AsyncExitStack,
     settings: Settings,
@@ -48,6 +52,7 @@ async def open_delivery(
     bus: Bus,
     steady: SteadyClock,
     clock: Clock,
+    webhooks: OpenedWebhooks,
     *,
     known: Iterable[StoredTask] = (),
     fence: Callable[[BucketOpener], BucketOpener] = lambda opener: opener,
@@ -63,11 +68,12 @@ async def open_delivery(
         bus: joins the parts.
         steady: counts retentions; entered.
         clock: paces everything.
+        webhooks: not entered; bring events to receivers.
         known: tasks that others know: for those whose file in the spool is damaged.
         fence: stands around the stores of buckets.
         others: what other nodes have of the same tasks; None: there are no others.
     """
-    webhooks = await stack.enter_async_context(Webhooks(settings, database, bus, clock, steady))
+    await stack.enter_async_context(webhooks)
     spool = Spool(
         settings.data_dir / SPOOL,
         box,
@@ -100,20 +106,22 @@ async def open_delivery(
 
 
 class Delivered:
-    """Waits until a node has delivered what it has: slices and webhooks."""
+    """Waits until a node has delivered what it has."""
 
-    def __init__(self, bus: Bus, parts: DeliveryParts) -> None:
+    def __init__(
+        self, bus: Bus, parts: DeliveryParts, wait_handed_over: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Takes what waits until others have all that there is to tell."""
         self._parts = parts
+        self._wait_handed_over = wait_handed_over
         self._news = asyncio.Event()
-        for kind in (SliceStored, SliceGone, WebhookDelivered):
+        for kind in (SliceStored, SliceGone):
             bus.listen(kind, lambda _event: self._news.set())
 
     async def wait(self) -> None:
-        """Wait for it; for ever, if a store or a receiver does not answer."""
-        parts = self._parts
-        await parts.spool.flush()
-        while True:
+        """Wait for it; for ever, if a store does not answer."""
+        await self._parts.spool.flush()
+        while self._parts.uploads.count_waiting():
             self._news.clear()
-            if not parts.uploads.count_waiting() and not await parts.webhooks.count_waiting():
-                return
             await self._news.wait()
+        await self._wait_handed_over()

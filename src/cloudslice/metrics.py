@@ -26,7 +26,7 @@ from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
 from cloudslice.uploads.losses import Losses
 from cloudslice.uploads.uploader import Uploader
-from cloudslice.webhooks.webhooks import Webhooks
+from cloudslice.webhooks.attempts import CallbackCounters
 from cloudslice.webrtc.udp.media_ports import MediaPorts
 
 _COUNT_EVERY_S = 1.0
@@ -35,6 +35,24 @@ _OF_SOME_ROOMS = {"not_decrypted": 0}
 """Counts of media that only rooms of some kinds have: there from the start in all nodes."""
 
 Metric = CounterMetricFamily | GaugeMetricFamily
+
+
+class CountedWebhooks(Protocol):
+    """Webhooks, as their counters show them."""
+
+    @property
+    def counters(self) -> CallbackCounters:
+        """What has become of webhooks since the start."""
+        ...
+
+    @property
+    def faults(self) -> Faults:
+        """Errors that nobody foresaw."""
+        ...
+
+    async def count_waiting(self) -> int:
+        """How many events wait here for their delivery."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +65,7 @@ class DeliveryParts:
     spool: Spool
     uploads: Uploader
     losses: Losses
-    webhooks: Webhooks
+    webhooks: CountedWebhooks
 
     def count_faults(self) -> dict[str, int]:
         """Errors that nobody foresaw, by the part that met them."""

@@ -38,6 +38,7 @@ from cloudslice.tasks.service import Tasks
 from cloudslice.tasks.sqlite_store import SqliteTaskStore
 from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
+from cloudslice.webhooks.webhooks import Webhooks
 from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.media_ports import MediaPorts
 from cloudslice.webrtc.udp.port import UdpPort
@@ -85,8 +86,9 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         steady = await stack.enter_async_context(SteadyClock(database, clock))
         store = SqliteTaskStore(database, box, bus)
         known, _ = await store.load()
+        webhooks = Webhooks(settings, database, bus, clock, steady)
         delivery = await open_delivery(
-            stack, settings, database, box, bus, steady, clock, known=known
+            stack, settings, database, box, bus, steady, clock, webhooks, known=known
         )
         spool, uploader = delivery.spool, delivery.uploads
         pictures = stack.enter_context(PicturePool())
@@ -105,9 +107,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         tasks = Tasks(
             settings, store, worker, spool, lambda: uploader.is_full, providers, steady.now_ms
         )
-        gateway = Gateway(
-            settings, tasks, RoomsByApp(settings, providers), delivery.webhooks, clock
-        )
+        gateway = Gateway(settings, tasks, RoomsByApp(settings, providers), webhooks, clock)
         auto_tasks = await stack.enter_async_context(AutoTasks(rules, tasks, worker, bus, clock))
         livekit = await watch_rooms(
             stack, settings, remote, partial(wanted_types, rules), auto_tasks, clock

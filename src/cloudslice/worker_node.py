@@ -13,6 +13,7 @@ from cloudslice.clock import SystemClock
 from cloudslice.cluster.cluster_custody import ClusterCustody
 from cloudslice.cluster.cluster_metrics import ClusterMetrics, WorkerMetrics
 from cloudslice.cluster.cluster_view import ClusterView, NodeInfo
+from cloudslice.cluster.cluster_webhooks import ClusterWebhooks, open_event_stream
 from cloudslice.cluster.draining import Drain
 from cloudslice.cluster.fence import Fence
 from cloudslice.cluster.headroom import FULL_BELOW, Headroom
@@ -104,8 +105,19 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
         fence = Fence(lease, clock.utc_ms() // 1000)
         endings = TaskEndings(registry, view, node)
         store = KvTaskStore(registry, box, record, token_of, view.room_of, endings)
+        events = await open_event_stream(registry, settings)
+        webhooks = ClusterWebhooks(settings, database, bus, clock, steady, events, lease)
         delivery = await open_delivery(
-            stack, settings, database, box, bus, steady, clock, fence=fence.around, others=endings
+            stack,
+            settings,
+            database,
+            box,
+            bus,
+            steady,
+            clock,
+            webhooks,
+            fence=fence.around,
+            others=endings,
         )
         pictures = stack.enter_context(PicturePool())
         # While webhooks still take the events of the anchors' leaving.
@@ -139,6 +151,7 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
         await stack.enter_async_context(OrphanedEndings(endings, view, queues, clock))
         custody = ClusterCustody(registry, view, endings, fence, queues, worker.runs)
         await open_control(stack, settings, delivery, box, custody)
+        senders = await stack.enter_async_context(webhooks.send(registry, view))
         metrics = NodeMetrics(
             worker,
             rooms,
@@ -146,7 +159,7 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
             pictures,
             delivery,
             tick,
-            more=[ClusterMetrics(view), WorkerMetrics(lease, ownership)],
+            more=[ClusterMetrics(view), WorkerMetrics(lease, ownership, senders)],
         )
         places = WorkerPlaces(view, lease, ownership, builtin.put_out_anchors, url)
         whip = whip_app(settings, builtin, clock, places)
@@ -164,7 +177,7 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
             ownership,
             supervisor,
             clock,
-            Delivered(bus, delivery).wait,
+            Delivered(bus, delivery, webhooks.wait_handed_over).wait,
             settings.cluster.drain_s,
         )
         yield Node(app, None, ports.shared.udp_port, drain.run)

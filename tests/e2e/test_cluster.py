@@ -2,16 +2,19 @@
 nothing is lost but the seconds until the other one has the room."""
 
 import asyncio
+import json
+import sys
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cloudslice_publisher.media import Media
 from cloudslice_publisher.publisher import PublishConfig, publisher_group
 from helpers.cluster import Cluster, slice_files
-from helpers.node import CALLBACK_KEY, Sdk, create_parameters
+from helpers.node import CALLBACK_KEY, Node, Sdk, create_parameters
 from helpers.room_kinds import open_rooms
 from helpers.s3_server import S3Server
 from helpers.webhooks import WebhookReceiver
@@ -19,6 +22,18 @@ from helpers.webhooks import WebhookReceiver
 _FAILOVER_S = 10
 _ROOM = "77"
 _MODIFIED = {"UnSubscribeVideoUserIds": ["alice"]}
+
+
+async def list_events(api: Node, task_id: str) -> list[dict[str, Any]]:
+    """By `cloudslice events list`."""
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cloudslice", "events", "list", "--json", "--task", task_id),
+        *("--config", str(api.settings_path)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await program.communicate()
+    assert program.returncode == 0
+    return [json.loads(line) for line in output.splitlines()]
 
 
 @pytest.mark.timeout(300)  # on a machine that has more to do; a minute else
@@ -88,12 +103,21 @@ async def test_a_killed_workers_task_goes_on_elsewhere(
         await receiver.wait_for(
             lambda r: any(e["EventType"] == 1005 for e in r.of_task(task_id)), 30
         )
+        listed = await list_events(api, task_id)
+        bodies = [each["Body"] for each in listed]
+        assert bodies == [
+            body
+            for body in dict.fromkeys(request.body.decode() for request in receiver.requests)
+            if task_id in body
+        ], "all that is on record has come, in one order over all workers"
+        assert len(set(bodies)) == len({each["EventId"] for each in listed}) == len(bodies)
         for worker in cluster.workers.values():
             assert await asyncio.to_thread(worker.stop) == 0
             assert "unforeseen" not in worker.log
         events = receiver.of_task(task_id)
         types = [event["EventType"] for event in events]
         assert [types.count(each) for each in (1001, 1002, 1005, 1006)] == [1, 1, 1, 0]
+        assert (types[0], types[1], types.count(1003), types[-1]) == (1001, 1003, 1, 1005)
         told = [e["EventInfo"]["Payload"]["FileName"] for e in events if e["EventType"] == 1004]
         assert sorted(told) == s3_server.keys(bucket), "each file once, and each one is there"
         before, after = slice_files(receiver, task_id, 1)[:2]

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from prometheus_client.registry import Collector
 
+from cloudslice.cluster.app_senders import AppSenders
 from cloudslice.cluster.cluster_view import ClusterView
 from cloudslice.cluster.node_lease import NodeLease
 from cloudslice.cluster.room_ownership import RoomOwnership
@@ -55,17 +56,22 @@ class ClusterMetrics(Collector):
 class WorkerMetrics(Collector):
     """The metrics of a node that runs tasks."""
 
-    def __init__(self, lease: NodeLease, ownership: RoomOwnership) -> None:
+    def __init__(self, lease: NodeLease, ownership: RoomOwnership, senders: AppSenders) -> None:
         self._lease = lease
         self._ownership = ownership
+        self._senders = senders
 
     def collect(self) -> Iterator[Metric]:
         lease, ownership = self._lease, self._ownership
         yield gauge(
             "cloudslice_cluster_own",
-            "This node's rooms, and whether its lease is certain.",
+            "This node's rooms, apps that it sends for, and whether its lease is certain.",
             "what",
-            {"rooms": ownership.count, "lease": int(lease.is_valid)},
+            {
+                "rooms": ownership.count,
+                "apps": self._senders.count,
+                "lease": int(lease.is_valid),
+            },
         )
         yield counter(
             "cloudslice_cluster_failovers",

@@ -84,7 +84,8 @@ class NodeInfo:
 
 @dataclass(frozen=True, slots=True)
 class RoomOwner:
-    """Who has taken a room; its owner as long as that session of the node's lease goes on."""
+    """Who has taken a room, or an app's sending; its owner as long as that session of the node's
+    lease goes on."""
 
     node: str
     session: str
@@ -113,6 +114,7 @@ class ClusterView:
         nodes: by their names.
         rooms: those that somebody has taken.
         room_counts: how many rooms each node has taken.
+        senders: who has taken the sending of an app's webhooks.
         tasks: by their TaskIds.
         statuses: what the owner of a task says of it, with the token by which it is the owner.
         ended: tasks that have ended and are not settled, by their TaskIds.
@@ -124,6 +126,7 @@ class ClusterView:
         self.nodes: dict[str, NodeInfo] = {}
         self.rooms: dict[RoomKey, RoomOwner] = {}
         self.room_counts: Counter[str] = Counter()
+        self.senders: dict[int, RoomOwner] = {}
         self.tasks: dict[str, TaskInfo] = {}
         self.statuses: dict[str, tuple[str, int]] = {}
         self.ended: dict[str, EndedTask] = {}
@@ -169,9 +172,11 @@ class ClusterView:
 
     def owner_of(self, room: RoomKey) -> NodeInfo | None:
         """The node that has the room, if its lease goes on."""
-        taken = self.rooms.get(room)
-        node = None if taken is None else self.nodes.get(taken.node)
-        return node if taken is not None and node and node.session == taken.session else None
+        return self._alive(self.rooms.get(room))
+
+    def sender_of(self, sdk_app_id: int) -> NodeInfo | None:
+        """The node that sends an app's webhooks, if its lease goes on."""
+        return self._alive(self.senders.get(sdk_app_id))
 
     def tasks_in(self, room: RoomKey) -> Mapping[str, TaskInfo]:
         """The tasks of a room, by their TaskIds."""
@@ -193,6 +198,10 @@ class ClusterView:
                 while not condition():
                     self._has_changed.clear()
                     await self._has_changed.wait()
+
+    def _alive(self, taken: RoomOwner | None) -> NodeInfo | None:
+        node = None if taken is None else self.nodes.get(taken.node)
+        return node if taken is not None and node and node.session == taken.session else None
 
     async def _follow(self) -> None:
         while True:
@@ -245,14 +254,14 @@ class ClusterView:
             _set(self.nodes, node, NodeInfo.from_value(node, value) if value else None)
         elif key.startswith(keys.ROOM):
             room = keys.read_room_part(key.removeprefix(keys.ROOM))
-            values = read_record(value)
-            owner = RoomOwner(
-                str(values.get("node", "")), str(values.get("session", "")), entry.revision
-            )
+            owner = _read_owner(entry)
             if room in self.rooms:
                 self.room_counts[self.rooms[room].node] -= 1
-            self.room_counts[owner.node] += bool(value)
-            _set(self.rooms, room, owner if value else None)
+            if owner is not None:
+                self.room_counts[owner.node] += 1
+            _set(self.rooms, room, owner)
+        elif key.startswith(keys.SENDER):
+            _set(self.senders, int(key.removeprefix(keys.SENDER)), _read_owner(entry))
         elif key.startswith(keys.TASK):
             room, task_id = keys.read_task_key(key)
             task = TaskInfo(room, task_id, read_record(value)) if value else None
@@ -272,6 +281,12 @@ class ClusterView:
         elif key.startswith(keys.ENDED):
             ended = EndedTask.from_value(value) if value else None
             _set(self.ended, keys.read_ended_key(key), ended)
+
+
+def _read_owner(entry: Entry) -> RoomOwner | None:
+    values = read_record(entry.value)
+    owner = RoomOwner(str(values.get("node", "")), str(values.get("session", "")), entry.revision)
+    return owner if entry.value else None
 
 
 def _set(there: dict[K, V], key: K, value: V | None) -> None:

@@ -68,16 +68,28 @@ class Entry:
 
 
 class Registry:
-    """The bucket. All methods but `changes` answer within some seconds, or raise RegistryError."""
+    """The bucket. All methods but `changes` answer within some seconds, or raise RegistryError.
+
+    Attributes:
+        client: the connection, for what is no key.
+        jetstream: the streams behind it.
+    """
 
     def __init__(self, client: Client, stream: JetStreamContext) -> None:
-        self._client = client
-        self._stream = stream
+        self.client = client
+        self.jetstream = stream
 
     @property
     def is_connected(self) -> bool:
         """Whether there is a connection to a server."""
-        return bool(self._client.is_connected)
+        return bool(self.client.is_connected)
+
+    def check_connection(self) -> None:
+        """Raises RegistryError if there is none."""
+        # The client would keep what is published until there is a connection again, and send it
+        # when nobody expects it any more.
+        if not self.is_connected:
+            raise RegistryError("there is no connection to NATS")
 
     async def get(self, key: str) -> Entry | None:
         """A key, if it is there."""
@@ -114,7 +126,7 @@ class Registry:
         Raises:
             ConflictError: it has another revision.
         """
-        return await self._publish(key, value, _expecting(revision), ttl_s)
+        return await self._publish(key, value, expecting(revision), ttl_s)
 
     async def put(self, key: str, value: bytes, *, ttl_s: int | None = None) -> int:
         """Replace whatever a key has; for those that nobody else changes."""
@@ -127,7 +139,7 @@ class Registry:
             ConflictError: it has another revision.
         """
         headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
-        await self._publish(key, b"", headers | _expecting(revision), _MARKER_S)
+        await self._publish(key, b"", headers | expecting(revision), _MARKER_S)
 
     async def changes(self, *, quiet_s: float) -> AsyncGenerator[Entry | None, None]:
         """All keys that are there, then None, then all changes, in order; for ever. The value of
@@ -141,9 +153,9 @@ class Registry:
         # Not by the client's own watcher: where messages come before the answer about their
         # consumer, that one says at once that there is nothing.
         messages: asyncio.Queue[Msg] = asyncio.Queue()
-        with _translated():
-            state = (await self._stream.stream_info(_STREAM)).state
-            followed = await self._stream.subscribe(
+        with translated():
+            state = (await self.jetstream.stream_info(_STREAM)).state
+            followed = await self.jetstream.subscribe(
                 f"{_SUBJECTS}>",
                 stream=_STREAM,
                 cb=messages.put,
@@ -163,7 +175,7 @@ class Registry:
                         # What is under way now has come when it is quiet for the next time.
                         if not is_begun or wanted_seq > last_seq:
                             raise RegistryError("NATS has not told of all changes") from None
-                        wanted_seq = (await self._stream.stream_info(_STREAM)).state.last_seq
+                        wanted_seq = (await self.jetstream.stream_info(_STREAM)).state.last_seq
                         continue
                     about, key = message.metadata, message.subject.removeprefix(_SUBJECTS)
                     last_seq = max(last_seq, about.sequence.stream)
@@ -176,26 +188,31 @@ class Registry:
                 await followed.unsubscribe()
 
     async def _last(self, pattern: str) -> Entry | None:
-        self._check_connection()
-        with _translated():
+        self.check_connection()
+        with translated():
             try:
-                found = await self._stream.get_msg(_STREAM, subject=_SUBJECTS + pattern)
+                found = await self.jetstream.get_msg(_STREAM, subject=_SUBJECTS + pattern)
             except NotFoundError:
                 return None
         assert found.subject is not None  # noqa: S101 - a message has one
         assert found.seq is not None  # noqa: S101
         return Entry(found.subject.removeprefix(_SUBJECTS), found.data or b"", found.seq)
 
-    async def _publish(
-        self, key: str, value: bytes, headers: dict[str, Any], ttl_s: int | None
+    async def publish(
+        self, subject: str, data: bytes, headers: dict[str, Any], ttl_s: int | None = None
     ) -> int:
+        """Add a message to the stream that has this subject; its number.
+
+        Raises:
+            ConflictError: the subject's last message is not the one that `headers` expect.
+        """
         deadline = asyncio.get_running_loop().time() + _ANSWER_S
         while True:
-            self._check_connection()
-            with _translated():
+            self.check_connection()
+            with translated():
                 try:
-                    acknowledged = await self._stream.publish(
-                        _SUBJECTS + key, value, headers=headers, msg_ttl=ttl_s
+                    acknowledged = await self.jetstream.publish(
+                        subject, data, headers=headers, msg_ttl=ttl_s
                     )
                     return int(acknowledged.seq)
                 except NoStreamResponseError:
@@ -204,15 +221,14 @@ class Registry:
                         raise
                 except APIError as error:
                     if error.err_code in _WRONG_REVISION:
-                        raise ConflictError(key) from error
+                        raise ConflictError(subject) from error
                     raise
             await asyncio.sleep(_AGAIN_S)
 
-    def _check_connection(self) -> None:
-        # The client would keep what is published until there is a connection again, and send it
-        # when nobody expects it any more.
-        if not self.is_connected:
-            raise RegistryError("there is no connection to NATS")
+    async def _publish(
+        self, key: str, value: bytes, headers: dict[str, Any], ttl_s: int | None
+    ) -> int:
+        return await self.publish(_SUBJECTS + key, value, headers, ttl_s)
 
 
 @asynccontextmanager
@@ -306,12 +322,13 @@ async def _make_bucket(shown: str, stream: JetStreamContext, replicas: int) -> N
         raise RegistryError(f"{shown}: JetStream of NATS cannot be used: {error}") from error
 
 
-def _expecting(revision: int) -> dict[str, str]:
+def expecting(revision: int) -> dict[str, str]:
+    """The header of a message that is added if the last one of its subject has this number."""
     return {"Nats-Expected-Last-Subject-Sequence": str(revision)}
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """The errors of the client, as those of the registry."""
     try:
         yield

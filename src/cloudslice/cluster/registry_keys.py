@@ -3,6 +3,7 @@
     node.<node>                 a node's lease, with what it can take; goes when it is not refreshed
     clock.<node>                the last second that the node's slices may be named by
     room.<app>.<room>           who owns a room
+    sender.<app>                who sends an app's webhooks
     task.<app>.<room>.<task>    an unfinished task
     status.<task>               what its owner says of it
     ended.<task>                who tells of the end of a task, and what that waits for
@@ -23,6 +24,7 @@ from cloudslice.ids import RoomIdType, RoomKey, read_room_key
 NODE = "node."
 CLOCK = "clock."
 ROOM = "room."
+SENDER = "sender."
 TASK = "task."
 STATUS = "status."
 ENDED = "ended."

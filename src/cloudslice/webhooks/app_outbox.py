@@ -60,7 +60,7 @@ class AppOutbox:
         self.under_way: dict[int, OutboxEvent] = {}
         self._sdk_app_id = sdk_app_id
         self._context = context
-        self._unrecorded: set[int] = set()  # ended, and not on record as such
+        self._unrecorded: dict[int, Ending] = {}  # ended, and not on record as such
         self._endings: Gatherer[Ending] = Gatherer(
             context.database,
             outbox.end,
@@ -69,6 +69,11 @@ class AppOutbox:
             what="record delivered webhooks",
             caught=context.attempts.faults.caught,
         )
+
+    @property
+    def unrecorded(self) -> list[Ending]:
+        """Of events that have ended, which is not on record yet."""
+        return list(self._unrecorded.values())
 
     async def run(self) -> None:
         """Record endings until cancelled."""
@@ -157,11 +162,12 @@ class AppOutbox:
         return await self._context.database.persist(operation)
 
     def _end(self, ending: Ending) -> None:
-        self._unrecorded.add(ending.event_id)
+        self._unrecorded[ending.event_id] = ending
         self._endings.add(ending)
 
     def _on_recorded(self, endings: Collection[Ending]) -> None:
-        self._unrecorded.difference_update(each.event_id for each in endings)
+        for each in endings:
+            self._unrecorded.pop(each.event_id, None)
         self._context.on_ended(endings)
 
     def _ending(self, event: OutboxEvent, state: State, attempts: int, error: str | None) -> Ending:

@@ -23,7 +23,7 @@ from cloudslice.webhooks.attempts import Outcome
 from cloudslice.webhooks.line import Line
 from cloudslice.webhooks.line_reader import LineReader
 from cloudslice.webhooks.outage import Outage, choose_another
-from cloudslice.webhooks.outbox import OutboxEvent
+from cloudslice.webhooks.outbox import Ending, OutboxEvent
 
 _MAX_REQUESTS = 64
 """Under way at a time."""
@@ -56,6 +56,11 @@ class AppSender:
         self._probes = 0
         self._must_line_up = False
         self._repeat_at: float | None = 0.0  # when to look for repeated events; None: none are
+
+    @property
+    def unrecorded(self) -> list[Ending]:
+        """Of events that have ended, of which `on_ended` has not been told yet."""
+        return self._outbox.unrecorded
 
     def take(self, event: OutboxEvent) -> None:
         """There is a new event, on record."""

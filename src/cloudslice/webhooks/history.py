@@ -97,7 +97,7 @@ def find(connection: sqlite3.Connection, query: EventQuery, marker: int, limit: 
 
 def replay(
     connection: sqlite3.Connection, query: EventQuery, marker: int, since_ms: int
-) -> tuple[int, int, int | None]:
+) -> tuple[list[int], int, int | None]:
     """Put ended events in line again, with the same bodies.
 
     Args:
@@ -106,16 +106,17 @@ def replay(
         since_ms: from when on their retention counts, of the clock that is steady over restarts.
 
     Returns:
-        how many there were, the bytes that they took, the marker behind which to go on.
+        their ids, the bytes that they took, the marker behind which to go on.
     """
     end = _find_end(connection, query, marker)
-    sizes = connection.execute(
+    found = connection.execute(
         f"UPDATE webhooks SET {_AGAIN}"  # noqa: S608
-        f" WHERE state >= 2 AND id > :marker AND id <= :end AND {_MEANT} RETURNING length(body)",
+        f" WHERE state >= 2 AND id > :marker AND id <= :end AND {_MEANT}"
+        " RETURNING id, length(body)",
         _values(query) | {"marker": marker, "end": end, "now_ms": since_ms},
     ).fetchall()
     next_marker = end if _goes_on(connection, query, end) else None
-    return len(sizes), _total([size for (size,) in sizes]), next_marker
+    return [each for each, _ in found], _total([size for _, size in found]), next_marker
 
 
 def measure(connection: sqlite3.Connection) -> int:

@@ -41,6 +41,7 @@ class HistoryKeeper:
         self._kept_ms = round(hours * 3_600_000)
         self._limit_bytes = round(mib * 1024**2)
         self._is_over = asyncio.Event()
+        self._is_measured = False
         self._faults = faults
 
     def note_ended(self, endings: Collection[Ending]) -> None:
@@ -53,15 +54,19 @@ class HistoryKeeper:
         """So many bytes of events are in line again."""
         self.used_bytes -= size
 
+    def measure_anew(self) -> None:
+        """Ended events have come or gone by another way."""
+        self._is_measured = False
+        self._is_over.set()
+
     async def run(self) -> None:
         """Delete what is too old or too much, until cancelled."""
-        is_measured = False
         while True:
             self._is_over.clear()
             try:
-                if not is_measured:
+                if not self._is_measured:
+                    self._is_measured = True
                     self.used_bytes = await self._database.persist(history.measure)
-                    is_measured = True
                 while await self._delete_some():
                     pass
             except Exception as error:

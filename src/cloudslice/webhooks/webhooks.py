@@ -1,10 +1,9 @@
 """Webhooks as others see them: events go in by the bus, and come out at the apps' receivers."""
 
 import asyncio
-import sqlite3
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Self, get_args
+from typing import Self
 
 from cloudslice.bus import Bus
 from cloudslice.clock import Clock
@@ -15,24 +14,36 @@ from cloudslice.steady_clock import SteadyClock
 from cloudslice.webhooks import history, outbox
 from cloudslice.webhooks.app_outbox import SenderContext
 from cloudslice.webhooks.attempts import Attempts, CallbackCounters
-from cloudslice.webhooks.bodies import (
-    Notice,
-    RoomEvent,
-    TaskEvent,
-    build_body,
-    room_notice,
-    task_notice,
-)
 from cloudslice.webhooks.callback_pace import CallbackPace
 from cloudslice.webhooks.client import WebhookClient
 from cloudslice.webhooks.history import EventQuery, Page
 from cloudslice.webhooks.keeper import HistoryKeeper
-from cloudslice.webhooks.outbox import OutboxEvent
+from cloudslice.webhooks.recorder import EventRecorder
 from cloudslice.webhooks.senders import Senders
 
 
 class NoReceiverError(Exception):
     """An app has no callback URL."""
+
+
+async def replay(
+    database: Database, keeper: HistoryKeeper, query: EventQuery, since_ms: int
+) -> list[int]:
+    """Put ended events in line again, in small steps; returns their ids.
+
+    Args:
+        keeper: is told that they have not ended any more.
+        since_ms: from when on their retention counts.
+    """
+    replayed: list[int] = []
+    marker: int | None = 0 if query.event_id is None else query.event_id - 1
+    while marker is not None:
+        ids, size, marker = await database.run(
+            partial(history.replay, query=query, marker=marker, since_ms=since_ms)
+        )
+        replayed += ids
+        keeper.note_replayed(size)
+    return replayed
 
 
 class Webhooks:
@@ -61,10 +72,8 @@ class Webhooks:
         """
         self._settings = settings
         self._database = database
-        self._clock = clock
         self._steady = steady
         self._stack = AsyncExitStack()
-        self._loop = asyncio.get_running_loop()
         callbacks = settings.callbacks
         self._client = WebhookClient(callbacks.timeout_s)
         self._attempts = Attempts(self._client, settings.app, bus, clock)
@@ -85,10 +94,7 @@ class Webhooks:
                 self._keeper.note_ended,
             )
         )
-        for task_event in get_args(TaskEvent):
-            bus.keep(task_event, self._keep_task_event)
-        for room_event in get_args(RoomEvent):
-            bus.listen(room_event, self._post_room_event)
+        EventRecorder(settings, database, bus, clock, steady.now_ms, self._senders.take)
 
     async def __aenter__(self) -> Self:
         """Take up what is there, and begin to send.
@@ -140,46 +146,7 @@ class Webhooks:
         app = self._settings.app(query.sdk_app_id)
         if app is None or not app.callback_url:
             raise NoReceiverError
-        since_ms, count = self._steady.now_ms(), 0
-        marker: int | None = 0 if query.event_id is None else query.event_id - 1
-        while marker is not None:
-            replayed, size, marker = await self._database.run(
-                partial(history.replay, query=query, marker=marker, since_ms=since_ms)
-            )
-            count += replayed
-            self._keeper.note_replayed(size)
-        if count:
+        replayed = await replay(self._database, self._keeper, query, self._steady.now_ms())
+        if replayed:
             self._senders.replay(query.sdk_app_id)
-        return count
-
-    def _keep_task_event(self, connection: sqlite3.Connection, event: TaskEvent) -> None:
-        self._keep(connection, task_notice(event), self._clock.utc_ms())
-
-    def _post_room_event(self, event: RoomEvent) -> None:
-        """Nothing else on record hangs on it: it is lost, and logged, if it cannot be kept."""
-        app = self._settings.app(event.room.sdk_app_id)
-        if app is None or not app.room_events:
-            return
-        notice, event_ms = room_notice(event), self._clock.utc_ms()
-        self._database.post(lambda c: self._keep(c, notice, event_ms), "record an event")
-
-    def _keep(self, connection: sqlite3.Connection, notice: Notice, event_ms: int) -> None:
-        """Put an event on record that happened at `event_ms`, if its app has a callback URL."""
-        app = self._settings.app(notice.sdk_app_id)
-        if app is None or not app.callback_url:
-            return
-        now_ms = self._clock.utc_ms()
-        body = build_body(notice, event_ms=event_ms, callback_ms=now_ms)
-        event = outbox.insert(
-            connection,
-            notice,
-            body,
-            created_ms=now_ms,
-            since_ms=self._steady.now_ms(),
-            now_at=self._clock.monotonic(),
-        )
-        self._database.after_commit(partial(self._hand_over, notice.sdk_app_id, event))
-
-    def _hand_over(self, sdk_app_id: int, event: OutboxEvent) -> None:
-        """On the database's thread."""
-        self._loop.call_soon_threadsafe(self._senders.take, sdk_app_id, event)
+        return len(replayed)

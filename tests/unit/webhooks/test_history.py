@@ -115,8 +115,8 @@ def test_only_what_has_ended_is_replayed(connection: sqlite3.Connection) -> None
     """It is in line again in its old place, with its body, and its retention begins anew."""
     delivered, waiting = add(connection), add(connection, State.REPEATED)
     given_up = add(connection, State.GIVEN_UP)
-    count, size, marker = history.replay(connection, ALL, 0, 9000)
-    assert (count, marker) == (2, None)
+    ids, size, marker = history.replay(connection, ALL, 0, 9000)
+    assert (ids, marker) == ([delivered, given_up], None)
     assert size == 2 * (4 + history._ROW_BYTES)
     in_line = outbox.find_in_line(connection, APP, 0, 10, 0.0)
     assert [(event.id, event.body, event.since_ms) for event in in_line] == [
@@ -135,8 +135,8 @@ def test_a_long_replay_goes_in_steps(
         add(connection)
     counts, marker = [], 0
     while marker is not None:
-        count, _, marker = history.replay(connection, ALL, marker, 9000)
-        counts.append(count)
+        ids, _, marker = history.replay(connection, ALL, marker, 9000)
+        counts.append(len(ids))
     assert counts == [3, 3, 1]
 
 
