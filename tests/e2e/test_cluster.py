@@ -60,7 +60,8 @@ async def test_a_killed_workers_task_goes_on_elsewhere(
         parameters = create_parameters(_ROOM, "robot", s3_server.storage(bucket))
         task_id = await asyncio.to_thread(sdk.create, parameters)
         people.start(PublishConfig(*rooms.anchor(api, _ROOM, "alice")), vp8_media)
-        await receiver.wait_for(lambda r: len(slice_files(r, task_id, 2)) >= 1, 30)
+        # Two of them are five seconds apart: so the spool has some audio, too.
+        await receiver.wait_for(lambda r: len(slice_files(r, task_id, 2)) >= 2, 30)
         assert await asyncio.to_thread(sdk.describe, task_id) == "InProgress"
 
         (owner,) = await asyncio.to_thread(cluster.owners)

@@ -13,7 +13,7 @@ from cloudslice.bus import Bus
 from cloudslice.clock import Clock, SystemClock
 from cloudslice.config import Settings
 from cloudslice.database import Database
-from cloudslice.events import RobotEntered
+from cloudslice.events import RobotEntered, UploadFailed
 from cloudslice.slices import TaskRef
 from cloudslice.steady_clock import SteadyClock
 from cloudslice.webhooks.attempts import CallbackCounters
@@ -57,6 +57,11 @@ class OpenWebhooks:
         """Put `count` events of a task on record, as distinct as 1001 can be."""
         for n in range(count):
             await self.record(RobotEntered(task, has_failed=bool(n % 2)))
+
+    async def record_many(self, numbers: range, task: TaskRef = TASK) -> None:
+        """Put an event of a task on record for each number, which is its `Code`."""
+        for number in numbers:
+            await self.record(UploadFailed(task, number, "why"))
 
     async def none_waits(self) -> None:
         """Wait until no event waits for its delivery any more."""

@@ -1,4 +1,4 @@
-"""What was delivered can be listed and sent again, and is deleted after a while."""
+"""What was delivered is kept for a while, in one process; more of it is in test_listing.py."""
 
 import asyncio
 import sqlite3
@@ -12,8 +12,8 @@ from cloudslice.webhooks import keeper
 from cloudslice.webhooks.history import EventQuery, ListedState
 from cloudslice.webhooks.webhooks import NoReceiverError
 from helpers.waiting import eventually
-from helpers.webhook_site import APP, CALLBACK_KEY, FAST_CALLBACKS, TASK, OpenWebhooks, WebhookSite
-from helpers.webhooks import NO_ANSWER, Request, WebhookReceiver
+from helpers.webhook_site import APP, CALLBACK_KEY, FAST_CALLBACKS, OpenWebhooks, WebhookSite
+from helpers.webhooks import Request, WebhookReceiver
 
 ALL = EventQuery(APP)
 
@@ -55,35 +55,6 @@ async def test_what_has_ended_is_listed(site: WebhookSite) -> None:
     assert (delivered.attempts, delivered.last_error) == (1, None)
     assert given_up.last_error == "HTTP status 500"
     assert given_up.attempts == len(receiver.requests) - 1
-
-
-async def test_a_replayed_event_has_the_same_bytes(site: WebhookSite) -> None:
-    """All are sent again in their order, and counted."""
-    async with WebhookReceiver(CALLBACK_KEY) as receiver:
-        site.callback_url = receiver.url
-        async with site.open() as opened:
-            await opened.record_starts(20)
-            await opened.none_waits()
-            bodies = [request.body for request in receiver.requests]
-            assert await opened.webhooks.replay(replace(ALL, task_id=TASK.task_id)) == 20
-            await opened.none_waits()
-            assert [request.body for request in receiver.requests] == bodies * 2
-            assert await states(opened) == [ListedState.DELIVERED] * 20
-            assert await opened.webhooks.replay(replace(ALL, event_id=3)) == 1
-            await opened.none_waits()
-            assert receiver.requests[-1].body == bodies[2]
-            assert await opened.webhooks.replay(replace(ALL, task_id="another")) == 0
-
-
-async def test_what_waits_is_not_replayed(site: WebhookSite) -> None:
-    """It is sent anyway."""
-    site.callbacks = {"timeout_s": 5}
-    async with WebhookReceiver(CALLBACK_KEY, answer=lambda _request: NO_ANSWER) as receiver:
-        site.callback_url = receiver.url
-        async with site.open() as opened:
-            await opened.record_starts(2)
-            await receiver.wait_for(lambda r: r.requests)
-            assert await opened.webhooks.replay(ALL) == 0
 
 
 async def test_without_a_receiver_nothing_is_replayed(site: WebhookSite) -> None:
