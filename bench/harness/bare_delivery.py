@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import os
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import aiohttp
 import obstore
 from obstore.store import S3Store
 
-from cloudslice.slices import SliceOrigin
+from cloudslice.slices import Details, SliceOrigin
 from cloudslice.slicing.slice_store import GrowingSlice
 from cloudslice.webhooks.client import sign
 from helpers.delivery import CALLBACK_KEY
@@ -25,16 +24,14 @@ class Nowhere:
     def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
         return self
 
-    def put(
-        self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
-    ) -> None:
+    def put(self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Details) -> None:
         pass
 
     def append(self, data: bytes) -> None:
         pass
 
     def finish(
-        self, start_utc_ms: int, duration_ms: int, details: Mapping[str, str], *, head: bytes = b""
+        self, start_utc_ms: int, duration_ms: int, details: Details, *, head: bytes = b""
     ) -> None:
         pass
 
@@ -62,9 +59,7 @@ class Bare:
     def grow(self, origin: SliceOrigin, start_utc_ms: int) -> GrowingSlice:
         return BareGrowth(self, self._directory / f"{next(self._numbers)}.part")
 
-    def put(
-        self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
-    ) -> None:
+    def put(self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Details) -> None:
         growing = self.grow(origin, start_utc_ms)
         growing.append(data)
         growing.finish(start_utc_ms, 0, details)
@@ -109,7 +104,7 @@ class BareGrowth:
         self._data += data
 
     def finish(
-        self, start_utc_ms: int, duration_ms: int, details: Mapping[str, str], *, head: bytes = b""
+        self, start_utc_ms: int, duration_ms: int, details: Details, *, head: bytes = b""
     ) -> None:
         os.pwrite(self._descriptor, head, 0)
         self._bare.take(self._descriptor, self._path, bytes(self._data))

@@ -37,6 +37,11 @@ class TaskRef:
     robot_user_id: str
 
 
+Details = Mapping[str, int | str]
+"""What a slice knows of itself, beside its times: small letters and hyphens in its names; numbers,
+or printable ASCII without spaces. Its order is that of weight."""
+
+
 class SliceKind(Enum):
     """Audio slice or picture; the value is the folder in object keys (docs/wire.md, 9.2)."""
 
@@ -69,8 +74,8 @@ class Slice:
     start_ms: int
     """When its first sample was, UTC milliseconds."""
     duration_ms: int
-    details: Mapping[str, str]
-    """What else goes into the object's metadata; lower-case names, ASCII."""
+    details: Details
+    """What else is told of it: in the object's metadata and in event 1004."""
     size: int
     """Bytes of its content."""
     sha256: str
@@ -99,6 +104,8 @@ class Repaired:
     """A valid file."""
     duration_ms: int
     """How much time it covers."""
+    details: Details = field(default_factory=dict)
+    """What it still says of itself."""
 
 
 Repair = Callable[[bytes], Repaired | None]

@@ -18,6 +18,7 @@ from cloudslice.migrations import Schema
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import (
     Bucket,
+    Details,
     Repair,
     Repaired,
     Slice,
@@ -113,9 +114,7 @@ class Delivery:
     def grow(self, origin: SliceOrigin, start_ms: int) -> GrowingSlice:
         return self.spool.grow(origin, start_ms)
 
-    def put(
-        self, origin: SliceOrigin, start_ms: int, data: bytes, details: Mapping[str, str]
-    ) -> None:
+    def put(self, origin: SliceOrigin, start_ms: int, data: bytes, details: Details) -> None:
         self.spool.put(origin, start_ms, data, details)
 
     async def flush(self) -> None:

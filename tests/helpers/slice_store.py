@@ -1,10 +1,9 @@
 """A SliceStore in memory, and a clock moved by hand."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cloudslice.slices import SliceOrigin
+from cloudslice.slices import Details, SliceOrigin
 
 UTC_AT_ZERO_MS = 1_700_000_000_000
 
@@ -44,7 +43,7 @@ class StoredSlice:
     appends: list[int] = field(default_factory=list)
     duration_ms: int | None = None
     """None while it grows."""
-    details: Mapping[str, str] = field(default_factory=dict)
+    details: Details = field(default_factory=dict)
     abandoned: str = ""
     """Why it is to end early."""
 
@@ -55,7 +54,7 @@ class StoredSlice:
         self.appends.append(len(data))
 
     def finish(
-        self, start_utc_ms: int, duration_ms: int, details: Mapping[str, str], *, head: bytes = b""
+        self, start_utc_ms: int, duration_ms: int, details: Details, *, head: bytes = b""
     ) -> None:
         assert self.duration_ms is None, "finished twice"
         self.start_utc_ms = start_utc_ms
@@ -79,9 +78,7 @@ class MemoryStore:
         self.slices.append(StoredSlice(origin, start_utc_ms))
         return self.slices[-1]
 
-    def put(
-        self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
-    ) -> None:
+    def put(self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Details) -> None:
         self.slices.append(
             StoredSlice(origin, start_utc_ms, bytearray(data), duration_ms=0, details=details)
         )

@@ -2,7 +2,13 @@
 
 from dataclasses import dataclass, field
 
-from cloudslice.media.tracks import AudioSink, Keyframe, KeyframeReceiver, OpusRun
+from cloudslice.media.tracks import (
+    AudioSink,
+    Description,
+    Keyframe,
+    KeyframeReceiver,
+    OpusRun,
+)
 
 
 @dataclass
@@ -26,6 +32,7 @@ class ManualVideo:
     cancelled: int = 0
     kept: Keyframe | None = None
     """Of a sender that does not answer requests."""
+    description: Description = field(default_factory=dict)
 
     def request_keyframe(
         self, receiver: KeyframeReceiver, due: float, *, max_age_s: float = 0
@@ -36,6 +43,9 @@ class ManualVideo:
             return request
         self.requests.append(request)
         return request
+
+    def describe(self, keyframe: Keyframe) -> Description:
+        return self.description
 
     def grant(self, keyframe: Keyframe) -> None:
         requests, self.requests = self.requests, []

@@ -231,6 +231,13 @@ class Catalog:
         codec = next((each for each in self.video if each.decoding.decoder == decoder), None)
         return None if codec is None else codec.coded_size(keyframe.data)
 
+    def name_of(self, decoding: Decoding) -> str:
+        """The encoding name, in small letters, of the codec that is decoded so; else that of the
+        decoder."""
+        decoder = decoding.decoder
+        names = (each.name.lower() for each in self.video if each.decoding.decoder == decoder)
+        return next(names, decoder)
+
     def of_kind(self, kind: MediaKind) -> tuple[Codec, ...]:
         """All codecs of a kind, the best one first."""
         return self.audio if kind == "audio" else self.video

@@ -5,7 +5,7 @@ key frames. All calls are plain synchronous calls on the event loop, so that a p
 socket to its slice without a queue or a task on its way.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol, Self
@@ -58,6 +58,8 @@ class OpusRun(NamedTuple):
     earliest: float
     """When the first packet would have been received, had it been as quick as the quickest: the
     least of each packet's arrival less the audio between the first packet's start and its own."""
+    lost: int = 0
+    """Packets that were to come before it, and after the run before it, and never came."""
 
     @classmethod
     def of_one(cls, packet: bytes, timestamp: int, arrival: float) -> Self:
@@ -110,6 +112,9 @@ class Keyframe:
     arrival: float
     rotation: int
 
+
+Description = Mapping[str, int | str]
+"""What is told of a key frame with its picture: names as in the object's metadata."""
 
 KeyframeReceiver = Callable[[Keyframe], None]
 """Called once, on the event loop, with the key frame that was asked for."""
@@ -166,4 +171,8 @@ class VideoTrack(Protocol):
         the sender is asked for one, again and again. Requests that are open at the same time share
         one key frame.
         """
+        ...
+
+    def describe(self, keyframe: Keyframe) -> Description:
+        """What is known of a key frame that has just come, beside what it says itself."""
         ...

@@ -1,9 +1,8 @@
 """What slicing needs of delivery: somewhere to put slices."""
 
-from collections.abc import Mapping
 from typing import Protocol
 
-from cloudslice.slices import SliceOrigin
+from cloudslice.slices import Details, SliceOrigin
 
 
 class GrowingSlice(Protocol):
@@ -14,14 +13,14 @@ class GrowingSlice(Protocol):
         ...
 
     def finish(
-        self, start_utc_ms: int, duration_ms: int, details: Mapping[str, str], *, head: bytes = b""
+        self, start_utc_ms: int, duration_ms: int, details: Details, *, head: bytes = b""
     ) -> None:
         """The file is complete: store it durably and deliver it. This fixes its times and its name.
 
         Args:
             start_utc_ms: when its first sample was.
             duration_ms: how much time the slice covers.
-            details: what else goes into the object's metadata; lower-case names, ASCII.
+            details: what else is told of it.
             head: what the file's first bytes are to be instead (same length as what is there).
         """
         ...
@@ -49,8 +48,6 @@ class SliceStore(Protocol):
         """
         ...
 
-    def put(
-        self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
-    ) -> None:
+    def put(self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Details) -> None:
         """Store a slice that is complete in memory (a picture) durably and deliver it."""
         ...

@@ -1,10 +1,9 @@
 """Slices that are being written, as the spool's thread keeps them, and what becomes of them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cloudslice.events import SliceLost, SliceReady
-from cloudslice.slices import Repaired, SliceOrigin
+from cloudslice.slices import Details, Repaired, SliceOrigin
 from cloudslice.spool.slice_format import Head
 
 
@@ -14,7 +13,7 @@ class Finish:
 
     start_ms: int
     duration_ms: int
-    details: Mapping[str, str]
+    details: Details
     head: bytes = b""
     """The first bytes of the content are to be these instead."""
     content: bytes | None = None
@@ -23,7 +22,7 @@ class Finish:
     @classmethod
     def of_repaired(cls, start_ms: int, repaired: Repaired) -> "Finish":
         """That of a slice whose end was cut off."""
-        details = {"repaired": "true"}
+        details = {**repaired.details, "repaired": "true"}
         return cls(start_ms, repaired.duration_ms, details, content=repaired.content)
 
 

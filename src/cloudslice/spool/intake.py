@@ -1,9 +1,9 @@
 """Takes what slicing hands in, on the event loop, and passes it to the writer on its thread."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from cloudslice.slices import SliceOrigin
+from cloudslice.slices import Details, SliceOrigin
 from cloudslice.spool.drafts import Draft, Finish, Outcome
 from cloudslice.spool.recovery import TakenUp
 from cloudslice.spool.slice_format import new_name
@@ -105,7 +105,7 @@ class Growth:
         self._intake.append(self._draft, data)
 
     def finish(
-        self, start_utc_ms: int, duration_ms: int, details: Mapping[str, str], *, head: bytes = b""
+        self, start_utc_ms: int, duration_ms: int, details: Details, *, head: bytes = b""
     ) -> None:
         """See `GrowingSlice`."""
         self._end()

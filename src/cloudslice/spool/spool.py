@@ -17,6 +17,7 @@ from cloudslice.faults import Faults
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import (
     Bucket,
+    Details,
     Repair,
     Slice,
     SliceKind,
@@ -166,9 +167,7 @@ class Spool:
         """See `SliceStore`."""
         return self._intake.grow(origin, start_utc_ms)
 
-    def put(
-        self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Mapping[str, str]
-    ) -> None:
+    def put(self, origin: SliceOrigin, start_utc_ms: int, data: bytes, details: Details) -> None:
         """See `SliceStore`."""
         growing = self.grow(origin, start_utc_ms)
         growing.append(data)

@@ -69,7 +69,7 @@ def _read(shared: Shared, task_id: str, name: str) -> tuple[Slice, StoredObject]
         content=Content.of(content, found.sha256),
         content_type=_CONTENT_TYPES.get(found.origin.extension, "application/octet-stream"),
         metadata={
-            **found.details,
+            **{name: str(value) for name, value in found.details.items()},
             "start-ms": str(found.start_ms),
             "duration-ms": str(found.duration_ms),
             "sha256": found.sha256,

@@ -20,7 +20,7 @@ from cloudslice.events import (
     UploadsStarted,
 )
 from cloudslice.ids import TrackKind
-from cloudslice.slices import SliceKind
+from cloudslice.slices import Details, SliceKind
 
 
 class EventType(IntEnum):
@@ -124,7 +124,7 @@ def build_body(notice: Notice, *, event_ms: int, callback_ms: int) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _describe_task_event(event: TaskEvent) -> tuple[EventType, dict[str, int | str]]:
+def _describe_task_event(event: TaskEvent) -> tuple[EventType, Mapping[str, object]]:
     """Type and payload."""
     match event:
         case RobotEntered():
@@ -141,9 +141,9 @@ def _describe_task_event(event: TaskEvent) -> tuple[EventType, dict[str, int | s
             return EventType.UPLOAD_ERROR, {"Code": event.status, "Message": event.reason}
 
 
-def _file_payload(event: SliceStored) -> dict[str, int | str]:
+def _file_payload(event: SliceStored) -> dict[str, object]:
     """What is where, then the exact times, UTC milliseconds, then whom the room's server calls
-    otherwise. A picture starts and ends at the instant it shows."""
+    otherwise, then what else is known of it. A picture starts and ends at the instant it shows."""
     stored = event.slice
     is_audio = stored.origin.kind is SliceKind.AUDIO
     return {
@@ -154,6 +154,15 @@ def _file_payload(event: SliceStored) -> dict[str, int | str]:
         "StartTimeStamp": stored.start_ms,
         "EndTimeStamp": stored.start_ms + stored.duration_ms,
         **({"StreamIdentity": stored.origin.identity} if stored.origin.identity else {}),
+        **({"Details": _members(stored.details)} if stored.details else {}),
+    }
+
+
+def _members(details: Details) -> dict[str, int | str]:
+    """Details by the names of members: `sender-start-ms` is `SenderStartMs`."""
+    return {
+        "".join(word.capitalize() for word in name.split("-")): value
+        for name, value in details.items()
     }
 
 

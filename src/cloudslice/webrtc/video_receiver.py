@@ -15,7 +15,14 @@ from math import inf
 
 from cloudslice.codecs.codec import Depacketizer
 from cloudslice.codecs.sealed_frames import OpenFrame, SealedDepacketizer
-from cloudslice.media.tracks import Colors, Decoding, Keyframe, KeyframeReceiver, NoKeyframeReason
+from cloudslice.media.tracks import (
+    Colors,
+    Decoding,
+    Description,
+    Keyframe,
+    KeyframeReceiver,
+    NoKeyframeReason,
+)
 from cloudslice.webrtc import rtcp
 from cloudslice.webrtc.color_space import read_color_space
 from cloudslice.webrtc.keyframe_assembler import KeyframeAssembler
@@ -159,6 +166,10 @@ class VideoReceiver(Receiver):
         self.send_due(self._hooks.monotonic())  # not a tick later, when others are asked
         self._hooks.wake(self.next_deadline)
         return request
+
+    def describe(self, keyframe: Keyframe) -> Description:
+        """See `VideoTrack`: whether the sender answers requests."""
+        return {"requests-ignored": 1} if self._pacing.are_ignored else {}
 
     @property
     def next_deadline(self) -> float:

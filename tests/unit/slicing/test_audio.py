@@ -1,9 +1,11 @@
 """What the slicer writes for what came, read back packet by packet."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+import av
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,13 +47,17 @@ class Anchor:
         self.gaps: list[AudioGap] = []
         self.timestamp = 7_000
         self.sent: list[bytes] = []
+        self.lost = 0
+        """Packets that are told as lost with the next one."""
 
     def send(self, count: int = 1, toc: int = 0xF8) -> None:
         for _ in range(count):
             packet = numbered_packet(len(self.sent), toc)
             samples = packet_samples(packet)
             self.clock.now += samples / 48_000
-            self.slicer.on_opus(OpusRun.of_one(packet, self.timestamp, self.clock.now))
+            run = OpusRun.of_one(packet, self.timestamp, self.clock.now)
+            self.slicer.on_opus(run._replace(lost=self.lost))
+            self.lost = 0
             self.slicer.tick(self.clock.now)
             self.timestamp += samples
             self.sent.append(packet)
@@ -103,7 +109,8 @@ def heard(slices: list[StoredSlice]) -> list[bytes]:
 def contents(stored: StoredSlice) -> object:
     """All that there is to a slice but how its packets are laid out in pages."""
     file = read_opus_file(bytes(stored.data))
-    stream = file.channels, file.pre_skip, file.comments, file.pages[0].serial, file.samples
+    date, _note = file.comments  # whose duration may be another by a millisecond
+    stream = file.channels, file.pre_skip, date, file.pages[0].serial, file.samples
     return (
         stored.origin,
         stored.start_utc_ms,
@@ -131,7 +138,7 @@ def test_slices_tile_the_stream() -> None:
         UTC_AT_ZERO_MS + 500_000 + 1000 * index for index in range(3)
     ]
     assert [stored.details["first-sample"] for stored in anchor.store.slices] == [
-        "0", "48000", "96000",
+        0, 48_000, 96_000,
     ]  # fmt: skip
     assert {stored.origin for stored in anchor.store.slices} == {ORIGIN}
     assert anchor.counters.audio_slices == 3
@@ -179,7 +186,7 @@ def test_a_long_gap_becomes_silence_of_its_length() -> None:
         *[False] * 20, *[True] * 20, *[False] * 10,
     ]  # fmt: skip
     assert (stored.details["silence-samples"], stored.details["concealed-samples"]) == (
-        "19200", "0",
+        19_200, 0,
     )  # fmt: skip
     assert (anchor.counters.gaps_filled, anchor.counters.silence_samples) == (1, 19_200)
     assert anchor.gaps == [
@@ -196,7 +203,7 @@ def test_a_short_gap_is_left_to_the_decoder_to_conceal() -> None:
     [stored] = anchor.store.slices
     assert heard([stored])[20:25] == [b"\xfc"] * 5
     assert (stored.details["silence-samples"], stored.details["concealed-samples"]) == (
-        "0", "4800",
+        0, 4800,
     )  # fmt: skip
     assert (anchor.counters.gaps_filled, anchor.counters.concealed_samples) == (1, 4800)
     assert [(gap.samples, gap.filling) for gap in anchor.gaps] == [(4800, GapFilling.CONCEALED)]
@@ -257,8 +264,8 @@ def test_a_mute_ends_the_slice_and_the_next_packet_begins_another() -> None:
     anchor.pause(4.2)
     anchor.send(15)
     first, second = anchor.store.slices
-    assert (first.details["first-sample"], first.duration_ms) == ("0", 500)
-    assert (second.details["first-sample"], second.duration_ms) == (str(47 * 4800), 300)
+    assert (first.details["first-sample"], first.duration_ms) == (0, 500)
+    assert (second.details["first-sample"], second.duration_ms) == (47 * 4800, 300)
     assert second.start_utc_ms == UTC_AT_ZERO_MS + 504_700
     assert heard([first, second]) == anchor.sent
     assert anchor.counters.gaps_filled == 0
@@ -386,8 +393,8 @@ def test_the_senders_own_time_is_kept_beside_ours() -> None:
     anchor.slicer.on_sender_time(7_000 + 24_000, 1_800_000_000_500.25)
     anchor.send(75)
     assert [stored.details["sender-start-ms"] for stored in anchor.store.slices] == [
-        "1800000000000",
-        "1800000001000",
+        1_800_000_000_000,
+        1_800_000_001_000,
     ]
 
 
@@ -402,7 +409,77 @@ def test_the_file_carries_its_start() -> None:
     anchor = Anchor()
     anchor.send(50)
     file = read_opus_file(bytes(anchor.store.slices[0].data))
-    assert file.comments == ["DATE=2023-11-14T22:21:40.000+00:00"]
+    assert file.comments[0] == "DATE=2023-11-14T22:21:40.000+00:00"
+
+
+def test_the_file_says_what_the_slice_knows_as_an_independent_reader_finds_it() -> None:
+    """After a gap, for which packets were lost."""
+    anchor = Anchor()
+    anchor.send(1)
+    anchor.slicer.on_sender_time(7_000, 1_800_000_000_000.25)
+    anchor.send(29)
+    anchor.pause(0.2)
+    anchor.lost = 10
+    anchor.send(10)
+    [stored] = anchor.store.slices
+    told = {
+        "first-sample": 0,
+        "samples": 48_000,
+        "silence-samples": 9600,
+        "concealed-samples": 0,
+        "packets-lost": 10,
+        "sender-start-ms": 1_800_000_000_000,
+        "sender-end-ms": 1_800_000_001_000,
+        "missing-samples": 9600,
+    }
+    assert stored.details == told
+    with av.open(io.BytesIO(bytes(stored.data))) as container:
+        note = container.streams.audio[0].metadata["CLOUDSLICE"]
+    told = {"duration-ms": 1000, **told}
+    assert note.split() == [f"{name}={value}" for name, value in told.items() if value]
+
+
+def test_a_file_that_a_kill_cuts_off_says_what_is_known() -> None:
+    anchor = Anchor()
+    anchor.send(30)
+    anchor.slicer.on_sender_time(7_000, 1_800_000_000_000)
+    anchor.send(60)
+    anchor.pause(1.1)
+    repaired = repair_ogg(bytes(anchor.store.slices[1].data))
+    assert repaired is not None
+    samples = 39 * 960
+    assert repaired.details == {
+        "first-sample": 48_000, "sender-start-ms": 1_800_000_001_000, "samples": samples,
+    }  # fmt: skip
+    file = read_opus_file(repaired.content)
+    assert file.comments[1] == (
+        f"CLOUDSLICE=duration-ms=780 first-sample=48000 sender-start-ms=1800000001000 "
+        f"samples={samples} repaired=true"
+    )
+    again = repair_ogg(repaired.content)
+    assert again is not None
+    assert again.content == repaired.content
+    first = repair_ogg(bytes(anchor.store.slices[0].data))
+    assert first is not None
+    assert first.content == anchor.store.slices[0].data, "it is whole"
+    assert first.details["first-sample"] == 0
+
+
+def test_the_causes_of_what_was_filled_in_are_told() -> None:
+    anchor = Anchor()
+    anchor.send(5)
+    anchor.slicer.on_opus(OpusRun.of_one(b"\x48", anchor.timestamp, anchor.clock.now + 0.02))
+    anchor.timestamp += 960
+    anchor.clock.now += 0.02
+    anchor.pause(0.4)
+    anchor.send(5)
+    anchor.pause(0.1)
+    anchor.send(5)
+    anchor.slicer.close()
+    [stored] = anchor.store.slices
+    assert stored.details["not-sent-samples"] == 19_200
+    assert stored.details["missing-samples"] == 4800
+    assert "stood-still-samples" not in stored.details
 
 
 def test_malformed_packets_are_counted_and_change_nothing() -> None:

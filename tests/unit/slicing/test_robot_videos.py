@@ -7,7 +7,7 @@ import pytest
 
 from cloudslice.codecs.vp8 import VP8
 from cloudslice.faults import Faults
-from cloudslice.media.tracks import Keyframe, KeyframeReceiver
+from cloudslice.media.tracks import Description, Keyframe, KeyframeReceiver
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import SliceParams, SubscriptionLists
 from cloudslice.slicing.pictures.due_times import DueTimes
@@ -52,6 +52,9 @@ class TimedVideo:
         self, receiver: KeyframeReceiver, due: float, *, max_age_s: float = 0
     ) -> ManualRequest:
         return self.inner.request_keyframe(receiver, due)
+
+    def describe(self, keyframe: Keyframe) -> Description:
+        return self.inner.describe(keyframe)
 
     def run(self) -> None:
         now = self.clock.now
@@ -107,7 +110,9 @@ class Stage:
             for each in (self.camera, self.screen):
                 each.run()
             self.robot.tick(self.clock.now)
-        return [bytes(each.data).decode() for each in self.store.slices[before:]]
+        # A text stands at byte 33 of a PNG, and behind what is shorter.
+        stored = self.store.slices[before:]
+        return [each.data.partition(b"\0")[0].decode() for each in stored]
 
     @property
     def muted(self) -> int:

@@ -97,6 +97,17 @@ def test_who_has_another_name_elsewhere_is_told_so() -> None:
     )
 
 
+def test_what_a_slice_knows_of_itself_stands_behind_all_else() -> None:
+    stored = make_slice(SliceKind.AUDIO, "k", 5, 0)
+    stored = replace(stored, details={"first-sample": 0, "clock": "fast,slow"})
+    body = build_body(
+        task_notice(SliceStored(TASK, stored, "https://u")), event_ms=1, callback_ms=2
+    )
+    assert body.decode().endswith(
+        ',"EndTimeStamp":5,"Details":{"FirstSample":0,"Clock":"fast,slow"}}}}'
+    )
+
+
 def test_picture_event() -> None:
     """The URL stands under Image, and the picture takes no time."""
     notice = task_notice(SliceStored(TASK, make_slice(SliceKind.IMAGE, "k", 5, 0), "https://u"))

@@ -125,6 +125,7 @@ def test_a_missing_packet_is_waited_for_and_given_up(can_nack: bool, patience_s:
     assert audio.receiver.counts["audio_lost"] == 1
     assert audio.receiver.counts["audio_late"] == 1
     assert bool(audio.nacked) is can_nack
+    assert [run.lost for run in audio.sink.runs] == [0, 1]
     audio.close()
 
 

@@ -45,6 +45,11 @@ class LayerChoice:
         keyframe, self._small = self._small, None
         return keyframe
 
+    def name_of(self, keyframe: Keyframe) -> str:
+        """Which layer it is of, as far as can be told: `highest` or `lower`."""
+        size = CATALOG.coded_size(keyframe)
+        return "lower" if size is not None and size[0] * size[1] < self._best else "highest"
+
     def forget(self) -> None:
         """What waits is not wanted any more."""
         self._small = None

@@ -7,7 +7,13 @@ from collections.abc import Callable
 from functools import partial
 
 from cloudslice.clock import Clock
-from cloudslice.media.tracks import Keyframe, KeyframeReceiver, KeyframeRequest, NoKeyframeReason
+from cloudslice.media.tracks import (
+    Description,
+    Keyframe,
+    KeyframeReceiver,
+    KeyframeRequest,
+    NoKeyframeReason,
+)
 from cloudslice.rooms.remote.layer_choice import LayerChoice
 from cloudslice.rooms.remote.remote_track import Caught, Track
 from cloudslice.webrtc.video_receiver import FLOWING_S, VideoReceiver
@@ -94,6 +100,11 @@ class RemoteVideoTrack(Track[VideoReceiver]):
         if request in self._open:
             self.on_change()
         return request
+
+    def describe(self, keyframe: Keyframe) -> Description:
+        """See `VideoTrack`: which layer it is of, and whether the sender answers requests."""
+        told = {} if self._receiver is None else self._receiver.describe(keyframe)
+        return told if self.layers is None else {"layer": self.layers.name_of(keyframe), **told}
 
     def is_wanted(self, now: float) -> bool:
         """See `Track`. One that sends nothing is: this costs nothing, and shows when it begins

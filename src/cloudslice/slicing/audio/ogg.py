@@ -27,6 +27,7 @@ class OggOpusWriter:
 
     __slots__ = (
         "_body",
+        "_comments_bytes",
         "_granule",
         "_head",
         "_lacing",
@@ -47,6 +48,7 @@ class OggOpusWriter:
         pre_skip: int,
         stereo: bool,
         comments: Sequence[str] = (),
+        comments_bytes: int = 0,
     ) -> None:
         """Args:
         write: takes the file's bytes, in order.
@@ -54,6 +56,7 @@ class OggOpusWriter:
         pre_skip: samples, at most 65,535.
         stereo: whether the header is to say two channels; `head` can correct it at the end.
         comments: ``NAME=value`` for the comment header; `head` can correct them.
+        comments_bytes: what the comment header takes at least.
         """
         self._write = write
         self._serial = serial & 0xFFFFFFFF
@@ -67,6 +70,7 @@ class OggOpusWriter:
         self._body = bytearray()
         self._last_size = 0
         """Bytes of the last packet in it."""
+        self._comments_bytes = comments_bytes
         self._head = self._make_head(stereo, comments)
         write(self._head)
 
@@ -119,14 +123,14 @@ class OggOpusWriter:
         """The two header pages anew if they have to say something else than they do, else nothing.
 
         Args:
-            comments: as long as the ones they have.
+            comments: as long as the ones they have, or within the bytes set aside for them.
         """
         stereo = is_stereo(bytes([self._toc_bits]))
         pages = self._make_head(stereo, comments)
         return b"" if pages == self._head else pages
 
     def _make_head(self, stereo: bool, comments: Sequence[str]) -> bytes:
-        bodies = opus_head(self._pre_skip, stereo), opus_tags(comments)
+        bodies = opus_head(self._pre_skip, stereo), opus_tags(comments, self._comments_bytes)
         return b"".join(
             Page(flags, 0, self._serial, number, lace(len(body)), body).to_bytes()
             for number, (flags, body) in enumerate(zip((FIRST, 0), bodies, strict=True))

@@ -23,6 +23,8 @@ _CHECKSUM_AT = 22
 _CAPTURE = b"OggS"
 _OPUS_HEAD = struct.Struct("<8sBBHIhB")
 """Magic, version, channels, pre-skip, input rate, gain, mapping family."""
+_OPUS_TAGS = b"OpusTags"
+_VENDOR = "cloudslice"
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -116,8 +118,35 @@ def pre_skip_of(head: bytes) -> int:
     return pre_skip
 
 
-def opus_tags(comments: Sequence[str]) -> bytes:
-    """The comment header (section 5.2); `comments`: ``NAME=value``."""
-    texts = [text.encode() for text in ("cloudslice", *comments)]
+def opus_tags(comments: Sequence[str], size: int = 0) -> bytes:
+    """The comment header (section 5.2); `comments`: ``NAME=value``.
+
+    Args:
+        size: bytes that it is filled up to with zeros, which readers skip.
+    """
+    texts = [text.encode() for text in (_VENDOR, *comments)]
     vendor, *fields = (struct.pack("<I", len(text)) + text for text in texts)
-    return b"".join((b"OpusTags", vendor, struct.pack("<I", len(fields)), *fields))
+    tags = b"".join((_OPUS_TAGS, vendor, struct.pack("<I", len(fields)), *fields))
+    return tags.ljust(size, b"\0")
+
+
+def comments_of(tags: bytes) -> list[str]:
+    """The comments of a comment header that `opus_tags` has made.
+
+    Raises:
+        ValueError: it is none.
+    """
+    texts: list[str] = []
+    at = len(_OPUS_TAGS)
+    count = 1
+    try:
+        while len(texts) < count:
+            (length,) = struct.unpack_from("<I", tags, at)
+            at += 4 + length
+            texts.append(tags[at - length : at].decode())
+            if len(texts) == 1:
+                (more,) = struct.unpack_from("<I", tags, at)
+                count, at = 1 + more, at + 4
+    except struct.error as error:
+        raise ValueError("the comment header is cut off") from error
+    return texts[1:]

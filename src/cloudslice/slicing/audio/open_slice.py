@@ -1,11 +1,20 @@
 """The slice that a track's packets go into now."""
 
+from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from cloudslice.codecs.opus import is_stereo
+from cloudslice.events import GapReason
+from cloudslice.slices import Details
 from cloudslice.slicing.audio.ogg import OggOpusWriter
+from cloudslice.slicing.audio.slice_comments import COMMENTS_BYTES, slice_comments
 from cloudslice.slicing.slice_store import GrowingSlice
+
+_CAUSES = {
+    GapReason.MISSING: "missing-samples",
+    GapReason.NOT_SENT: "not-sent-samples",
+    GapReason.STOOD_STILL: "stood-still-samples",
+}
 
 
 class OpenSlice:
@@ -16,15 +25,18 @@ class OpenSlice:
         end: the position at which it ends, unless packets stop before.
         silence_samples: how much of it is silence that stands for missing packets.
         concealed_samples: how much of it decoders are asked to conceal.
+        packets_lost: how many packets of it, or right before it, never came.
     """
 
     __slots__ = (
+        "_filled",
         "_growing",
         "_writer",
         "add",
         "concealed_samples",
         "end",
         "flush",
+        "packets_lost",
         "silence_samples",
         "start",
     )
@@ -38,6 +50,7 @@ class OpenSlice:
         end: int,
         pre_skip: int,
         pre_roll: Sequence[tuple[bytes, int]],
+        details: Details,
     ) -> None:
         """Args:
         growing: its file, empty.
@@ -46,18 +59,23 @@ class OpenSlice:
         end: see above.
         pre_skip: samples of the pre-roll that are not heard.
         pre_roll: packets from before `start`, and that straddle it, each with its samples.
+        details: what is known of it now, for a file that a kill cuts off.
         """
         self.start = start
         self.end = end
         self.silence_samples = 0
         self.concealed_samples = 0
+        self.packets_lost = 0
+        self._filled = Counter[GapReason]()
+        """Samples of both, by their cause."""
         self._growing = growing
         self._writer = OggOpusWriter(
             growing.append,
             serial=start_ms,
             pre_skip=pre_skip,
             stereo=any(is_stereo(packet) for packet, _ in pre_roll),
-            comments=_comments(start_ms),
+            comments=slice_comments(start_ms, {"first-sample": start, **details}),
+            comments_bytes=COMMENTS_BYTES,
         )
         self.add = self._writer.add
         """Put packets of equal duration at its end: their bytes, the size and samples of each."""
@@ -66,27 +84,26 @@ class OpenSlice:
         for packet, samples in pre_roll:
             self.add(packet, (len(packet),), samples)
 
-    def note_filled(self, samples: int, *, is_concealed: bool) -> None:
-        """`samples` of it stand for missing packets."""
+    def note_filled(self, samples: int, reason: GapReason, *, is_concealed: bool) -> None:
+        """`samples` of it stand for packets that did not come."""
+        self._filled[reason] += samples
         if is_concealed:
             self.concealed_samples += samples
         else:
             self.silence_samples += samples
 
-    def finish(self, end: int, start_ms: int, duration_ms: int, details: dict[str, str]) -> None:
+    def finish(self, end: int, start_ms: int, duration_ms: int, details: Details) -> None:
         """End it at a media position; from now on its times are fixed."""
         samples = end - self.start
         own = {
-            "first-sample": str(self.start),
-            "samples": str(samples),
-            "silence-samples": str(self.silence_samples),
-            "concealed-samples": str(self.concealed_samples),
+            "first-sample": self.start,
+            "samples": samples,
+            "silence-samples": self.silence_samples,
+            "concealed-samples": self.concealed_samples,
+            "packets-lost": self.packets_lost,
         }
+        causes = {_CAUSES[reason]: count for reason, count in self._filled.items() if count}
+        told: Details = {**own, **details, **causes}
         self._writer.finish(samples)
-        head = self._writer.head(_comments(start_ms))
-        self._growing.finish(start_ms, duration_ms, {**own, **details}, head=head)
-
-
-def _comments(start_ms: int) -> tuple[str]:
-    start = datetime.fromtimestamp(start_ms / 1000, UTC)
-    return (f"DATE={start.isoformat(timespec='milliseconds')}",)
+        head = self._writer.head(slice_comments(start_ms, {"duration-ms": duration_ms, **told}))
+        self._growing.finish(start_ms, duration_ms, told, head=head)

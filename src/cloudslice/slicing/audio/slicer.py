@@ -187,6 +187,8 @@ class AudioSlicer:
         for run, samples, gap, stood_still in placed:
             if gap:
                 self._take_gap(gap, stood_still=stood_still)
+            if run.lost and self._slice is not None:
+                self._slice.packets_lost += run.lost
             if self._slice is not None and self._end + samples * len(run.sizes) < self._slice.end:
                 self._slice.add(run.data, run.sizes, samples)
                 self._end += samples * len(run.sizes)
@@ -209,6 +211,7 @@ class AudioSlicer:
 
     def _take_gap(self, samples: int, *, stood_still: bool) -> None:
         start, filling = self._end, GapFilling.SILENCE
+        reason = self._why(stood_still=stood_still)
         was_closed = self._slice is None and not self._is_on_grid
         if was_closed or samples > PAUSE_S * SAMPLE_RATE:
             filling = GapFilling.NOTHING
@@ -218,23 +221,25 @@ class AudioSlicer:
         else:
             if gaps.is_concealed(self._last_packet, samples):
                 filling = GapFilling.CONCEALED
-            self._fill(samples, is_concealed=filling is GapFilling.CONCEALED)
-        reason = GapReason.MISSING
-        if stood_still:
-            reason = GapReason.STOOD_STILL
-        elif gaps.is_announced(self._last_packet):
-            reason = GapReason.NOT_SENT
+            self._fill(samples, reason, is_concealed=filling is GapFilling.CONCEALED)
         start_ms = self._clock.utc_ms(self._timeline.monotonic(start))
         self._publish(AudioGap(self._origin, start_ms, samples, reason, filling))
 
-    def _fill(self, samples: int, *, is_concealed: bool) -> None:
+    def _why(self, *, stood_still: bool) -> GapReason:
+        """Why nothing came after the last packet."""
+        if stood_still:
+            return GapReason.STOOD_STILL
+        is_announced = gaps.is_announced(self._last_packet)
+        return GapReason.NOT_SENT if is_announced else GapReason.MISSING
+
+    def _fill(self, samples: int, reason: GapReason, *, is_concealed: bool) -> None:
         for packet, size in gaps.fill(self._last_packet, self._end, samples):
             open_slice = self._slice or self._open(self._end)
             inside = min(size, open_slice.end - self._end)
-            open_slice.note_filled(inside, is_concealed=is_concealed)
+            open_slice.note_filled(inside, reason, is_concealed=is_concealed)
             self._add(packet, size)
             if inside < size and self._slice is not None:
-                self._slice.note_filled(size - inside, is_concealed=is_concealed)
+                self._slice.note_filled(size - inside, reason, is_concealed=is_concealed)
 
     def _open(self, start: int) -> OpenSlice:
         pre_roll = self._pre_roll.before(start, end=self._end)
@@ -246,6 +251,7 @@ class AudioSlicer:
             end=self._grid_end(start),
             pre_skip=start - self._end + sum(samples for _, samples in pre_roll),
             pre_roll=pre_roll,
+            details=self._sender_time("sender-start-ms", start),
         )
         return self._slice
 
@@ -272,10 +278,16 @@ class AudioSlicer:
             follows=open_slice.start == self._finished_to,
         )
         self._finished_to = end
-        details = {}
-        if (sender_ms := timeline.sender_utc_ms(open_slice.start)) is not None:
-            details["sender-start-ms"] = str(round(sender_ms))
+        details: dict[str, int | str] = {
+            **self._sender_time("sender-start-ms", open_slice.start),
+            **self._sender_time("sender-end-ms", end),
+        }
         if clock := self._faults.take():
             details["clock"] = clock
         open_slice.finish(end, start_ms, duration_ms, details)
         self._counters.audio_slices += 1
+
+    def _sender_time(self, name: str, position: int) -> dict[str, int]:
+        """The sender's UTC at a position by that name, if it has told."""
+        utc_ms = self._timeline.sender_utc_ms(position)
+        return {} if utc_ms is None else {name: round(utc_ms)}

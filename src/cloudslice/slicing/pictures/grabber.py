@@ -8,9 +8,10 @@ from math import inf
 import structlog
 
 from cloudslice.clock import Clock
+from cloudslice.codecs.catalog import CATALOG
 from cloudslice.events import PictureMissing, PictureNotTaken
 from cloudslice.media.tracks import Keyframe, KeyframeRequest, VideoTrack
-from cloudslice.slices import SliceOrigin
+from cloudslice.slices import Details, SliceOrigin
 from cloudslice.slicing.counters import SlicingCounters
 from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures.due_times import AHEAD_S, DueTimes
@@ -20,7 +21,9 @@ from cloudslice.slicing.pictures.picture import (
     PictureError,
     PictureLostError,
 )
+from cloudslice.slicing.pictures.picture_notes import with_note
 from cloudslice.slicing.pictures.pool import PicturePool
+from cloudslice.slicing.slice_notes import to_note
 from cloudslice.slicing.slice_store import SliceStore
 
 _log = structlog.get_logger(__name__)
@@ -173,9 +176,9 @@ class FrameGrabber:
             self._to_skip -= 1
             self._miss(due_ms, PictureMissing.LOST)
             return
-        is_same = keyframe is self._last
+        details = self._describe(keyframe, due_ms)
         self._last = keyframe
-        on_picture = partial(self._on_picture, keyframe, self._origin, due_ms, is_same)
+        on_picture = partial(self._on_picture, keyframe, self._origin, due_ms, details)
         if not self._pool.encode(keyframe, self._image_format, on_picture):
             self._miss(due_ms, PictureMissing.POOL_FULL)
 
@@ -184,7 +187,7 @@ class FrameGrabber:
         keyframe: Keyframe,
         origin: SliceOrigin,
         due_ms: int,
-        is_same: bool,
+        details: Details,
         result: Picture | PictureError,
     ) -> None:
         if isinstance(result, PictureError):
@@ -192,17 +195,23 @@ class FrameGrabber:
             return
         self._deaths = 0
         self._counters.pictures += 1
-        details = {
-            "width": str(result.width),
-            "height": str(result.height),
-            "due-ms": str(due_ms),
+        start_ms = self._clock.utc_ms(keyframe.arrival)
+        told = {"width": result.width, "height": result.height, **details}
+        note = to_note({"start-ms": start_ms, **told})
+        data = with_note(result.data, ImageFormat(origin.extension), note)
+        self._store.put(origin, start_ms, data, told)
+
+    def _describe(self, keyframe: Keyframe, due_ms: int) -> Details:
+        """What is known of a key frame's picture before it is made."""
+        age_ms = due_ms - self._clock.utc_ms(keyframe.arrival)
+        return {
+            "due-ms": due_ms,
+            **({"age-ms": age_ms} if age_ms > _AGE_TOLD_MS else {}),
+            **({"same-as-before": 1} if keyframe is self._last else {}),
+            "codec": CATALOG.name_of(keyframe.decoding),
+            "rotation": keyframe.rotation,
+            **self._track.describe(keyframe),
         }
-        utc_ms = self._clock.utc_ms(keyframe.arrival)
-        if due_ms - utc_ms > _AGE_TOLD_MS:
-            details["age-ms"] = str(due_ms - utc_ms)
-        if is_same:
-            details["same-as-before"] = "1"
-        self._store.put(origin, utc_ms, result.data, details)
 
     def _on_error(self, keyframe: Keyframe, due_ms: int, error: PictureError) -> None:
         message, reason = "key frame not decodable", PictureMissing.UNDECODABLE

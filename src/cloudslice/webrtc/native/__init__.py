@@ -27,7 +27,7 @@ from typing import Any
 PATH_BYTES = 44
 MAX_EVENTS = 4096
 
-EVENT = struct.Struct("@PPPPqqdddIIIIIIIHHBB?5x")
+EVENT = struct.Struct("@PPPPqqdddIIIIIIIHHBB?q")
 """A struct event."""
 
 _LIBRARY = Path(__file__).with_name("packets.so")

@@ -53,6 +53,8 @@ static void hand_out_run(struct stream *stream)
     event->arrival = run->arrival;
     event->last_arrival = run->last_arrival;
     event->earliest = run->earliest;
+    event->lost = (int64_t)(run->lost - stream->lost_told);
+    stream->lost_told = run->lost;
     run->count = run->byte_count = 0;
 }
 
@@ -120,6 +122,7 @@ static void append(struct stream *stream, const uint8_t *payload, uint32_t size,
         run->samples = samples;
         run->timestamp = timestamp;
         run->arrival = run->earliest = arrival;
+        run->lost = stream->state.lost;
     }
     double earliest = arrival - (double)samples * run->count / OPUS_RATE;
 

@@ -56,6 +56,7 @@ struct run {
     double arrival;
     double last_arrival;
     double earliest;
+    uint64_t lost;           /* the stream's when the run began */
 };
 
 struct stream {
@@ -97,6 +98,7 @@ struct stream {
     uint32_t held_count;
     uint32_t held_bytes;
     struct run run;
+    uint64_t lost_told;      /* how many lost packets runs have told of */
 };
 
 struct path {

@@ -63,6 +63,7 @@ struct event {
     uint8_t kind;
     uint8_t payload_type;    /* PACKET, UNKNOWN */
     bool marker;
+    int64_t lost;            /* RUN: packets given up before it that no run before it has told of */
 };
 
 /* What Python may read of a stream at any time. Counts only grow. */

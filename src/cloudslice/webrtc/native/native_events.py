@@ -91,14 +91,16 @@ def _run(fields: tuple[Any, ...]) -> Run:
         :13
     ]
     packet_sizes = memoryview(string_at(sizes, 2 * count)).cast("H").tolist()
-    run = OpusRun(string_at(data, size), packet_sizes, timestamp, arrival, last, earliest)
+    run = OpusRun(
+        string_at(data, size), packet_sizes, timestamp, arrival, last, earliest, fields[21]
+    )
     return Run(owner, track, run)
 
 
 def _rtp(fields: tuple[Any, ...]) -> RtpPacket:
     (
         data, _, extension, _, sequence, timestamp, arrival, _, _, _, _, size, _, _, _, _,
-        extension_size, profile, _, payload_type, marker,
+        extension_size, profile, _, payload_type, marker, _,
     ) = fields  # fmt: skip
     return RtpPacket(
         payload_type,

@@ -104,9 +104,20 @@ def test_the_first_picture_is_asked_for_at_once() -> None:
     grabbing.grant()
     [stored] = grabbing.store.slices
     assert (stored.origin, stored.start_utc_ms) == (ORIGIN, UTC_AT_ZERO_MS + 100_100)
-    assert bytes(stored.data) == b"100.1"
+    assert stored.data.startswith(b"100.1")
     due_ms = UTC_AT_ZERO_MS + 100_000
-    assert stored.details == {"width": "640", "height": "360", "due-ms": str(due_ms)}
+    assert stored.details == {
+        "width": 640, "height": 360, "due-ms": due_ms, "codec": "vp8", "rotation": 0,
+    }  # fmt: skip
+
+
+def test_what_the_transport_knows_is_told_too() -> None:
+    grabbing = Grabbing()
+    grabbing.track.description = {"layer": "lower", "requests-ignored": 1}
+    grabbing.grant()
+    [stored] = grabbing.store.slices
+    assert (stored.details["layer"], stored.details["requests-ignored"]) == ("lower", 1)
+    assert b"layer=lower requests-ignored=1" in stored.data
 
 
 def test_due_times_do_not_drift_with_the_time_it_takes() -> None:
@@ -165,7 +176,7 @@ def test_a_picture_that_is_asked_for_is_due_as_it_was() -> None:
     assert [request.due for request in grabbing.track.requests] == [100.0 - PERIOD_S]
     grabbing.grant()
     [stored] = grabbing.store.slices
-    assert stored.details["due-ms"] == str(UTC_AT_ZERO_MS + 100_000)
+    assert stored.details["due-ms"] == UTC_AT_ZERO_MS + 100_000
     grabbing.run_to(130)
     assert grabbing.track.requests == []
     grabbing.run_to(160.5)
@@ -353,7 +364,7 @@ def test_a_key_frame_that_was_kept_is_used_with_its_age_told() -> None:
     assert grabbing.taken() == [100.0, 103.0]
     first, kept = (each.details for each in grabbing.store.slices)
     assert "age-ms" not in first
-    assert kept["age-ms"] == "2000"
+    assert kept["age-ms"] == 2000
 
 
 def test_a_key_frame_that_serves_twice_is_the_same_as_before() -> None:
@@ -366,5 +377,5 @@ def test_a_key_frame_that_serves_twice_is_the_same_as_before() -> None:
     grabbing.run_to(110.1)
     grabbing.pool.finish()
     details = [each.details for each in grabbing.store.slices]
-    assert [each.get("same-as-before") for each in details] == [None, None, "1"]
+    assert [each.get("same-as-before") for each in details] == [None, None, 1]
     assert grabbing.taken() == [100.0, 107.0, 107.0]
