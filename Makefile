@@ -8,7 +8,7 @@ NATIVE := src/cloudslice/webrtc/native
 LOCKED := requirements/dev.txt requirements/intl.txt requirements/compiler.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools demo test test-long chaos interop lint types format bench lock clean
+.PHONY: help venv tools demo cluster-demo test test-long chaos interop lint types format bench lock clean
 
 help: ## Show this list
 	@echo "cloudslice: short audio files and pictures of every anchor of a live room."
@@ -16,7 +16,7 @@ help: ## Show this list
 	@echo "New here?  make demo   shows the whole thing at work, in about a minute."
 	@echo "Changing it?  make test lint types   is what the checks run."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  ARGS goes to pytest:  make test ARGS='tests/unit -k usersig'"
 
@@ -36,6 +36,9 @@ tools: ## Install the programs that tests drive (apt when root, npm where it is)
 
 demo: venv ## Run a server, two anchors and a task; watch slices arrive (Ctrl-C ends it)
 	@$(BIN)/cloudslice demo
+
+cluster-demo: venv tools ## Kill a worker of a cluster, and watch the task go on (needs Go)
+	@$(BIN)/python scripts/cluster_demo.py
 
 test: venv tools ## Run all tests, or those that ARGS names
 	@$(if $(ARGS),$(BIN)/pytest $(ARGS),$(BIN)/python scripts/run_tests.py)
