@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.process_collector import ProcessCollector
@@ -13,7 +14,8 @@ from starlette.routing import Mount, Route
 from cloudslice.api.gateway import Gateway
 from cloudslice.bus import Bus
 from cloudslice.clock import SystemClock
-from cloudslice.cluster.cluster_metrics import ClusterMetrics
+from cloudslice.cluster.cluster_auto_tasks import RuleCalls, RuleEars
+from cloudslice.cluster.cluster_metrics import ClusterMetrics, RuleMetrics
 from cloudslice.cluster.cluster_rooms import ClusterRooms
 from cloudslice.cluster.cluster_tasks import ClusterTasks, RoomChecks
 from cloudslice.cluster.cluster_view import ClusterView
@@ -26,12 +28,14 @@ from cloudslice.cluster.removals import DistantRooms
 from cloudslice.cluster.room_places import find_node
 from cloudslice.config import Settings
 from cloudslice.faults import Faults
-from cloudslice.node import Node, healthz, open_media_ports
+from cloudslice.node import Node, healthz, make_rules, open_media_ports
 from cloudslice.rooms.builtin.whip_redirects import whip_redirects_app
 from cloudslice.rooms.management import RoomService
-from cloudslice.rooms.room_kinds import open_remote_rooms
+from cloudslice.rooms.room_kinds import open_remote_rooms, watch_rooms
 from cloudslice.rooms.rooms_by_app import RoomsByApp
 from cloudslice.secrets import SecretBox, load_key
+from cloudslice.tasks.auto_task_rules import wanted_types
+from cloudslice.tasks.auto_tasks import AutoTasks
 from cloudslice.tick import Tick
 
 
@@ -44,6 +48,8 @@ async def open_api_node(settings: Settings, nats_url: str) -> AsyncIterator[Node
         RegistryError, SecretKeyError: the node cannot run here.
     """
     check_settings(settings)
+    # Those of builtin rooms are the business of the workers that have the rooms.
+    rules = [each for each in make_rules(settings) if each.app.rooms != "builtin"]
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         box = SecretBox(load_key(settings.data_dir, settings.encryption_key.get_secret_value()))
@@ -56,7 +62,8 @@ async def open_api_node(settings: Settings, nats_url: str) -> AsyncIterator[Node
         # Rooms of other servers are only asked for here, and never entered: no media comes.
         tick = Tick(clock)
         ports = open_media_ports(stack, settings.rtc, 0, tick, clock)
-        rooms = await open_remote_rooms(stack, settings, ports, tick, clock, Bus(None))
+        bus = Bus(None)
+        rooms = await open_remote_rooms(stack, settings, ports, tick, clock, bus)
         builtin = DistantRooms(registry, view)
         checks: dict[str, RoomChecks] = {"builtin": builtin, **rooms}
         tasks = ClusterTasks(settings, store, view, box, checks, clock)
@@ -67,7 +74,16 @@ async def open_api_node(settings: Settings, nats_url: str) -> AsyncIterator[Node
         )
         events = ClusterEvents(registry, callback_apps(settings))
         gateway = Gateway(settings, tasks, services, events, clock)
+        ears = RuleEars(view)
+        auto_tasks = await stack.enter_async_context(
+            AutoTasks(rules, RuleCalls(tasks, store), ears.find_tasks, bus, clock)
+        )
+        ears.tell(auto_tasks)
+        livekit = await watch_rooms(
+            stack, settings, rooms, partial(wanted_types, rules), auto_tasks, clock
+        )
         metrics = CollectorRegistry()
+        metrics.register(RuleMetrics(auto_tasks))
         metrics.register(ClusterMetrics(view, tasks.counts))
         ProcessCollector(registry=metrics)
 
@@ -80,6 +96,7 @@ async def open_api_node(settings: Settings, nats_url: str) -> AsyncIterator[Node
                 Route("/metrics", show_metrics),
                 Mount("/whip", whip),
                 Route("/whip", whip),
+                Mount("/livekit", livekit),
                 Route("/", gateway),
                 Route("/{prefix:path}", gateway, methods=["POST"]),
             ]

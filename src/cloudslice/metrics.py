@@ -139,12 +139,7 @@ class NodeMetrics(Collector):
             {status.value: n for status, n in self._worker.count_by_status().items()},
         )
         if self._auto_tasks is not None:
-            yield counter(
-                "cloudslice_auto_tasks",
-                "Tasks that have begun and ended with their rooms.",
-                "what",
-                self._auto_tasks.counts,
-            )
+            yield auto_task_counter(self._auto_tasks.counts)
         yield from self._collect_rooms()
         slicing = self._worker.counters
         yield counter(
@@ -239,6 +234,16 @@ def gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Gaug
     for key, value in values.items():
         metric.add_metric([key], value)
     return metric
+
+
+def auto_task_counter(counts: Mapping[str, int]) -> Metric:
+    """Of the tasks of rules."""
+    return counter(
+        "cloudslice_auto_tasks",
+        "Tasks that have begun and ended with their rooms.",
+        "what",
+        counts,
+    )
 
 
 def counter(name: str, text: str, label: str, values: Mapping[str, int]) -> CounterMetricFamily:

@@ -68,7 +68,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         SettingsError: the settings ask for something that is not there.
         DatabaseError, StoreError, SecretKeyError, PortInUseError: the node cannot run here.
     """
-    rules = _make_rules(settings)
+    rules = make_rules(settings)
     # What people said and how they looked waits in here for its upload.
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     clock = SystemClock()
@@ -108,7 +108,9 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
             settings, store, worker, spool, lambda: uploader.is_full, providers, steady.now_ms
         )
         gateway = Gateway(settings, tasks, RoomsByApp(settings, providers), webhooks, clock)
-        auto_tasks = await stack.enter_async_context(AutoTasks(rules, tasks, worker, bus, clock))
+        auto_tasks = await stack.enter_async_context(
+            AutoTasks(rules, tasks, worker.find_known, bus, clock)
+        )
         livekit = await watch_rooms(
             stack, settings, remote, partial(wanted_types, rules), auto_tasks, clock
         )
@@ -136,7 +138,7 @@ def _routes(
     ]
 
 
-def _make_rules(settings: Settings) -> list[AutoTaskRule]:
+def make_rules(settings: Settings) -> list[AutoTaskRule]:
     """The rules that are on.
 
     Raises:

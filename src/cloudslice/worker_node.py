@@ -10,8 +10,10 @@ from starlette.routing import Mount, Route
 from cloudslice.adoption import open_control
 from cloudslice.bus import Bus
 from cloudslice.clock import SystemClock
+from cloudslice.cluster.cluster_auto_tasks import RuleCalls, RuleEars
 from cloudslice.cluster.cluster_custody import ClusterCustody
 from cloudslice.cluster.cluster_metrics import ClusterMetrics, WorkerMetrics
+from cloudslice.cluster.cluster_tasks import ClusterTasks
 from cloudslice.cluster.cluster_view import ClusterView, NodeInfo
 from cloudslice.cluster.cluster_webhooks import ClusterWebhooks, open_event_stream
 from cloudslice.cluster.draining import Drain
@@ -32,7 +34,7 @@ from cloudslice.database import Database
 from cloudslice.delivery import SCHEMAS, Delivered, open_delivery
 from cloudslice.ids import RoomKey
 from cloudslice.metrics import NodeMetrics
-from cloudslice.node import Node, healthz, open_media_ports
+from cloudslice.node import Node, healthz, make_rules, open_media_ports
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
 from cloudslice.rooms.remote.remote_rooms import RemoteRooms
@@ -41,6 +43,7 @@ from cloudslice.secrets import SecretBox, check_key, load_key
 from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.sqlite_file import DatabaseError
 from cloudslice.steady_clock import SteadyClock
+from cloudslice.tasks.auto_tasks import AutoTasks
 from cloudslice.tasks.store import StoreError
 from cloudslice.tasks.worker import Worker
 from cloudslice.tick import Tick
@@ -58,6 +61,8 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
         RegistryError, DatabaseError, SecretKeyError, PortInUseError: the node cannot run here.
     """
     check_settings(settings)
+    # Those of other servers' rooms are the business of the nodes that take calls.
+    rules = [each for each in make_rules(settings) if each.app.rooms == "builtin"]
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     clock, headroom = SystemClock(), Headroom()
     async with AsyncExitStack() as stack:
@@ -132,6 +137,10 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
         delivery.uploads.queues.leave_others(view.tasks.keys())
         watching = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(watching.create_task(delivery.spool.watch()).cancel)
+        # Before anybody hears that rooms are this node's, and before anchors of those that are not
+        # are put out: a room that has gone elsewhere has not ended.
+        ears = RuleEars(view, lambda room: ownership.find_token(room) is not None)
+        ownership.on_changed(ears.note_room)
         await stack.enter_async_context(ownership)
         await stack.enter_async_context(Removals(registry, view, ownership, builtin))
         supervisor = await stack.enter_async_context(
@@ -152,6 +161,11 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
         custody = ClusterCustody(registry, view, endings, fence, queues, worker.runs)
         await open_control(stack, settings, delivery, box, custody)
         senders = await stack.enter_async_context(webhooks.send(registry, view))
+        tasks = ClusterTasks(settings, store, view, box, rooms, clock)
+        auto_tasks = await stack.enter_async_context(
+            AutoTasks(rules, RuleCalls(tasks, store), ears.find_tasks, bus, clock)
+        )
+        ears.tell(auto_tasks)
         metrics = NodeMetrics(
             worker,
             rooms,
@@ -159,6 +173,7 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
             pictures,
             delivery,
             tick,
+            auto_tasks,
             more=[ClusterMetrics(view), WorkerMetrics(lease, ownership, senders)],
         )
         places = WorkerPlaces(view, lease, ownership, builtin.put_out_anchors, url)

@@ -95,7 +95,7 @@ def exported() -> dict[str, set[str]]:
         cast(PicturePool, node),
         delivery,
         cast(Tick, node),
-        AutoTasks([], cast(TaskService, node), cast(Worker, node), cast(Bus, node), SystemClock()),
+        AutoTasks([], cast(TaskService, node), list, cast(Bus, node), SystemClock()),
     )
     names: dict[str, set[str]] = {}
     for family in metrics.collect():

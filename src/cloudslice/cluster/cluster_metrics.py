@@ -8,7 +8,8 @@ from cloudslice.cluster.app_senders import AppSenders
 from cloudslice.cluster.cluster_view import ClusterView
 from cloudslice.cluster.node_lease import NodeLease
 from cloudslice.cluster.room_ownership import RoomOwnership
-from cloudslice.metrics import Metric, counter, gauge
+from cloudslice.metrics import Metric, auto_task_counter, counter, gauge
+from cloudslice.tasks.auto_tasks import AutoTasks
 
 
 class ClusterMetrics(Collector):
@@ -51,6 +52,16 @@ class ClusterMetrics(Collector):
         for task in view.tasks.values():
             counts["waiting" if view.owner_of(task.room) is None else "owned"] += 1
         return counts
+
+
+class RuleMetrics(Collector):
+    """The metrics of a node that takes calls and has rules."""
+
+    def __init__(self, rules: AutoTasks) -> None:
+        self._rules = rules
+
+    def collect(self) -> Iterator[Metric]:
+        yield auto_task_counter(self._rules.counts)
 
 
 class WorkerMetrics(Collector):

@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9-]{1,80}", re.ASCII)
 
 
 def check_settings(settings: Settings) -> None:
-    """Refuse what a cluster cannot do yet.
+    """Refuse what a cluster cannot do.
 
     Raises:
         SettingsError: the settings ask for it.
@@ -27,12 +27,6 @@ def check_settings(settings: Settings) -> None:
             "encryption_key: a cluster needs one, the same on all nodes (32 bytes in Base64: "
             "openssl rand -base64 32)"
         )
-    for at, app in enumerate(settings.apps):
-        if any(rule.rooms for rule in app.auto_tasks):
-            raise SettingsError(
-                f"apps[{at}].auto_tasks: a cluster begins no tasks by itself; that needs "
-                "cloudslice serve"
-            )
 
 
 def choose_url(settings: Settings, host: str) -> str:

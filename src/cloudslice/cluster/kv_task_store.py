@@ -155,11 +155,13 @@ class KvTaskStore:
         await self._record(RobotEntered(task, has_failed))
         await self._change(task.task_id, lambda values: values | {"has_entered": True})
 
-    async def set_stopping(self, task_id: str, code: LeaveCode) -> None:
-        """See `TaskStore`."""
+    async def set_stopping(self, task_id: str, code: LeaveCode, *, with_room: bool = False) -> None:
+        """See `TaskStore`; `with_room`: its room has ended."""
 
         def stop(values: Values) -> Values:
-            return values if values.get("leave_code") is not None else values | {"leave_code": code}
+            if values.get("leave_code") is not None:
+                return values
+            return values | {"leave_code": code} | ({"with_room": True} if with_room else {})
 
         await self._change(task_id, stop)
 

@@ -93,6 +93,7 @@ class AutoTaskRule:
             lists=self.lists,
             bucket=self.bucket,
             resource_expired_hours=_TEN_YEARS_H,
+            is_of_rule=True,
         )
 
 

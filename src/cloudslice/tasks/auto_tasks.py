@@ -12,10 +12,10 @@ from cloudslice.events import RobotLeft, RoomCreated, RoomDismissed
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomKey
 from cloudslice.rooms.base import LeaveCode
+from cloudslice.slices import TaskRef
 from cloudslice.tasks.auto_task_rules import AutoTaskRule
-from cloudslice.tasks.model import TaskService
+from cloudslice.tasks.rule_service import FindTasks, KnownTask, RuleService
 from cloudslice.tasks.rule_tasks import RuleTasks
-from cloudslice.tasks.worker import Worker
 
 
 class AutoTasks(AbstractAsyncContextManager["AutoTasks"]):
@@ -31,15 +31,15 @@ class AutoTasks(AbstractAsyncContextManager["AutoTasks"]):
     def __init__(
         self,
         rules: Sequence[AutoTaskRule],
-        tasks: TaskService,
-        worker: Worker,
+        tasks: RuleService,
+        find_tasks: FindTasks,
         bus: Bus,
         clock: Clock,
     ) -> None:
         self.faults = Faults("auto-task")
         self.counts = Counter({"started": 0, "stopped": 0, "failed": 0})
         self._rules = [
-            RuleTasks(rule, tasks, worker, clock, self.faults, self.counts) for rule in rules
+            RuleTasks(rule, tasks, find_tasks, clock, self.faults, self.counts) for rule in rules
         ]
         self._bus = bus
         self._group = asyncio.TaskGroup()
@@ -76,6 +76,25 @@ class AutoTasks(AbstractAsyncContextManager["AutoTasks"]):
             if rule.rule.app.sdk_app_id == sdk_app_id:
                 rule.note_all(rooms)
 
-    def _on_robot_left(self, event: RobotLeft) -> None:
+    def on_task_begun(self, task: KnownTask) -> None:
+        """A task has begun that this node has not made, or has become this node's."""
         for rule in self._rules:
-            rule.note_left(event.task, LeaveCode(event.leave_code))
+            rule.note_begun(task)
+
+    def on_task_left(self, task: TaskRef, code: LeaveCode) -> None:
+        """A task has ended; may be told twice."""
+        for rule in self._rules:
+            rule.note_left(task, code)
+
+    def on_stopped_with_room(self, task: KnownTask) -> None:
+        """A task is being stopped as its room has ended, by whichever node."""
+        for rule in self._rules:
+            rule.note_stopped_with_room(task)
+
+    def forget(self, room: RoomKey) -> None:
+        """A room has gone to another node, with its task."""
+        for rule in self._rules:
+            rule.forget(room)
+
+    def _on_robot_left(self, event: RobotLeft) -> None:
+        self.on_task_left(event.task, LeaveCode(event.leave_code))

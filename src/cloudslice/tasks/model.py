@@ -29,6 +29,8 @@ class TaskSpec:
     lists: SubscriptionLists
     bucket: Bucket
     resource_expired_hours: int = 72
+    is_of_rule: bool = False
+    """A rule asks for it: all that do so for this robot in this room ask for the same."""
 
 
 class TaskError(Exception):

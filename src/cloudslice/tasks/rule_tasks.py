@@ -28,11 +28,9 @@ from cloudslice.tasks.model import (
     SpoolFullError,
     TaskError,
     TaskNotFoundError,
-    TaskService,
     TooManyTasksError,
 )
-from cloudslice.tasks.store import StoredTask
-from cloudslice.tasks.worker import Worker
+from cloudslice.tasks.rule_service import FindTasks, KnownTask, RuleService
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +40,10 @@ _FULL_PAUSE_S = 1.0
 """While the app may have no more tasks, rooms are not looked at more often."""
 _FULL_RETRY_S = 60.0
 """After so long the limit is tried again, whatever was heard."""
+
+
+_LISTED_LATE_S = 10.0
+"""A list of rooms may be older, by so much, than what another node has heard."""
 
 
 @dataclass(slots=True)
@@ -57,6 +59,8 @@ class _Room:
     failures: int = 0
     retry_at: float = 0.0
     """Monotonic second."""
+    there_until: float = 0.0
+    """Until this monotonic second it is there, though a list does not have it."""
 
     def postpone(self, now: float) -> None:
         self.failures += 1
@@ -69,15 +73,15 @@ class RuleTasks:
     def __init__(
         self,
         rule: AutoTaskRule,
-        tasks: TaskService,
-        worker: Worker,
+        tasks: RuleService,
+        find_tasks: FindTasks,
         clock: Clock,
         faults: Faults,
         counts: Counter[str],
     ) -> None:
         self.rule = rule
         self._tasks = tasks
-        self._worker = worker
+        self._find_all = find_tasks
         self._clock = clock
         self._faults = faults
         self._counts = counts
@@ -85,15 +89,15 @@ class RuleTasks:
         self._is_full = False
         """Whether the last try has met a limit that concerns all rooms."""
         self._left: set[str] = set()
-        """Tasks that have ended, as long as the worker still has them."""
+        """Tasks that have ended, as long as they are still known."""
         self._news = asyncio.Event()
 
     def take_up(self) -> None:
         """Go on with the rule's tasks of a former process. Their rooms count as there until it is
         heard that they are not: people need some seconds to come back."""
-        for key, stored in self._find_tasks().items():
-            if self.rule.matches(key) and stored.leave_code is None:
-                self._rooms[key] = _Room(task_id=stored.task_id)
+        for key, task in self._find_tasks().items():
+            if self.rule.matches(key) and task.leave_code is None:
+                self._rooms[key] = _Room(task_id=task.task_id)
 
     def note_active(self, key: RoomKey) -> None:
         if self.rule.matches(key):
@@ -106,9 +110,30 @@ class RuleTasks:
         if self._rooms.pop(room, None) is not None:
             self._news.set()
 
+    def note_begun(self, task: KnownTask) -> None:
+        """Another node has begun a task, or this node goes on with it: its room is there."""
+        if task.robot_user_id == self.rule.robot_user_id and self.rule.matches(task.room):
+            room = self._rooms.setdefault(task.room, _Room())
+            if room.task_id is None and task.task_id not in self._left:
+                room.task_id, room.failures = task.task_id, 0
+                room.there_until = self._clock.monotonic() + _LISTED_LATE_S
+
+    def note_stopped_with_room(self, task: KnownTask) -> None:
+        """Another node has heard of the end of a room, and stops its task."""
+        room = self._rooms.get(task.room)
+        if room is not None and room.task_id == task.task_id:
+            del self._rooms[task.room]
+
+    def forget(self, room: RoomKey) -> None:
+        """A room is another node's business now."""
+        self._rooms.pop(room, None)
+
     def note_all(self, rooms: Mapping[RoomKey, bool]) -> None:
-        for room in [each for each in self._rooms if each not in rooms]:
-            self.note_ended(room)
+        now = self._clock.monotonic()
+        gone = [key for key, room in self._rooms.items() if key not in rooms]
+        for key in gone:
+            if now >= self._rooms[key].there_until:
+                self.note_ended(key)
         for room, is_active in rooms.items():
             if is_active:
                 self.note_active(room)
@@ -167,36 +192,50 @@ class RuleTasks:
         except TimeoutError:
             pass
 
-    def _find_tasks(self) -> dict[RoomKey, StoredTask]:
+    def _find_tasks(self) -> dict[RoomKey, KnownTask]:
         """The rule's tasks that are not finished, by their rooms; the newest of each room."""
         mine = [
-            each.stored
-            for each in self._worker.tasks
-            if each.stored.robot_user_id == self.rule.robot_user_id
-            and each.stored.room.sdk_app_id == self.rule.app.sdk_app_id
+            each
+            for each in self._find_all()
+            if each.robot_user_id == self.rule.robot_user_id
+            and each.room.sdk_app_id == self.rule.app.sdk_app_id
         ]
         self._left &= {each.task_id for each in mine}
         return {each.room: each for each in mine if each.task_id not in self._left}
 
     async def _stop_tasks(self) -> None:
-        for room, stored in self._find_tasks().items():
-            if room in self._rooms or not self.rule.matches(room) or stored.leave_code is not None:
+        for room, task in self._find_tasks().items():
+            if room in self._rooms or not self.rule.matches(room) or task.leave_code is not None:
                 continue
             try:
-                await self._tasks.delete(room.sdk_app_id, stored.task_id)
+                await self._tasks.delete(room.sdk_app_id, task.task_id)
             except TaskNotFoundError:
                 continue  # it has just ended
+            except TaskError as error:
+                _log.warning(
+                    "auto-task not stopped, will try again",
+                    reason=str(error),
+                    task_id=task.task_id,
+                    **self._fields,
+                )
+                asyncio.get_running_loop().call_later(_FIRST_PAUSE_S, self._news.set)
+                continue
             self._counts["stopped"] += 1
-            _log.info("auto-task ends with its room", **stored.log_fields)
+            _log.info(
+                "auto-task ends with its room",
+                task_id=task.task_id,
+                room_id=room.wire_id,
+                **self._fields,
+            )
 
     async def _start_tasks(self) -> None:
         tasks = self._find_tasks()
         for key, room in list(self._rooms.items()):
-            stored = tasks.get(key)
-            if stored is not None:
+            task = tasks.get(key)
+            if task is not None:
                 # One that is stopping is of the room's former life: its end will be heard.
-                if stored.leave_code is None:
-                    room.task_id, room.failures = stored.task_id, 0
+                if task.leave_code is None:
+                    room.task_id, room.failures = task.task_id, 0
             elif self._is_due(key, room) and not await self._start(key, room):
                 return
         self._is_full = False

@@ -20,6 +20,7 @@ from cloudslice.slicing.pictures.pool import PicturePool
 from cloudslice.slicing.robot import Robot
 from cloudslice.tasks.deliveries import Deliveries
 from cloudslice.tasks.model import TaskStatus
+from cloudslice.tasks.rule_service import KnownTask
 from cloudslice.tasks.running import RunningTask, Surroundings
 from cloudslice.tasks.store import BrokenTask, StoredTask, TaskStore
 from cloudslice.tick import Tick
@@ -113,6 +114,14 @@ class Worker:
     def tasks(self) -> Collection[RunningTask]:
         """All unfinished ones."""
         return self._tasks.values()
+
+    def find_known(self) -> list[KnownTask]:
+        """All unfinished ones, as rules see them."""
+        stored = (each.stored for each in self._tasks.values())
+        return [
+            KnownTask(each.task_id, each.room, each.robot_user_id, each.leave_code)
+            for each in stored
+        ]
 
     @property
     def is_active(self) -> bool:

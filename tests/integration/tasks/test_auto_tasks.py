@@ -67,7 +67,7 @@ class Site:
         rules = [make_rule(APP, "show-*", **rule)]
         async with (
             open_tasks(settings, self.rooms, self.clock, self.leave_codes) as parts,
-            AutoTasks(rules, parts.tasks, parts.worker, parts.bus, self.clock) as auto,
+            AutoTasks(rules, parts.tasks, parts.worker.find_known, parts.bus, self.clock) as auto,
         ):
             yield Running(self, parts, auto)
 
