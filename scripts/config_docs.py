@@ -111,15 +111,21 @@ def _render_table(table: Table, meanings: dict[tuple[str, str], str]) -> str:
     return "\n".join(lines)
 
 
+def _choice(kind: Any) -> str:
+    return " or ".join(f'`"{each}"`' for each in get_args(kind))
+
+
 def _type(field: FieldInfo) -> str:
     kind: Any = field.annotation
     if get_origin(kind) is tuple:
         item = get_args(kind)[0]
+        if get_origin(item) is Literal:
+            return f"list of {_choice(item)}"
         item = getattr(item, "__origin__", item)  # out of Annotated
         one = f"{_TYPES[item]} or " if _is_one_taken(field) else ""
         return f"{one}list of {_TYPES[item]}s"
     if get_origin(kind) is Literal:
-        return " or ".join(f'`"{each}"`' for each in get_args(kind))
+        return _choice(kind)
     low = high = ""
     for limit in field.metadata:
         match limit:

@@ -34,13 +34,14 @@ def camera_media(spec: VideoSpec, *, seconds: int = 10) -> Media:
     """
     frames = tuple(
         PacketizedFrame(packetize(spec.codec, frame.data), frame.is_keyframe)
-        for frame in encode_video(_pictures(spec, seconds), spec)
+        for frame in encode_video(camera_pictures(spec, seconds), spec)
     )
     sound = encode_audio(tone(220, seconds), AudioSpec())
     return Media(VideoLoop(spec, frames), AudioLoop(tuple(sound)))
 
 
-def _pictures(spec: VideoSpec, seconds: int) -> Iterator[_Image]:
+def camera_pictures(spec: VideoSpec, seconds: int) -> Iterator[_Image]:
+    """The pictures of `camera_media`: (height, width, 3) uint8 RGB."""
     random = np.random.default_rng(1)
     height, width = spec.height, spec.width
     room = _dead_leaves(height + 2 * _SWAY, width + 2 * _SWAY, random)

@@ -32,6 +32,7 @@ from cloudslice.settings.values import (
     SdkAppId,
     SecretId,
     SecretKey,
+    VideoCodecName,
 )
 
 
@@ -50,6 +51,9 @@ class RtcSettings(Section):
     """STUN or TURN URLs that WHIP clients are told to use."""
     max_video_bitrate_kbps: Annotated[int, Field(ge=100, le=100_000)] = 2500
     """The ceiling that video senders are told by REMB."""
+    preferred_video_codecs: tuple[VideoCodecName, ...] = ()
+    """Codecs that anchors of builtin rooms are asked to send video in, the best one first. Behind
+    them come all others, in the order of the anchor's offer."""
     consent_timeout_s: Annotated[float, Field(ge=2, le=30)] = 15
     """An anchor from which nothing authentic came for so long has left."""
     room_grace_s: Annotated[float, Field(ge=1)] = 60

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -117,6 +117,7 @@ def _check_header_secret(secret: SecretStr) -> SecretStr:
 
 _check_header = shaped("[!-~]*", "ASCII characters without blanks, as a header has them")
 
+VideoCodecName = Literal["H264", "VP8", "VP9", "AV1", "H265"]
 Port = Annotated[int, Field(ge=1, le=65535)]
 SdkAppId = Annotated[int, Field(ge=1, le=4294967295)]
 Listen = Annotated[str, AfterValidator(_check_listen)]

@@ -39,6 +39,9 @@ class ReceivePolicy:
     announced_only: bool = False
     """Whether only SSRCs are received that the other side's description names in their section: of
     a server that uses sections again for other people's media."""
+    preferred_codecs: Sequence[str] = ()
+    """Names of codecs that the sender is to choose before all others, the best one first. Others
+    follow in the order in which they were offered."""
     catalog: Catalog = CATALOG
 
 
@@ -100,7 +103,7 @@ def _check_places(offer: RemoteDescription, former: Negotiation) -> None:
 
 def _receive(section: RemoteSection, policy: ReceivePolicy) -> NegotiatedSection:
     """The section as far as it depends on no other one."""
-    formats = tuple(_accept_formats(section, policy))
+    formats = _preferred_first(_accept_formats(section, policy), policy.preferred_codecs)
     rids = section.sent_rids if policy.catalog.simulcast and section.kind == "video" else ()
     negotiated = NegotiatedSection(
         section.index,
@@ -150,6 +153,14 @@ def _accept_formats(section: RemoteSection, policy: ReceivePolicy) -> Iterator[N
         if carrier and carried and taken.issuperset(carried):
             feedback = _common(carrier.feedback, offered)
             yield NegotiatedFormat(offered, None, carrier, offered.parameters, feedback)
+
+
+def _preferred_first(
+    formats: Iterable[NegotiatedFormat], names: Sequence[str]
+) -> tuple[NegotiatedFormat, ...]:
+    """A sender uses the first codec of an answer that it can (RFC 3264, 7)."""
+    ranks = {name.lower(): rank for rank, name in enumerate(names)}
+    return tuple(sorted(formats, key=lambda each: ranks.get(each.offered.name.lower(), len(ranks))))
 
 
 def _common(wanted: Iterable[str], offered: Format) -> tuple[str, ...]:

@@ -71,6 +71,22 @@ def test_opus_and_all_video_codecs_are_taken(name: str, expected: dict[str, list
     )
 
 
+@pytest.mark.parametrize(
+    ("preferred", "expected"),
+    [
+        pytest.param((), [96, 103, 107, 45, 98, 39], id="none"),
+        pytest.param(("H264",), [103, 107, 39, 96, 45, 98], id="H.264"),
+        pytest.param(("H265", "VP9", "VP8"), [98, 96, 103, 107, 45, 39], id="one is not offered"),
+    ],
+)
+def test_preferred_codecs_are_answered_first(
+    preferred: tuple[str, ...], expected: list[int]
+) -> None:
+    """Others keep the offer's order."""
+    negotiation = accept(REAL["chromium"], replace(POLICY, preferred_codecs=preferred))
+    assert taken(negotiation) == {"0": [111], "1": expected}
+
+
 def test_every_offer_is_in_the_table_or_refused() -> None:
     refused = {"session-level-recvonly", "video-unknown-first+audio-bundle-only"}
     table = test_opus_and_all_video_codecs_are_taken.pytestmark[0].args[1]

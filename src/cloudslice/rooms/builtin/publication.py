@@ -16,7 +16,9 @@ def connection_options(settings: RtcSettings) -> ConnectionOptions:
     """How the connections of anchors behave, who send a microphone, a camera and a screen share."""
     return ConnectionOptions(
         ReceivePolicy(
-            {"audio": 1, "video": 2}, max_video_bitrate_kbps=settings.max_video_bitrate_kbps
+            {"audio": 1, "video": 2},
+            max_video_bitrate_kbps=settings.max_video_bitrate_kbps,
+            preferred_codecs=settings.preferred_video_codecs,
         ),
         consent_timeout_s=settings.consent_timeout_s,
     )
