@@ -93,16 +93,19 @@ async def browser_page() -> AsyncIterator[Page]:
 
 @contextlib.asynccontextmanager
 async def browser_anchor(
-    whip_url: str, bearer: str, *, codec: str = "", layers: str = ""
+    whip_url: str, bearer: str, *, codec: str = "", layers: str = "", script: str = ""
 ) -> AsyncIterator[BrowserAnchor]:
     """A browser that publishes; the test is skipped where there is no Chromium.
 
     Args:
         codec: "H264", "VP8", "VP9", "AV1", or "" for what Chromium likes best.
         layers: a scalability mode, or "" for one layer.
+        script: JavaScript that runs before the page's own.
     """
     page_app = Starlette(routes=[Mount("/", StaticFiles(directory=_FILES))])
     async with serving(page_app) as port, browser_page() as page:
+        if script:
+            await page.add_init_script(script)
         await page.goto(f"http://localhost:{port}/index.html")
         await page.get_by_label("WHIP address").fill(whip_url)
         await page.get_by_label("UserSig").fill(bearer)

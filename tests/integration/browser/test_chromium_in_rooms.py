@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -14,6 +16,8 @@ from cloudslice.clock import SystemClock
 from cloudslice.codecs.av1 import AV1
 from cloudslice.codecs.catalog import CATALOG
 from cloudslice.codecs.codec import VideoCodec
+from cloudslice.codecs.h264 import H264
+from cloudslice.codecs.vp8 import VP8
 from cloudslice.codecs.vp9 import VP9
 from cloudslice.config import Settings
 from cloudslice.identity.user_sig import make_user_sig
@@ -23,13 +27,17 @@ from cloudslice.rooms.base import Anchor, LeaveCode
 from cloudslice.rooms.builtin.publication import Publication
 from cloudslice.rooms.builtin.rooms import BuiltinRooms
 from cloudslice.rooms.builtin.whip import whip_app
+from cloudslice.slicing.params import ImageFormat
+from cloudslice.slicing.pictures.colors import ColorConverter
 from cloudslice.slicing.pictures.decoding import decode
+from cloudslice.slicing.pictures.picture_files import encode_picture
 from cloudslice.webrtc.peer_connection import PeerConnection
 from cloudslice.webrtc.udp.port import UdpPort
 from cloudslice.webrtc.video_receiver import VideoReceiver
 from helpers.asgi_server import serving
 from helpers.browser import BrowserAnchor, browser_anchor
 from helpers.encoded_video import decode_keyframe
+from helpers.keyframes import BAR_COLORS, decode_picture
 from helpers.lossy_relay import Weather, lossy_relay
 from helpers.media_port import media_port
 from helpers.room_observer import make_bus
@@ -72,18 +80,20 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def anchor(
-        self, codec: VideoCodec, layers: str = ""
+        self, codec: VideoCodec, layers: str = "", script: str = ""
     ) -> AsyncIterator[tuple[BrowserAnchor, PeerConnection, VideoReceiver, RecordingSink]]:
         """Chromium in the room: the browser, and what the server has of it."""
         sig = make_user_sig(KEY, APP, "anchor", now_s=time.time(), lifetime_s=86400)
-        async with browser_anchor(self.url, sig, codec=codec.name, layers=layers) as browser:
+        async with browser_anchor(
+            self.url, sig, codec=codec.name, layers=layers, script=script
+        ) as browser:
             async with asyncio.timeout(15):
                 anchor = await self.robot.joined.get()
             assert isinstance(anchor, Publication)
             assert isinstance(anchor.video, VideoReceiver)
-            assert anchor.audio is not None
             sink = RecordingSink()
-            anchor.audio.add_sink(sink)
+            if anchor.audio is not None:
+                anchor.audio.add_sink(sink)
             yield browser, anchor.connection, anchor.video, sink
 
 
@@ -153,6 +163,41 @@ async def test_of_several_layers_the_highest_is_pictured(
         sent = (await browser.stats())["video"]
         assert sent["codec"] == f"video/{codec.name}"
         assert sent["layers"] == layers
+
+
+_CANVAS = """
+navigator.mediaDevices.getUserMedia = async () => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 1280, height: 720 });
+  const context = canvas.getContext("2d");
+  const colors = COLORS;
+  const draw = () =>
+    colors.forEach((color, index) => {
+      context.fillStyle = `rgb(${color})`;
+      const width = canvas.width / colors.length;
+      context.fillRect(Math.floor(index * width), 0, Math.ceil(width), canvas.height);
+    });
+  draw();
+  setInterval(draw, 50);
+  return canvas.captureStream(20);
+};
+"""
+"""Instead of a camera: colour bars as a page draws them."""
+
+
+@pytest.mark.parametrize("codec", [VP8, H264, VP9, AV1], ids=lambda each: each.name)
+async def test_a_canvas_has_the_colours_that_were_drawn(stage: Stage, codec: VideoCodec) -> None:
+    """Within 3 levels: of RGB, not of a camera's YUV, which Chromium says beside the stream."""
+    script = _CANVAS.replace("COLORS", json.dumps(BAR_COLORS.tolist()))
+    converter, error = ColorConverter(), 255
+    async with stage.anchor(codec, script=script) as (browser, _connection, video, _sink):
+        await browser.connected()
+        async with asyncio.timeout(30):  # it begins with a coarse picture
+            while error > 3:
+                found = await keyframe(video, 5)
+                shown = decode_picture(encode_picture(found, ImageFormat.PNG, converter).data)
+                step = shown.shape[1] // len(BAR_COLORS)
+                middle = shown[shown.shape[0] // 2, step // 2 :: step][: len(BAR_COLORS)]
+                error = int(np.abs(middle.astype(int) - BAR_COLORS).max())
 
 
 @each_codec
