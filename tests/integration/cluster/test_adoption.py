@@ -1,5 +1,7 @@
 """A node delivers the spool of another one that is gone: on real NATS, with a real bucket."""
 
+import asyncio
+import os
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -31,11 +33,13 @@ pytestmark = [
 
 def tree(directory: Path) -> dict[str, bytes]:
     """All files in a directory and below."""
-    return {
-        str(path.relative_to(directory)): path.read_bytes()
-        for path in directory.rglob("*")
-        if path.is_file()
-    }
+    return {name: (directory / name).read_bytes() for name in names(directory)}
+
+
+def names(directory: Path) -> list[str]:
+    """Their names; they may be moved meanwhile."""
+    found = [Path(path) / name for path, _, files in os.walk(directory) for name in files]
+    return sorted(str(path.relative_to(directory)) for path in found)
 
 
 async def test_the_node_that_goes_on_with_a_task_adopts(
@@ -73,6 +77,35 @@ async def test_a_node_adopts_what_belongs_to_the_task_of_a_third_one(
     await eventually(lambda: two.told == [ALL])
     assert three.told == []
     assert sorted(two.stored + three.stored) == s3_server.keys(task.bucket.name)
+
+
+async def test_an_adoption_that_was_cut_off_goes_on(
+    open_delivery_side: OpenSide, task: StoredTask, s3_server: S3Server
+) -> None:
+    """What was adopted before is stored meanwhile; the end waits for the rest, and comes once."""
+    one, two = await open_delivery_side("one"), await open_delivery_side("two")
+    three = await open_delivery_side("three")
+    await fail_over(one, two, task)
+    await one.hear(task, 300)
+    await one.stop()
+    count = len(names(one.data_dir / "spool"))
+    adopting = asyncio.create_task(three.adopt(one.data_dir))
+    await eventually(lambda: len(names(one.data_dir / "spool")) < count - 50)
+    adopting.cancel()
+    await asyncio.wait([adopting])
+    await three.stop()
+    assert len(names(one.data_dir / "spool")) > 50
+    await two.finish(task)
+    await three.start()
+    await eventually(lambda: not three.delivery.uploader.queues.knows(task.task_id))
+    assert two.view.ended[task.task_id].holders == {"one"}
+    await three.adopt(one.data_dir)
+    await eventually(lambda: not two.view.ended)
+    assert two.told in ([ALL], [SOME, LATER]), "by how long it took"
+    assert three.told == []
+    stored = two.stored + three.stored
+    assert len(set(stored)) == len(stored) == 303
+    assert sorted(stored) == s3_server.keys(task.bucket.name)
 
 
 async def test_what_was_told_to_be_missing_is_told_to_be_there(
