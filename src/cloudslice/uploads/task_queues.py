@@ -125,7 +125,8 @@ class TaskQueues:
         while True:
             try:
                 await queue.run()
-                break
+                if not (queue.size or queue.is_filling):  # or slices have come in its last moment
+                    break
             except Exception as error:
                 self._shared.faults.caught(error, task_id=task_id)
                 await asyncio.sleep(self._shared.pace.first_s)
