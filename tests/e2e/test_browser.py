@@ -64,6 +64,19 @@ async def test_a_browser_is_sliced(tmp_path: Path, codec: str, image_type: int) 
     sound = decode_audio(heard.read_bytes())
     assert sound.duration_s > 4
     assert np.abs(sound.samples).max() > 0.05
+    payloads = [
+        event["EventInfo"]["Payload"]
+        for event in receiver.of_task(task_id)
+        if event["EventType"] == 1004
+    ]
+    [told] = [each["Details"] for each in payloads if each["MediaType"] == 1]
+    # Chromium says how loud it is, which decoding confirms.
+    assert told["MeanDbov"] == pytest.approx(10 * np.log10((sound.samples**2).mean()), abs=3)
+    assert told["MeanDbov"] < told["PeakDbov"] <= 0
+    assert 0 <= told["VoiceMs"] <= 1000 * sound.duration_s + 800
+    assert {each["Details"]["Codec"] for each in pictures(receiver.of_task(task_id))} == {
+        codec.lower()
+    }
 
 
 def assert_shows_fake_camera(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> None:

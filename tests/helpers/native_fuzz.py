@@ -189,6 +189,7 @@ class Fuzz:
             payload_types=(111, 127),
             attempts=dice.choice([0, 3]),
             patience_s=dice.choice([0, 0.25, 1e9]),
+            level_id=dice.choice([0, 1, 3, 255]),
         )
         stream.read(is_read=dice.random() < 0.8)
         self._streams[owner].append(stream)

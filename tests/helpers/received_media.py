@@ -63,6 +63,7 @@ class ReceivedMedia:
             payload_types=self.receiver.payload_types,
             attempts=self.receiver.attempts,
             patience_s=self.receiver.patience_s,
+            level_id=self.receiver.level_id,
         )
         self.receiver.adopt(stream)
 

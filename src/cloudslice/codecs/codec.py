@@ -26,6 +26,9 @@ MediaKind = Literal["audio", "video"]
 Parameters = tuple[tuple[str, str], ...]
 """Format parameters in order. Names are in lower case; one without "=" has an empty value."""
 
+AUDIO_LEVEL_URI = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+"""The header extension that says how loud a packet's audio is (RFC 6464)."""
+
 ORIENTATION_URI = "urn:3gpp:video-orientation"
 """The header extension that says how far the camera is turned (3GPP TS 26.114, 7.4.5)."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cloudslice.codecs.codec import Format, MediaKind, Parameters
+from cloudslice.codecs.codec import AUDIO_LEVEL_URI, Format, MediaKind, Parameters
 
 SAMPLE_RATE = 48_000
 """Opus counts time in samples of 48 kHz, whatever its audio was sampled at."""
@@ -195,7 +195,7 @@ class _Opus:
     clock_rate = SAMPLE_RATE
     channels = 2
     feedback = ("nack",)
-    extensions: tuple[str, ...] = ()
+    extensions = (AUDIO_LEVEL_URI,)
     variants: tuple[Parameters, ...] = ((("minptime", "10"), ("useinbandfec", "1")),)
 
     def answer_parameters(self, offered: Format) -> Parameters | None:

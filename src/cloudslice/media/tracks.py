@@ -37,6 +37,19 @@ class Decoding(NamedTuple):
         return self._replace(default_colors=colors, bitstream_tells_colors=False)
 
 
+class Levels(NamedTuple):
+    """What an anchor says of how loud some packets of it are (RFC 6464). They are of one length."""
+
+    packets: int
+    """How many it says it of; at least one."""
+    voiced: int
+    """How many of these it takes for voice."""
+    peak: int
+    """The loudest one's level, in -dBov: 0 is the loudest that there is, 127 silence."""
+    energy: float
+    """The sum of 10^(-level/10)."""
+
+
 class OpusRun(NamedTuple):
     """Opus packets (RFC 6716) of one anchor that follow each other without a gap.
 
@@ -60,6 +73,8 @@ class OpusRun(NamedTuple):
     least of each packet's arrival less the audio between the first packet's start and its own."""
     lost: int = 0
     """Packets that were to come before it, and after the run before it, and never came."""
+    levels: Levels | None = None
+    """How loud the packets are, if the anchor says it."""
 
     @classmethod
     def of_one(cls, packet: bytes, timestamp: int, arrival: float) -> Self:

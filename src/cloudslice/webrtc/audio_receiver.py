@@ -29,14 +29,21 @@ class AudioReceiver(Receiver):
         payload_types: those negotiated for Opus; packets of others are counted and dropped.
         can_nack: whether the sender negotiated retransmission.
         hooks: of our connection.
+        level_id: the negotiated id of the header extension that tells levels (RFC 6464).
     """
 
     def __init__(
-        self, payload_types: Collection[int], *, can_nack: bool, hooks: ReceiverHooks
+        self,
+        payload_types: Collection[int],
+        *,
+        can_nack: bool,
+        hooks: ReceiverHooks,
+        level_id: int | None = None,
     ) -> None:
         super().__init__(OPUS_CLOCK_RATE, NACK_ATTEMPTS if can_nack else 0, hooks)
         self.payload_types = frozenset(payload_types)
         self.patience_s = PATIENCE_S if can_nack else PATIENCE_WITHOUT_NACK_S
+        self.level_id = level_id or 0
         self._sinks: tuple[AudioSink, ...] = ()
         self._has_begun = False
 

@@ -34,9 +34,17 @@ def section_to_receive(mid: str, kind: MediaKind, catalog: Catalog = CATALOG) ->
         for codec in codecs
         for variant in codec.variants
     )
-    uris = dict.fromkeys([MID_URI, *(uri for codec in codecs for uri in codec.extensions)])
-    extensions = tuple(HeaderExtension(number, uri) for number, uri in enumerate(uris, start=1))
+    uris = {MID_URI, *(uri for codec in codecs for uri in codec.extensions)}
+    extensions = tuple(each for each in _extensions(catalog) if each.uri in uris)
     return OfferedSection(mid, kind, Direction.RECVONLY, formats, extensions)
+
+
+def _extensions(catalog: Catalog) -> Iterator[HeaderExtension]:
+    """Those of all kinds of media: in sections that are bundled a number stands for one URI (RFC
+    8843, 8)."""
+    codecs = (*catalog.video, *catalog.audio)
+    uris = dict.fromkeys([MID_URI, *(uri for codec in codecs for uri in codec.extensions)])
+    return (HeaderExtension(number, uri) for number, uri in enumerate(uris, start=1))
 
 
 def accept_answer(

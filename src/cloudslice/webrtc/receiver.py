@@ -41,6 +41,8 @@ class Receiver(ABC):
 
     payload_types: frozenset[int] = frozenset()
     """Those of Opus, of audio."""
+    level_id = 0
+    """Of the header extension that tells audio levels; 0: there is none."""
     patience_s = 0.0
     """How long later packets wait for a missing one, of audio."""
 

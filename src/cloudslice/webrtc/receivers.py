@@ -3,7 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 
-from cloudslice.codecs.codec import COLOR_SPACE_URI, ORIENTATION_URI, Depacketizer, VideoCodec
+from cloudslice.codecs.codec import (
+    AUDIO_LEVEL_URI,
+    COLOR_SPACE_URI,
+    ORIENTATION_URI,
+    Depacketizer,
+    VideoCodec,
+)
 from cloudslice.media.tracks import Decoding
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.negotiation import NegotiatedSection
@@ -16,7 +22,8 @@ def make_receiver(section: NegotiatedSection, hooks: ReceiverHooks) -> Receiver:
     can_nack = any("nack" in each.feedback for each in section.formats)
     if section.kind == "audio":
         opus = [each.payload_type for each in section.formats if each.codec is not None]
-        return AudioReceiver(opus, can_nack=can_nack, hooks=hooks)
+        level_id = section.extension_id(AUDIO_LEVEL_URI)
+        return AudioReceiver(opus, can_nack=can_nack, hooks=hooks, level_id=level_id)
     return VideoReceiver(
         _depacketizers(section),
         can_nack=can_nack,

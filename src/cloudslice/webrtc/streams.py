@@ -179,6 +179,7 @@ class Streams:
             payload_types=receiver.payload_types,
             attempts=receiver.attempts,
             patience_s=receiver.patience_s,
+            level_id=receiver.level_id,
         )
         self._streams[receiver.track] = stream
         self._port.owners.note_ssrc(self._peer, ssrc)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cloudslice.codecs.opus import packet_samples
 from cloudslice.events import AudioGap, GapFilling, GapReason
-from cloudslice.media.tracks import OpusRun
+from cloudslice.media.tracks import Levels, OpusRun
 from cloudslice.slices import SliceKind, SliceOrigin
 from cloudslice.slicing.audio.ogg_repair import repair_ogg
 from cloudslice.slicing.audio.preroll import PRE_ROLL
@@ -49,6 +49,8 @@ class Anchor:
         self.sent: list[bytes] = []
         self.lost = 0
         """Packets that are told as lost with the next one."""
+        self.levels: Levels | None = None
+        """Of each packet."""
 
     def send(self, count: int = 1, toc: int = 0xF8) -> None:
         for _ in range(count):
@@ -56,7 +58,7 @@ class Anchor:
             samples = packet_samples(packet)
             self.clock.now += samples / 48_000
             run = OpusRun.of_one(packet, self.timestamp, self.clock.now)
-            self.slicer.on_opus(run._replace(lost=self.lost))
+            self.slicer.on_opus(run._replace(lost=self.lost, levels=self.levels))
             self.lost = 0
             self.slicer.tick(self.clock.now)
             self.timestamp += samples
@@ -463,6 +465,19 @@ def test_a_file_that_a_kill_cuts_off_says_what_is_known() -> None:
     assert first is not None
     assert first.content == anchor.store.slices[0].data, "it is whole"
     assert first.details["first-sample"] == 0
+
+
+def test_how_loud_the_sender_says_it_is_is_told() -> None:
+    """The mean is that of the energy; who says nothing is not counted."""
+    anchor = Anchor()
+    anchor.send(20)
+    for peak, voiced in ((20, 1), (30, 0)):
+        anchor.levels = Levels(1, voiced, peak, 10 ** (-peak / 10))
+        anchor.send(15)
+    [stored] = anchor.store.slices
+    assert (stored.details["mean-dbov"], stored.details["peak-dbov"]) == (-23, -20)
+    assert stored.details["voice-ms"] == 300
+    assert b"mean-dbov=-23 peak-dbov=-20 voice-ms=300" in stored.data
 
 
 def test_the_causes_of_what_was_filled_in_are_told() -> None:

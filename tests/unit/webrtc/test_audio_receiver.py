@@ -1,5 +1,6 @@
 """Opus packets reach the sinks in order, each once, whatever the network did to them."""
 
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -14,20 +15,23 @@ from cloudslice.webrtc.audio_receiver import (
 )
 from cloudslice.webrtc.rtcp import SenderReport
 from helpers.received_media import ReceivedMedia
-from helpers.rtp import BrokenSink, RecordingSink, rtp_packet
+from helpers.rtp import BrokenSink, RecordingSink, one_byte_extension, rtp_packet
 
 OPUS = 111
 TICKS = 960
 SSRC, OTHER_SSRC = 0x1234, 0x5678
 TOC = b"\xf8"
 """A CELT frame of 20 ms."""
+LEVEL_ID = 3
 
 
 class Audio(ReceivedMedia):
     """A receiver with a sink, and a sender of numbered packets of 20 ms."""
 
     def __init__(self, *, can_nack: bool = True, start: int = 0, start_ticks: int = 0) -> None:
-        super().__init__(lambda hooks: AudioReceiver((OPUS,), can_nack=can_nack, hooks=hooks))
+        super().__init__(
+            lambda hooks: AudioReceiver((OPUS,), can_nack=can_nack, hooks=hooks, level_id=LEVEL_ID)
+        )
         assert isinstance(self.receiver, AudioReceiver)
         self.audio = self.receiver
         self.sink = RecordingSink()
@@ -36,7 +40,9 @@ class Audio(ReceivedMedia):
         self._start_ticks = start_ticks
         self.adopt(SSRC)
 
-    def packet(self, index: int, *, payload_type: int = OPUS, ssrc: int = SSRC) -> bytes:
+    def packet(
+        self, index: int, *, payload_type: int = OPUS, ssrc: int = SSRC, extension: bytes = b""
+    ) -> bytes:
         return self.receiving.protect(
             rtp_packet(
                 self._start + index,
@@ -44,6 +50,7 @@ class Audio(ReceivedMedia):
                 TOC + index.to_bytes(4),
                 payload_type=payload_type,
                 ssrc=ssrc,
+                extension=extension,
             )
         )
 
@@ -127,6 +134,49 @@ def test_a_missing_packet_is_waited_for_and_given_up(can_nack: bool, patience_s:
     assert bool(audio.nacked) is can_nack
     assert [run.lost for run in audio.sink.runs] == [0, 1]
     audio.close()
+
+
+TWO_BYTE = struct.pack(">HHBBBBBB2x", 0x1000, 2, 0, LEVEL_ID, 1, 0x80 | 30, 9, 0)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "expected"),
+    [
+        pytest.param(
+            [one_byte_extension((1, b"abc"), (3, bytes([0x80 | 20]))), b"", TWO_BYTE],
+            (2, 2, 20, 0.011),
+            id="beside others, in both forms",
+        ),
+        pytest.param(
+            [one_byte_extension((3, bytes([level]))) for level in (127, 10, 40)],
+            (3, 0, 10, 0.1001),
+            id="no voice",
+        ),
+        pytest.param([one_byte_extension((1, b"abc"), (4, b"x"))], None, id="none"),
+        pytest.param([struct.pack(">HHBxxx", 0xBEDE, 1, 0x3F)], None, id="cut off"),
+        pytest.param([struct.pack(">HHBBxx", 0xBEDE, 1, 0xF0, 0x30)], None, id="reserved id"),
+        pytest.param([struct.pack(">HHxxxB", 0xBEDE, 1, 0x30)], None, id="at the very end"),
+        pytest.param([struct.pack(">HHBBxx", 0x1234, 1, 0x30, 1)], None, id="another profile"),
+    ],
+)
+def test_levels_that_the_sender_tells_are_summed_up(
+    audio: Audio, extensions: list[bytes], expected: tuple[float, ...] | None
+) -> None:
+    audio.put(*(audio.packet(at, extension=each) for at, each in enumerate(extensions)))
+    audio.finish()
+    [run] = audio.sink.runs
+    assert run.levels == (None if expected is None else pytest.approx(expected))
+
+
+def test_a_packet_that_was_held_has_its_level(audio: Audio) -> None:
+    levels = [one_byte_extension((3, bytes([0x80 | level]))) for level in (50, 40, 30)]
+    packets = [audio.packet(at, extension=each) for at, each in enumerate(levels)]
+    audio.put(packets[0], packets[2], packets[1])
+    audio.finish()
+    told = [run.levels for run in audio.sink.runs if run.levels is not None]
+    assert sum(each.packets for each in told) == 3
+    assert sum(each.energy for each in told) == pytest.approx(1e-5 + 1e-4 + 1e-3)
+    assert min(each.peak for each in told) == 30
 
 
 def test_packets_of_other_payload_types_keep_their_place(audio: Audio) -> None:

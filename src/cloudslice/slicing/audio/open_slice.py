@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 from cloudslice.codecs.opus import is_stereo
 from cloudslice.events import GapReason
+from cloudslice.media.tracks import Levels
 from cloudslice.slices import Details
+from cloudslice.slicing.audio.loudness import Loudness
 from cloudslice.slicing.audio.ogg import OggOpusWriter
 from cloudslice.slicing.audio.slice_comments import COMMENTS_BYTES, slice_comments
 from cloudslice.slicing.slice_store import GrowingSlice
@@ -25,18 +27,18 @@ class OpenSlice:
         end: the position at which it ends, unless packets stop before.
         silence_samples: how much of it is silence that stands for missing packets.
         concealed_samples: how much of it decoders are asked to conceal.
-        packets_lost: how many packets of it, or right before it, never came.
     """
 
     __slots__ = (
         "_filled",
         "_growing",
+        "_loudness",
+        "_packets_lost",
         "_writer",
         "add",
         "concealed_samples",
         "end",
         "flush",
-        "packets_lost",
         "silence_samples",
         "start",
     )
@@ -65,7 +67,8 @@ class OpenSlice:
         self.end = end
         self.silence_samples = 0
         self.concealed_samples = 0
-        self.packets_lost = 0
+        self._packets_lost = 0
+        self._loudness = Loudness()
         self._filled = Counter[GapReason]()
         """Samples of both, by their cause."""
         self._growing = growing
@@ -84,6 +87,13 @@ class OpenSlice:
         for packet, samples in pre_roll:
             self.add(packet, (len(packet),), samples)
 
+    def note_run(self, levels: Levels | None, samples: int, *, lost: int) -> None:
+        """A run of packets of `samples` each goes into it, or at least its beginning: what is known
+        of all of it counts here. Before it `lost` packets never came."""
+        self._packets_lost += lost
+        if levels is not None:
+            self._loudness.add(levels, samples)
+
     def note_filled(self, samples: int, reason: GapReason, *, is_concealed: bool) -> None:
         """`samples` of it stand for packets that did not come."""
         self._filled[reason] += samples
@@ -100,10 +110,10 @@ class OpenSlice:
             "samples": samples,
             "silence-samples": self.silence_samples,
             "concealed-samples": self.concealed_samples,
-            "packets-lost": self.packets_lost,
+            "packets-lost": self._packets_lost,
         }
         causes = {_CAUSES[reason]: count for reason, count in self._filled.items() if count}
-        told: Details = {**own, **details, **causes}
+        told: Details = {**own, **details, **self._loudness.details(), **causes}
         self._writer.finish(samples)
         head = self._writer.head(slice_comments(start_ms, {"duration-ms": duration_ms, **told}))
         self._growing.finish(start_ms, duration_ms, told, head=head)

@@ -187,10 +187,12 @@ class AudioSlicer:
         for run, samples, gap, stood_still in placed:
             if gap:
                 self._take_gap(gap, stood_still=stood_still)
-            if run.lost and self._slice is not None:
-                self._slice.packets_lost += run.lost
-            if self._slice is not None and self._end + samples * len(run.sizes) < self._slice.end:
-                self._slice.add(run.data, run.sizes, samples)
+            # What was lost before a slice begins is no slice's.
+            lost = run.lost if self._slice is not None else 0
+            open_slice = self._slice or self._open(self._end)
+            open_slice.note_run(run.levels, samples, lost=lost)
+            if self._end + samples * len(run.sizes) < open_slice.end:
+                open_slice.add(run.data, run.sizes, samples)
                 self._end += samples * len(run.sizes)
                 self._pre_roll.add(run.data, run.sizes, samples)
             else:

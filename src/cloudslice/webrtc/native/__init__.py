@@ -27,7 +27,7 @@ from typing import Any
 PATH_BYTES = 44
 MAX_EVENTS = 4096
 
-EVENT = struct.Struct("@PPPPqqdddIIIIIIIHHBB?q")
+EVENT = struct.Struct("@PPPPqqdddIIIIIIIHHBB?qdIIB7x")
 """A struct event."""
 
 _LIBRARY = Path(__file__).with_name("packets.so")
@@ -115,7 +115,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "peer_flush": (c_uint32, (c_void_p,)),
     "stream_new": (
         c_void_p,
-        (c_void_p, c_uint32, c_uint32, c_int, c_uint32, c_char_p, c_uint32, c_double),
+        (c_void_p, c_uint32, c_uint32, c_int, c_uint32, c_char_p, c_uint32, c_double, c_uint8),
     ),
     "stream_flush": (c_uint32, (c_void_p,)),
     "stream_free": (None, (c_void_p,)),

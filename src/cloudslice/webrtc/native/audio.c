@@ -55,6 +55,10 @@ static void hand_out_run(struct stream *stream)
     event->earliest = run->earliest;
     event->lost = (int64_t)(run->lost - stream->lost_told);
     stream->lost_told = run->lost;
+    event->energy = run->levels.energy;
+    event->leveled = run->levels.count;
+    event->voiced = run->levels.voiced;
+    event->peak = run->levels.peak;
     run->count = run->byte_count = 0;
 }
 
@@ -102,7 +106,7 @@ static bool goes_on(const struct run *run, const uint8_t *payload, uint32_t size
 }
 
 static void append(struct stream *stream, const uint8_t *payload, uint32_t size,
-                   uint32_t timestamp32, double arrival)
+                   uint32_t timestamp32, double arrival, int16_t level)
 {
     struct run *run = &stream->run;
     int64_t timestamp = extend_timestamp(timestamp32, stream->media_timestamp);
@@ -123,12 +127,14 @@ static void append(struct stream *stream, const uint8_t *payload, uint32_t size,
         run->timestamp = timestamp;
         run->arrival = run->earliest = arrival;
         run->lost = stream->state.lost;
+        run->levels = (struct levels){0};
     }
     double earliest = arrival - (double)samples * run->count / OPUS_RATE;
 
     if (earliest < run->earliest)
         run->earliest = earliest;
     run->last_arrival = arrival;
+    add_level(&run->levels, level);
     memcpy(run->bytes + run->byte_count, payload, size);
     run->byte_count += size;
     run->sizes[run->count++] = (uint16_t)size;
@@ -144,7 +150,8 @@ static void release_held(struct stream *stream)
         stream->held_count--;
         stream->held_bytes -= first->size;
         stream->expected++;
-        append(stream, first->payload, first->size, first->timestamp, first->arrival);
+        append(stream, first->payload, first->size, first->timestamp, first->arrival,
+               first->level);
         free(first);
     }
 }
@@ -183,7 +190,8 @@ static void hold(struct stream *stream, const struct event *packet, double now)
                           .timestamp = (uint32_t)packet->timestamp,
                           .size = packet->size,
                           .arrival = packet->arrival,
-                          .noticed = now};
+                          .noticed = now,
+                          .level = read_level(stream, packet)};
     memcpy(held->payload, packet->data, packet->size);
     *link = held;
     stream->held_count++;
@@ -210,7 +218,8 @@ void receive_audio(struct stream *stream, const struct event *packet, double now
     } else {
         unmiss(stream, own.sequence);
         stream->expected++;
-        append(stream, own.data, own.size, (uint32_t)own.timestamp, own.arrival);
+        append(stream, own.data, own.size, (uint32_t)own.timestamp, own.arrival,
+               read_level(stream, &own));
         release_held(stream);
     }
 }

@@ -32,6 +32,17 @@ struct missing {
     uint32_t asked;
 };
 
+/* No level is told: else a level is the extension's byte, a bit for voice and 7 for -dBov (RFC 6464, 3). */
+#define NO_LEVEL (-1)
+
+/* What the levels of some packets come to. */
+struct levels {
+    double energy;
+    uint32_t count;
+    uint32_t voiced;
+    uint8_t peak;
+};
+
 /* An Opus packet that waits for an earlier one. */
 struct held {
     struct held *next;
@@ -40,6 +51,7 @@ struct held {
     uint32_t size;           /* 0: it only keeps its place */
     double arrival;
     double noticed;          /* when it was read, and an earlier one was missing */
+    int16_t level;
     uint8_t payload[];
 };
 
@@ -57,6 +69,7 @@ struct run {
     double last_arrival;
     double earliest;
     uint64_t lost;           /* the stream's when the run began */
+    struct levels levels;
 };
 
 struct stream {
@@ -92,6 +105,7 @@ struct stream {
     /* Audio. */
     uint8_t payload_types[16];
     double patience;
+    uint8_t level_id;
     int64_t expected;        /* the packet due next, or NO_SEQUENCE */
     int64_t media_timestamp; /* of the last packet in order, or INT64_MIN */
     struct held *held;       /* in order */
@@ -226,6 +240,10 @@ void unmiss(struct stream *stream, int64_t sequence);
 void unmiss_before(struct stream *stream, int64_t sequence);
 void ask_for_missing(struct stream *stream, double now);
 struct stream *find_stream(const struct peer *peer, uint32_t ssrc);
+
+/* levels.c */
+int16_t read_level(const struct stream *stream, const struct event *packet);
+void add_level(struct levels *levels, int16_t level);
 
 /* audio.c */
 void receive_audio(struct stream *stream, const struct event *packet, double now);

@@ -64,6 +64,10 @@ struct event {
     uint8_t payload_type;    /* PACKET, UNKNOWN */
     bool marker;
     int64_t lost;            /* RUN: packets given up before it that no run before it has told of */
+    double energy;           /* RUN: of packets with a level (RFC 6464), the sum of 10^(-level/10) */
+    uint32_t leveled;        /* RUN: packets with a level */
+    uint32_t voiced;         /* RUN: those of them that are voice, by what their sender says */
+    uint8_t peak;            /* RUN: the loudest one's level, -dBov; if there is one */
 };
 
 /* What Python may read of a stream at any time. Counts only grow. */
@@ -159,10 +163,12 @@ EXPORT bool peer_adopt(struct peer *peer, uint32_t slot, uint32_t reading);
 
 /* A stream of the peer. `payload_types`: a bit for each that is Opus, 16 bytes, or NULL.
  * `attempts`: how often a missing packet is asked for. `patience`: seconds that later audio packets
- * wait for a missing one. NULL: no memory, or there is one of this SSRC. */
+ * wait for a missing one. `level_id`: of the header extension that tells levels (RFC 6464), or 0.
+ * NULL: no memory, or there is one of this SSRC. */
 EXPORT struct stream *stream_new(struct peer *peer, uint32_t ssrc, uint32_t track,
                                  enum stream_kind kind, uint32_t clock_rate,
-                                 const uint8_t *payload_types, uint32_t attempts, double patience);
+                                 const uint8_t *payload_types, uint32_t attempts, double patience,
+                                 uint8_t level_id);
 
 /* Forget a stream; what it holds is lost: `stream_flush` first. */
 EXPORT void stream_free(struct stream *stream);

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from ctypes import string_at
 from typing import Any, NamedTuple
 
-from cloudslice.media.tracks import OpusRun
+from cloudslice.media.tracks import Levels, OpusRun
 from cloudslice.webrtc.native import EVENT, PATH_BYTES
 from cloudslice.webrtc.rtp_packet import RtpPacket
 
@@ -91,8 +91,10 @@ def _run(fields: tuple[Any, ...]) -> Run:
         :13
     ]
     packet_sizes = memoryview(string_at(sizes, 2 * count)).cast("H").tolist()
+    lost, energy, leveled, voiced, peak = fields[21:]
+    levels = Levels(leveled, voiced, peak, energy) if leveled else None
     run = OpusRun(
-        string_at(data, size), packet_sizes, timestamp, arrival, last, earliest, fields[21]
+        string_at(data, size), packet_sizes, timestamp, arrival, last, earliest, lost, levels
     )
     return Run(owner, track, run)
 
@@ -100,7 +102,7 @@ def _run(fields: tuple[Any, ...]) -> Run:
 def _rtp(fields: tuple[Any, ...]) -> RtpPacket:
     (
         data, _, extension, _, sequence, timestamp, arrival, _, _, _, _, size, _, _, _, _,
-        extension_size, profile, _, payload_type, marker, _,
+        extension_size, profile, _, payload_type, marker, _, _, _, _, _,
     ) = fields  # fmt: skip
     return RtpPacket(
         payload_type,

@@ -185,6 +185,7 @@ class NativePeer(_Native):
         payload_types: Collection[int] = (),
         attempts: int,
         patience_s: float = 0,
+        level_id: int = 0,
     ) -> "NativeStream":
         """Receive an SSRC.
 
@@ -196,12 +197,13 @@ class NativePeer(_Native):
             payload_types: those of Opus; packets of others are counted and dropped.
             attempts: how often a missing packet is asked for.
             patience_s: how long later audio packets wait for a missing one, since it was noticed.
+            level_id: of the header extension that tells audio levels (RFC 6464); 0: there is none.
         """
         bits = bytearray(16)
         for each in payload_types:
             bits[each // 8] |= 1 << each % 8
         pointer = library.stream_new(
-            self.pointer, ssrc, track, kind, clock_rate, bytes(bits), attempts, patience_s
+            self.pointer, ssrc, track, kind, clock_rate, bytes(bits), attempts, patience_s, level_id
         )
         stream = NativeStream(pointer, ssrc)
         self._streams.add(stream)

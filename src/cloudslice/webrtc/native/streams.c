@@ -26,7 +26,8 @@ struct stream *find_stream(const struct peer *peer, uint32_t ssrc)
 
 EXPORT struct stream *stream_new(struct peer *peer, uint32_t ssrc, uint32_t track,
                                  enum stream_kind kind, uint32_t clock_rate,
-                                 const uint8_t *payload_types, uint32_t attempts, double patience)
+                                 const uint8_t *payload_types, uint32_t attempts, double patience,
+                                 uint8_t level_id)
 {
     struct port *port = peer->port;
     struct stream **bucket = bucket_of(peer, ssrc);
@@ -41,6 +42,7 @@ EXPORT struct stream *stream_new(struct peer *peer, uint32_t ssrc, uint32_t trac
     stream->clock_rate = clock_rate;
     stream->attempts = attempts;
     stream->patience = patience;
+    stream->level_id = level_id;
     if (payload_types)
         memcpy(stream->payload_types, payload_types, sizeof stream->payload_types);
     stream->state.last_arrival = stream->state.last_authentic = -INFINITY;
