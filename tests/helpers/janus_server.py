@@ -33,7 +33,7 @@ room-{room}: {{
     bitrate = 2000000
     fir_freq = 0
     audiocodec = "opus"
-    videocodec = "vp8,h264,vp9"
+    videocodec = "vp8,h264,vp9,av1"
     notify_joining = true
     {more}
 }}

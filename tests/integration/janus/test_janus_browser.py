@@ -55,8 +55,8 @@ async def browser_publisher(
 
 @pytest.mark.parametrize(
     ("codec", "simulcast"),
-    [("vp8", False), ("h264", False), ("vp8", True)],
-    ids=["vp8", "h264", "vp8 simulcast"],
+    [("vp8", False), ("h264", False), ("vp9", False), ("av1", False), ("vp8", True)],
+    ids=["vp8", "h264", "vp9", "av1", "vp8 simulcast"],
 )
 async def test_a_browser_is_heard_and_pictured_at_its_best(
     tmp_path: Path, codec: str, simulcast: bool
