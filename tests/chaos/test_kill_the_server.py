@@ -1,12 +1,14 @@
 """kill -9 of the server in the middle of a run: nothing that was finished is lost or doubled."""
 
 import asyncio
+import io
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from cloudslice_publisher.media import Media
@@ -121,3 +123,9 @@ def test_what_was_heard_until_a_moment_before_the_kill_is_there(
     assert_tools_accept(stored.data, tmp_path)
     assert decode_audio(stored.data).duration_s * 1000 == pytest.approx(duration_ms, abs=1)
     assert decode_audio(stored.data).pitch_hz == pytest.approx(440, abs=2)
+    with av.open(io.BytesIO(stored.data)) as container:
+        note = container.streams.audio[0].metadata["CLOUDSLICE"].split()
+    told = cut_off["Details"]
+    assert told["Samples"] == pytest.approx(duration_ms * 48, abs=48)
+    assert f"samples={told['Samples']}" in note
+    assert note[-1] == "repaired=true"

@@ -61,7 +61,7 @@ def own_server(tmp_path: Path) -> Iterator[S3Server]:
 def put_audio(delivery: Delivery, data: bytes = b"ogg", start_ms: int = START_MS) -> None:
     growing = delivery.grow(AUDIO, start_ms)
     growing.append(data)
-    growing.finish(start_ms, 15000, {"channels": "1"})
+    growing.finish(start_ms, 15000, {"first-sample": 0})
 
 
 async def end(delivery: Delivery, leave_code: int = 0) -> None:
@@ -96,7 +96,7 @@ async def test_a_task_from_start_to_end(
         put_audio(delivery)
         await receiver.wait_for_type(1004)
         picture_of = replace(PICTURE, identity="张@example.com")
-        delivery.put(picture_of, START_MS, b"png", {"width": "640"})
+        delivery.put(picture_of, START_MS, b"png", {"width": 640})
         await receiver.wait_for_type(1004, count=2)
         await end(delivery, leave_code=99)
         await receiver.wait_for_type(1005)
@@ -111,7 +111,7 @@ async def test_a_task_from_start_to_end(
         "start-ms": str(START_MS),
         "duration-ms": "15000",
         "sha256": hashlib.sha256(b"ogg").hexdigest(),
-        "channels": "1",
+        "first-sample": "0",
     }
     picture = s3_server.get(bucket.name, PICTURE_KEY)
     assert (picture.data, picture.content_type) == (b"png", "image/png")
@@ -129,7 +129,17 @@ async def test_a_task_from_start_to_end(
     assert payloads(receiver) == [
         (1001, {"Status": 0}),
         (1003, {"Status": 0}),
-        (1004, {"MediaType": 1, "FileName": AUDIO_KEY, "Audio": audio_url, "Image": "", **times}),
+        (
+            1004,
+            {
+                "MediaType": 1,
+                "FileName": AUDIO_KEY,
+                "Audio": audio_url,
+                "Image": "",
+                **times,
+                "Details": {"FirstSample": 0},
+            },
+        ),
         (
             1004,
             {
@@ -139,6 +149,7 @@ async def test_a_task_from_start_to_end(
                 "Image": picture_url,
                 **dict.fromkeys(times, START_MS),
                 "StreamIdentity": "张@example.com",
+                "Details": {"Width": 640},
             },
         ),
         (1002, {"LeaveCode": 99}),
