@@ -25,6 +25,7 @@ from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures import picture_files
 from cloudslice.slicing.pictures.colors import ColorConverter
 from cloudslice.slicing.pictures.picture import MAX_SIDE, Picture, UndecodableKeyframeError
+from helpers.encoders import NEARLY_LOSSLESS, open_encoder
 from helpers.keyframes import BAR_COLORS, color_bars, decode_picture, encode_keyframe, to_yuv420
 from helpers.video_codecs import CODECS, each_codec
 
@@ -94,6 +95,33 @@ def test_colours_of_10_bits_are_what_was_sent(
     codec: VideoCodec, full: bool, image_format: ImageFormat
 ) -> None:
     keyframe = _bars_of_10_bits(codec, full=full)
+    shown = decode_picture(encode_picture(keyframe, image_format).data)
+    tolerance = 3 if image_format is PNG else 6
+    assert np.abs(bar_centers(shown) - BAR_COLORS).max() <= tolerance
+
+
+@pytest.mark.parametrize("image_format", list(ImageFormat))
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt"),
+    [
+        pytest.param(VP9, "yuv444p", id="VP9 4:4:4"),
+        pytest.param(VP9, "gbrp", id="VP9 of RGB"),
+        pytest.param(H265, "yuv444p", id="H.265 4:4:4"),
+        pytest.param(H265, "yuv422p10le", id="H.265 4:2:2 of 10 bits"),
+    ],
+)
+def test_colours_of_full_chroma_are_what_was_sent(
+    codec: VideoCodec, pix_fmt: str, image_format: ImageFormat
+) -> None:
+    """As browsers send a screen whose text is to be sharp."""
+    frame = av.VideoFrame.from_ndarray(color_bars(), format="rgb24")
+    frame = frame.reformat(format=pix_fmt, dst_colorspace="ITU601")
+    frame.pts = 0
+    lossless = NEARLY_LOSSLESS[codec.name]
+    encoder = open_encoder(codec, frame.width, frame.height, lossless, pix_fmt)
+    data = b"".join(map(bytes, [*encoder.encode(frame), *encoder.encode(None)]))
+    keyframe = Keyframe(codec.decoding, data, 0.0, 0)
+    assert codec.coded_size(data) == (frame.width, frame.height)
     shown = decode_picture(encode_picture(keyframe, image_format).data)
     tolerance = 3 if image_format is PNG else 6
     assert np.abs(bar_centers(shown) - BAR_COLORS).max() <= tolerance
