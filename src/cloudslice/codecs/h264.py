@@ -34,10 +34,10 @@ from cloudslice.codecs.h264_units import (
     rest_kind_of,
     sets_of,
 )
+from cloudslice.codecs.nal_units import join_units, split_units
 from cloudslice.media.tracks import Colors, Decoding
 
 _STAP_A, _FU_A = 24, 28
-_START_CODE = b"\x00\x00\x00\x01"
 _RECOVERY_POINT_SEI = b"\x06\x06\x01\xc4\x80"
 """recovery_frame_cnt 0 and exact_match_flag 1 (ITU-T H.264, D.1.8)."""
 _MAX_SET_BYTES = 1024
@@ -85,13 +85,11 @@ class H264Depacketizer:
     def join(self, payloads: Sequence[bytes]) -> bytes | None:
         """The Annex B access unit, of the units as they came."""
         units = _units(payloads)
-        return None if units is None else b"".join(_START_CODE + unit for unit in units)
+        return None if units is None else join_units(units)
 
     def split(self, frame: bytes) -> list[bytes]:
         """The units of an Annex B access unit, which are payloads (RFC 6184, 5.6)."""
-        # Zeros behind a unit mean nothing (ITU-T H.264, B.2): they may be of the next start code.
-        units = (each.rstrip(b"\0") for each in frame.split(_START_CODE[1:]))
-        return [each for each in units if each]
+        return split_units(frame)
 
     def assemble(
         self, payloads: Sequence[bytes], first: int, *, is_first_known: bool
@@ -118,7 +116,7 @@ class H264Depacketizer:
         if not slices[0].is_idr:
             start = next(i for i, unit in enumerate(rest) if unit[0] & 0x1F == SLICE)
             rest.insert(start, _RECOVERY_POINT_SEI)
-        return b"".join(_START_CODE + unit for unit in [*needed, *rest])
+        return join_units([*needed, *rest])
 
     def _remember(self, units: Iterable[bytes], sequence: int) -> None:
         for each in parameter_sets(units, sequence):
@@ -222,8 +220,7 @@ class _H264:
 
     def coded_size(self, keyframe: bytes) -> tuple[int, int] | None:
         """See `VideoCodec`."""
-        units = keyframe.split(_START_CODE[1:])
-        found = next((each for each in units if each and each[0] & 0x1F == SPS), None)
+        found = next((each for each in split_units(keyframe) if each[0] & 0x1F == SPS), None)
         return None if found is None else coded_size(found)
 
 

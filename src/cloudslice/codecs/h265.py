@@ -35,11 +35,11 @@ from cloudslice.codecs.h265_units import (
     sets_of,
     type_of,
 )
+from cloudslice.codecs.nal_units import join_units, split_units
 from cloudslice.media.tracks import Colors, Decoding
 
 _AGGREGATE, _FRAGMENT = 48, 49
 _FU_HEADER_BYTES = 3
-_START_CODE = b"\x00\x00\x00\x01"
 _MAX_SET_BYTES = 1024
 """A longer parameter set is not kept for later. Ids are below 16, 16 and 64: 96 KiB at most."""
 
@@ -86,13 +86,11 @@ class H265Depacketizer:
     def join(self, payloads: Sequence[bytes]) -> bytes | None:
         """The Annex B access unit, of the units as they came."""
         units = _units(payloads)
-        return None if units is None else b"".join(_START_CODE + unit for unit in units)
+        return None if units is None else join_units(units)
 
     def split(self, frame: bytes) -> list[bytes]:
         """The units of an Annex B access unit, which are payloads (RFC 7798, 4.4.1)."""
-        # Zeros behind a unit mean nothing (ITU-T H.265, B.2): they may be of the next start code.
-        units = (each.rstrip(b"\0") for each in frame.split(_START_CODE[1:]))
-        return [each for each in units if each]
+        return split_units(frame)
 
     def assemble(
         self, payloads: Sequence[bytes], first: int, *, is_first_known: bool
@@ -117,7 +115,7 @@ class H265Depacketizer:
         if not slices or needed is None:
             return None
         rest = [unit for unit in units if type_of(unit) not in (VPS, SPS, PPS)]
-        return b"".join(_START_CODE + unit for unit in [*needed, *rest])
+        return join_units([*needed, *rest])
 
     def _remember(self, units: Iterable[bytes], sequence: int) -> None:
         for each in parameter_sets(units, sequence):
@@ -220,8 +218,7 @@ class _H265:
 
     def coded_size(self, keyframe: bytes) -> tuple[int, int] | None:
         """See `VideoCodec`."""
-        units = keyframe.split(_START_CODE[1:])
-        found = next((each for each in units if each and type_of(each) == SPS), None)
+        found = next((each for each in split_units(keyframe) if type_of(each) == SPS), None)
         return None if found is None else coded_size(found)
 
 
