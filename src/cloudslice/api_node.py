@@ -72,7 +72,7 @@ async def open_api_node(settings: Settings, nats_url: str) -> AsyncIterator[Node
         whip = whip_redirects_app(
             settings, lambda room: find_node(view, room).url, clock, Faults("whip")
         )
-        events = ClusterEvents(registry, callback_apps(settings))
+        events = ClusterEvents(registry, view, callback_apps(settings))
         gateway = Gateway(settings, tasks, services, events, clock)
         ears = RuleEars(view)
         auto_tasks = await stack.enter_async_context(

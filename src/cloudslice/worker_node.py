@@ -108,10 +108,10 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
         ownership = RoomOwnership(registry, view, lease, clock, builtin.has_anchors)
         builtin.on_left(ownership.note_left)
         fence = Fence(lease, clock.utc_ms() // 1000)
-        endings = TaskEndings(registry, view, node)
-        store = KvTaskStore(registry, box, record, token_of, view.room_of, endings)
         events = await open_event_stream(registry, settings)
         webhooks = ClusterWebhooks(settings, database, bus, clock, steady, events, lease)
+        endings = TaskEndings(registry, view, node, webhooks.wait_handed_over)
+        store = KvTaskStore(registry, box, record, token_of, view.room_of, endings)
         delivery = await open_delivery(
             stack,
             settings,

@@ -67,7 +67,7 @@ class ClusterSide:
         self.bucket_wire = await enter(tcp_proxy(self._s3_port))
         self.registry = await enter(open_registry(self._nats_url, name=self.name))
         self.view = await enter(ClusterView(self.registry))
-        self.endings = TaskEndings(self.registry, self.view, self.name)
+        self.endings = TaskEndings(self.registry, self.view, self.name, _all_is_told)
         clock = SystemClock()
         self.lease = NodeLease(
             self.registry, self.name, LEASE_S, clock, lambda session: NodeInfo(self.name, session)
@@ -182,3 +182,7 @@ async def fail_over(one: ClusterSide, two: ClusterSide, task: StoredTask) -> Non
 
 
 OpenSide = Callable[[str], Awaitable[ClusterSide]]
+
+
+async def _all_is_told() -> None:
+    """Nobody is told anything here."""

@@ -94,7 +94,7 @@ class EventSide:
         )
         await enter(self.lease)
         self.senders = await enter(self.webhooks.send(self.registry, self.view))
-        self.events = ClusterEvents(self.registry, callback_apps(settings))
+        self.events = ClusterEvents(self.registry, self.view, callback_apps(settings))
         return self
 
     async def stop(self) -> None:

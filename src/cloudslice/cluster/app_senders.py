@@ -100,7 +100,8 @@ class AppSenders:
     def _begin_anew(self) -> None:
         """The lease had run out: whatever was ours can be another node's by now."""
         self._taken.clear()
-        for _, task in self._sendings.values():
+        for sending, task in self._sendings.values():
+            sending.cancel()
             task.cancel()
         self._news.set()
 
@@ -194,9 +195,10 @@ class AppSenders:
         asyncio.get_running_loop().call_soon(self._news.set)  # when this has ended
 
     async def _stop(self, sdk_app_id: int) -> None:
-        sending, task = self._sendings.pop(sdk_app_id)
+        sending, task = self._sendings[sdk_app_id]
         await end(task)
         try:
             await sending.close()
         except (SupersededError, RegistryError) as error:
             _log.debug("what was sent is not told", reason=str(error), sdk_app_id=sdk_app_id)
+        del self._sendings[sdk_app_id]

@@ -9,12 +9,12 @@
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import structlog
 
+from cloudslice.cluster.ending import end
 from cloudslice.cluster.event_messages import Step
 from cloudslice.cluster.event_replica import EventReplica
 from cloudslice.cluster.event_stream import EventStream
@@ -74,7 +74,7 @@ class AppSending:
         self._news = asyncio.Event()
         self._is_all_read = asyncio.Event()
         self._is_begun = False
-        self._is_over = False
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
         """Send until cancelled.
@@ -85,19 +85,28 @@ class AppSending:
         """
         await self._begin()
         works = (self._sender.run(), self._follow(), self._tell_forever(), self._look_after())
+        # Not a task group, which ends its tasks once: see `ending`.
+        self._tasks = [asyncio.create_task(work) for work in works]
         try:
-            async with asyncio.TaskGroup() as group:
-                for work in works:
-                    group.create_task(self._guard(work))
-        except* SupersededError as errors:
-            raise SupersededError(str(errors.exceptions[0])) from errors
+            done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Begin nothing more; to be closed then."""
+        for task in self._tasks:
+            task.cancel()
 
     async def close(self) -> None:
-        """Tell what is not told yet, when nothing runs any more.
+        """End all that runs still, and tell what is not told yet. `run` has ended.
 
         Raises:
             SupersededError, RegistryError: it is not told, and those events may be sent again.
         """
+        await end(*self._tasks)
+        await asyncio.gather(*self._tasks, return_exceptions=True)  # `run` has raised the first
         if self._is_begun:
             self._untold.extend(self._sender.unrecorded)
             await self._tell()
@@ -147,13 +156,6 @@ class AppSending:
         await self._replica.read_waiting(floor, self._last_step)
         _log.info("webhooks are sent by this node", sdk_app_id=self._sdk_app_id)
 
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
-        """Work that may lose its cancellation (`ending`) looks whether it is over."""
-        try:
-            await work
-        finally:
-            self._is_over = True
-
     async def _follow(self) -> None:
         await self._replica.follow(self._sender.take, self._see)
 
@@ -167,7 +169,7 @@ class AppSending:
         self._news.set()
 
     async def _tell_forever(self) -> None:
-        while not self._is_over:
+        while True:
             await self._news.wait()
             self._news.clear()
             try:
@@ -210,7 +212,7 @@ class AppSending:
         keeper.measure_anew()
         self._is_all_read.set()
         forgotten = 0
-        while not self._is_over:
+        while True:
             await asyncio.sleep(_FORGET_EVERY_S)
             oldest = await self._replica.find_oldest()
             if oldest > forgotten:

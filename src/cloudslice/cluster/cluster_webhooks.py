@@ -161,7 +161,9 @@ class ClusterWebhooks:
                     lambda app: AppSending(app, parts),
                 )
             )
-            await stack.enter_async_context(EventCalls(registry, senders.find, faults))
+            await stack.enter_async_context(
+                EventCalls(registry, self._lease.node, senders.find, faults)
+            )
             self._is_sending = True
             try:
                 yield senders
@@ -169,8 +171,8 @@ class ClusterWebhooks:
                 self._is_sending = False
 
     async def wait_handed_over(self) -> None:
-        """Wait until the stream has all that is recorded here."""
-        await self._handover.wait_idle()
+        """Wait until the stream has all that is on record here now."""
+        await self._handover.wait()
 
     @property
     def counters(self) -> CallbackCounters:

@@ -53,7 +53,7 @@ class Handover:
         self._lanes: dict[tuple[int, int], _Lane] = {}
         self._after_id = 0
         self._news = asyncio.Event()
-        self._is_idle = asyncio.Event()
+        self._has_moved = asyncio.Event()
         self._is_lost = False
         self._handed: Gatherer[int] = Gatherer(
             database,
@@ -66,12 +66,14 @@ class Handover:
 
     def wake(self) -> None:
         """There is a new event, on record."""
-        self._is_idle.clear()
         self._news.set()
 
-    async def wait_idle(self) -> None:
-        """Wait until all events on record are handed over."""
-        await self._is_idle.wait()
+    async def wait(self) -> None:
+        """Wait until all events that are on record now are handed over."""
+        last_id = await self._database.persist(_find_last)
+        while self._after_id < last_id:
+            self._has_moved.clear()
+            await self._has_moved.wait()
 
     async def run(self) -> None:
         """Hand over until cancelled."""
@@ -91,8 +93,6 @@ class Handover:
                     self._faults.caught(error)
                     await asyncio.sleep(_FAULT_PAUSE_S)
                     continue
-                if not self._news.is_set():
-                    self._is_idle.set()
                 await self._news.wait()
 
     async def _hand_over_some(self) -> bool:
@@ -115,6 +115,7 @@ class Handover:
         for _, event in found:
             self._after_id = event.local_id
             self._handed.add(event.local_id)
+        self._has_moved.set()
         return bool(found)
 
     async def _hand_over_lane(self, at: tuple[int, int], events: Iterable[StreamEvent]) -> None:
@@ -163,6 +164,11 @@ class Handover:
 def _prepare(connection: sqlite3.Connection) -> None:
     """Nothing is sent from this table: what a single node has ended there is listed nowhere."""
     connection.execute("DELETE FROM webhooks WHERE state >= 2")
+
+
+def _find_last(connection: sqlite3.Connection) -> int:
+    (last_id,) = connection.execute("SELECT max(id) FROM webhooks").fetchone()
+    return last_id or 0
 
 
 def _find(connection: sqlite3.Connection, after_id: int) -> list[tuple[int, StreamEvent]]:

@@ -7,7 +7,7 @@
    that is cut off in between records it when it is back.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -41,10 +41,18 @@ class TaskEndings:
         registry: holds the records.
         view: is asked for what is only waited for.
         node: the name of this node.
+        wait_told: waits until what is on record here comes before what others tell then.
     """
 
-    def __init__(self, registry: Registry, view: ClusterView, node: str) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        view: ClusterView,
+        node: str,
+        wait_told: Callable[[], Awaitable[None]],
+    ) -> None:
         self.node = node
+        self._wait_told = wait_told
         self._registry = registry
         self._view = view
         self._changes = TaskChanges(registry, view.room_of)

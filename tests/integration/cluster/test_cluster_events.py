@@ -4,15 +4,19 @@ NATS server, to a real receiver."""
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cloudslice.cluster import app_sending
 from cloudslice.events import RobotEntered, RobotLeft, UploadsStarted
+from cloudslice.tasks.model import NoRegistryError
+from cloudslice.webhooks.history import EventQuery, Page
 from helpers.event_side import EventSide
 from helpers.nats_server import NatsServer
 from helpers.waiting import eventually
-from helpers.webhook_site import CALLBACK_KEY, FAST_CALLBACKS, TASK, WebhookSite
+from helpers.webhook_site import APP, CALLBACK_KEY, FAST_CALLBACKS, TASK, WebhookSite
 from helpers.webhooks import WebhookReceiver
 
 pytestmark = [
@@ -20,7 +24,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-OpenSide = Callable[[str], Awaitable[EventSide]]
+OpenSide = Callable[..., Awaitable[EventSide]]
 
 
 @pytest.fixture
@@ -39,12 +43,12 @@ async def open_side(
     nats: NatsServer, tmp_path: Path, receiver: WebhookReceiver
 ) -> AsyncIterator[OpenSide]:
     # A receiver in this loop, which may be busy, gets the time that real ones get.
-    settings = WebhookSite(tmp_path, receiver.url, callbacks={"timeout_s": 5}).settings
     with nats:
         async with AsyncExitStack() as stack:
 
-            async def open_one(name: str) -> EventSide:
-                side = EventSide(name, tmp_path, nats.port, settings, FAST_CALLBACKS)
+            async def open_one(name: str, **callbacks: float) -> EventSide:
+                site = WebhookSite(tmp_path, receiver.url, callbacks={"timeout_s": 5, **callbacks})
+                side = EventSide(name, tmp_path, nats.port, site.settings, FAST_CALLBACKS)
                 await side.start()
                 stack.push_async_callback(side.stop)
                 return side
@@ -230,3 +234,94 @@ async def test_what_is_true_once_of_a_task_is_told_once(
     await two.none_waits(5)
     types = [request.type for request in receiver.requests]
     assert types == [1001, 1003, 1006, 1002, 1006]
+
+
+async def test_the_stream_forgets_what_is_not_kept(
+    open_side: OpenSide, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits is kept, whatever its age; and who sends next begins with what there is."""
+    monkeypatch.setattr(app_sending, "_FORGET_EVERY_S", 0.1)
+    one = await open_side("one", history_hours=0)
+    await one.record_many(range(20))
+    await eventually(lambda: one.webhooks.counters.delivered == 20)
+    receiver.answer = lambda _request: 500
+    await one.record_many(range(20, 23))
+
+    async def count() -> int:
+        info = await one.registry.jetstream.stream_info("cloudslice_events")
+        return int(info.state.messages)
+
+    async with asyncio.timeout(20):
+        while len(await one.list()) != 3 or await count() > 3 + 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    await one.stop()
+    receiver.answer = None
+    await one.start()
+    await receiver.wait_for(lambda r: len(codes(r)) == 23)
+    await one.none_waits(0)
+    assert codes(receiver) == list(range(23))
+
+
+async def test_a_node_knows_when_all_that_it_has_recorded_is_handed_over(
+    open_side: OpenSide, receiver: WebhookReceiver
+) -> None:
+    """So that others tell of what comes after it."""
+    one, two = await open_side("one"), await open_side("two")
+    for begin in range(0, 50, 10):
+        await one.record_many(range(begin, begin + 5))
+        await one.webhooks.wait_handed_over()
+        await two.record_many(range(begin + 5, begin + 10))
+        await two.webhooks.wait_handed_over()
+    await one.none_waits(50)
+    assert codes(receiver) == list(range(50))
+
+
+async def test_nobody_lists_events_while_nobody_sends(open_side: OpenSide) -> None:
+    """Which is told, and so is a lost connection; of an app without a receiver there are none."""
+    one = await open_side("one")
+    assert await one.events.find(EventQuery(7), 0, 10) == Page([], None)
+    await one.stop()
+    with pytest.raises(NoRegistryError):
+        await one.events.find(EventQuery(APP), 0, 10)
+    two = await open_side("two")
+    assert await two.list() == []
+    two.wire.cut()
+    await eventually(lambda: not two.registry.is_connected)
+    with pytest.raises(NoRegistryError):
+        await two.events.replay(EventQuery(APP))
+
+
+async def test_each_app_has_a_sender_of_its_own(
+    nats: NatsServer, tmp_path: Path, receiver: WebhookReceiver
+) -> None:
+    """And all of a node's apps go to others when it stops."""
+    apps = [
+        {
+            "sdk_app_id": number,
+            "secret_key": "x",
+            "callback_url": receiver.url,
+            "callback_key": CALLBACK_KEY,
+        }
+        for number in range(1, 21)
+    ]
+    settings = WebhookSite(tmp_path, apps=apps, callbacks={"timeout_s": 5}).settings
+    with nats:
+        async with AsyncExitStack() as stack:
+            sides = [
+                EventSide(name, tmp_path, nats.port, settings, FAST_CALLBACKS)
+                for name in ("one", "two")
+            ]
+            for side in sides:
+                await side.start()
+                stack.push_async_callback(side.stop)
+            await eventually(lambda: sum(side.senders.count for side in sides) == 20)
+            for app in apps:
+                task = replace(TASK, sdk_app_id=app["sdk_app_id"], task_id=f"task{app}")
+                await sides[0].record_many(range(2), task)
+            await receiver.wait_for(lambda r: len(r.requests) == 40)
+            await sides[0].stop()
+            await eventually(lambda: sides[1].senders.count == 20)
+            for app in apps:
+                task = replace(TASK, sdk_app_id=app["sdk_app_id"], task_id=f"other{app}")
+                await sides[1].record_many(range(2), task)
+            await receiver.wait_for(lambda r: len(r.requests) == 80)
