@@ -27,6 +27,7 @@ from cloudslice.ids import RoomKey
 _QUIET_S = 1.0
 """Who hears nothing for so long asks whether it has missed something."""
 _READY_S = 10.0
+"""What is there may take as long as it is much: a node that starts waits as long as more comes."""
 _RETRY_S = 0.5
 
 _log = structlog.get_logger(__name__)
@@ -150,8 +151,10 @@ class ClusterView:
         """
         self._run = asyncio.create_task(self._follow())
         try:
-            async with asyncio.timeout(_READY_S):
-                await self._is_ready.wait()
+            while not self._is_ready.is_set():
+                self._has_changed.clear()
+                async with asyncio.timeout(_READY_S):
+                    await self._has_changed.wait()
         except TimeoutError as error:
             await self.__aexit__(None, None, None)
             raise RegistryError("NATS does not tell what is in the registry") from error
@@ -217,6 +220,7 @@ class ClusterView:
                             self._drop_others(there)
                             there = None
                             self._is_ready.set()
+                            self._has_changed.set()
             except RegistryError as error:
                 _log.debug("asking the registry for all anew", reason=str(error))
             except Exception as error:
