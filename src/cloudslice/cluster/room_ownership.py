@@ -1,17 +1,13 @@
-"""Which rooms are this node's: it takes those that nobody has, and gives back those nobody needs.
+"""Which rooms this node takes, as nobody has them, and which it gives back, as nobody needs them.
 
-1. A room is the node's by its record in the registry, which is changed by compare-and-set, and as
-   long as the session of the node's lease goes on that the record names.
-2. A room with tasks whose owner's lease has ended is taken by the best node that is there. The
+1. A room with tasks whose owner's lease has ended is taken by the best node that is there. The
    others wait for their turn, so that it is taken even if the best one does not see it.
-3. A builtin room without tasks is taken when an anchor comes to this node (`claim`), and kept while
+2. A builtin room without tasks is taken when an anchor comes to this node (`claim`), and kept while
    anchors are in it. When its owner has gone, it is nobody's: its anchors come again.
-4. The revision of the record is the room's fencing token. A room that was lost and taken again has
-   another one.
+3. When a lease has run out, for as long as a lease each node takes only its own rooms anew.
 """
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,14 +18,14 @@ import structlog
 
 from cloudslice.clock import Clock
 from cloudslice.cluster import registry_keys as keys
-from cloudslice.cluster.cluster_view import ClusterView, NodeInfo, RoomOwner
+from cloudslice.cluster.cluster_view import ClusterView, RoomOwner
 from cloudslice.cluster.ending import end
 from cloudslice.cluster.node_lease import NodeLease
+from cloudslice.cluster.owned_rooms import OwnedRooms
 from cloudslice.cluster.placement import order_nodes
 from cloudslice.cluster.registry import ConflictError, Registry, RegistryError
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomKey
-from cloudslice.tasks.store import StoreError
 
 _TURN_S = 1.0
 """How much longer each node waits than the one before it."""
@@ -40,7 +36,7 @@ _AT_A_TIME = 32
 _log = structlog.get_logger(__name__)
 
 
-class RoomOwnership:
+class RoomOwnership(OwnedRooms):
     """The rooms of this node; an async context manager that takes them and gives them back.
 
     Args:
@@ -64,34 +60,23 @@ class RoomOwnership:
         clock: Clock,
         has_anchors: Callable[[RoomKey], bool] = lambda _room: False,
     ) -> None:
+        super().__init__(registry, view, lease)
         self.taken = 0
         self.is_leaving = False
         self.faults = Faults("room ownership")
-        self._registry = registry
-        self._view = view
-        self._lease = lease
         self._clock = clock
         self._has_anchors = has_anchors
         self._holds: Counter[RoomKey] = Counter()
         """Rooms that somebody is about to come into."""
-        self._owned: dict[RoomKey, int] = {}
-        """Rooms by their tokens."""
-        self._retaken: set[RoomKey] = set()
-        """Of a former session of ours: to be taken anew, unless somebody else has them."""
-        self._given_back: dict[RoomKey, int] = {}
-        """By their last tokens, as long as the view still shows them as ours."""
-        self._giving_back: set[RoomKey] = set()
-        """Whose records are being deleted."""
         self._waiting: dict[RoomKey, float] = {}
         """Rooms that may be without an owner, since which monotonic second."""
         self._others_from = 0.0
         """Before this monotonic second, rooms of other nodes are left to them."""
         self._news = asyncio.Event()
-        self._on_changed: list[Callable[[RoomKey], object]] = []
         self._run: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._lease.on_renewed(self._begin_anew)
+        self._lease.on_renewed(self._note_renewed)
         self._view.listen(self._note)
         for room in {*self._view.rooms, *(task.room for task in self._view.tasks.values())}:
             self._look_at(room)
@@ -106,23 +91,6 @@ class RoomOwnership:
     ) -> None:
         if self._run is not None:
             await end(self._run)
-
-    def on_changed(self, call: Callable[[RoomKey], object]) -> None:
-        """`call` when a room has become this node's, is so by another token, or is no more."""
-        self._on_changed.append(call)
-
-    def find_token(self, room: RoomKey) -> int | None:
-        """The token by which the room is this node's, as far as is known; the lease may have run
-        out meanwhile."""
-        return self._owned.get(room)
-
-    def is_undecided(self, room: RoomKey) -> bool:
-        """Whether the room was this node's when its lease ran out, and may become so again."""
-        return room in self._retaken
-
-    def is_settled(self, room: RoomKey) -> bool:
-        """Whether it is known here that the room is, or is not, this node's."""
-        return room not in self._retaken and room not in self._giving_back
 
     @contextmanager
     def holding(self, room: RoomKey) -> Iterator[None]:
@@ -143,65 +111,23 @@ class RoomOwnership:
         Raises:
             RegistryError: the registry gives no answer.
         """
-        is_free = self._view.owner_of(room) is None and room not in self._owned
+        is_free = self._view.owner_of(room) is None and self.find_token(room) is None
         if is_free and not self.is_leaving:
-            taken = self._view.rooms.get(room)
             with suppress(ConflictError):  # another node was first, or another anchor here
-                await self._take(room, 0 if taken is None else taken.revision)
-        return room in self._owned
+                await self.take(room, self._view.rooms.get(room))
+        return self.find_token(room) is not None
 
     def note_left(self, room: RoomKey) -> None:
         """Give a room back, if nobody needs it any more."""
-        if room in self._owned:
+        if self.find_token(room) is not None:
             self._look_at(room)
-
-    @property
-    def rooms(self) -> list[RoomKey]:
-        """This node's."""
-        return list(self._owned)
 
     def stop_taking(self) -> None:
         """Take no rooms any more: the node is being stopped."""
         self.is_leaving = True
 
-    async def hand_over(self, room: RoomKey, node: NodeInfo) -> None:
-        """Have another node be the owner of a room that is this one's.
-
-        Raises:
-            ConflictError: another node has it already.
-            RegistryError: the registry gives no answer.
-        """
-        token = self._owned[room]
-        self._giving_back.add(room)
-        try:
-            value = json.dumps({"node": node.node, "session": node.session}).encode()
-            await self._registry.update(keys.ROOM + keys.room_part(room), value, token)
-        finally:
-            self._giving_back.discard(room)
-        self._forget(room, token)
-
-    def require_token(self, room: RoomKey) -> int:
-        """The token by which the room is this node's for certain at this moment.
-
-        Raises:
-            StoreError: it is not, or not for certain.
-        """
-        token = self._owned.get(room)
-        if token is None:
-            raise StoreError("the room is another node's")
-        if not self._lease.is_valid:
-            raise StoreError("the node's lease has run out")
-        return token
-
-    @property
-    def count(self) -> int:
-        """How many rooms this node has."""
-        return len(self._owned)
-
-    def _begin_anew(self) -> None:
-        """The lease had run out: whatever was ours can be another node's by now."""
-        self._retaken.update(self._owned)
-        self._owned.clear()
+    def _note_renewed(self) -> None:
+        self.begin_anew()
         self._others_from = self._clock.monotonic() + self._lease.lease_s
         self._news.set()
 
@@ -218,31 +144,16 @@ class RoomOwnership:
             self._look_at(keys.read_task_key(key)[0])
 
     def _look_at(self, room: RoomKey) -> None:
-        token, taken = self._owned.get(room), self._view.rooms.get(room)
-        if token is not None and taken is not None and taken.revision > token:
-            self._lose(room)
-            token = None
-        if taken is None or taken.revision > self._given_back.get(room, 0):
-            self._given_back.pop(room, None)
-            if token is None and taken is not None and self._is_mine(taken):
-                # The answer to our taking has not come, or comes later than this.
-                self._own(room, taken.revision)
+        self.compare(room)
         if self._view.owner_of(room) is None or not self._view.tasks_in(room):
             self._waiting.setdefault(room, self._clock.monotonic())
             self._news.set()
-
-    def _lose(self, room: RoomKey) -> None:
-        self._owned.pop(room, None)
-        self._retaken.discard(room)
-        if room not in self._giving_back:
-            _log.warning("room is another node's now", **_fields(room))
-        self._tell(room)
 
     async def _keep(self) -> None:
         while True:
             try:
                 async with asyncio.timeout(
-                    _LOOK_EVERY_S if self._waiting or self._retaken else None
+                    _LOOK_EVERY_S if self._waiting or self.undecided else None
                 ):
                     await self._news.wait()
             except TimeoutError:
@@ -257,7 +168,7 @@ class RoomOwnership:
     async def _act(self) -> None:
         if not self._lease.is_valid:
             return
-        await self._for_each(self._retaken, self._retake)
+        await self._for_each(self.undecided, self._take_anew)
         await self._for_each(list(self._waiting), self._settle)
 
     async def _for_each(
@@ -276,36 +187,25 @@ class RoomOwnership:
 
         await asyncio.gather(*(one(room) for room in list(rooms)))
 
-    async def _retake(self, room: RoomKey) -> None:
-        """Take a room anew that was ours."""
-        taken = self._view.rooms.get(room)
-        if taken is None or taken.node != self._lease.node:
-            self._retaken.discard(room)
+    async def _take_anew(self, room: RoomKey) -> None:
+        if not await self.retake(room):
             self._waiting.setdefault(room, self._clock.monotonic())
-            self._tell(room)
-            return
-        try:
-            await self._take(room, taken.revision)
-        except ConflictError:
-            found = await self._registry.get(keys.ROOM + keys.room_part(room))
-            if found is None or found.revision != taken.revision:
-                self._lose(room)
 
     async def _settle(self, room: RoomKey) -> None:
         """See to a room that may be without an owner, or without tasks."""
         view = self._view
-        taken, owner, token = view.rooms.get(room), view.owner_of(room), self._owned.get(room)
+        taken, owner, token = view.rooms.get(room), view.owner_of(room), self.find_token(room)
         if not view.tasks_in(room):
             if token is not None:
                 if not self._holds[room] and not self._has_anchors(room):
-                    await self._give_back(room, token)
+                    await self.give_back(room)
             elif taken is not None and owner is None:
                 await self._registry.delete(keys.ROOM + keys.room_part(room), taken.revision)
             if view.tasks_in(room):
                 return  # one has come meanwhile
-        elif owner is None and token is None and room not in self._retaken:
+        elif owner is None and token is None and not self.is_undecided(room):
             if not self.is_leaving and self._is_my_turn(room, taken):
-                await self._take(room, 0 if taken is None else taken.revision)
+                await self.take(room, taken)
                 self.taken += taken is not None and taken.node != self._lease.node
             return
         self._waiting.pop(room, None)
@@ -319,51 +219,3 @@ class RoomOwnership:
         nodes = order_nodes(room, taken, view.nodes.values(), view.room_counts)
         turn = nodes.index(node) if node in nodes else len(nodes)
         return now >= self._waiting[room] + turn * _TURN_S
-
-    async def _give_back(self, room: RoomKey, token: int) -> None:
-        self._giving_back.add(room)
-        try:
-            # Or it is gone, by a try of ours whose answer did not come, or another node's.
-            with suppress(ConflictError):
-                await self._registry.delete(keys.ROOM + keys.room_part(room), token)
-        finally:
-            self._giving_back.discard(room)
-        self._forget(room, token)
-
-    def _forget(self, room: RoomKey, token: int) -> None:
-        if self._owned.get(room) == token:
-            del self._owned[room]
-            self._given_back[room] = token
-            self._tell(room)
-
-    async def _take(self, room: RoomKey, revision: int) -> None:
-        lease = self._lease
-        value = json.dumps({"node": lease.node, "session": lease.session}).encode()
-        key = keys.ROOM + keys.room_part(room)
-        session = lease.session
-        if revision:
-            token = await self._registry.update(key, value, revision)
-        else:
-            token = await self._registry.create(key, value)
-        if lease.session == session:  # or it is to be taken anew
-            self._own(room, token)
-
-    def _is_mine(self, taken: RoomOwner) -> bool:
-        return taken.node == self._lease.node and taken.session == self._lease.session
-
-    def _own(self, room: RoomKey, token: int) -> None:
-        if self._owned.get(room) == token:
-            return
-        self._retaken.discard(room)
-        self._waiting.pop(room, None)
-        self._owned[room] = token
-        _log.info("room is this node's", token=token, **_fields(room))
-        self._tell(room)
-
-    def _tell(self, room: RoomKey) -> None:
-        for call in self._on_changed:
-            call(room)
-
-
-def _fields(room: RoomKey) -> dict[str, object]:
-    return {"sdk_app_id": room.sdk_app_id, "room_id": room.wire_id}
