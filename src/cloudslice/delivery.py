@@ -1,7 +1,6 @@
 """The parts of delivery, put together as every node with media has them."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Protocol
 
@@ -10,7 +9,6 @@ from cloudslice.bus import Bus
 from cloudslice.clock import Clock
 from cloudslice.config import Settings
 from cloudslice.database import Database
-from cloudslice.events import SliceGone, SliceStored
 from cloudslice.metrics import CountedWebhooks, DeliveryParts
 from cloudslice.secrets import SecretBox
 from cloudslice.slices import SliceKind
@@ -103,25 +101,3 @@ async def open_delivery(
         )
     )
     return DeliveryParts(database, steady, bus, spool, uploader, losses, webhooks)
-
-
-class Delivered:
-    """Waits until a node has delivered what it has."""
-
-    def __init__(
-        self, bus: Bus, parts: DeliveryParts, wait_handed_over: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Takes what waits until others have all that there is to tell."""
-        self._parts = parts
-        self._wait_handed_over = wait_handed_over
-        self._news = asyncio.Event()
-        for kind in (SliceStored, SliceGone):
-            bus.listen(kind, lambda _event: self._news.set())
-
-    async def wait(self) -> None:
-        """Wait for it; for ever, if a store does not answer."""
-        await self._parts.spool.flush()
-        while self._parts.uploads.count_waiting():
-            self._news.clear()
-            await self._news.wait()
-        await self._wait_handed_over()

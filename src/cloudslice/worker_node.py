@@ -31,7 +31,7 @@ from cloudslice.cluster.task_endings import TaskEndings
 from cloudslice.cluster.task_supervisor import TaskSupervisor
 from cloudslice.config import Settings
 from cloudslice.database import Database
-from cloudslice.delivery import SCHEMAS, Delivered, open_delivery
+from cloudslice.delivery import SCHEMAS, open_delivery
 from cloudslice.ids import RoomKey
 from cloudslice.metrics import NodeMetrics
 from cloudslice.node import Node, healthz, make_rules, open_media_ports
@@ -186,13 +186,19 @@ async def open_worker_node(settings: Settings, nats_url: str) -> AsyncIterator[N
                 Route("/whip", whip),
             ]
         )
+
+        async def wait_delivered() -> None:
+            await delivery.spool.flush()
+            await delivery.uploads.wait_idle()
+            await webhooks.wait_handed_over()
+
         drain = Drain(
             view,
             lease,
             ownership,
             supervisor,
             clock,
-            Delivered(bus, delivery, webhooks.wait_handed_over).wait,
+            wait_delivered,
             settings.cluster.drain_s,
         )
         yield Node(app, None, ports.shared.udp_port, drain.run)

@@ -59,6 +59,7 @@ async def drain_one(
     print(f"the worker has ended after {time.monotonic() - began:.1f} s")
     assert "unforeseen" not in one.log
     assert f"rooms={len(ROOMS)}" in one.log, "all were moved"
+    assert "the time to drain is over" not in one.log, "all was delivered, and that was seen"
     await two.wait_for_metric(len(ROOMS), "cloudslice_tasks", within_s=40, status="InProgress")
     for room, task_id in tasks.items():
         before = events_of(receiver, task_id, 1004)

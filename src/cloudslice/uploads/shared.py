@@ -131,6 +131,8 @@ class Shared:
     """Uploads under way in queues whose last upload went well."""
     failing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_FAILING))
     """Those in the others, apart: any number of dead buckets leaves the healthy ones room."""
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever it is on record what has become of slices that waited."""
     progress: Progress = field(init=False)
     receipts: Gatherer[Receipt] = field(init=False)
     """Has the events of stored slices on record, then has their files removed."""

@@ -182,6 +182,7 @@ class TaskQueue:
         self._uploading.difference_update(done)
         self._unrecorded.difference_update(done)
         self._wake.set()
+        self._shared.settled.set()
 
     def _note_success(self, pending: Pending, stored: Slice, url: str) -> None:
         # Not after a single failure: then it may well be the slice that is at fault.

@@ -152,6 +152,12 @@ class Uploader:
         """What the spool may take until it is as good as full."""
         return self._limit.room_bytes
 
+    async def wait_idle(self) -> None:
+        """Wait until no slice waits for its upload; for ever, if a store does not answer."""
+        while self.count_waiting():
+            self._shared.settled.clear()
+            await self._shared.settled.wait()
+
     def count_waiting(self) -> int:
         """How many slices wait for their upload."""
         return sum(queue.size for queue in self.queues.all())
