@@ -42,7 +42,9 @@ from helpers.lossy_relay import Weather, lossy_relay
 from helpers.media_port import media_port
 from helpers.room_observer import make_bus
 from helpers.rtp import RecordingSink, runs
-from helpers.video_codecs import each_codec
+
+each_codec = pytest.mark.parametrize("codec", [VP8, H264, VP9, AV1], ids=lambda each: each.name)
+"""That Debian's Chromium encodes."""
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -184,7 +186,7 @@ navigator.mediaDevices.getUserMedia = async () => {
 """Instead of a camera: colour bars as a page draws them."""
 
 
-@pytest.mark.parametrize("codec", [VP8, H264, VP9, AV1], ids=lambda each: each.name)
+@each_codec
 async def test_a_canvas_has_the_colours_that_were_drawn(stage: Stage, codec: VideoCodec) -> None:
     """Within 3 levels: of RGB, not of a camera's YUV, which Chromium says beside the stream."""
     script = _CANVAS.replace("COLORS", json.dumps(BAR_COLORS.tolist()))
@@ -210,11 +212,12 @@ async def test_lost_packets_are_repaired_on_the_media_ssrc(
     async with lossy_relay((host, udp_port), weather) as (_relay, relay_port):
         monkeypatch.setattr(UdpPort, "candidates", [(host, relay_port)])
         async with stage.anchor(codec) as (browser, connection, video, _sink):
-            for _ in range(8):
+            made = nacks = 0
+            while made < 8 or not nacks:  # a small key frame may have lost nothing
                 frame = decode_keyframe(codec.decoding, (await keyframe(video, 1.5)).data)
                 assert frame.width * 9 == frame.height * 16
+                nacks = (await browser.stats())["video"]["nackCount"]
+                made += 1
             assert weather.lost > 0
             assert connection.counts["unassigned"] == 0
-            stats = await browser.stats()
-            assert stats["video"]["nackCount"] > 0
-            assert video.counts["keyframe_requests"] <= 14
+            assert video.counts["keyframe_requests"] <= 1.75 * made
