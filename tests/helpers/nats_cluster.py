@@ -94,7 +94,10 @@ cluster {{ name: test, listen: 127.0.0.1:{route}, routes: [{peers}] }}""",
         return [number for number, each in enumerate(self.servers) if each.is_running]
 
     def _is_ready(self, number: int) -> bool:
-        return (_ask(self._monitors[number], "healthz") or {}).get("status") == "ok"
+        monitor = self._monitors[number]
+        # A server that has just begun may call itself healthy before there is a leader.
+        has_leader = (_ask(monitor, "jsz") or {}).get("meta_cluster", {}).get("leader")
+        return bool(has_leader) and (_ask(monitor, "healthz") or {}).get("status") == "ok"
 
 
 def _ask(port: int, path: str) -> dict[str, Any] | None:
