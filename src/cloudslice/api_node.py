@@ -23,7 +23,7 @@ from cloudslice.cluster.cluster_webhooks import callback_apps
 from cloudslice.cluster.event_calls import ClusterEvents
 from cloudslice.cluster.joining import check_secret, check_settings
 from cloudslice.cluster.kv_task_store import KvTaskStore
-from cloudslice.cluster.registry import open_registry
+from cloudslice.cluster.registry_opening import open_registry
 from cloudslice.cluster.removals import DistantRooms
 from cloudslice.cluster.room_places import find_node
 from cloudslice.config import Settings

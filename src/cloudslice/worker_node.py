@@ -23,7 +23,7 @@ from cloudslice.cluster.joining import check_secret, check_settings, choose_url,
 from cloudslice.cluster.kv_task_store import KvTaskStore
 from cloudslice.cluster.node_lease import NodeLease
 from cloudslice.cluster.orphaned_endings import OrphanedEndings
-from cloudslice.cluster.registry import open_registry
+from cloudslice.cluster.registry_opening import open_registry
 from cloudslice.cluster.removals import Removals
 from cloudslice.cluster.room_ownership import RoomOwnership
 from cloudslice.cluster.room_places import WorkerPlaces

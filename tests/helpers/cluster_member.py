@@ -9,7 +9,8 @@ from cloudslice.cluster.cluster_view import ClusterView, NodeInfo
 from cloudslice.cluster.fence import Fence
 from cloudslice.cluster.kv_task_store import KvTaskStore
 from cloudslice.cluster.node_lease import NodeLease
-from cloudslice.cluster.registry import Registry, open_registry
+from cloudslice.cluster.registry import Registry
+from cloudslice.cluster.registry_opening import open_registry
 from cloudslice.cluster.room_ownership import RoomOwnership
 from cloudslice.ids import RoomKey
 from cloudslice.secrets import SecretBox

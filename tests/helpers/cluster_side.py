@@ -14,7 +14,8 @@ from cloudslice.cluster.fence import Fence
 from cloudslice.cluster.kv_task_store import KvTaskStore
 from cloudslice.cluster.node_lease import NodeLease
 from cloudslice.cluster.orphaned_endings import OrphanedEndings
-from cloudslice.cluster.registry import Registry, open_registry
+from cloudslice.cluster.registry import Registry
+from cloudslice.cluster.registry_opening import open_registry
 from cloudslice.cluster.task_endings import TaskEndings
 from cloudslice.cluster.task_records import Owner, read_owner
 from cloudslice.events import RobotLeft, SliceStored, UploadFailed, UploadsEnded

@@ -14,7 +14,8 @@ from cloudslice.cluster.cluster_webhooks import ClusterWebhooks, callback_apps, 
 from cloudslice.cluster.event_calls import ClusterEvents
 from cloudslice.cluster.event_stream import EventStream
 from cloudslice.cluster.node_lease import NodeLease
-from cloudslice.cluster.registry import Registry, open_registry
+from cloudslice.cluster.registry import Registry
+from cloudslice.cluster.registry_opening import open_registry
 from cloudslice.config import Settings
 from cloudslice.database import Database
 from cloudslice.events import UploadFailed

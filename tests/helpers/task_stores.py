@@ -8,7 +8,7 @@ import pytest
 
 from cloudslice.bus import Bus
 from cloudslice.cluster.kv_task_store import KvTaskStore
-from cloudslice.cluster.registry import open_registry
+from cloudslice.cluster.registry_opening import open_registry
 from cloudslice.database import Database
 from cloudslice.events import RobotEntered, RobotLeft
 from cloudslice.ids import RoomIdType, RoomKey

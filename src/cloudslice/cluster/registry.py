@@ -9,43 +9,30 @@ A value is never empty: a message without content is a marker of a key that is g
 """
 
 import asyncio
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext, api
-from nats.js.errors import (
-    APIError,
-    BucketNotFoundError,
-    NoStreamResponseError,
-    NotFoundError,
-    ServiceUnavailableError,
-)
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
-_BUCKET = "cloudslice"
-_SUBJECTS = f"$KV.{_BUCKET}."
-_STREAM = f"KV_{_BUCKET}"
-_MIN_VERSION = (2, 11)
-"""The first with a time to live for each key."""
-_CONNECT_S = 5.0
-_ANSWER_S = 2.0
+BUCKET = "cloudslice"
+_SUBJECTS = f"$KV.{BUCKET}."
+_STREAM = f"KV_{BUCKET}"
+ANSWER_S = 2.0
 """An answer that takes longer does not come: a stream without a leader gives none."""
 _BEGIN_S = 10.0
 """What is there begins to come within so many seconds, and goes on."""
 _AGAIN_S = 0.05
 """After so long a change that no server has taken is offered again."""
-_MARKER_S = 60
+MARKER_S = 60
 """So long it is known of a key that it is gone."""
 _WRONG_REVISION = (10071, 10164)
 """Error codes of JetStream: the key's last revision is not the one that was expected."""
-
-_log = structlog.get_logger(__name__)
 
 
 class RegistryError(Exception):
@@ -139,7 +126,7 @@ class Registry:
             ConflictError: it has another revision.
         """
         headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
-        await self._publish(key, b"", headers | expecting(revision), _MARKER_S)
+        await self._publish(key, b"", headers | expecting(revision), MARKER_S)
 
     async def changes(self, *, quiet_s: float) -> AsyncGenerator[Entry | None, None]:
         """All keys that are there, then None, then all changes, in order; for ever. The value of
@@ -206,7 +193,7 @@ class Registry:
         Raises:
             ConflictError: the subject's last message is not the one that `headers` expect.
         """
-        deadline = asyncio.get_running_loop().time() + _ANSWER_S
+        deadline = asyncio.get_running_loop().time() + ANSWER_S
         while True:
             self.check_connection()
             with translated():
@@ -229,97 +216,6 @@ class Registry:
         self, key: str, value: bytes, headers: dict[str, Any], ttl_s: int | None
     ) -> int:
         return await self.publish(_SUBJECTS + key, value, headers, ttl_s)
-
-
-@asynccontextmanager
-async def open_registry(url: str, *, name: str, replicas: int = 1) -> AsyncIterator[Registry]:
-    """The registry on the servers at `url`, made if it is not there.
-
-    Args:
-        url: ``nats://host:port``, several with commas between them.
-        name: what the servers call this client.
-        replicas: how many servers hold it, when it is made.
-
-    Raises:
-        RegistryError: no server answers, it is too old, or it has no JetStream.
-    """
-    shown = _without_secrets(url)
-    client = await _connect(url, shown, name)
-    try:
-        version = client.connected_server_version
-        if (version.major, version.minor) < _MIN_VERSION:
-            raise RegistryError(
-                f"{shown}: this is NATS {version.major}.{version.minor}.{version.patch}; "
-                f"a cluster needs NATS {'.'.join(map(str, _MIN_VERSION))} or newer"
-            )
-        stream = client.jetstream(timeout=_ANSWER_S)
-        await _make_bucket(shown, stream, replicas)
-        yield Registry(client, stream)
-    finally:
-        await client.close()
-
-
-def _without_secrets(url: str) -> str:
-    """The same servers, without users, passwords and tokens: for the log."""
-    return ",".join(re.sub(r"^(\w+://)?.*@", r"\1", each) for each in url.split(","))
-
-
-async def _connect(url: str, shown: str, name: str) -> Client:
-    reason = ""
-
-    async def note_lost() -> None:
-        if not client.is_closed:
-            _log.warning("no connection to NATS")
-
-    async def note_found() -> None:
-        _log.info("connected to NATS again")
-
-    async def note_error(error: Exception) -> None:
-        nonlocal reason
-        if isinstance(error, NatsError):  # what the server says, not how the connection ends then
-            reason = f": {error}"
-        _log.debug("error of the NATS client", error=repr(error))
-
-    client = Client()
-    try:
-        async with asyncio.timeout(_CONNECT_S):
-            await client.connect(
-                url.split(","),
-                name=name,
-                connect_timeout=2,
-                reconnect_time_wait=0.25,  # type: ignore[arg-type]  # seconds for sleep()
-                max_reconnect_attempts=-1,
-                ping_interval=2,
-                max_outstanding_pings=2,
-                disconnected_cb=note_lost,
-                reconnected_cb=note_found,
-                error_cb=note_error,
-            )
-            return client
-    except TimeoutError as error:
-        raise RegistryError(
-            f"{shown}: no NATS server let us in within {_CONNECT_S:g} s{reason}"
-        ) from error
-    except (NatsError, OSError, ValueError) as error:
-        raise RegistryError(f"{shown}: cannot connect to NATS: {error}") from error
-
-
-async def _make_bucket(shown: str, stream: JetStreamContext, replicas: int) -> None:
-    """Make the bucket, if it is not there."""
-    try:
-        try:
-            await stream.key_value(_BUCKET)
-        except BucketNotFoundError:
-            config = api.KeyValueConfig(
-                bucket=_BUCKET, limit_marker_ttl=_MARKER_S, replicas=replicas
-            )
-            await stream.create_key_value(config)
-    except ServiceUnavailableError as error:
-        raise RegistryError(
-            f"{shown}: NATS has no JetStream: it is not started with -js"
-        ) from error
-    except (NatsError, TimeoutError) as error:
-        raise RegistryError(f"{shown}: JetStream of NATS cannot be used: {error}") from error
 
 
 def expecting(revision: int) -> dict[str, str]:

@@ -15,7 +15,8 @@ from cloudslice.cluster.cluster_tasks import ClusterTasks
 from cloudslice.cluster.cluster_view import ClusterView, NodeInfo
 from cloudslice.cluster.joining import check_secret, check_settings, load_node_name
 from cloudslice.cluster.kv_task_store import KvTaskStore
-from cloudslice.cluster.registry import Registry, open_registry
+from cloudslice.cluster.registry import Registry
+from cloudslice.cluster.registry_opening import open_registry
 from cloudslice.config import Settings
 from cloudslice.rooms.management import RoomNotFoundError
 from cloudslice.secrets import SecretBox, SecretKeyError

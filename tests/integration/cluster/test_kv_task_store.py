@@ -10,7 +10,8 @@ import pytest
 
 from cloudslice.cluster import registry_keys as keys
 from cloudslice.cluster.kv_task_store import KvTaskStore, NotOwnerError
-from cloudslice.cluster.registry import Registry, open_registry
+from cloudslice.cluster.registry import Registry
+from cloudslice.cluster.registry_opening import open_registry
 from cloudslice.cluster.task_records import Owner
 from cloudslice.events import RobotEntered
 from cloudslice.rooms.base import LeaveCode

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from cloudslice.cluster.registry import ConflictError, Entry, Registry, RegistryError, open_registry
+from cloudslice.cluster.registry import ConflictError, Entry, Registry, RegistryError
+from cloudslice.cluster.registry_opening import open_registry
+from helpers.nats_cluster import SIZE, NatsCluster
 from helpers.nats_server import NatsServer, OldNats
 from helpers.waiting import eventually
 
@@ -131,6 +133,25 @@ async def test_a_server_without_jetstream_is_refused(tmp_path: Path) -> None:
     ):
         async with open_registry(server.url, name="test"):
             pass
+
+
+async def test_servers_that_are_about_to_elect_a_leader_are_waited_for(tmp_path: Path) -> None:
+    """As when all machines of a cluster start at once."""
+    cluster = NatsCluster(tmp_path)
+
+    async def use() -> int:
+        async with open_registry(cluster.url, name="test", replicas=SIZE) as registry:
+            return await registry.create("node.a", b"is there")
+
+    try:
+        await asyncio.to_thread(cluster.servers[0].start)
+        using = asyncio.create_task(use())
+        await asyncio.wait([using], timeout=3)  # one of three elects nobody
+        assert not using.done()
+        await cluster.start()
+        assert await using > 0
+    finally:
+        cluster.kill()
 
 
 async def test_where_no_server_is_the_error_names_the_address(unused_tcp_port: int) -> None:

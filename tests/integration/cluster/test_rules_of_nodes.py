@@ -14,7 +14,8 @@ from cloudslice.cluster.cluster_auto_tasks import RuleCalls, RuleEars
 from cloudslice.cluster.cluster_tasks import ClusterTasks
 from cloudslice.cluster.cluster_view import ClusterView, NodeInfo
 from cloudslice.cluster.kv_task_store import KvTaskStore
-from cloudslice.cluster.registry import Registry, open_registry
+from cloudslice.cluster.registry import Registry
+from cloudslice.cluster.registry_opening import open_registry
 from cloudslice.config import Settings
 from cloudslice.ids import RoomIdType, RoomKey
 from cloudslice.rooms.base import LeaveCode
