@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from cloudslice.clock import Clock
 from cloudslice.ids import TrackKind
-from cloudslice.webrtc import peer_connection
+from cloudslice.webrtc import connection_user
 from cloudslice.webrtc.accepting import ReceivePolicy
+from cloudslice.webrtc.connection_user import CloseReason, ConnectionState
 from cloudslice.webrtc.dtls import DtlsCertificate
-from cloudslice.webrtc.peer_connection import CloseReason, ConnectionState, PeerConnection
+from cloudslice.webrtc.peer_connection import PeerConnection
 from cloudslice.webrtc.remote_description import parse_remote_description
 from cloudslice_publisher.media import Media
 from cloudslice_publisher.ports import ReadyPorts, SenderPort
@@ -88,7 +89,7 @@ class Connection:
         self._peer = PeerConnection(
             self._port,
             certificate,
-            peer_connection.ConnectionOptions(
+            connection_user.ConnectionOptions(
                 _SENDS_ONLY, options.consent_timeout_s, is_controlling=True
             ),
             self,

@@ -11,15 +11,11 @@ from cloudslice.ids import TrackKind
 from cloudslice.media.tracks import Keyframe, OpusRun
 from cloudslice.webrtc.accepting import ReceivePolicy
 from cloudslice.webrtc.audio_receiver import AudioReceiver
+from cloudslice.webrtc.connection_user import CloseReason, ConnectionOptions, ConnectionState
 from cloudslice.webrtc.dtls import DtlsCertificate
 from cloudslice.webrtc.local_description import OfferedSection
 from cloudslice.webrtc.media_attributes import Direction
-from cloudslice.webrtc.peer_connection import (
-    CloseReason,
-    ConnectionOptions,
-    ConnectionState,
-    PeerConnection,
-)
+from cloudslice.webrtc.peer_connection import PeerConnection
 from cloudslice.webrtc.remote_description import parse_remote_description
 from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.port import PortOptions, UdpPort

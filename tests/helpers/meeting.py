@@ -12,8 +12,9 @@ from cloudslice.ids import TrackKind
 from cloudslice.tick import PERIOD_S
 from cloudslice.webrtc.accepting import ReceivePolicy
 from cloudslice.webrtc.audio_receiver import AudioReceiver
+from cloudslice.webrtc.connection_user import CloseReason, ConnectionOptions
 from cloudslice.webrtc.dtls import DtlsCertificate
-from cloudslice.webrtc.peer_connection import CloseReason, ConnectionOptions, PeerConnection
+from cloudslice.webrtc.peer_connection import PeerConnection
 from cloudslice.webrtc.remote_description import parse_remote_description
 from cloudslice.webrtc.udp.addresses import AddressRules
 from cloudslice.webrtc.udp.paths import Path, make_path

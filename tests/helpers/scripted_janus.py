@@ -14,7 +14,8 @@ from cloudslice.rooms.janus.roster import Source
 from cloudslice.rooms.janus.session import Answer, Listener
 from cloudslice.rooms.remote.remote_audio_track import RemoteAudioTrack
 from cloudslice.rooms.remote.remote_tracks import RemoteTrack
-from cloudslice.webrtc.peer_connection import ConnectionUser, PeerConnection
+from cloudslice.webrtc.connection_user import ConnectionUser
+from cloudslice.webrtc.peer_connection import PeerConnection
 from helpers.meeting import CERTIFICATE, HOME, OPTIONS, MemoryPort
 from helpers.peer import Peer, shuttle
 from helpers.slice_store import ManualClock

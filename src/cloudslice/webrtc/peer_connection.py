@@ -7,28 +7,25 @@
 3. A connection ends once, for one reason. After that nothing comes of it.
 """
 
-import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from enum import Enum
 from math import inf
-from typing import Protocol
 
 from cloudslice.clock import Clock
-from cloudslice.webrtc.accepting import ReceivePolicy, accept_offer
 from cloudslice.webrtc.candidates import Candidate, IceCredentials, host_candidates
+from cloudslice.webrtc.connection_user import (
+    CloseReason,
+    ConnectionOptions,
+    ConnectionState,
+    ConnectionUser,
+    RtcpListener,
+)
+from cloudslice.webrtc.descriptions import Descriptions
 from cloudslice.webrtc.dtls import DtlsCertificate
 from cloudslice.webrtc.ice import IceAgent
-from cloudslice.webrtc.local_description import (
-    LocalParameters,
-    OfferedSection,
-    write_answer,
-    write_offer,
-)
+from cloudslice.webrtc.local_description import OfferedSection
 from cloudslice.webrtc.negotiation import Negotiation
-from cloudslice.webrtc.offering import accept_answer
 from cloudslice.webrtc.receiver import ReceiverHooks
 from cloudslice.webrtc.receiver_reports import ReceiverReports
 from cloudslice.webrtc.remote_description import RemoteDescription
@@ -39,67 +36,6 @@ from cloudslice.webrtc.transport import Transport, TransportFailedError
 from cloudslice.webrtc.udp.port import UdpPort
 
 _REPORT_RETRY_S = 0.1
-
-
-class ConnectionState(Enum):
-    """Where a connection is on its way; it never goes back."""
-
-    CONNECTING = "connecting"
-    CONNECTED = "connected"
-    CLOSED = "closed"
-
-
-class CloseReason(Enum):
-    """Why a connection ended."""
-
-    LEFT = "left"
-    """The peer said goodbye."""
-    LOST = "lost"
-    """Nothing authentic came from the peer for too long."""
-    FAILED = "failed"
-    """The connection was never made."""
-    ENDED = "ended"
-    """We ended it."""
-
-
-class ConnectionUser(Protocol):
-    """Who uses a connection. Called on the event loop; must not block."""
-
-    def on_connected(self) -> None:
-        """Media can come. Called once."""
-        ...
-
-    def on_closed(self, reason: CloseReason, failure: str) -> None:
-        """The connection has ended, whoever ended it. Called once.
-
-        Args:
-            reason: why.
-            failure: what went wrong with the transport; empty if nothing did.
-        """
-        ...
-
-
-class RtcpListener(Protocol):
-    """Hears what the peer says of the media that we send. Called on the event loop."""
-
-    def on_rtcp(self, packet: bytes) -> None:
-        """An RTCP compound packet has come that is surely the peer's."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionOptions:
-    """How a connection behaves.
-
-    Attributes:
-        policy: what is received, and whether we are ICE-lite.
-        consent_timeout_s: the peer is lost when nothing authentic came for so long.
-        is_controlling: whether a full ICE agent of ours chooses the path.
-    """
-
-    policy: ReceivePolicy
-    consent_timeout_s: float
-    is_controlling: bool = False
 
 
 class PeerConnection:
@@ -133,15 +69,11 @@ class PeerConnection:
         self.transport = Transport(ice, certificate, port.send, now)
         self.rtcp_listener: RtcpListener | None = None
         self._port = port
-        self._certificate = certificate
+        self._descriptions = Descriptions(options.policy, certificate.fingerprint)
         self._options = options
         self._user = user
         self._clock = clock
         self._last_authentic = self._heard_until = now
-        self._session_id = str(secrets.randbits(62))
-        self._version = 0
-        self._negotiation: Negotiation | None = None
-        self._offered: Sequence[OfferedSection] = ()
         self._reports = ReceiverReports(options.policy.max_video_bitrate_kbps)
         self._refused = Counter[str]()
         self._deadline = -inf
@@ -162,7 +94,7 @@ class PeerConnection:
     @property
     def negotiation(self) -> Negotiation | None:
         """What is agreed on; None before the first offer and answer."""
-        return self._negotiation
+        return self._descriptions.agreed
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -175,10 +107,8 @@ class PeerConnection:
         Raises:
             SdpError: we cannot agree to it; nothing has changed then.
         """
-        negotiation = accept_offer(offer, self._options.policy, self._negotiation)
-        self._apply(negotiation)
-        self._version += 1
-        return write_answer(negotiation, self._local_parameters(), self._version)
+        self._apply(self._descriptions.take_offer(offer))
+        return self._descriptions.write_answer(self.transport.ice.local, self.candidates)
 
     def offer(self, sections: Sequence[OfferedSection], *, restarts_ice: bool = False) -> str:
         """An offer of ours with these sections.
@@ -191,9 +121,7 @@ class PeerConnection:
         if restarts_ice:
             self.transport.ice.restart(self._clock.monotonic())
             self._port.owners.set_ufrags(self.peer, self.transport.ice.ufrags)
-        self._offered = tuple(sections)
-        self._version += 1
-        return write_offer(self._offered, self._local_parameters(), self._version)
+        return self._descriptions.write_offer(sections, self.transport.ice.local, self.candidates)
 
     def accept(self, answer: RemoteDescription) -> None:
         """Agree to the answer to our last offer.
@@ -201,15 +129,7 @@ class PeerConnection:
         Raises:
             SdpError: it is none to our offer; nothing has changed then.
         """
-        negotiation = accept_answer(
-            self._offered,
-            answer,
-            self._negotiation,
-            we_are_ice_lite=self._options.policy.we_are_ice_lite,
-            needs_media=self._options.policy.needs_media,
-            catalog=self._options.policy.catalog,
-        )
-        self._apply(negotiation)
+        self._apply(self._descriptions.take_answer(answer))
 
     def add_candidate(self, candidate: Candidate) -> None:
         """The peer may be reached there, too (trickle ICE, RFC 8838)."""
@@ -326,17 +246,7 @@ class PeerConnection:
     def _wake(self, at: float) -> None:
         self._deadline = min(self._deadline, at)
 
-    def _local_parameters(self) -> LocalParameters:
-        return LocalParameters(
-            session_id=self._session_id,
-            ice=self.transport.ice.local,
-            fingerprint=self._certificate.fingerprint,
-            candidates=self.candidates,
-            is_ice_lite=self._options.policy.we_are_ice_lite,
-        )
-
     def _apply(self, negotiation: Negotiation) -> None:
-        self._negotiation = negotiation
         if negotiation.transport is not None:
             self.transport.negotiate(negotiation.transport, self._clock.monotonic())
             self._port.owners.set_ufrags(self.peer, self.transport.ice.ufrags)

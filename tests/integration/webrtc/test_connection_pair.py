@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cloudslice.webrtc.peer_connection import ConnectionState
+from cloudslice.webrtc.connection_user import ConnectionState
 from helpers.connection_pair import Anchor, ConnectionPair
 
 

@@ -15,8 +15,8 @@ from cloudslice.ids import TrackKind
 from cloudslice.media.tracks import Keyframe
 from cloudslice.tick import PERIOD_S
 from cloudslice.webrtc.candidates import IceCredentials
+from cloudslice.webrtc.connection_user import CloseReason, ConnectionState
 from cloudslice.webrtc.dtls import DtlsCertificate, DtlsEndpoint
-from cloudslice.webrtc.peer_connection import CloseReason, ConnectionState
 from cloudslice.webrtc.remote_description import parse_remote_description
 from cloudslice.webrtc.streams import Streams
 from cloudslice.webrtc.transport import Transport

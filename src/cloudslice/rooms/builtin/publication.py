@@ -7,7 +7,8 @@ from cloudslice.ids import RoomKey, TrackKind
 from cloudslice.media.tracks import AudioTrack, VideoTrack
 from cloudslice.webrtc.accepting import ReceivePolicy
 from cloudslice.webrtc.audio_receiver import AudioReceiver
-from cloudslice.webrtc.peer_connection import CloseReason, ConnectionOptions, PeerConnection
+from cloudslice.webrtc.connection_user import CloseReason, ConnectionOptions
+from cloudslice.webrtc.peer_connection import PeerConnection
 from cloudslice.webrtc.receiver import Receiver
 from cloudslice.webrtc.video_receiver import VideoReceiver
 

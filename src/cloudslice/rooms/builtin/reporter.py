@@ -16,7 +16,7 @@ from cloudslice.events import (
 from cloudslice.faults import Faults
 from cloudslice.ids import RoomKey, TrackKind
 from cloudslice.rooms.builtin.publication import Publication
-from cloudslice.webrtc.peer_connection import CloseReason
+from cloudslice.webrtc.connection_user import CloseReason
 
 _INTERVAL_S = 0.4
 _SILENT_S = {TrackKind.AUDIO: 2.0, TrackKind.VIDEO: 6.0, TrackKind.AUX: 6.0}

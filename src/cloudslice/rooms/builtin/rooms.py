@@ -20,8 +20,9 @@ from cloudslice.rooms.builtin.reporter import RoomReporter
 from cloudslice.rooms.management import RoomNotFoundError
 from cloudslice.tick import Tick
 from cloudslice.webrtc.accepting import ReceivePolicy
+from cloudslice.webrtc.connection_user import CloseReason
 from cloudslice.webrtc.dtls import DtlsCertificate
-from cloudslice.webrtc.peer_connection import CloseReason, PeerConnection
+from cloudslice.webrtc.peer_connection import PeerConnection
 from cloudslice.webrtc.remote_description import RemoteDescription
 from cloudslice.webrtc.udp.port import UdpPort
 

@@ -33,9 +33,10 @@ from cloudslice.rooms.builtin.whip_http import (
 from cloudslice.rooms.builtin.whip_places import NoPlaceError, OnePlace, RoomPlaces
 from cloudslice.webrtc.accepting import ReceivePolicy, accept_offer
 from cloudslice.webrtc.candidates import IceCredentials
+from cloudslice.webrtc.connection_user import CloseReason
 from cloudslice.webrtc.ice_fragment import parse_fragment, write_fragment
 from cloudslice.webrtc.negotiation import Negotiation, UnusableOfferError
-from cloudslice.webrtc.peer_connection import CloseReason, PeerConnection
+from cloudslice.webrtc.peer_connection import PeerConnection
 from cloudslice.webrtc.remote_description import RemoteDescription, parse_remote_description
 from cloudslice.webrtc.sdp import SdpError
 

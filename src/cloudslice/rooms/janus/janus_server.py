@@ -30,8 +30,9 @@ from cloudslice.rooms.remote.user_ids import to_user_id
 from cloudslice.settings.room_settings import JanusSettings
 from cloudslice.tick import Tick
 from cloudslice.webrtc.accepting import ReceivePolicy
+from cloudslice.webrtc.connection_user import ConnectionOptions, ConnectionUser
 from cloudslice.webrtc.dtls import DtlsCertificate
-from cloudslice.webrtc.peer_connection import ConnectionOptions, ConnectionUser, PeerConnection
+from cloudslice.webrtc.peer_connection import PeerConnection
 from cloudslice.webrtc.udp.port import UdpPort
 
 _FIRST_VERSION = 1000

@@ -22,7 +22,8 @@ from cloudslice.rooms.janus.session import JanusSession
 from cloudslice.rooms.remote.remote_tracks import RemoteTrack
 from cloudslice.rooms.remote.room_server import UnreachableError
 from cloudslice.webrtc.candidates import Candidate
-from cloudslice.webrtc.peer_connection import CloseReason, ConnectionUser, PeerConnection
+from cloudslice.webrtc.connection_user import CloseReason, ConnectionUser
+from cloudslice.webrtc.peer_connection import PeerConnection
 from cloudslice.webrtc.remote_description import parse_remote_description
 from cloudslice.webrtc.sdp import SdpError
 from cloudslice.webrtc.transport_parameters import parse_candidate

@@ -31,8 +31,9 @@ from cloudslice.rooms.remote.user_ids import identity_to_tell
 from cloudslice.settings.room_settings import LivekitSettings
 from cloudslice.tick import Tick
 from cloudslice.webrtc.accepting import ReceivePolicy
+from cloudslice.webrtc.connection_user import ConnectionOptions
 from cloudslice.webrtc.dtls import DtlsCertificate
-from cloudslice.webrtc.peer_connection import ConnectionOptions, PeerConnection
+from cloudslice.webrtc.peer_connection import PeerConnection
 from cloudslice.webrtc.udp.media_ports import MediaPorts
 from cloudslice.webrtc.udp.port import UdpPort
 

@@ -22,7 +22,8 @@ from cloudslice.rooms.livekit.livekit_session import LivekitSession, VisitPlace
 from cloudslice.rooms.livekit.livekit_subscriptions import Subscriptions
 from cloudslice.rooms.remote.remote_track import ignore_change
 from cloudslice.rooms.remote.room_server import Tracks, UnreachableError
-from cloudslice.webrtc.peer_connection import CloseReason, PeerConnection
+from cloudslice.webrtc.connection_user import CloseReason
+from cloudslice.webrtc.peer_connection import PeerConnection
 from cloudslice.webrtc.sdp import SdpError
 from cloudslice.webrtc.transport_parameters import parse_candidate
 from cloudslice.webrtc.udp.port import UdpPort

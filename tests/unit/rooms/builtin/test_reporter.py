@@ -11,7 +11,7 @@ from cloudslice.faults import Faults
 from cloudslice.ids import RoomIdType, RoomKey, TrackKind
 from cloudslice.rooms.builtin.publication import Publication
 from cloudslice.rooms.builtin.reporter import RoomReporter
-from cloudslice.webrtc.peer_connection import CloseReason
+from cloudslice.webrtc.connection_user import CloseReason
 from helpers.room_observer import RecordingObserver, RoomEvent
 
 ROOM = RoomKey(1, "150", RoomIdType.NUMBER)

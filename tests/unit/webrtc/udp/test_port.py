@@ -16,13 +16,9 @@ from cloudslice.media.tracks import OpusRun
 from cloudslice.webrtc.accepting import ReceivePolicy
 from cloudslice.webrtc.audio_receiver import AudioReceiver
 from cloudslice.webrtc.candidates import IceCredentials
+from cloudslice.webrtc.connection_user import CloseReason, ConnectionOptions, ConnectionState
 from cloudslice.webrtc.dtls import DtlsCertificate
-from cloudslice.webrtc.peer_connection import (
-    CloseReason,
-    ConnectionOptions,
-    ConnectionState,
-    PeerConnection,
-)
+from cloudslice.webrtc.peer_connection import PeerConnection
 from cloudslice.webrtc.remote_description import parse_remote_description
 from cloudslice.webrtc.streams import Streams
 from cloudslice.webrtc.udp import port as port_module
