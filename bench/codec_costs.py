@@ -29,7 +29,7 @@ from cloudslice.slicing.pictures.picture_files import encode_picture
 from cloudslice_publisher.encode import VideoSpec
 from harness.report import describe_machine, table
 from harness.scene import camera_pictures
-from helpers.encoders import open_encoder
+from helpers.encoders import begin, open_encoder
 
 _SECONDS = 2
 _FPS = 30
@@ -42,6 +42,7 @@ def make_keyframes(codec: VideoCodec, size: str, kbps: int) -> list[Keyframe]:
     spec = VideoSpec(width=width, height=height, fps=_FPS)
     encoder = open_encoder(codec, width, height, _rate_control(codec, kbps))
     encoder.bit_rate = kbps * 1000
+    begin(encoder)
     keyframes: list[Keyframe] = []
     for number, picture in enumerate(camera_pictures(spec, _SECONDS)):
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")

@@ -18,7 +18,7 @@ from cloudslice.codecs.h264 import H264
 from cloudslice.codecs.vp8 import VP8
 from cloudslice.codecs.vp9 import VP9
 from cloudslice.media.tracks import Decoding
-from helpers.encoders import open_encoder
+from helpers.encoders import begin, open_encoder
 from helpers.payloads import av1_payloads, h265_payloads, vp9_payloads
 
 WIDTH, HEIGHT = 320, 192
@@ -54,6 +54,7 @@ def encoded_frames(
 def _encoded_frames(codec: VideoCodec, count: int, keyframe_every: int) -> Iterator[EncodedFrame]:
     """By encoders that aiortc has not."""
     encoder = open_encoder(codec, WIDTH, HEIGHT, {})
+    begin(encoder)
     for number in range(count):
         picture = numbered_picture(number)
         picture.pts, picture.time_base = number, encoder.time_base

@@ -1,5 +1,6 @@
 """FFmpeg's encoders, one for each codec, set up as a browser sets up its own."""
 
+import os
 from fractions import Fraction
 
 import av
@@ -46,3 +47,14 @@ def open_encoder(
     encoder.gop_size = 2**15
     encoder.options = ours | options
     return encoder
+
+
+def begin(encoder: av.VideoCodecContext) -> None:
+    """Have an encoder begin, with all that was set in it, and the thread's priority stay as it was.
+
+    SVT-AV1 gives the thread of root that opens it the highest real-time priority. All that it
+    starts has it then: a browser, beside which nothing else comes to run.
+    """
+    policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+    encoder.open()
+    os.sched_setscheduler(0, policy, parameter)

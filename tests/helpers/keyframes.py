@@ -9,7 +9,7 @@ from cloudslice.codecs.codec import VideoCodec
 from cloudslice.codecs.h264 import H264
 from cloudslice.codecs.vp8 import VP8
 from cloudslice.media.tracks import Keyframe
-from helpers.encoders import NEARLY_LOSSLESS, open_encoder
+from helpers.encoders import NEARLY_LOSSLESS, begin, open_encoder
 
 Rgb = NDArray[np.uint8]
 """(height, width, 3) uint8."""
@@ -100,6 +100,7 @@ def encode_keyframe(
         encoder.colorspace = {None: 2, "bt601": 6, "bt709": 1}[matrix]
         encoder.color_range = ColorRange.JPEG if full else ColorRange.MPEG
         frame.colorspace, frame.color_range = encoder.colorspace, encoder.color_range
+    begin(encoder)
     data = b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
     return Keyframe(codec.decoding, data, arrival, rotation)
 

@@ -14,6 +14,7 @@ from cloudslice.codecs.h265 import H265
 from cloudslice.codecs.vp8 import VP8
 from cloudslice.codecs.vp9 import VP9
 from cloudslice.media.tracks import Keyframe
+from helpers.encoders import begin
 
 
 def encoded(encoder_name: str, width: int, height: int, options: dict[str, str]) -> bytes:
@@ -22,6 +23,7 @@ def encoded(encoder_name: str, width: int, height: int, options: dict[str, str])
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base = Fraction(1, 30)
     encoder.options = options
+    begin(encoder)
     frame = av.VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8), format="rgb24")
     packets = [*encoder.encode(frame.reformat(format="yuv420p")), *encoder.encode(None)]
     return bytes(packets[0])

@@ -25,7 +25,7 @@ from cloudslice.slicing.params import ImageFormat
 from cloudslice.slicing.pictures import picture_files
 from cloudslice.slicing.pictures.colors import ColorConverter
 from cloudslice.slicing.pictures.picture import MAX_SIDE, Picture, UndecodableKeyframeError
-from helpers.encoders import NEARLY_LOSSLESS, open_encoder
+from helpers.encoders import NEARLY_LOSSLESS, begin, open_encoder
 from helpers.keyframes import BAR_COLORS, color_bars, decode_picture, encode_keyframe, to_yuv420
 from helpers.video_codecs import CODECS, each_codec
 
@@ -119,6 +119,7 @@ def test_colours_of_full_chroma_are_what_was_sent(
     frame.pts = 0
     lossless = NEARLY_LOSSLESS[codec.name]
     encoder = open_encoder(codec, frame.width, frame.height, lossless, pix_fmt)
+    begin(encoder)
     data = b"".join(map(bytes, [*encoder.encode(frame), *encoder.encode(None)]))
     keyframe = Keyframe(codec.decoding, data, 0.0, 0)
     assert codec.coded_size(data) == (frame.width, frame.height)
