@@ -134,8 +134,11 @@ async def test_each_filter_means_what_it_says(
     receiver.answer = lambda request: 500 if request.type == 1005 else 200
     pace = replace(FAST_CALLBACKS, repeat_s=0.05, contract_s=0.05, retention_s=0)
     async with open_service(pace) as (recorder, service):
+        # One after the other: between tasks there is no order that a cluster keeps.
         await recorder.record_many(range(2))
+        await wait_ended(service, 2)
         await recorder.record_many(range(2, 4), OTHER_TASK)
+        await wait_ended(service, 4)
         await recorder.record(UploadsEnded(TASK, UploadsOutcome.ALL_STORED))
         events = await wait_ended(service, 5)
         for query, meant in (
@@ -175,6 +178,7 @@ async def test_what_is_replayed_has_the_same_bytes_and_ids(
     """In order; and one event alone."""
     async with open_service() as (recorder, service):
         await recorder.record_many(range(10))
+        await wait_ended(service, 10)
         await recorder.record_many(range(10, 12), OTHER_TASK)
         events = await wait_ended(service, 12)
         assert await service.replay(replace(ALL, task_id=TASK.task_id)) == 10
