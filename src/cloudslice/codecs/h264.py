@@ -8,9 +8,8 @@
    those that came before it.
 """
 
-import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from cloudslice.codecs.codec import (
     COLOR_SPACE_URI,
@@ -26,7 +25,6 @@ from cloudslice.codecs.h264_units import (
     PPS,
     SLICE,
     SPS,
-    ParameterSet,
     coded_size,
     keyframe_slices,
     kind_of,
@@ -34,14 +32,13 @@ from cloudslice.codecs.h264_units import (
     rest_kind_of,
     sets_of,
 )
+from cloudslice.codecs.kept_sets import KeptSets
 from cloudslice.codecs.nal_units import join_units, split_units
 from cloudslice.media.tracks import Colors, Decoding
 
 _STAP_A, _FU_A = 24, 28
 _RECOVERY_POINT_SEI = b"\x06\x06\x01\xc4\x80"
 """recovery_frame_cnt 0 and exact_match_flag 1 (ITU-T H.264, D.1.8)."""
-_MAX_SET_BYTES = 1024
-"""A longer parameter set is not kept for later. Ids are below 32 and 256: 288 KiB at most."""
 
 _PROFILE_LEVEL_ID = re.compile("[0-9A-Fa-f]{6}")
 _ANSWERED = ("level-asymmetry-allowed", "packetization-mode", "profile-level-id")
@@ -57,24 +54,19 @@ class H264Depacketizer:
     """
 
     def __init__(self, sprop_parameter_sets: str = "") -> None:
-        self._sets: dict[tuple[int, int], ParameterSet] = {}
-        for text in sprop_parameter_sets.split(","):
-            try:
-                self._remember([base64.b64decode(text, validate=True)], -1)
-            except ValueError:
-                continue
+        self._sets = KeptSets(parameter_sets, sprop_parameter_sets)
 
     @property
     def is_ready(self) -> bool:
         """Whether parameter sets of both kinds are known, so that a bare picture can be decoded."""
-        return len({kind for kind, _id in self._sets}) == 2
+        return self._sets.kinds == 2
 
     def take(self, payload: bytes, sequence: int) -> PayloadKind:
         """What a packet is; its parameter sets are remembered."""
         if payload[0] & 0x1F == _FU_A:
             return _fragment_kind(payload)
         units = _whole_units(payload)
-        self._remember(units, sequence)
+        self._sets.keep(units, sequence)
         kinds = [kind_of(unit) for unit in units]
         if len(kinds) < 2:
             return kinds[0] if kinds else NOTHING
@@ -103,11 +95,7 @@ class H264Depacketizer:
         units = _units(payloads)
         if units is None:
             return None
-        sets = {key: each for key, each in self._sets.items() if each.sequence < first}
-        self._remember(units, first)
-        if not is_first_known:
-            sets.clear()
-        sets.update({each.key: each for each in parameter_sets(units, first)})
+        sets = self._sets.of_keyframe(units, first, is_first_known=is_first_known)
         slices = keyframe_slices(units)
         needed = sets_of(slices, sets)
         if not slices or needed is None:
@@ -117,14 +105,6 @@ class H264Depacketizer:
             start = next(i for i, unit in enumerate(rest) if unit[0] & 0x1F == SLICE)
             rest.insert(start, _RECOVERY_POINT_SEI)
         return join_units([*needed, *rest])
-
-    def _remember(self, units: Iterable[bytes], sequence: int) -> None:
-        for each in parameter_sets(units, sequence):
-            before = self._sets.get(each.key)
-            is_newer = before is None or before.sequence < sequence
-            is_other = before is None or before.unit != each.unit
-            if is_newer and is_other and len(each.unit) <= _MAX_SET_BYTES:
-                self._sets[each.key] = each
 
 
 def _fragment_kind(payload: bytes) -> PayloadKind:

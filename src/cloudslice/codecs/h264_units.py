@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from cloudslice.codecs.bit_reader import BitReader, MalformedBitsError
 from cloudslice.codecs.codec import PayloadKind
+from cloudslice.codecs.kept_sets import SetKey
 from cloudslice.codecs.nal_units import unit_reader, without_escapes
 
 SLICE, IDR, SEI, SPS, PPS = 1, 5, 6, 7, 8
@@ -38,8 +39,7 @@ _HIGH_PROFILES = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 
 class ParameterSet(NamedTuple):
     """A sequence or a picture parameter set (7.3.2.1 and 7.3.2.2)."""
 
-    key: tuple[int, int]
-    """Its unit's type and its id."""
+    key: SetKey
     sps: int
     """The id of the sequence parameter set that it refers to; of one, its own."""
     unit: bytes
@@ -47,7 +47,7 @@ class ParameterSet(NamedTuple):
     """The extended sequence number of the packet that it came with."""
 
 
-ParameterSets = Mapping[tuple[int, int], ParameterSet]
+ParameterSets = Mapping[SetKey, ParameterSet]
 """By their keys."""
 
 

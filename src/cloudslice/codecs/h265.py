@@ -7,7 +7,6 @@
 3. Units come in decoding order: senders that interleave are not taken (sprop-max-don-diff).
 """
 
-import base64
 from collections.abc import Iterable, Sequence
 
 from cloudslice.codecs.codec import (
@@ -24,8 +23,6 @@ from cloudslice.codecs.h265_units import (
     PPS,
     SPS,
     VPS,
-    ParameterSet,
-    SetKey,
     coded_size,
     is_base_layer,
     keyframe_slices,
@@ -35,13 +32,12 @@ from cloudslice.codecs.h265_units import (
     sets_of,
     type_of,
 )
+from cloudslice.codecs.kept_sets import KeptSets
 from cloudslice.codecs.nal_units import join_units, split_units
 from cloudslice.media.tracks import Colors, Decoding
 
 _AGGREGATE, _FRAGMENT = 48, 49
 _FU_HEADER_BYTES = 3
-_MAX_SET_BYTES = 1024
-"""A longer parameter set is not kept for later. Ids are below 16, 16 and 64: 96 KiB at most."""
 
 _SPROPS = ("sprop-vps", "sprop-sps", "sprop-pps")
 _NUMBERED = ("level-id", "profile-id", "tier-flag")
@@ -58,24 +54,19 @@ class H265Depacketizer:
     """
 
     def __init__(self, sprops: Iterable[str] = ()) -> None:
-        self._sets: dict[SetKey, ParameterSet] = {}
-        for text in ",".join(sprops).split(","):
-            try:
-                self._remember([base64.b64decode(text, validate=True)], -1)
-            except ValueError:
-                continue
+        self._sets = KeptSets(parameter_sets, ",".join(sprops))
 
     @property
     def is_ready(self) -> bool:
         """Whether parameter sets of all kinds are known, so that a bare picture can be decoded."""
-        return len({kind for kind, _id in self._sets}) == 3
+        return self._sets.kinds == 3
 
     def take(self, payload: bytes, sequence: int) -> PayloadKind:
         """What a packet is; its parameter sets are remembered."""
         if type_of(payload) == _FRAGMENT:
             return _fragment_kind(payload)
         units = _whole_units(payload)
-        self._remember(units, sequence)
+        self._sets.keep(units, sequence)
         kinds = [kind_of(unit) for unit in units]
         if len(kinds) < 2:
             return kinds[0] if kinds else NOTHING
@@ -105,25 +96,13 @@ class H265Depacketizer:
         if units is None:
             return None
         units = [unit for unit in units if is_base_layer(unit)]
-        sets = {key: each for key, each in self._sets.items() if each.sequence < first}
-        self._remember(units, first)
-        if not is_first_known:
-            sets.clear()
-        sets.update({each.key: each for each in parameter_sets(units, first)})
+        sets = self._sets.of_keyframe(units, first, is_first_known=is_first_known)
         slices = keyframe_slices(units)
         needed = sets_of(slices, sets)
         if not slices or needed is None:
             return None
         rest = [unit for unit in units if type_of(unit) not in (VPS, SPS, PPS)]
         return join_units([*needed, *rest])
-
-    def _remember(self, units: Iterable[bytes], sequence: int) -> None:
-        for each in parameter_sets(units, sequence):
-            before = self._sets.get(each.key)
-            is_newer = before is None or before.sequence < sequence
-            is_other = before is None or before.unit != each.unit
-            if is_newer and is_other and len(each.unit) <= _MAX_SET_BYTES:
-                self._sets[each.key] = each
 
 
 def _fragment_kind(payload: bytes) -> PayloadKind:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from cloudslice.codecs.bit_reader import BitReader, MalformedBitsError
 from cloudslice.codecs.codec import PayloadKind
+from cloudslice.codecs.kept_sets import SetKey
 from cloudslice.codecs.nal_units import unit_reader
 
 VPS, SPS, PPS = 32, 33, 34
@@ -28,9 +29,6 @@ _OF_PICTURE = PayloadKind(has_picture=True)
 _OPENS = PayloadKind(opens=True)
 _BEGINS_PICTURE = PayloadKind(opens=True, has_picture=True)
 _BEGINS_KEYFRAME = PayloadKind(opens=True, has_picture=True, begins_keyframe=True)
-
-SetKey = tuple[int, int]
-"""The type of a parameter set's unit, and its id."""
 
 
 class ParameterSet(NamedTuple):

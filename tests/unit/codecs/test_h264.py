@@ -230,9 +230,9 @@ def test_sets_are_kept_in_the_order_in_which_they_were_sent() -> None:
 )
 def test_a_set_that_makes_no_sense_is_not_kept(unit: bytes) -> None:
     depacketizer = knowing()
-    before = dict(depacketizer._sets)
+    before = depacketizer._sets.all
     depacketizer.take(unit, 5)
-    assert depacketizer._sets == before
+    assert depacketizer._sets.all == before
 
 
 def test_memory_is_bounded_whatever_sets_come() -> None:
@@ -240,7 +240,7 @@ def test_memory_is_bounded_whatever_sets_come() -> None:
     for number in range(1000):
         depacketizer.take(sps(number, tail=bytes([0xAA]) * 1000), number)
         depacketizer.take(pps(number, tail=bytes([0xAA]) * 1000), number)
-    assert sum(len(each.unit) for each in depacketizer._sets.values()) <= 288 * 1024
+    assert sum(len(each.unit) for each in depacketizer._sets.all) <= 288 * 1024
 
 
 @pytest.mark.parametrize(
